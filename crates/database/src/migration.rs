@@ -1,0 +1,26 @@
+//! Numbered changes of a service's tables.
+
+use crate::error::{Error, Result};
+
+/// One change of the tables. Versions count from 1 without gaps; a released one never changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Its number.
+    pub version: i64,
+    /// Statements in SQLite's spelling with `BLOB` for bytes; `WITHOUT ROWID` is dropped for PostgreSQL.
+    pub sql: &'static str,
+}
+
+/// The migrations still to run on a database at version `found`.
+pub(crate) fn pending<'m>(
+    migrations: &'m [Migration],
+    found: i64,
+    service: &'static str,
+) -> Result<&'m [Migration]> {
+    let known = migrations.last().map_or(0, |last| last.version);
+    debug_assert!(migrations.iter().zip(1..).all(|(migration, n)| migration.version == n));
+    if found > known {
+        return Err(Error::Newer { service, found, known });
+    }
+    Ok(&migrations[usize::try_from(found).unwrap_or(0)..])
+}

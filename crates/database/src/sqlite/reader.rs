@@ -1,0 +1,65 @@
+//! Readers: connections kept in a pool, each seeing the last commit when its snapshot starts.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::run_now;
+use crate::error::{Error, Result};
+use crate::tx::{BoxFuture, Connection as TxConnection, Tx};
+
+/// Scans at once, beside any number of point reads.
+const SCANS: usize = 4;
+
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    pub(super) scans: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::default(), scans: Semaphore::new(SCANS) }
+    }
+
+    pub(super) fn take(&self) -> Result<Connection> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.connect(), Ok)
+    }
+
+    pub(super) fn put_back(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    pub(super) fn snapshot<S, T, E, F>(&self, input: &S, unit: &F) -> std::result::Result<T, E>
+    where
+        E: From<Error>,
+        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, std::result::Result<T, E>>,
+    {
+        let connection = self.take()?;
+        super::execute(&connection, "BEGIN", &[])?;
+        let mut tx = Tx::new(TxConnection::Sqlite(connection), 0);
+        let answer = run_now(unit(input, &mut tx));
+        if let TxConnection::Sqlite(connection) = tx.connection {
+            // A connection whose snapshot cannot be ended is dropped, not reused.
+            if super::execute(&connection, "COMMIT", &[]).is_ok() {
+                self.put_back(connection);
+            }
+        }
+        answer
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        let open = || -> rusqlite::Result<Connection> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.set_prepared_statement_cache_capacity(256);
+            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            connection.execute_batch("PRAGMA mmap_size=268435456; PRAGMA cache_size=-4096;")?;
+            Ok(connection)
+        };
+        open().map_err(|e| Error::Unavailable { reason: e.to_string() })
+    }
+}

@@ -1,0 +1,77 @@
+//! Databases for tests: a fresh one on each engine, gone afterwards.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Location;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A location of a test's own, removed when dropped.
+pub struct Scratch {
+    /// Give this to [`crate::Database::open`].
+    pub location: Location,
+    dir: Option<PathBuf>,
+}
+
+impl Scratch {
+    /// SQLite in a temporary directory.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        let dir = std::env::temp_dir().join(format!("nephos-db-{}", unique()));
+        std::fs::create_dir_all(&dir).expect("temporary directory");
+        Self { location: Location::Sqlite(dir.clone()), dir: Some(dir) }
+    }
+
+    /// PostgreSQL, in schemas of the test's own, at `NEPHOS_TEST_POSTGRES`.
+    ///
+    /// # Panics
+    /// When that variable is not set: `make test` starts a server and sets it.
+    #[must_use]
+    pub fn postgres() -> Self {
+        let url = std::env::var("NEPHOS_TEST_POSTGRES")
+            .expect("NEPHOS_TEST_POSTGRES is not set: run the tests by `make test`, which starts PostgreSQL");
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let location =
+            Location::Postgres(format!("{url}{separator}options=-c%20search_path%3Dt{}", unique()));
+        Self { location, dir: None }
+    }
+}
+
+fn unique() -> String {
+    let started = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_micros());
+    format!("{}_{}_{}", started, std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.dir {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+}
+
+/// Makes one test per engine of `async fn name(location: &database::Location) { … }`.
+#[macro_export]
+macro_rules! on_each_engine {
+    ($(#[$meta:meta])* async fn $name:ident($location:ident: &Location) $body:block) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            async fn run($location: &$crate::Location) $body
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let scratch = $crate::testing::Scratch::sqlite();
+                run(&scratch.location).await;
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let scratch = $crate::testing::Scratch::postgres();
+                run(&scratch.location).await;
+            }
+        }
+    };
+}

@@ -1,0 +1,119 @@
+//! The transaction that a unit works in.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::{Error, Result};
+use crate::value::{Cell, Row, Value};
+use crate::{postgres, sqlite};
+
+/// A boxed future that may borrow for `'a`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+pub(crate) enum Connection {
+    Sqlite(rusqlite::Connection),
+    Postgres(deadpool_postgres::Object),
+}
+
+/// Sums to add in one go at the end of the transaction, by statement and key.
+pub(crate) type Folds = BTreeMap<(&'static str, Vec<Cell>), Vec<i64>>;
+
+/// A transaction: statements see what earlier ones of the same unit did. A unit checks first (`ON CONFLICT DO
+/// NOTHING`, a `SELECT`): once one of its statements has failed it cannot succeed any more.
+pub struct Tx {
+    pub(crate) connection: Connection,
+    pub(crate) folds: Folds,
+    pub(crate) conflicted: bool,
+    failure: Option<Error>,
+    slot: i64,
+}
+
+impl Tx {
+    pub(crate) fn new(connection: Connection, slot: i64) -> Self {
+        Self { connection, folds: Folds::new(), conflicted: false, failure: None, slot }
+    }
+
+    /// The rows that `sql` answers.
+    ///
+    /// # Errors
+    /// The engine's own error.
+    pub async fn rows(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
+        let answer = match &self.connection {
+            Connection::Sqlite(connection) => sqlite::rows(connection, sql, params),
+            Connection::Postgres(client) => postgres::rows(client, sql, params).await,
+        };
+        self.noted(answer)
+    }
+
+    /// The first row that `sql` answers.
+    ///
+    /// # Errors
+    /// The engine's own error.
+    pub async fn row(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Option<Row>> {
+        Ok(self.rows(sql, params).await?.into_iter().next())
+    }
+
+    /// Runs `sql` and answers how many rows it changed.
+    ///
+    /// # Errors
+    /// The engine's own error; [`crate::Error::Duplicate`] for a key that is there already.
+    pub async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
+        let answer = match &self.connection {
+            Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
+            Connection::Postgres(client) => postgres::execute(client, sql, params).await,
+        };
+        self.noted(answer)
+    }
+
+    /// A failed statement dooms its unit on PostgreSQL, so it does everywhere: see [`Tx::verdict`].
+    fn noted<T>(&mut self, answer: Result<T>) -> Result<T> {
+        if let Err(error) = &answer {
+            self.conflicted |= matches!(error, Error::Conflict);
+            self.failure.get_or_insert_with(|| error.clone());
+        }
+        answer
+    }
+
+    /// What a unit that says "done" must still answer: the failure of a statement whose error it dropped.
+    pub(crate) fn verdict(&mut self) -> Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) async fn finish(&mut self) -> Result<()> {
+        self.verdict()?;
+        self.flush().await
+    }
+
+    /// Adds `deltas` at the end of the transaction, merged with every other unit's for the same key.
+    ///
+    /// `sql` takes the key's cells and then one parameter per delta, and must add. With SQLite it runs once per
+    /// batch and key; until then a reader inside the batch does not see it, so a unit that needs the sum reads
+    /// after [`Tx::flush`].
+    pub fn fold(&mut self, sql: &'static str, key: Vec<Cell>, deltas: &[i64]) {
+        let sums = self.folds.entry((sql, key)).or_insert_with(|| vec![0; deltas.len()]);
+        for (sum, delta) in sums.iter_mut().zip(deltas) {
+            *sum += delta;
+        }
+    }
+
+    /// Writes what was folded so far, in key order.
+    ///
+    /// # Errors
+    /// The engine's own error.
+    pub async fn flush(&mut self) -> Result<()> {
+        for ((sql, key), sums) in std::mem::take(&mut self.folds) {
+            let mut params: Vec<Value<'_>> = key.iter().map(Value::from).collect();
+            params.extend(sums.iter().map(|sum| Value::Int(*sum)));
+            self.execute(sql, &params).await?;
+        }
+        Ok(())
+    }
+
+    /// Which of a counter's few slots this unit adds to, so that concurrent writers do not meet in one row:
+    /// always 0 with SQLite, 0 to 7 with PostgreSQL.
+    #[must_use]
+    pub fn slot(&self) -> i64 {
+        self.slot
+    }
+}

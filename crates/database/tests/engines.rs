@@ -1,0 +1,137 @@
+//! One suite, run on both engines: what services rely on.
+
+use database::{Cell, Database, Error, Migration, Value, on_each_engine, params};
+
+const TABLES: &[Migration] = &[Migration {
+    version: 1,
+    sql: "CREATE TABLE things (name BLOB NOT NULL PRIMARY KEY, size BIGINT NOT NULL) WITHOUT ROWID;
+          CREATE TABLE sums (name TEXT NOT NULL, slot BIGINT NOT NULL, total BIGINT NOT NULL, PRIMARY KEY (name, slot));",
+}];
+const INSERT: &str = "INSERT INTO things (name, size) VALUES ($1, $2)";
+const ADD: &str = "INSERT INTO sums (name, slot, total) VALUES ($1, $2, $3)
+                   ON CONFLICT (name, slot) DO UPDATE SET total = sums.total + excluded.total";
+
+async fn total(db: &Database) -> i64 {
+    let row = db.row("SELECT CAST(COALESCE(SUM(total), 0) AS BIGINT) FROM sums", &[]).await.unwrap();
+    row.unwrap().get(0).unwrap()
+}
+
+on_each_engine! {
+    async fn placeholders_bind_by_number(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        db.execute("INSERT INTO things (size, name) VALUES ($2, $1)", params![b"a", 7i64]).await.unwrap();
+        let row = db.row("SELECT size FROM things WHERE size = $2 AND name = $1", params![b"a", 7i64]).await.unwrap();
+        assert_eq!(row.unwrap().get::<i64>(0).unwrap(), 7);
+    }
+}
+
+on_each_engine! {
+    async fn names_are_ordered_by_bytes(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        let names: [&[u8]; 5] = [b"b", b"B", "é".as_bytes(), b"a_", b"aB"];
+        for name in names {
+            db.execute(INSERT, params![name, 0i64]).await.unwrap();
+        }
+        let rows = db.rows("SELECT name FROM things ORDER BY name", &[]).await.unwrap();
+        let found: Vec<Vec<u8>> = rows.iter().map(|row| row.get(0).unwrap()).collect();
+        let mut expected: Vec<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+}
+
+on_each_engine! {
+    async fn a_refused_unit_leaves_nothing(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        let refused: Result<(), Error> = db.write((), |(), tx| Box::pin(async move {
+            tx.execute(INSERT, params![b"kept?", 1i64]).await?;
+            tx.fold(ADD, vec![Cell::Text("t".into()), Cell::Int(tx.slot())], &[5]);
+            Err(Error::Full)
+        })).await;
+        assert!(matches!(refused, Err(Error::Full)));
+        assert!(db.rows("SELECT name FROM things", &[]).await.unwrap().is_empty());
+        assert_eq!(total(&db).await, 0);
+    }
+}
+
+on_each_engine! {
+    async fn duplicates_are_told_apart_and_doom_their_unit(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        db.execute(INSERT, params![b"a", 1i64]).await.unwrap();
+        let again = db.execute(INSERT, params![b"a", 2i64]).await;
+        assert!(matches!(again, Err(Error::Duplicate { .. })), "{again:?}");
+        let swallowed: Result<(), Error> = db.write((), |(), tx| Box::pin(async move {
+            let _ = tx.execute(INSERT, params![b"a", 3i64]).await;
+            Ok(())
+        })).await;
+        assert!(matches!(swallowed, Err(Error::Duplicate { .. })), "{swallowed:?}");
+    }
+}
+
+on_each_engine! {
+    async fn concurrent_units_all_count(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        db.execute(INSERT, params![b"counter", 0i64]).await.unwrap();
+        let tasks: Vec<_> = (0..50i64).map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.write((), |(), tx| Box::pin(async move {
+                    let row = tx.row("SELECT size FROM things WHERE name = $1", params![b"counter"]).await?;
+                    let size: i64 = row.expect("present").take(0)?;
+                    tx.execute("UPDATE things SET size = $2 WHERE name = $1", params![b"counter", size + 1]).await?;
+                    tx.fold(ADD, vec![Cell::Text("t".into()), Cell::Int(tx.slot())], &[2]);
+                    Ok::<(), Error>(())
+                })).await
+            })
+        }).collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        let row = db.row("SELECT size FROM things", &[]).await.unwrap();
+        assert_eq!(row.unwrap().get::<i64>(0).unwrap(), 50);
+        assert_eq!(total(&db).await, 100);
+    }
+}
+
+on_each_engine! {
+    async fn a_snapshot_does_not_move(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        let other = db.clone();
+        let seen = db.scan(other, |other, tx| Box::pin(async move {
+            let count = "SELECT COUNT(*) FROM things";
+            let before: i64 = tx.row(count, &[]).await?.expect("a count").take(0)?;
+            // Written by another unit while this snapshot is open.
+            let other = other.clone();
+            let written = std::thread::spawn(move || {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+                    .block_on(other.execute(INSERT, &[Value::Bytes(b"late"), Value::Int(1)]))
+            });
+            while !written.is_finished() { std::thread::yield_now(); }
+            written.join().expect("thread")?;
+            let after: i64 = tx.row(count, &[]).await?.expect("a count").take(0)?;
+            Ok::<_, Error>((before, after))
+        })).await.unwrap();
+        assert_eq!(seen, (0, 0));
+    }
+}
+
+on_each_engine! {
+    async fn a_newer_database_is_refused(location: &Location) {
+        let newer = [TABLES[0], Migration { version: 2, sql: "CREATE TABLE more (x BIGINT)" }];
+        drop(Database::open(location, "suite", &newer).await.unwrap());
+        let refused = Database::open(location, "suite", TABLES).await.err().expect("refused");
+        assert!(matches!(refused, Error::Newer { found: 2, known: 1, .. }), "{refused:?}");
+        assert!(Database::open(location, "suite", &newer).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening() {
+    let scratch = database::testing::Scratch::sqlite();
+    let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
+    db.execute(INSERT, params![b"a", 9i64]).await.unwrap();
+    drop(db);
+    let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
+    let row = db.row("SELECT size FROM things WHERE name = $1", params![b"a"]).await.unwrap();
+    assert_eq!(row.unwrap().get::<i64>(0).unwrap(), 9);
+}

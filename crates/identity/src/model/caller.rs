@@ -1,0 +1,139 @@
+//! Who calls: all that services see of authentication.
+
+use work::Time;
+
+/// A product whose operations a role opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Product {
+    /// Users, roles and tokens of an account.
+    Identity,
+    /// Cloud Files: `object-store:…`.
+    ObjectStore,
+    /// Cloud Servers, both generations: `nova:…`.
+    Compute,
+    /// Images: `cloudimages:…`.
+    Images,
+    /// Block storage: `cbs:…`.
+    Volumes,
+    /// Networks: `neutron:…`.
+    Networks,
+    /// Usage feeds: `cloudfeeds:…`.
+    Feeds,
+}
+
+/// What an operation needs on its tenant, least first: who may more may also less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Right {
+    /// Look: GET and HEAD.
+    Observe,
+    /// Create and change.
+    Create,
+    /// Everything on the tenant, deletion included.
+    Administer,
+}
+
+/// A right on one product of the caller's tenant, or on all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// `None`: all products.
+    pub product: Option<Product>,
+    /// How far it goes.
+    pub right: Right,
+}
+
+/// A tenant, as tokens carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TenantRef {
+    /// Its numeric id as text, such as `100001`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A named role that a caller holds, as v2.0 and v3 show it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RoleRef {
+    /// Its id.
+    pub id: String,
+    /// Its name, such as `admin` or `nova:observer`.
+    pub name: String,
+}
+
+/// The caller of an operation, from a valid token.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The user's id.
+    pub user_id: String,
+    /// The user's name, unique in the cloud.
+    pub user_name: String,
+    /// The tenant that the token is scoped to.
+    pub tenant: Option<TenantRef>,
+    /// Roles on that tenant.
+    pub roles: Vec<RoleRef>,
+    /// What the roles come to.
+    pub grants: Vec<Grant>,
+    /// The whole cloud's operator (Keystone's cloud admin, Swift's reseller admin).
+    pub operator: bool,
+    /// The token is a service's own.
+    pub service: bool,
+    /// When the token runs out.
+    pub expires: Time,
+}
+
+impl Caller {
+    /// Whether the caller's tenant is `tenant_id`.
+    #[must_use]
+    pub fn is_of(&self, tenant_id: &str) -> bool {
+        self.tenant.as_ref().is_some_and(|tenant| tenant.id == tenant_id)
+    }
+
+    /// The one question that every service asks: may the caller do what needs `right` with `product` of the tenant?
+    /// The union of all roles decides; the operator may everything.
+    #[must_use]
+    pub fn may(&self, tenant_id: &str, product: Product, right: Right) -> bool {
+        if self.operator {
+            return true;
+        }
+        self.is_of(tenant_id)
+            && self.grants.iter().any(|grant| {
+                grant.right >= right && grant.product.is_none_or(|granted| granted == product)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(grants: &[Grant]) -> Caller {
+        Caller {
+            user_id: "u".into(),
+            user_name: "jdoe".into(),
+            tenant: Some(TenantRef { id: "100001".into(), name: "jdoe".into() }),
+            roles: Vec::new(),
+            grants: grants.to_vec(),
+            operator: false,
+            service: false,
+            expires: Time(0),
+        }
+    }
+
+    #[test]
+    fn the_union_of_roles_decides_on_the_callers_own_tenant_alone() {
+        let caller = caller(&[
+            Grant { product: Some(Product::Compute), right: Right::Create },
+            Grant { product: None, right: Right::Observe },
+        ]);
+        assert!(caller.may("100001", Product::Compute, Right::Create));
+        assert!(!caller.may("100001", Product::Compute, Right::Administer));
+        assert!(caller.may("100001", Product::ObjectStore, Right::Observe));
+        assert!(!caller.may("100001", Product::ObjectStore, Right::Create));
+        assert!(!caller.may("100002", Product::Compute, Right::Observe));
+    }
+
+    #[test]
+    fn the_operator_may_everything() {
+        let operator = Caller { operator: true, ..caller(&[]) };
+        assert!(operator.may("100002", Product::Identity, Right::Administer));
+    }
+}

@@ -1,0 +1,119 @@
+//! Conditional requests (RFC 9110, 13): what `If-…` headers ask for, given a representation's tag and time.
+
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+
+/// A representation as conditions see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'a> {
+    /// Its entity tag without quotes.
+    pub etag: Option<&'a str>,
+    /// When it was changed last, in whole seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// What the conditions come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Do what was asked.
+    Proceed,
+    /// 304, for GET and HEAD.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Evaluates a GET or HEAD.
+#[must_use]
+pub fn evaluate(headers: &HeaderMap, found: Validators<'_>) -> Verdict {
+    if let Some(tags) = text(headers, IF_MATCH) {
+        if !matches(tags, found.etag) {
+            return Verdict::Failed;
+        }
+    } else if let (Some(since), Some(modified)) = (date(headers, IF_UNMODIFIED_SINCE), found.modified)
+        && modified > since
+    {
+        return Verdict::Failed;
+    }
+    if let Some(tags) = text(headers, IF_NONE_MATCH) {
+        if matches(tags, found.etag) {
+            return Verdict::NotModified;
+        }
+    } else if let (Some(since), Some(modified)) = (date(headers, IF_MODIFIED_SINCE), found.modified)
+        && modified <= since
+    {
+        return Verdict::NotModified;
+    }
+    Verdict::Proceed
+}
+
+/// Whether a `Range` is to be honoured, given `If-Range`.
+#[must_use]
+pub fn range_applies(headers: &HeaderMap, found: Validators<'_>) -> bool {
+    match text(headers, IF_RANGE) {
+        None => true,
+        Some(value) if value.starts_with(['"', 'W']) || httpdate::parse_http_date(value).is_err() => {
+            found.etag.is_some_and(|etag| value.trim_matches('"') == etag)
+        }
+        Some(_) => date(headers, IF_RANGE) == found.modified,
+    }
+}
+
+/// Whether a list of tags (or `*`) names `etag`; tags may come without quotes, as Swift's users send them.
+#[must_use]
+pub fn matches(tags: &str, etag: Option<&str>) -> bool {
+    tags.split(',').map(str::trim).any(|tag| {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        match etag {
+            Some(etag) => tag == "*" || tag.trim_matches('"') == etag,
+            None => false,
+        }
+    })
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<i64> {
+    let time = httpdate::parse_http_date(text(headers, name)?).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+/// An HTTP date of whole seconds since 1970.
+#[must_use]
+pub fn http_date(unix_seconds: i64) -> String {
+    let since = std::time::Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0));
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(pairs: &[(http::HeaderName, &str)]) -> Verdict {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(name.clone(), value.parse().unwrap());
+        }
+        evaluate(&headers, Validators { etag: Some("abc"), modified: Some(784_111_777) })
+    }
+
+    #[test]
+    fn conditions_follow_the_rfc() {
+        let then = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let before = "Sun, 06 Nov 1994 08:49:36 GMT";
+        assert_eq!(verdict(&[]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MATCH, "\"abc\"")]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MATCH, "abc")]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MATCH, "\"x\", \"y\"")]), Verdict::Failed);
+        assert_eq!(verdict(&[(IF_NONE_MATCH, "*")]), Verdict::NotModified);
+        assert_eq!(verdict(&[(IF_NONE_MATCH, "\"x\"")]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MODIFIED_SINCE, then)]), Verdict::NotModified);
+        assert_eq!(verdict(&[(IF_MODIFIED_SINCE, before)]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_UNMODIFIED_SINCE, before)]), Verdict::Failed);
+        assert_eq!(verdict(&[(IF_UNMODIFIED_SINCE, then)]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MODIFIED_SINCE, "nonsense")]), Verdict::Proceed);
+    }
+}

@@ -1,0 +1,24 @@
+//! The HTTP kit that every dialect uses: formats, conditions, ranges, transaction ids, limits and the listener.
+//!
+//! It knows no service. What a dialect says in a fault is the dialect's own; what is the same everywhere is here.
+
+pub mod body;
+pub mod conditional;
+pub mod format;
+pub mod listener;
+pub mod metrics;
+mod patience;
+pub mod query;
+pub mod range;
+pub mod routes;
+pub mod transaction;
+pub mod xml;
+
+pub use format::Format;
+pub use routes::Routes;
+pub use transaction::TransactionId;
+
+/// A response as all dialects make them.
+pub type Response = axum::response::Response;
+/// A request as all dialects take them.
+pub type Request = axum::extract::Request;

@@ -1,0 +1,104 @@
+//! The listener: takes connections, gives each request its id, logs and counts it, and drains on stop.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+use work::Clock;
+
+use crate::metrics;
+use crate::patience::Patient;
+use crate::transaction::TransactionId;
+
+/// A client has this long to send a request's head; an idle connection closes after it (guide, Persistent
+/// Connections: 20 seconds).
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// All headers of a request together, in bytes.
+const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// Headers of a request: Swift's 90 metadata items and what else a request carries.
+const HEADERS_MAX: usize = 200;
+/// Requests under way when the program is told to stop have this long.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Which service answered, for the log and the metrics: a dialect puts it into its responses' extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceName(pub &'static str);
+
+/// Serves `router` on `listener` until `stop` resolves, then lets requests under way end.
+pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .half_close(false);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_header_list_size(
+        u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX),
+    );
+    tokio::pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, mostly: those in use must get a chance to be given back.
+                    tracing::warn!(%error, "cannot take a connection");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true);
+        let (router, clock) = (router.clone(), clock.clone());
+        let service = service_fn(move |request| answer(router.clone(), clock.clone(), request));
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
+        let connection = graceful.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests still under way were cut off");
+    }
+}
+
+async fn answer(
+    router: Router,
+    clock: Clock,
+    request: http::Request<hyper::body::Incoming>,
+) -> Result<http::Response<Body>, Infallible> {
+    let started = Instant::now();
+    let id = TransactionId::new(clock.now().seconds());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(id.clone());
+    let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let took = started.elapsed();
+    let service = response.extensions().get::<ServiceName>().map_or("other", |name| name.0);
+    let status = response.status();
+    metrics::request(service, &method, status, took);
+    // The query is left out: it may carry signatures.
+    tracing::info!(target: "request", %id, service, %method, path, status = status.as_u16(),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert("x-trans-id", value.clone());
+        response.headers_mut().insert("x-openstack-request-id", value);
+    }
+    Ok(response)
+}

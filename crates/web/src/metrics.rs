@@ -1,0 +1,52 @@
+//! Metrics in Prometheus' text form.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Installs the process's recorder and answers the handle that renders it.
+///
+/// # Panics
+/// When called twice in one process.
+#[must_use]
+pub fn install() -> PrometheusHandle {
+    let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
+        .and_then(PrometheusBuilder::install_recorder)
+        .expect("one recorder a process")
+}
+
+/// Counts one answered request.
+pub(crate) fn request(service: &'static str, method: &http::Method, status: http::StatusCode, took: Duration) {
+    let method = method_label(method);
+    let class = class_label(status);
+    metrics::counter!("nephos_requests_total", "service" => service, "method" => method, "status" => class)
+        .increment(1);
+    metrics::histogram!("nephos_request_seconds", "service" => service).record(took.as_secs_f64());
+}
+
+/// Only known methods become labels: a client must not be able to make up new time series.
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "COPY" => "COPY",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
+
+fn class_label(status: http::StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,45 @@
+//! Transaction ids: one a request, in `X-Trans-Id`, `X-Openstack-Request-Id` and the log.
+
+use std::sync::Arc;
+
+/// A request's id in Swift's form: `tx`, 21 hex digits, `-`, the time in 10 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionId(Arc<str>);
+
+impl TransactionId {
+    /// A fresh one for a request that came at `unix_seconds`.
+    #[must_use]
+    pub fn new(unix_seconds: i64) -> Self {
+        let mut random = [0u8; 11];
+        // Only uniqueness hangs on it: an id of zeros beats a refused request.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        Self(format!("tx{}-{unix_seconds:010x}", &hex::encode(random)[..21]).into())
+    }
+
+    /// It, as sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_swifts_form() {
+        let id = TransactionId::new(0x52d9_5365);
+        let (random, time) = id.as_str().split_once('-').unwrap();
+        assert_eq!(time, "0052d95365");
+        assert_eq!(random.len(), 23);
+        assert!(random.starts_with("tx") && random[2..].bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_ne!(id, TransactionId::new(0x52d9_5365));
+    }
+}

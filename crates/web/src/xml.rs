@@ -1,0 +1,275 @@
+//! XML answers as small trees, and XML requests read into the same trees: no DTD, no entities beyond XML's own,
+//! bounded depth.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+/// Elements inside elements at most, in a request.
+const DEPTH_MAX: usize = 32;
+
+/// An element with its attributes and content.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Element {
+    /// Its name, without prefix when it was read.
+    pub name: String,
+    /// Attributes in order; of a read element without `xmlns`.
+    pub attributes: Vec<(String, String)>,
+    /// Text inside it, all pieces together.
+    pub text: String,
+    /// Elements inside it.
+    pub children: Vec<Element>,
+}
+
+impl Element {
+    /// An empty element.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// With an attribute more.
+    #[must_use]
+    pub fn attr(mut self, name: &str, value: impl ToString) -> Self {
+        self.attributes.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// With an attribute more if there is a value.
+    #[must_use]
+    pub fn attr_if(self, name: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.attr(name, value),
+            None => self,
+        }
+    }
+
+    /// With this text.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
+
+    /// With an element more inside.
+    #[must_use]
+    pub fn child(mut self, child: Element) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// With these elements more inside.
+    #[must_use]
+    pub fn children(mut self, children: impl IntoIterator<Item = Element>) -> Self {
+        self.children.extend(children);
+        self
+    }
+
+    /// A read element's attribute.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first element of that name inside.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name == name)
+    }
+
+    /// As a document, with its declaration.
+    #[must_use]
+    pub fn to_document(&self) -> String {
+        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) {
+        out.push('<');
+        out.push_str(&self.name);
+        for (name, value) in &self.attributes {
+            out.push(' ');
+            out.push_str(name);
+            out.push_str("=\"");
+            escape_into(value, out);
+            out.push('"');
+        }
+        if self.text.is_empty() && self.children.is_empty() {
+            out.push_str("/>");
+            return;
+        }
+        out.push('>');
+        escape_into(&self.text, out);
+        for child in &self.children {
+            child.write(out);
+        }
+        out.push_str("</");
+        out.push_str(&self.name);
+        out.push('>');
+    }
+}
+
+/// Appends `text` with XML's five characters escaped, and what XML cannot hold at all as U+FFFD.
+pub fn escape_into(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            '\n' | '\r' | '\t' => out.push_str(&format!("&#{};", c as u32)),
+            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+}
+
+/// Why a document was not read, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("XML at byte {at}: {reason}")]
+pub struct Malformed {
+    /// Bytes before the place.
+    pub at: u64,
+    /// The reader's words.
+    pub reason: String,
+}
+
+/// Reads a document's root element.
+///
+/// # Errors
+/// [`Malformed`] with the place: not well-formed, a DTD, an entity that is not XML's own, too deep.
+pub fn parse(document: &[u8]) -> Result<Element, Malformed> {
+    let text = std::str::from_utf8(document)
+        .map_err(|e| Malformed { at: e.valid_up_to() as u64, reason: "not UTF-8".into() })?;
+    let mut reader = Reader::from_str(text);
+    let mut open: Vec<Element> = Vec::new();
+    let mut root = None;
+    loop {
+        let event = reader.read_event();
+        let at = reader.buffer_position();
+        let malformed = |reason: String| Malformed { at, reason };
+        match event.map_err(|e| Malformed { at: reader.error_position(), reason: e.to_string() })? {
+            Event::Start(start) => {
+                if open.len() >= DEPTH_MAX {
+                    return Err(malformed("elements nested too deeply".into()));
+                }
+                if root.is_some() {
+                    return Err(malformed("a second root element".into()));
+                }
+                open.push(element(&start).map_err(malformed)?);
+            }
+            Event::Empty(start) => {
+                let element = element(&start).map_err(malformed)?;
+                close(element, &mut open, &mut root).map_err(malformed)?;
+            }
+            Event::End(_) => {
+                let element = open.pop().ok_or_else(|| malformed("an end without a start".into()))?;
+                close(element, &mut open, &mut root).map_err(malformed)?;
+            }
+            Event::Text(text) => {
+                append(&text, &mut open).map_err(malformed)?;
+            }
+            Event::CData(text) => {
+                append(&text, &mut open).map_err(malformed)?;
+            }
+            Event::GeneralRef(reference) => {
+                let resolved = resolve(&reference).map_err(malformed)?;
+                append(&resolved, &mut open).map_err(malformed)?;
+            }
+            Event::DocType(_) => return Err(malformed("a document type is not taken".into())),
+            Event::Eof => break,
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
+        }
+    }
+    let at = text.len() as u64;
+    if let Some(element) = open.last() {
+        return Err(Malformed { at, reason: format!("<{}> is not closed", element.name) });
+    }
+    root.ok_or(Malformed { at, reason: "no root element".into() })
+}
+
+fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<String, String> {
+    if let Some(c) = reference.resolve_char_ref().map_err(|e| e.to_string())? {
+        return Ok(c.to_string());
+    }
+    let name: &str = reference;
+    quick_xml::escape::resolve_xml_entity(name)
+        .map(str::to_owned)
+        .ok_or_else(|| format!("unknown entity &{name};"))
+}
+
+fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String> {
+    let name = start.local_name().as_ref().to_owned();
+    let mut attributes = Vec::new();
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|e| e.to_string())?;
+        let key = attribute.key;
+        if key.as_namespace_binding().is_some() {
+            continue;
+        }
+        let value = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?.into_owned();
+        attributes.push((key.local_name().as_ref().to_owned(), value));
+    }
+    Ok(Element { name, attributes, text: String::new(), children: Vec::new() })
+}
+
+fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) -> Result<(), String> {
+    match open.last_mut() {
+        Some(parent) => parent.children.push(element),
+        None if root.is_none() => *root = Some(element),
+        None => return Err("a second root element".into()),
+    }
+    Ok(())
+}
+
+fn append(text: &str, open: &mut [Element]) -> Result<(), String> {
+    match open.last_mut() {
+        Some(element) => element.text.push_str(text),
+        None if text.trim().is_empty() => {}
+        None => return Err("text outside the root element".into()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_is_read_whatever_its_prefix() {
+        let plain = parse(br#"<server xmlns="http://x" name="a &amp; b"><m key="k">v</m></server>"#).unwrap();
+        let prefixed = parse(br#"<s:server xmlns:s="http://x" name="a &amp; b"><s:m key="k">v</s:m></s:server>"#);
+        assert_eq!(plain, prefixed.unwrap());
+        assert_eq!(plain.attribute("name"), Some("a & b"));
+        assert_eq!(plain.find("m").unwrap().text, "v");
+    }
+
+    #[test]
+    fn hostile_documents_are_refused_with_their_place() {
+        for bad in ["", "<a>", "<a></b>", "<a/><b/>", "x", "<a>&bomb;</a>", "<a b='1' b='2'/>"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let bomb = br#"<!DOCTYPE a [<!ENTITY b "cc">]><a>&b;</a>"#;
+        assert!(parse(bomb).unwrap_err().reason.contains("document type"));
+        let deep = "<a>".repeat(100) + &"</a>".repeat(100);
+        assert!(parse(deep.as_bytes()).unwrap_err().reason.contains("deep"));
+        assert_eq!(parse(b"<a>\xff</a>").unwrap_err().at, 3);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(text in "[ -~é\n\t]*", value in "[ -~é\n\t]*") {
+            let element = Element::new("a").attr("v", &value).child(Element::new("b").text(text.clone()));
+            let read = parse(element.to_document().as_bytes()).unwrap();
+            prop_assert_eq!(read.attribute("v"), Some(value.as_str()));
+            prop_assert_eq!(&read.children[0].text, &text);
+        }
+
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+    }
+}

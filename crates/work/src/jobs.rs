@@ -1,0 +1,165 @@
+//! Jobs as rows: written in the unit that makes them necessary, changed only under their fence.
+
+use database::{Database, Error, Tx, params};
+
+use crate::clock::Time;
+
+/// A job to be done.
+#[derive(Clone, Debug)]
+pub struct NewJob<'a> {
+    /// Which handler takes it, in the service's own words.
+    pub kind: &'a str,
+    /// What it is about, such as a server's id.
+    pub subject: &'a str,
+    /// Its state, as JSON.
+    pub payload: String,
+    /// Not before this.
+    pub due: Time,
+    /// After this it is not carried forward any more but failed with a reason.
+    pub deadline: Time,
+}
+
+/// A claimed job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id, ordered by time.
+    pub id: String,
+    /// Which handler takes it.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// Its state, as JSON.
+    pub payload: String,
+    /// When it was written.
+    pub created: Time,
+    /// When it must have ended.
+    pub deadline: Time,
+    /// How often it was claimed, this time included.
+    pub attempts: i64,
+    /// Grows with every claim: only its newest holder may change it.
+    pub fence: i64,
+}
+
+/// The lease was lost to another process: whatever was to be written must not be.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the job's lease is lost")]
+pub struct LeaseLost;
+
+/// Writes a job within a unit and answers its id.
+///
+/// # Errors
+/// The database's.
+pub async fn enqueue(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<String, Error> {
+    let id = uuid::Uuid::now_v7().to_string();
+    tx.execute(
+        "INSERT INTO jobs (id, kind, subject, payload, created, due, deadline, attempts, fence, owner, lease_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, '', 0)",
+        params![id, job.kind, job.subject, job.payload, now.0, job.due.0, job.deadline.0],
+    )
+    .await?;
+    Ok(id)
+}
+
+/// Drops every job about `subject`, such as when the subject is deleted; their holders lose their fence.
+///
+/// # Errors
+/// The database's.
+pub async fn cancel_all(tx: &mut Tx, subject: &str) -> Result<u64, Error> {
+    tx.execute("DELETE FROM jobs WHERE subject = $1", params![subject]).await
+}
+
+impl Job {
+    /// Within a unit: whether this holder may still write for the job.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn holds(&self, tx: &mut Tx) -> Result<bool, Error> {
+        let row = tx.row("SELECT fence FROM jobs WHERE id = $1", params![self.id]).await?;
+        Ok(row.map(|row| row.get::<i64>(0)).transpose()? == Some(self.fence))
+    }
+
+    /// Within a unit: keeps the job's new state, due at once.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn save(&self, tx: &mut Tx, payload: &str) -> Result<bool, Error> {
+        let sql = "UPDATE jobs SET payload = $3 WHERE id = $1 AND fence = $2";
+        Ok(tx.execute(sql, params![self.id, self.fence, payload]).await? == 1)
+    }
+
+    /// Within a unit: the job is done.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn finish(&self, tx: &mut Tx) -> Result<bool, Error> {
+        let sql = "DELETE FROM jobs WHERE id = $1 AND fence = $2";
+        Ok(tx.execute(sql, params![self.id, self.fence]).await? == 1)
+    }
+}
+
+/// Claims up to `limit` jobs that are due and in nobody's hands.
+pub(crate) async fn claim(
+    db: &Database,
+    owner: &str,
+    now: Time,
+    lease_until: Time,
+    limit: i64,
+) -> Result<Vec<Job>, Error> {
+    // A look without a transaction first: an idle runner must cost nothing.
+    let due = "SELECT id FROM jobs WHERE due <= $1 AND lease_until <= $1 ORDER BY due, id LIMIT $2";
+    if limit == 0 || db.rows(due, params![now.0, limit]).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    db.write((owner.to_owned(), now, lease_until, limit), move |(owner, now, until, limit), tx| {
+        Box::pin(async move {
+            let mut claimed = Vec::new();
+            for mut row in tx.rows(due, params![now.0, *limit]).await? {
+                let id: String = row.take(0)?;
+                let sql = "UPDATE jobs SET owner = $2, lease_until = $3, fence = fence + 1, attempts = attempts + 1
+                           WHERE id = $1
+                           RETURNING kind, subject, payload, created, deadline, attempts, fence";
+                if let Some(mut row) = tx.row(sql, params![id, owner, until.0]).await? {
+                    claimed.push(Job {
+                        kind: row.take(0)?,
+                        subject: row.take(1)?,
+                        payload: row.take(2)?,
+                        created: Time(row.take(3)?),
+                        deadline: Time(row.take(4)?),
+                        attempts: row.take(5)?,
+                        fence: row.take(6)?,
+                        id,
+                    });
+                }
+            }
+            Ok(claimed)
+        })
+    })
+    .await
+}
+
+/// Gives a job back, to be taken up again at `due`.
+pub(crate) async fn release(db: &Database, job: &Job, due: Time) -> Result<(), Error> {
+    let sql = "UPDATE jobs SET due = $3, lease_until = 0 WHERE id = $1 AND fence = $2";
+    db.execute(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
+}
+
+/// Keeps a job in this process's hands until `until`.
+pub(crate) async fn renew(db: &Database, job: &Job, until: Time) -> Result<bool, Error> {
+    let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2";
+    Ok(db.execute(sql, params![job.id, job.fence, until.0]).await? == 1)
+}
+
+/// When the next job that nobody holds is due, or a held one's lease ends.
+pub(crate) async fn next_due(db: &Database) -> Result<Option<Time>, Error> {
+    let sql = "SELECT MIN(CASE WHEN due > lease_until THEN due ELSE lease_until END) FROM jobs";
+    let row = db.row(sql, &[]).await?;
+    Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
+}
+
+/// Forgets what processes of an earlier life held, where no other process shares the database.
+///
+/// # Errors
+/// The database's.
+pub async fn release_all(db: &Database) -> Result<u64, Error> {
+    db.execute("UPDATE jobs SET lease_until = 0 WHERE lease_until > 0", &[]).await
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# A private PostgreSQL for the tests, on a unix socket and a loopback port of its own.
+#   postgres.sh start DIR   prints its URL
+#   postgres.sh stop DIR
+set -euo pipefail
+verb=$1 dir=$2
+bin=$(dirname "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)")
+[ -x "$bin/initdb" ] || { echo "postgres.sh: no initdb: apt-get install postgresql" >&2; exit 2; }
+
+# The server refuses to run as root, so as root it runs as a user without rights.
+as_owner() {
+  if [ "$(id -u)" = 0 ]; then
+    setpriv --reuid=nobody --regid=nogroup --clear-groups --reset-env -- env LC_ALL=C PATH="$PATH" "$@"
+  else
+    env LC_ALL=C "$@"
+  fi
+}
+
+case $verb in
+start)
+  if [ ! -s "$dir/data/PG_VERSION" ]; then
+    mkdir -p "$dir"
+    [ "$(id -u)" != 0 ] || chown nobody:nogroup "$dir"
+    as_owner "$bin/initdb" -D "$dir/data" -U nephos -A trust --no-instructions >"$dir.log" 2>&1 ||
+      { cat "$dir.log" >&2; exit 1; }
+  fi
+  if [ ! -s "$dir/port" ] || ! as_owner "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; then
+    port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    as_owner "$bin/pg_ctl" -D "$dir/data" -w -l "$dir/server.log" \
+      -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c max_connections=400 -c fsync=off" \
+      start >/dev/null
+    echo "$port" >"$dir/port"
+  fi
+  echo "postgres://nephos@127.0.0.1:$(cat "$dir/port")/postgres"
+  ;;
+stop)
+  as_owner "$bin/pg_ctl" -D "$dir/data" -m immediate stop >/dev/null
+  ;;
+*)
+  echo "usage: postgres.sh start|stop DIR" >&2
+  exit 2
+  ;;
+esac
