@@ -138,16 +138,13 @@ fn run_batch(
     statement(tx, "BEGIN IMMEDIATE")?;
     for unit in batch {
         statement(tx, "SAVEPOINT unit")?;
-        let earlier = std::mem::take(&mut tx.folds);
         let (keep, answer) = unit(tx);
         answers.push(answer);
-        let of_unit = std::mem::replace(&mut tx.folds, earlier);
         if keep {
-            for ((sql, key), sums) in of_unit {
-                tx.fold(sql, key, &sums);
-            }
+            tx.keep_unit();
         } else {
             statement(tx, "ROLLBACK TO unit")?;
+            tx.undo_unit();
         }
         statement(tx, "RELEASE unit")?;
     }
