@@ -6,7 +6,7 @@
 pub mod api;
 mod error;
 pub mod model;
-mod service;
+pub mod service;
 mod store;
 
 pub use error::{Error, Result};
