@@ -6,6 +6,7 @@ mod containers;
 mod copy;
 mod objects;
 mod pages;
+mod pins;
 mod sweep;
 mod upload;
 
@@ -23,6 +24,7 @@ pub use containers::{ContainerPut, ContainerView};
 pub use copy::CopyRequest;
 pub use objects::{Content, Found};
 pub use pages::{AccountLine, Page};
+pub use pins::Pinned;
 pub use upload::{Body, PutRequest, Stored};
 
 use crate::model::limits::Limits;

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod blobs;
 pub(crate) mod containers;
 pub(crate) mod objects;
+pub(crate) mod pins;
 
 use database::Migration;
 
@@ -25,6 +26,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
           CREATE TABLE blobs (
               id BLOB NOT NULL PRIMARY KEY, volume BIGINT NOT NULL, place BIGINT NOT NULL, size BIGINT NOT NULL,
               refs BIGINT NOT NULL
+          ) WITHOUT ROWID;
+          CREATE TABLE pins (
+              pin TEXT NOT NULL PRIMARY KEY, blob BLOB, size BIGINT NOT NULL
           ) WITHOUT ROWID;
           CREATE TABLE garbage (blob BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;
           CREATE TABLE account_counts (
