@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+/// Renders the metrics.
+pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
 
 /// Installs the process's recorder and answers the handle that renders it.
 ///
 /// # Panics
 /// When called twice in one process.
 #[must_use]
-pub fn install() -> PrometheusHandle {
+pub fn install() -> Handle {
     let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
