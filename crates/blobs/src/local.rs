@@ -88,7 +88,8 @@ impl Blobs for Local {
         let (file, start) = if location.volume == 0 {
             (Arc::new(self.singles.open(id).await?), 0)
         } else {
-            let file = self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
+            let file =
+                self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
             let offset = u64::try_from(location.offset).unwrap_or(u64::MAX);
             (file, offset + record::HEADER_BYTES as u64)
         };
@@ -116,7 +117,9 @@ impl Blobs for Local {
         self.volumes.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         let path = self.volumes.path(number);
         match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing a volume", &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("removing a volume", &error))
+            }
             _ => Ok(()),
         }
     }

@@ -44,9 +44,11 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_header_list_size(
-        u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX),
-    );
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
     tokio::pin!(stop);
     loop {
         let stream = tokio::select! {

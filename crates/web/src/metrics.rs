@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 /// Renders the metrics.
 pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
 /// Installs the process's recorder and answers the handle that renders it.
 ///
@@ -20,7 +20,12 @@ pub fn install() -> Handle {
 }
 
 /// Counts one answered request.
-pub(crate) fn request(service: &'static str, method: &http::Method, status: http::StatusCode, took: Duration) {
+pub(crate) fn request(
+    service: &'static str,
+    method: &http::Method,
+    status: http::StatusCode,
+    took: Duration,
+) {
     let method = method_label(method);
     let class = class_label(status);
     metrics::counter!("nephos_requests_total", "service" => service, "method" => method, "status" => class)

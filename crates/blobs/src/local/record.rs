@@ -6,8 +6,8 @@
 //! 40  data · table (a CRC32C per 64 KiB block) · zeros to a multiple of 8
 //! ```
 
-use crate::checksum::{Table, blocks, crc32c, first_bad_block};
 use crate::BlobId;
+use crate::checksum::{Table, blocks, crc32c, first_bad_block};
 
 pub(crate) const HEADER_BYTES: usize = 40;
 const MAGIC: &[u8; 4] = b"NBLB";

@@ -45,10 +45,7 @@ pub struct Swift {
 /// The dialect's routes.
 pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
     let swift = Swift { files, tokens };
-    Router::new()
-        .route("/info", get(info::show))
-        .route("/v1/{*path}", any(dispatch))
-        .with_state(swift)
+    Router::new().route("/info", get(info::show)).route("/v1/{*path}", any(dispatch)).with_state(swift)
 }
 
 async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {

@@ -85,8 +85,11 @@ impl Walk {
             }
             query.delimiter = b"/".to_vec();
         }
-        let (behind, before) =
-            if query.reverse { (&query.end_marker, &query.marker) } else { (&query.marker, &query.end_marker) };
+        let (behind, before) = if query.reverse {
+            (&query.end_marker, &query.marker)
+        } else {
+            (&query.marker, &query.end_marker)
+        };
         let mut lower = query.prefix.clone();
         if !behind.is_empty() {
             lower = lower.max([behind.as_slice(), b"\0"].concat());
@@ -173,8 +176,11 @@ mod tests {
 
     /// What a page must show, computed over all names at once.
     fn expected(names: &BTreeSet<Vec<u8>>, query: &Query) -> Vec<Vec<u8>> {
-        let (behind, before) =
-            if query.reverse { (&query.end_marker, &query.marker) } else { (&query.marker, &query.end_marker) };
+        let (behind, before) = if query.reverse {
+            (&query.end_marker, &query.marker)
+        } else {
+            (&query.marker, &query.end_marker)
+        };
         let mut lines = Vec::new();
         for name in names {
             if !name.starts_with(&query.prefix)
@@ -185,7 +191,8 @@ mod tests {
             }
             let rest = &name[query.prefix.len()..];
             let at = (!query.delimiter.is_empty()).then(|| find(rest, &query.delimiter)).flatten();
-            let line = at.map_or(name.clone(), |at| name[..query.prefix.len() + at + query.delimiter.len()].to_vec());
+            let line = at
+                .map_or(name.clone(), |at| name[..query.prefix.len() + at + query.delimiter.len()].to_vec());
             if lines.last() != Some(&line) && (at.is_none() || line != query.marker) {
                 lines.push(line);
             }
@@ -236,7 +243,10 @@ mod tests {
         let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let query = |path: &str| Query { limit: 10, path: Some(path.into()), ..Query::default() };
         let shown = |path| {
-            walked(&names, &query(path)).into_iter().map(|n| String::from_utf8(n).unwrap()).collect::<Vec<_>>()
+            walked(&names, &query(path))
+                .into_iter()
+                .map(|n| String::from_utf8(n).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(shown("photos"), ["photos/a.jpg", "photos/pets/"]);
         assert_eq!(shown("photos/"), ["photos/a.jpg", "photos/pets/"]);

@@ -45,12 +45,16 @@ impl Metadata {
     /// [`Error::Invalid`] naming the limit.
     pub fn check_totals(&self, prefix: &str, limits: &Limits) -> Result<()> {
         let items = self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
-        let (count, size) = items.fold((0, 0), |(count, size), (name, value)| (count + 1, size + name.len() + value.len()));
+        let (count, size) =
+            items.fold((0, 0), |(count, size), (name, value)| (count + 1, size + name.len() + value.len()));
         if count > limits.max_meta_count {
             return Err(Error::Invalid(format!("Too many metadata items; max {}", limits.max_meta_count)));
         }
         if size > limits.max_meta_overall_size {
-            return Err(Error::Invalid(format!("Total metadata too large; max {}", limits.max_meta_overall_size)));
+            return Err(Error::Invalid(format!(
+                "Total metadata too large; max {}",
+                limits.max_meta_overall_size
+            )));
         }
         Ok(())
     }
@@ -103,7 +107,10 @@ mod tests {
         let mut changes = Changes::default();
         let long = "x".repeat(257);
         for (name, value) in [("", "v"), (&long[..129], "v"), ("n", &long)] {
-            assert!(matches!(changes.set_item("x-object-meta-", name, value, &limits), Err(Error::Invalid(_))));
+            assert!(matches!(
+                changes.set_item("x-object-meta-", name, value, &limits),
+                Err(Error::Invalid(_))
+            ));
         }
         changes.set_item("x-object-meta-", &long[..128], &long[..256], &limits).unwrap();
         let mut metadata = changes.clone().into_values();

@@ -49,7 +49,10 @@ impl Target {
 /// The tenant whose account this is: `AUTH_{tenant}` or `SERVICE_{tenant}`.
 #[must_use]
 pub fn tenant_of(account: &str) -> Option<&str> {
-    account.strip_prefix("AUTH_").or_else(|| account.strip_prefix("SERVICE_")).filter(|tenant| !tenant.is_empty())
+    account
+        .strip_prefix("AUTH_")
+        .or_else(|| account.strip_prefix("SERVICE_"))
+        .filter(|tenant| !tenant.is_empty())
 }
 
 /// Whether a container may be called so, when it is made.

@@ -38,7 +38,11 @@ impl Files {
                 Box::pin(async move {
                     let Some(account) = store::accounts::find(tx, name).await? else { return Ok(None) };
                     let counts = store::accounts::counts(tx, account.id).await?;
-                    Ok::<_, Error>(Some(AccountView { created: account.created, metadata: account.metadata, counts }))
+                    Ok::<_, Error>(Some(AccountView {
+                        created: account.created,
+                        metadata: account.metadata,
+                        counts,
+                    }))
                 })
             })
             .await?;
@@ -48,7 +52,8 @@ impl Files {
     /// What the caller sees of an account that no row has yet: a tenant's own is empty, not absent.
     pub(super) fn unmade(&self, context: &Context, name: &str) -> Result<AccountView> {
         let tenant = crate::model::name::tenant_of(name);
-        let own = tenant.is_some_and(|tenant| context.caller.as_ref().is_some_and(|caller| caller.is_of(tenant)));
+        let own =
+            tenant.is_some_and(|tenant| context.caller.as_ref().is_some_and(|caller| caller.is_of(tenant)));
         if !own {
             return Err(Error::NotFound);
         }

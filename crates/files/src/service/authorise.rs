@@ -36,7 +36,9 @@ impl Action {
         match self {
             Self::ReadAccount | Self::ReadContainer | Self::ReadObject => Right::Observe,
             Self::WriteContainer | Self::WriteObject => Right::Create,
-            Self::ManageAccount | Self::WriteAccount | Self::DeleteContainer | Self::DeleteObject => Right::Administer,
+            Self::ManageAccount | Self::WriteAccount | Self::DeleteContainer | Self::DeleteObject => {
+                Right::Administer
+            }
         }
     }
 }
@@ -111,8 +113,15 @@ mod tests {
     fn every_kind_of_caller_gets_what_is_theirs() {
         use Action::*;
         let all = [
-            ManageAccount, ReadAccount, WriteAccount, ReadContainer, WriteContainer, DeleteContainer, ReadObject,
-            WriteObject, DeleteObject,
+            ManageAccount,
+            ReadAccount,
+            WriteAccount,
+            ReadContainer,
+            WriteContainer,
+            DeleteContainer,
+            ReadObject,
+            WriteObject,
+            DeleteObject,
         ];
         let open = |read: &str, write: &str| {
             Metadata(BTreeMap::from([
@@ -121,20 +130,53 @@ mod tests {
             ]))
         };
         let closed = Metadata::default();
-        let own = [ReadAccount, WriteAccount, ReadContainer, WriteContainer, DeleteContainer, ReadObject, WriteObject, DeleteObject];
+        let own = [
+            ReadAccount,
+            WriteAccount,
+            ReadContainer,
+            WriteContainer,
+            DeleteContainer,
+            ReadObject,
+            WriteObject,
+            DeleteObject,
+        ];
         let cases: Vec<(Context, Metadata, Vec<Action>, Error)> = vec![
             (of("9", None, true), closed.clone(), all.to_vec(), Error::Forbidden),
             (of("1", Some(Right::Administer), false), closed.clone(), own.to_vec(), Error::Forbidden),
-            (of("1", Some(Right::Create), false), closed.clone(),
-             vec![ReadAccount, ReadContainer, WriteContainer, ReadObject, WriteObject], Error::Forbidden),
-            (of("1", Some(Right::Observe), false), closed.clone(), vec![ReadAccount, ReadContainer, ReadObject], Error::Forbidden),
+            (
+                of("1", Some(Right::Create), false),
+                closed.clone(),
+                vec![ReadAccount, ReadContainer, WriteContainer, ReadObject, WriteObject],
+                Error::Forbidden,
+            ),
+            (
+                of("1", Some(Right::Observe), false),
+                closed.clone(),
+                vec![ReadAccount, ReadContainer, ReadObject],
+                Error::Forbidden,
+            ),
             (of("1", None, false), closed.clone(), vec![], Error::Forbidden),
             (of("2", Some(Right::Administer), false), closed.clone(), vec![], Error::Forbidden),
             (Context::default(), closed.clone(), vec![], Error::Unauthenticated),
-            (of("2", None, false), open("2:jdoe", "AUTH_2"), vec![ReadContainer, ReadObject, WriteObject, DeleteObject], Error::Forbidden),
-            (of("2", None, false), open("*:*", "t2:other"), vec![ReadContainer, ReadObject], Error::Forbidden),
+            (
+                of("2", None, false),
+                open("2:jdoe", "AUTH_2"),
+                vec![ReadContainer, ReadObject, WriteObject, DeleteObject],
+                Error::Forbidden,
+            ),
+            (
+                of("2", None, false),
+                open("*:*", "t2:other"),
+                vec![ReadContainer, ReadObject],
+                Error::Forbidden,
+            ),
             (Context::default(), open(".r:*", ""), vec![ReadObject], Error::Unauthenticated),
-            (Context::default(), open(".r:*,.rlistings", ""), vec![ReadContainer, ReadObject], Error::Unauthenticated),
+            (
+                Context::default(),
+                open(".r:*,.rlistings", ""),
+                vec![ReadContainer, ReadObject],
+                Error::Unauthenticated,
+            ),
         ];
         for (index, (context, metadata, allowed, refusal)) in cases.iter().enumerate() {
             for action in all {

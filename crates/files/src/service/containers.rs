@@ -120,7 +120,8 @@ impl Files {
             .db
             .write(input, |(account, name, changes, limits, now), tx| {
                 Box::pin(async move {
-                    let mut found = store::containers::find(tx, *account, name).await?.ok_or(Error::NotFound)?;
+                    let mut found =
+                        store::containers::find(tx, *account, name).await?.ok_or(Error::NotFound)?;
                     found.metadata.apply(changes);
                     found.metadata.check_totals("x-container-meta-", limits)?;
                     found.changed = (*now).max(found.changed);

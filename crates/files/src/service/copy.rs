@@ -54,14 +54,18 @@ impl Files {
             let target = self
                 .container_for(context, &request.account, &request.container, Action::WriteObject)
                 .await?;
-            let mut metadata = if request.fresh { Metadata::default() } else { found.object.metadata.clone() };
+            let mut metadata =
+                if request.fresh { Metadata::default() } else { found.object.metadata.clone() };
             metadata.0.extend(request.metadata.0.clone());
             metadata.check_totals("x-object-meta-", self.limits())?;
             let now = self.now();
             let copy = Object {
                 created: now,
                 changed: now,
-                content_type: request.content_type.clone().unwrap_or_else(|| found.object.content_type.clone()),
+                content_type: request
+                    .content_type
+                    .clone()
+                    .unwrap_or_else(|| found.object.content_type.clone()),
                 metadata,
                 ..found.object.clone()
             };

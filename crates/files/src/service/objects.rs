@@ -36,7 +36,13 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unauthenticated`].
-    pub async fn object(&self, context: &Context, account: &str, container: &str, name: &str) -> Result<Found> {
+    pub async fn object(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+    ) -> Result<Found> {
         let container = self.container_for(context, account, container, Action::ReadObject).await?;
         let object = store::objects::find(&self.0.db, container.id, name).await?.ok_or(Error::NotFound)?;
         Ok(Found { object, container })
@@ -121,7 +127,13 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn delete_object(&self, context: &Context, account: &str, container: &str, name: &str) -> Result<()> {
+    pub async fn delete_object(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+    ) -> Result<()> {
         let container = self.container_for(context, account, container, Action::DeleteObject).await?;
         self.0
             .db

@@ -34,7 +34,8 @@ impl Files {
             .db
             .write(input, |(container, name, pin), tx| {
                 Box::pin(async move {
-                    let object = store::objects::find_in(tx, *container, name).await?.ok_or(Error::NotFound)?;
+                    let object =
+                        store::objects::find_in(tx, *container, name).await?.ok_or(Error::NotFound)?;
                     let blob = object.blob.map(|blob| blob.id);
                     if let Some(blob) = blob {
                         store::blobs::share(tx, blob).await?;

@@ -109,7 +109,8 @@ impl Files {
             .db
             .write(input, |(container, container_name, name, object, only_new), tx| {
                 Box::pin(async move {
-                    let there = store::containers::still_there(tx, container.account, container_name, container.id);
+                    let there =
+                        store::containers::still_there(tx, container.account, container_name, container.id);
                     if !there.await? {
                         return Err(Error::NotFound);
                     }

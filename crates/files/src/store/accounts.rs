@@ -29,7 +29,9 @@ pub(crate) async fn set_metadata(tx: &mut Tx, id: i64, name: &str, metadata: &Me
 
 pub(crate) async fn delete(tx: &mut Tx, id: i64, name: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM account_counts WHERE account = $1", params![id]).await?;
-    tx.execute("DELETE FROM accounts WHERE name = $1 AND id = $2", params![name.as_bytes(), id]).await.map(|_| ())
+    tx.execute("DELETE FROM accounts WHERE name = $1 AND id = $2", params![name.as_bytes(), id])
+        .await
+        .map(|_| ())
 }
 
 pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
@@ -45,7 +47,8 @@ pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
 
 /// Counts a change at the end of the batch.
 pub(crate) fn add(tx: &mut Tx, id: i64, containers: i64, objects: i64, bytes: i64) {
-    let sql = "INSERT INTO account_counts (account, slot, containers, objects, bytes) VALUES ($1, $2, $3, $4, $5)
+    let sql =
+        "INSERT INTO account_counts (account, slot, containers, objects, bytes) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (account, slot) DO UPDATE SET
                  containers = account_counts.containers + excluded.containers,
                  objects = account_counts.objects + excluded.objects,

@@ -9,7 +9,8 @@ use crate::model::entry::{Blob, Object};
 use crate::model::listing::ObjectEntry;
 use crate::model::metadata::Metadata;
 
-const SELECT: &str = "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place
+const SELECT: &str =
+    "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place
      FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container = $1 AND o.name = $2";
 
 fn object(mut row: Row) -> Result<Object, Error> {
@@ -98,7 +99,8 @@ pub(crate) async fn set_metadata(
     name: &str,
     object: &Object,
 ) -> Result<(), Error> {
-    let sql = "UPDATE objects SET changed = $3, content_type = $4, meta = $5 WHERE container = $1 AND name = $2";
+    let sql =
+        "UPDATE objects SET changed = $3, content_type = $4, meta = $5 WHERE container = $1 AND name = $2";
     let meta = object.metadata.to_column();
     tx.execute(sql, params![container, name.as_bytes(), object.changed.0, object.content_type, meta])
         .await
@@ -129,7 +131,8 @@ pub(crate) async fn range(
     rows.into_iter()
         .map(|mut row| {
             let name: Vec<u8> = row.take(0)?;
-            let name = String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+            let name = String::from_utf8(name)
+                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
             Ok(ObjectEntry {
                 name,
                 size: unsigned(row.take(1)?),

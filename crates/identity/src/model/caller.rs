@@ -95,9 +95,10 @@ impl Caller {
             return true;
         }
         self.is_of(tenant_id)
-            && self.grants.iter().any(|grant| {
-                grant.right >= right && grant.product.is_none_or(|granted| granted == product)
-            })
+            && self
+                .grants
+                .iter()
+                .any(|grant| grant.right >= right && grant.product.is_none_or(|granted| granted == product))
     }
 }
 

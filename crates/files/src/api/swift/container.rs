@@ -3,8 +3,8 @@
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use web::conditional::http_date;
 use web::Response;
+use web::conditional::http_date;
 
 use super::answer::{self, set};
 use super::fault::Fault;

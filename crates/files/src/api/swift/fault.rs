@@ -104,7 +104,9 @@ pub(super) fn page(status: StatusCode) -> String {
         404 => ("Not Found", "The resource could not be found."),
         405 => ("Method Not Allowed", "The method is not allowed for this resource."),
         406 => ("Not Acceptable", "The resource is not available in a format acceptable to your browser."),
-        408 => ("Request Timeout", "The server has waited too long for the request to be sent by the client."),
+        408 => {
+            ("Request Timeout", "The server has waited too long for the request to be sent by the client.")
+        }
         409 => ("Conflict", "There was a conflict when trying to complete your request."),
         411 => ("Length Required", "Content-Length header required."),
         412 => ("Precondition Failed", "A precondition for this request was not met."),
@@ -112,9 +114,14 @@ pub(super) fn page(status: StatusCode) -> String {
         416 => ("Requested Range Not Satisfiable", "The Range requested is not available."),
         422 => ("Unprocessable Entity", "Unable to process the contained instructions"),
         499 => ("Client Disconnect", "The client was disconnected during request."),
-        503 => ("Service Unavailable", "The server is currently unavailable. Please try again at a later time."),
+        503 => {
+            ("Service Unavailable", "The server is currently unavailable. Please try again at a later time.")
+        }
         507 => ("Insufficient Storage", "There was not enough space to save the resource."),
-        500 => ("Internal Error", "The server has either erred or is incapable of performing the requested operation."),
+        500 => (
+            "Internal Error",
+            "The server has either erred or is incapable of performing the requested operation.",
+        ),
         _ => return String::new(),
     };
     format!("<html><h1>{title}</h1><p>{text}</p></html>")

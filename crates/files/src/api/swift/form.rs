@@ -47,7 +47,8 @@ impl Call<'_> {
         request: &Parts,
         body: Body,
     ) -> Result<Response, Fault> {
-        let header = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header =
+            request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(header).map_err(|e| refused(&e))?;
         let stream = http_body_util::BodyDataStream::new(body);
         let mut form = multer::Multipart::new(stream, boundary);
@@ -81,7 +82,8 @@ impl Call<'_> {
                 only_new: false,
             };
             let mut part = Part(field);
-            let stored = self.files.put_object(self.context, account, container, &name, put, &mut part).await?;
+            let stored =
+                self.files.put_object(self.context, account, container, &name, put, &mut part).await?;
             let object = stored.object;
             uploaded.push(Uploaded {
                 name,
@@ -108,7 +110,9 @@ async fn text_of(mut field: multer::Field<'_>) -> Result<String, Fault> {
     while let Some(piece) = field.chunk().await.map_err(|e| refused(&e))? {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES_MAX {
-            return Err(Error::Invalid(format!("a form's field is longer than {FIELD_BYTES_MAX} bytes")).into());
+            return Err(
+                Error::Invalid(format!("a form's field is longer than {FIELD_BYTES_MAX} bytes")).into()
+            );
         }
     }
     String::from_utf8(value).map_err(|_| Error::Invalid("a form's field is not UTF-8".into()).into())

@@ -25,7 +25,11 @@ pub(super) const OBJECT_HEADERS: [&str; 9] = [
 ];
 
 /// The text of a header's value, which must be UTF-8 and of bounded length.
-fn text<'h>(name: &http::HeaderName, value: &'h http::HeaderValue, limits: &Limits) -> Result<&'h str, Fault> {
+fn text<'h>(
+    name: &http::HeaderName,
+    value: &'h http::HeaderValue,
+    limits: &Limits,
+) -> Result<&'h str, Fault> {
     if value.len() > limits.max_header_size {
         let shown: String = name.as_str().chars().take(limits.max_meta_name_length).collect();
         return Err(Error::Invalid(format!("Header value too long: {shown}")).into());

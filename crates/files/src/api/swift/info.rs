@@ -12,7 +12,10 @@ pub(super) async fn show(State(swift): State<Swift>) -> Response {
     if let Some(fields) = limits.as_object_mut() {
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("strict_cors_mode".into(), true.into());
-        fields.insert("policies".into(), serde_json::json!([{"name": "default", "default": true, "aliases": "default"}]));
+        fields.insert(
+            "policies".into(),
+            serde_json::json!([{"name": "default", "default": true, "aliases": "default"}]),
+        );
     }
     let info = serde_json::json!({ "swift": limits });
     let mut response = answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string());

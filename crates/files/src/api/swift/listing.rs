@@ -32,7 +32,8 @@ impl Form {
                 _ => Self::Text,
             });
         }
-        let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accept =
+            headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match preferred(accept, &["text/plain", "application/json", "application/xml", "text/xml"]) {
             Some(0) => Ok(Self::Text),
             Some(1) => Ok(Self::Json),
@@ -59,7 +60,10 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
     {
         limit = text.parse().unwrap_or(usize::MAX);
         if limit > limit_max {
-            return Err(Fault::text(StatusCode::PRECONDITION_FAILED, format!("Maximum limit is {limit_max}")));
+            return Err(Fault::text(
+                StatusCode::PRECONDITION_FAILED,
+                format!("Maximum limit is {limit_max}"),
+            ));
         }
     }
     let bytes = |name: &str| -> Result<Vec<u8>, Fault> {

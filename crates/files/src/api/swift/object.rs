@@ -8,9 +8,9 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
+use web::Response;
 use web::conditional::{Validators, Verdict, evaluate, http_date, range_applies};
 use web::range::{Selection, select};
-use web::Response;
 
 use super::answer::{self, set};
 use super::fault::Fault;
@@ -109,8 +109,10 @@ impl Call<'_> {
             (true, None, _) => "inline".to_owned(),
             (_, _, _) => {
                 let kind = if inline { "inline" } else { "attachment" };
-                let plain: String =
-                    shown.chars().map(|c| if c == '"' || c == '\\' || c.is_control() { '_' } else { c }).collect();
+                let plain: String = shown
+                    .chars()
+                    .map(|c| if c == '"' || c == '\\' || c.is_control() { '_' } else { c })
+                    .collect();
                 let encoded = web::query::encode(shown.as_bytes(), false);
                 format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
             }
@@ -154,7 +156,8 @@ impl Call<'_> {
             only_new,
         };
         let mut incoming = Incoming(body);
-        let stored = self.files.put_object(self.context, account, container, name, put, &mut incoming).await?;
+        let stored =
+            self.files.put_object(self.context, account, container, name, put, &mut incoming).await?;
         Ok(created(&stored.object))
     }
 
@@ -168,10 +171,8 @@ impl Call<'_> {
         let metadata = headers::of_object(&request.headers, self.files.limits())?;
         let content_type = request.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
         let content_type = content_type.filter(|value| !value.is_empty()).map(str::to_owned);
-        let object = self
-            .files
-            .post_object(self.context, account, container, name, metadata, content_type)
-            .await?;
+        let object =
+            self.files.post_object(self.context, account, container, name, metadata, content_type).await?;
         let mut response = answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED));
         set(response.headers_mut(), "x-timestamp", time::x_timestamp(object.changed));
         Ok(response)
@@ -276,7 +277,8 @@ fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
 
 fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
     let given = headers.get(CONTENT_TYPE).map(|value| value.to_str());
-    let detect = headers.get("x-detect-content-type").and_then(|v| v.to_str().ok()).is_some_and(listing::is_true);
+    let detect =
+        headers.get("x-detect-content-type").and_then(|v| v.to_str().ok()).is_some_and(listing::is_true);
     match given {
         Some(Err(_)) => Err(Error::Invalid("Content-Type is not text".into()).into()),
         Some(Ok(given)) if !given.is_empty() && !detect => Ok(given.to_owned()),
@@ -293,7 +295,8 @@ pub(super) fn guessed_type(name: &str) -> String {
 fn path_pair(header: &str, value: &str) -> Result<(String, String), Fault> {
     let decoded: Vec<u8> = percent_decode_str(value.strip_prefix('/').unwrap_or(value)).collect();
     let text = String::from_utf8(decoded).ok();
-    let pair = text.as_deref().and_then(|text| text.split_once('/')).filter(|(c, o)| !c.is_empty() && !o.is_empty());
+    let pair =
+        text.as_deref().and_then(|text| text.split_once('/')).filter(|(c, o)| !c.is_empty() && !o.is_empty());
     pair.map(|(container, object)| (container.to_owned(), object.to_owned())).ok_or_else(|| {
         let text = format!("{header} header must be of the form <container name>/<object name>");
         Fault::text(StatusCode::PRECONDITION_FAILED, text)
@@ -303,7 +306,8 @@ fn path_pair(header: &str, value: &str) -> Result<(String, String), Fault> {
 fn account_header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Fault> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let decoded: Vec<u8> = percent_decode_str(value.to_str().unwrap_or_default()).collect();
-    let account = String::from_utf8(decoded).ok().filter(|account| !account.is_empty() && !account.contains('/'));
+    let account =
+        String::from_utf8(decoded).ok().filter(|account| !account.is_empty() && !account.contains('/'));
     let refused = || Fault::text(StatusCode::PRECONDITION_FAILED, "Account name cannot contain slashes");
     account.map(Some).ok_or_else(refused)
 }
@@ -366,7 +370,8 @@ impl Several {
                 (head, piece)
             })
             .collect();
-        let framed: u64 = parts.iter().map(|(head, piece)| head.len() as u64 + (piece.end - piece.start) + 2).sum();
+        let framed: u64 =
+            parts.iter().map(|(head, piece)| head.len() as u64 + (piece.end - piece.start) + 2).sum();
         Self { length: framed + boundary.len() as u64 + 4, boundary, parts }
     }
 

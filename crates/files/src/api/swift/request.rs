@@ -19,7 +19,8 @@ pub(super) struct Parsed {
 impl Parsed {
     pub(super) async fn read(swift: &Swift, head: &Parts) -> Result<Self, Fault> {
         let path = head.uri.path().strip_prefix("/v1/").unwrap_or_default();
-        let mut segments = path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
+        let mut segments =
+            path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
         let account = segments.next().unwrap_or_default();
         if account.is_empty() {
             return Err(Error::NotFound.into());
@@ -44,6 +45,7 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
             Some(swift.tokens.caller(token).await.ok_or(Error::Unauthenticated)?)
         }
     };
-    let referrer = headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let referrer =
+        headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Context { caller, referrer })
 }
