@@ -66,5 +66,11 @@ pub fn curl(words: &[&str]) -> Answer {
 /// The guide's authentication: the answer of `GET /v1.0` with these credentials.
 #[must_use]
 pub fn sign_in(url: &str, user: &str, key: &str) -> Answer {
-    curl(&["-H", &format!("X-Auth-User: {user}"), "-H", &format!("X-Auth-Key: {key}"), &format!("{url}/v1.0")])
+    curl(&[
+        "-H",
+        &format!("X-Auth-User: {user}"),
+        "-H",
+        &format!("X-Auth-Key: {key}"),
+        &format!("{url}/v1.0"),
+    ])
 }

@@ -7,7 +7,8 @@ use tests::cloud::{API_KEY, Cloud, PASSWORD, clean, read, succeed};
 
 /// A client from the tests' own environment.
 fn client(name: &str) -> Command {
-    let home = std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`");
+    let home =
+        std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`");
     let mut command = Command::new(PathBuf::from(home).join("bin").join(name));
     clean(&mut command);
     command
@@ -26,7 +27,11 @@ fn tree(root: &Path) -> usize {
         let dir = root.join(format!("dir {directory:02}")).join("größe");
         std::fs::create_dir_all(&dir).unwrap();
         for file in 0..50 {
-            std::fs::write(dir.join(format!("file #{file} 100%.txt")), format!("{directory}/{file}\n").repeat(file + 1)).unwrap();
+            std::fs::write(
+                dir.join(format!("file #{file} 100%.txt")),
+                format!("{directory}/{file}\n").repeat(file + 1),
+            )
+            .unwrap();
             count += 1;
         }
     }
@@ -41,15 +46,34 @@ fn swift_signs_in_with_every_version() {
     let cloud = Cloud::start();
     let file = cloud.dir.path().join("greeting.txt");
     std::fs::write(&file, "hello from swift\n").unwrap();
-    let v1 = vec!["-A".into(), format!("{}/auth/v1.0", cloud.url), "-U".into(), "admin:admin".into(), "-K".into(), API_KEY.into()];
+    let v1 = vec![
+        "-A".into(),
+        format!("{}/auth/v1.0", cloud.url),
+        "-U".into(),
+        "admin:admin".into(),
+        "-K".into(),
+        API_KEY.into(),
+    ];
     let os = |version: &str| -> Vec<String> {
         let mut words: Vec<String> = vec![
-            "-V".into(), version.into(), "--os-auth-url".into(), format!("{}/identity/v{version}", cloud.url),
-            "--os-username".into(), "admin".into(), "--os-password".into(), PASSWORD.into(),
+            "-V".into(),
+            version.into(),
+            "--os-auth-url".into(),
+            format!("{}/identity/v{version}", cloud.url),
+            "--os-username".into(),
+            "admin".into(),
+            "--os-password".into(),
+            PASSWORD.into(),
         ];
         if version == "3" {
-            words.extend(["--os-project-name".into(), "admin".into(), "--os-user-domain-name".into(), "Default".into(),
-                "--os-project-domain-name".into(), "Default".into()]);
+            words.extend([
+                "--os-project-name".into(),
+                "admin".into(),
+                "--os-user-domain-name".into(),
+                "Default".into(),
+                "--os-project-domain-name".into(),
+                "Default".into(),
+            ]);
         } else {
             words.extend(["--os-tenant-name".into(), "admin".into()]);
         }
@@ -63,7 +87,15 @@ fn swift_signs_in_with_every_version() {
             command.args(&words).args(more);
             succeed(&mut command)
         };
-        swift(&["upload", name, file.to_str().unwrap(), "--object-name", "greeting.txt", "-H", "X-Object-Meta-Mood: fine"]);
+        swift(&[
+            "upload",
+            name,
+            file.to_str().unwrap(),
+            "--object-name",
+            "greeting.txt",
+            "-H",
+            "X-Object-Meta-Mood: fine",
+        ]);
         assert_eq!(swift(&["list", name]), "greeting.txt\n");
         assert!(swift(&["stat", name, "greeting.txt"]).contains("Meta Mood: fine"));
         let copy = cloud.dir.path().join(format!("{name}.txt"));
@@ -126,7 +158,8 @@ fn openstack_shows_tokens_containers_and_objects() {
     assert_eq!(token["project_id"], "100001");
     assert!(token["id"].as_str().unwrap().len() >= 32);
     let catalog = json(&["catalog", "list"]);
-    let types: Vec<&str> = catalog.as_array().unwrap().iter().map(|entry| entry["Type"].as_str().unwrap()).collect();
+    let types: Vec<&str> =
+        catalog.as_array().unwrap().iter().map(|entry| entry["Type"].as_str().unwrap()).collect();
     assert!(types.contains(&"object-store") && types.contains(&"identity"), "{types:?}");
 
     assert_eq!(json(&["container", "create", "box"])[0]["container"], "box");

@@ -70,7 +70,8 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
         let stop = Arc::new(AtomicBool::new(false));
         let senders: Vec<_> = (0..8)
             .map(|sender| {
-                let (known, stop, token, port) = (Arc::clone(&known), Arc::clone(&stop), token.clone(), cloud.port());
+                let (known, stop, token, port) =
+                    (Arc::clone(&known), Arc::clone(&stop), token.clone(), cloud.port());
                 std::thread::spawn(move || {
                     let mut connection = Sender::new(port, &token).unwrap();
                     for n in 0u32.. {
@@ -78,10 +79,16 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
                             return;
                         }
                         // Some names are written once, some over and over.
-                        let name = if n % 3 == 0 { format!("s{sender}-same") } else { format!("s{sender}-r{round}-{n}") };
+                        let name = if n % 3 == 0 {
+                            format!("s{sender}-same")
+                        } else {
+                            format!("s{sender}-r{round}-{n}")
+                        };
                         let version = round * 1_000_000 + n;
                         known.lock().unwrap().entry(name.clone()).or_insert((None, version)).1 = version;
-                        match connection.put(&format!("/v1/AUTH_100001/load/{name}"), &content(&name, version)) {
+                        match connection
+                            .put(&format!("/v1/AUTH_100001/load/{name}"), &content(&name, version))
+                        {
                             Ok(201) => known.lock().unwrap().get_mut(&name).unwrap().0 = Some(version),
                             Ok(other) => panic!("{other}"),
                             Err(_) => return,
@@ -105,7 +112,8 @@ fn check(cloud: &Cloud, header: &str, container: &str, known: &HashMap<String, (
     let mut listed: HashMap<String, serde_json::Value> = HashMap::new();
     let mut marker = String::new();
     loop {
-        let page = curl(&["-H", header, &format!("{container}?format=json&limit=10000&marker={marker}")]).json();
+        let page =
+            curl(&["-H", header, &format!("{container}?format=json&limit=10000&marker={marker}")]).json();
         let Some(last) = page.as_array().unwrap().last() else { break };
         marker = last["name"].as_str().unwrap().to_owned();
         for entry in page.as_array().unwrap() {
@@ -173,7 +181,11 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
         } else if line.contains("HTTP/1.1 201") && blob.written > 0 {
             assert!(blob.is_durable(), "201 before the blob was synced: {blob:?}, {line}");
             assert!(row.written > 0 && row.is_durable(), "201 before the row was synced: {row:?}, {line}");
-            if blob.bytes > 1_000_000 { large += 1 } else { small += 1 }
+            if blob.bytes > 1_000_000 {
+                large += 1
+            } else {
+                small += 1
+            }
             (blob, row) = Default::default();
         } else if line.contains("HTTP/1.1 2") {
             (blob, row) = Default::default();
@@ -238,7 +250,10 @@ fn everything_is_there_after_a_stop() {
     let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
     let header = &format!("X-Auth-Token: {token}");
     let account = format!("{}/v1/AUTH_100001", cloud.url);
-    assert_eq!(curl(&["-X", "PUT", "-H", header, "-H", "X-Container-Meta-A: 1", &format!("{account}/c")]).status, 201);
+    assert_eq!(
+        curl(&["-X", "PUT", "-H", header, "-H", "X-Container-Meta-A: 1", &format!("{account}/c")]).status,
+        201
+    );
     assert_eq!(curl(&["-X", "PUT", "-H", header, "-d", "kept", &format!("{account}/c/o")]).status, 201);
     cloud.stop();
     cloud.launch();

@@ -27,8 +27,13 @@ fn the_guides_authentication() {
         assert_eq!(sign_in(&cloud.url, user, key).status, 401, "{user} {key}");
     }
     assert_eq!(sign_in(&cloud.url, "admin:admin", API_KEY).status, 204);
-    let tempauth = curl(&["-H", "X-Storage-User: admin:admin", "-H", &format!("X-Storage-Pass: {PASSWORD}"),
-        &format!("{}/auth/v1.0", cloud.url)]);
+    let tempauth = curl(&[
+        "-H",
+        "X-Storage-User: admin:admin",
+        "-H",
+        &format!("X-Storage-Pass: {PASSWORD}"),
+        &format!("{}/auth/v1.0", cloud.url),
+    ]);
     assert_eq!(tempauth.status, 200);
     assert_eq!(tempauth.header("x-storage-url"), format!("{}/v1/AUTH_100001", cloud.url));
 }
@@ -45,18 +50,38 @@ fn the_first_seeds_curls() {
     let file = picture.to_str().unwrap();
     let object = &format!("{storage}/images/hello.jpg");
 
-    assert_eq!(curl(&["-X", "PUT", "-H", token, "-H", "Content-Length: 0", &format!("{storage}/images")]).status, 201);
-    let wrong = curl(&["-X", "PUT", "-T", file, "-H", "ETag: 805120e285a7ed28f74024422fe3594", "-H", token, object]);
+    assert_eq!(
+        curl(&["-X", "PUT", "-H", token, "-H", "Content-Length: 0", &format!("{storage}/images")]).status,
+        201
+    );
+    let wrong =
+        curl(&["-X", "PUT", "-T", file, "-H", "ETag: 805120e285a7ed28f74024422fe3594", "-H", token, object]);
     assert_eq!(wrong.status, 422);
     assert_eq!(curl(&["-I", "-H", token, object]).status, 404, "a wrong ETag stores nothing");
 
-    let put = curl(&["-X", "PUT", "-T", file, "-H", &format!("ETag: {etag}"), "-H", "Content-Type: image/jpeg",
-        "-H", token, "-H", "X-Object-Meta-Screenie: Hello World", object]);
+    let put = curl(&[
+        "-X",
+        "PUT",
+        "-T",
+        file,
+        "-H",
+        &format!("ETag: {etag}"),
+        "-H",
+        "Content-Type: image/jpeg",
+        "-H",
+        token,
+        "-H",
+        "X-Object-Meta-Screenie: Hello World",
+        object,
+    ]);
     assert_eq!((put.status, put.header("etag")), (201, etag.as_str()));
     let get = curl(&["-H", token, object]);
     assert_eq!(get.status, 200);
     assert!(get.body == bytes, "byte for byte");
-    assert_eq!((get.header("content-type"), get.header("x-object-meta-screenie")), ("image/jpeg", "Hello World"));
+    assert_eq!(
+        (get.header("content-type"), get.header("x-object-meta-screenie")),
+        ("image/jpeg", "Hello World")
+    );
     let range = curl(&["-H", token, "-r", "100-199", object]);
     assert_eq!((range.status, range.body.as_slice()), (206, &bytes[100..200]));
 
@@ -85,24 +110,57 @@ fn the_second_seeds_listings_and_accounts() {
 
     assert_eq!(curl(&["-X", "PUT", "-H", token, account]).status, 403, "only the operator makes accounts");
     assert_eq!(curl(&["-X", "PUT", "-H", operator, account]).status, 201);
-    assert_eq!(curl(&["-X", "PUT", "-H", operator, "-H", "X-Account-Meta-Subject: Literature", account]).status, 202);
+    assert_eq!(
+        curl(&["-X", "PUT", "-H", operator, "-H", "X-Account-Meta-Subject: Literature", account]).status,
+        202
+    );
     for container in ["janeausten", "marktwain"] {
-        let made = curl(&["-i", "-X", "PUT", "-H", "Content-Length: 0", "-H", token, &format!("{account}/{container}")]);
+        let made = curl(&[
+            "-i",
+            "-X",
+            "PUT",
+            "-H",
+            "Content-Length: 0",
+            "-H",
+            token,
+            &format!("{account}/{container}"),
+        ]);
         assert_eq!(made.status, 201);
         assert_eq!(made.header("content-type"), "text/html; charset=UTF-8");
         assert_eq!(made.header("x-trans-id"), made.header("x-openstack-request-id"));
     }
-    curl(&["-X", "POST", "-H", token, "-H", "X-Container-Meta-Book: TomSawyer", &format!("{account}/marktwain")]);
+    let post = curl(&[
+        "-X",
+        "POST",
+        "-H",
+        token,
+        "-H",
+        "X-Container-Meta-Book: TomSawyer",
+        &format!("{account}/marktwain"),
+    ]);
+    assert_eq!(post.status, 204);
     for (name, text) in [("goodbye", "Goodbye World!"), ("helloworld", "Hello World!")] {
-        let put = curl(&["-X", "PUT", "-H", token, "-H", "Content-Type: application/octet-stream", "-d", text,
-            &format!("{account}/marktwain/{name}")]);
+        let put = curl(&[
+            "-X",
+            "PUT",
+            "-H",
+            token,
+            "-H",
+            "Content-Type: application/octet-stream",
+            "-d",
+            text,
+            &format!("{account}/marktwain/{name}"),
+        ]);
         assert_eq!(put.status, 201);
     }
     let listing = curl(&["-X", "GET", "-H", token, &format!("{account}?format=json")]);
     assert_eq!(listing.status, 200);
     for (header, value) in [
-        ("x-account-object-count", "2"), ("x-account-container-count", "2"), ("x-account-bytes-used", "26"),
-        ("x-account-meta-subject", "Literature"), ("content-type", "application/json; charset=utf-8"),
+        ("x-account-object-count", "2"),
+        ("x-account-container-count", "2"),
+        ("x-account-bytes-used", "26"),
+        ("x-account-meta-subject", "Literature"),
+        ("content-type", "application/json; charset=utf-8"),
         ("accept-ranges", "bytes"),
     ] {
         assert_eq!(listing.header(header), value, "{header}");
@@ -111,8 +169,14 @@ fn the_second_seeds_listings_and_accounts() {
     let (seconds, decimals) = listing.header("x-timestamp").split_once('.').unwrap();
     assert!(seconds.len() == 10 && decimals.len() == 5, "{}", listing.header("x-timestamp"));
     let json = listing.json();
-    assert_eq!((&json[0]["name"], &json[0]["count"], &json[0]["bytes"]), (&"janeausten".into(), &0.into(), &0.into()));
-    assert_eq!((&json[1]["name"], &json[1]["count"], &json[1]["bytes"]), (&"marktwain".into(), &2.into(), &26.into()));
+    assert_eq!(
+        (&json[0]["name"], &json[0]["count"], &json[0]["bytes"]),
+        (&"janeausten".into(), &0.into(), &0.into())
+    );
+    assert_eq!(
+        (&json[1]["name"], &json[1]["count"], &json[1]["bytes"]),
+        (&"marktwain".into(), &2.into(), &26.into())
+    );
     assert_eq!(json[1]["last_modified"].as_str().unwrap().len(), "2016-04-29T16:23:50.460230".len());
 
     let listing = curl(&["-H", token, &format!("{account}/marktwain?format=json")]);
@@ -145,16 +209,28 @@ fn a_browsers_form_and_a_file_servers_download() {
     let answer = sign_in(&cloud.url, "admin", API_KEY);
     let token = &format!("X-Auth-Token: {}", answer.header("x-auth-token"));
     let container = &format!("{}/forms", answer.header("x-storage-url"));
-    curl(&["-X", "PUT", "-H", token, container]);
+    assert_eq!(curl(&["-X", "PUT", "-H", token, container]).status, 201);
     let picture = jpeg(&cloud);
     let large = cloud.dir.path().join("large file.bin");
     let content: Vec<u8> = (0..3_000_000u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
     std::fs::write(&large, &content).unwrap();
-    let answer = curl(&["-H", token, "-F", &format!("files=@{}", picture.display()),
-        "-F", &format!("files=@{};type=application/x-large", large.display()), "-F", "comment=ignored", container]);
+    let answer = curl(&[
+        "-H",
+        token,
+        "-F",
+        &format!("files=@{}", picture.display()),
+        "-F",
+        &format!("files=@{};type=application/x-large", large.display()),
+        "-F",
+        "comment=ignored",
+        container,
+    ]);
     assert_eq!(answer.status, 201, "{}", answer.text());
     let json = answer.json();
-    assert_eq!((json[0]["name"].as_str(), json[0]["content_type"].as_str()), (Some("hello.jpg"), Some("image/jpeg")));
+    assert_eq!(
+        (json[0]["name"].as_str(), json[0]["content_type"].as_str()),
+        (Some("hello.jpg"), Some("image/jpeg"))
+    );
     assert_eq!(json[1]["hash"].as_str().unwrap(), hex::encode(fast_md5::digest(&content)));
     let get = curl(&["-H", token, &format!("{container}/large%20file.bin?filename=renamed.bin")]);
     assert!(get.body == content);

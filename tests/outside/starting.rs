@@ -120,7 +120,10 @@ fn requests_under_way_end_before_the_program_does() {
     until("the upload to begin", PATIENCE, || {
         let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
         let port = format!(":{:04X}", cloud.port());
-        sockets.lines().any(|line| line.contains(&port) && line.split_whitespace().nth(3) == Some("01")).then_some(())
+        sockets
+            .lines()
+            .any(|line| line.contains(&port) && line.split_whitespace().nth(3) == Some("01"))
+            .then_some(())
     });
     cloud.stop();
     let status = upload.wait_with_output().unwrap();

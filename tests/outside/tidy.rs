@@ -17,8 +17,11 @@ fn files(extension: &str) -> Vec<(String, String)> {
 
 #[test]
 fn a_room_has_at_most_650_lines() {
-    let large: Vec<_> =
-        files(".rs").into_iter().filter(|(_, text)| text.lines().count() > 650).map(|(path, _)| path).collect();
+    let large: Vec<_> = files(".rs")
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > 650)
+        .map(|(path, _)| path)
+        .collect();
     assert!(large.is_empty(), "split these: {large:?}");
 }
 
@@ -34,7 +37,8 @@ fn there_are_no_helpers_drawers() {
 #[test]
 fn requests_fall_through_the_floors_and_never_climb_back() {
     for (path, text) in files(".rs") {
-        let says = |word: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+        let says =
+            |word: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
         if path.contains("/src/api/") || path.ends_with("/src/api.rs") {
             assert!(!says("crate::store") && !says("super::store"), "{path}: a dialect touches a store");
             assert!(!says("database::Tx"), "{path}: a dialect writes SQL");
@@ -46,16 +50,20 @@ fn requests_fall_through_the_floors_and_never_climb_back() {
         if path.contains("/src/store") {
             assert!(!says("crate::service") && !says("crate::api"), "{path}: a store climbs");
         }
-        let sql = ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM"].iter().any(|word| says(&format!("\"{word}")));
-        let may = path.contains("/store") || path.starts_with("crates/database") || path.starts_with("crates/work");
-        assert!(!sql || may || path.contains("/tests/"), "{path}: SQL outside a store");
+        let sql = ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM"]
+            .iter()
+            .any(|word| says(&format!("\"{word}")));
+        let may =
+            path.contains("/store") || path.starts_with("crates/database") || path.starts_with("crates/work");
+        assert!(!sql || may || path.contains("tests/"), "{path}: SQL outside a store");
     }
 }
 
 #[test]
 fn every_file_is_part_of_its_crate() {
     let sources = files(".rs");
-    for (path, _) in sources.iter().filter(|(path, _)| path.starts_with("crates/") && path.contains("/src/")) {
+    for (path, _) in sources.iter().filter(|(path, _)| path.starts_with("crates/") && path.contains("/src/"))
+    {
         let path = Path::new(path);
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap();
         if ["lib", "main"].contains(&name) {

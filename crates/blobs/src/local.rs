@@ -88,7 +88,9 @@ fn records(file: &File, number: i64, mut offset: u64, limit: usize) -> std::io::
             return Ok(Records { blobs, next: None });
         }
         file.read_exact_at(&mut header, offset)?;
-        let Some((id, bytes)) = record::read_header(&header) else { return Ok(Records { blobs, next: None }) };
+        let Some((id, bytes)) = record::read_header(&header) else {
+            return Ok(Records { blobs, next: None });
+        };
         let place = i64::try_from(offset).unwrap_or(i64::MAX);
         blobs.push((id, Location { volume: number, offset: place, length: bytes }));
         offset += record::record_bytes(bytes);

@@ -60,7 +60,8 @@ impl Cloud {
             .await
             .map_err(|e| Bad::new("NEPHOS_ADMIN_PASSWORD", e))?;
         if let Some(first) = first {
-            write_openrc(config, &first).map_err(|e| Bad::new("data_dir", format!("cannot write openrc: {e}")))?;
+            write_openrc(config, &first)
+                .map_err(|e| Bad::new("data_dir", format!("cannot write openrc: {e}")))?;
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse
 
 /// What is served here, for people and programs that look at the root.
 async fn versions() -> impl IntoResponse {
-    axum::Json(serde_json::json!({
+    let document = serde_json::json!({
         "name": "nephos",
         "version": env!("CARGO_PKG_VERSION"),
         "services": {
@@ -93,18 +93,24 @@ async fn versions() -> impl IntoResponse {
             "files": ["/v1"],
             "servers": ["/servers/v1.0"],
         },
-    }))
+    });
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
 /// Nothing is published yet: every container answers as one that was never CDN-enabled, which clients expect.
 async fn unpublished() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "<html><h1>Not Found</h1><p>The container was never CDN-enabled.</p></html>")
+    (
+        StatusCode::NOT_FOUND,
+        [(header::CONTENT_TYPE, "text/html; charset=UTF-8")],
+        "<html><h1>Not Found</h1><p>The container was never CDN-enabled.</p></html>",
+    )
 }
 
 fn start_log(config: &Config) -> Result<(), Bad> {
     let level = config.log.level.as_deref().unwrap_or("info");
     let filter = EnvFilter::try_new(level).map_err(|e| Bad::new("log.level", e))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));
     match config.log.format.as_deref() {
         None | Some("text") => builder.with_ansi(false).init(),
         Some("json") => builder.json().init(),

@@ -18,7 +18,8 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::ListTenants {} => {
             let mut all = Vec::new();
             loop {
-                let page = users.tenants(all.last().map(|last: &identity::TenantView| last.id.as_str())).await;
+                let page =
+                    users.tenants(all.last().map(|last: &identity::TenantView| last.id.as_str())).await;
                 let page = page.map_err(|e| e.to_string())?;
                 if page.is_empty() {
                     return Ok(json!(all));
@@ -26,9 +27,9 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
                 all.extend(page);
             }
         }
-        Order::CreateUser { name, tenant, password, api_key, roles } => {
-            value(users.create_user(NewTenantUser { name, tenant, password, api_key, email: None, roles }).await)
-        }
+        Order::CreateUser { name, tenant, password, api_key, roles } => value(
+            users.create_user(NewTenantUser { name, tenant, password, api_key, email: None, roles }).await,
+        ),
         Order::ListUsers {} => {
             let mut all = Vec::new();
             loop {

@@ -16,7 +16,13 @@ pub enum Order {
     /// `tenant list`
     ListTenants {},
     /// `user create`
-    CreateUser { name: String, tenant: String, password: Option<String>, api_key: Option<String>, roles: Vec<String> },
+    CreateUser {
+        name: String,
+        tenant: String,
+        password: Option<String>,
+        api_key: Option<String>,
+        roles: Vec<String>,
+    },
     /// `user list`
     ListUsers {},
     /// `image import`

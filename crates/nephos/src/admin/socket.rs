@@ -42,7 +42,7 @@ pub fn serve(
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let path = path.clone();
+    let (path, watched) = (path.clone(), stopping.clone());
     Ok(tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -50,11 +50,11 @@ pub fn serve(
                 accepted = listener.accept() => {
                     if let Ok((stream, _)) = accepted {
                         let cloud = Arc::clone(&cloud);
-                        let mut stopping = stopping.clone();
+                        let mut ended = watched.clone();
                         tokio::spawn(async move {
                             tokio::select! {
                                 () = answer(stream, &cloud) => {}
-                                _ = stopping.wait_for(|stop| *stop) => {}
+                                _ = ended.wait_for(|stop| *stop) => {}
                             }
                         });
                     }
