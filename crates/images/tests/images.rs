@@ -192,6 +192,9 @@ async fn hostile_images_are_refused_by_name() {
     assert!(matches!(short, Hostile::Refused(_)), "{short:?}");
     assert!(bed.names("100", None).await.is_empty());
     // A qcow2 with a backing file that is said to be raw is taken as the bytes that it is, never followed.
+    let mut bytes = std::fs::read(dir.join("backed.qcow2")).unwrap();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    std::fs::write(dir.join("backed.qcow2"), bytes).unwrap();
     let raw = bed.import(&dir.join("backed.qcow2"), DiskFormat::Raw).await.unwrap();
     assert_eq!(raw.content.unwrap().format, DiskFormat::Raw);
 }
