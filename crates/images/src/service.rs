@@ -141,6 +141,28 @@ impl Images {
         found.await?.ok_or(Error::NotFound)
     }
 
+    /// An image whoever asks, also one that was deleted since: a machine made of it still has its boot and digest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn by_id_or_tombstone(&self, id: Uuid) -> Result<Image, Error> {
+        let found = self.db.read(id, |id, tx| {
+            Box::pin(async move { Ok::<_, Error>(store::by_id_or_tombstone(tx, *id).await?) })
+        });
+        found.await?.ok_or(Error::NotFound)
+    }
+
+    /// Every image made of a server.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_server(&self, server: Uuid) -> Result<Vec<Image>, Error> {
+        let list = self.db.read(server, |server, tx| {
+            Box::pin(async move { store::of_server(tx, *server).await })
+        });
+        Ok(list.await?)
+    }
+
     /// Every image that is still being made.
     ///
     /// # Errors

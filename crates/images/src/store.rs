@@ -166,6 +166,12 @@ pub(crate) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error>
     row.map(image).transpose()
 }
 
+/// An image whoever asks, also one that was deleted since.
+pub(crate) async fn by_id_or_tombstone(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
+    let row = tx.row(select!("WHERE id = $1"), params![id.to_string()]).await?;
+    row.map(image).transpose()
+}
+
 /// Whether an image was ever begun, deleted or not.
 pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
     Ok(tx.row("SELECT 1 FROM images WHERE id = $1", params![id.to_string()]).await?.is_some())
@@ -235,7 +241,7 @@ pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
 
 /// Makes a tombstone of an image, and its pins such as are to be let go of.
 pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), Error> {
-    let sql = "UPDATE images SET deleted = $2, updated = $2, content = NULL WHERE id = $1 AND deleted = 0";
+    let sql = "UPDATE images SET deleted = $2, updated = $2 WHERE id = $1 AND deleted = 0";
     tx.execute(sql, params![image.id.to_string(), now.0]).await?;
     tx.execute("DELETE FROM members WHERE image = $1", params![image.id.to_string()]).await?;
     for piece in image.content.iter().flat_map(Content::pieces) {
