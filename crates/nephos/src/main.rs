@@ -10,8 +10,10 @@ mod config;
 mod data_dir;
 mod doctor;
 mod openrc;
+mod pools;
 mod serve;
 mod tokens;
+mod vault;
 
 use std::process::ExitCode;
 

@@ -76,7 +76,8 @@ fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
         .route("/", get(versions))
         .route("/cdn/{*path}", any(unpublished))
         .merge(cloud.identity.router())
-        .merge(files::api::swift::router(cloud.files.clone(), tokens))
+        .merge(files::api::swift::router(cloud.files.clone(), tokens.clone()))
+        .nest_service("/servers", cloud.compute.router(tokens))
 }
 
 async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {

@@ -14,3 +14,13 @@ impl files::api::swift::Tokens for IdentityTokens {
         self.0.authenticate(token).await.ok()
     }
 }
+
+#[async_trait]
+impl compute::Tokens for IdentityTokens {
+    async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, compute::Denied> {
+        self.0.authenticate(token).await.map_err(|denied| match denied {
+            identity::Denied::Unavailable(reason) => compute::Denied::Unavailable(reason.to_string()),
+            _ => compute::Denied::Invalid,
+        })
+    }
+}
