@@ -2,6 +2,8 @@
 
 mod clients;
 mod durability;
+mod machines;
 mod seeds;
+mod servers;
 mod starting;
 mod tidy;

@@ -65,7 +65,8 @@ impl Cloud {
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         let pools = pools::pools(&config.networks)?;
-        let networks = Networks::open(&config.database, clock.clone(), pools).await.map_err(|e| database(&e))?;
+        let networks =
+            Networks::open(&config.database, clock.clone(), pools).await.map_err(|e| database(&e))?;
         let compute = Compute::open(
             &config.database,
             clock.clone(),

@@ -25,11 +25,12 @@ const PRIVATE_BRIDGE: &str = "nephos-priv";
 /// [`Bad`] with the key: what cannot be a pool, or no default that is free.
 pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
     let taken = routes();
-    let free = CANDIDATES.into_iter().map(|(public, private)| (net(public), net(private))).find(|(public, private)| {
-        !taken.iter().any(|taken| overlaps(taken, public) || overlaps(taken, private))
-    });
+    let free = CANDIDATES.into_iter().map(|(public, private)| (net(public), net(private))).find(
+        |(public, private)| !taken.iter().any(|taken| overlaps(taken, public) || overlaps(taken, private)),
+    );
     let default = |which: fn((Ipv4Net, Ipv4Net)) -> Ipv4Net, key: &str| {
-        let none = || Bad::new(key, "every default meets a route of this machine: say cidr, gateway and bridge");
+        let none =
+            || Bad::new(key, "every default meets a route of this machine: say cidr, gateway and bridge");
         free.map(which).ok_or_else(none)
     };
     let public = pool(&config.public, "networks.public", PUBLIC_BRIDGE, Forward::Nat, || {
@@ -59,7 +60,9 @@ fn pool(
         return Err(Bad::new(&format!("{key}.cidr"), "at most /29: there must be room for servers"));
     }
     let gateway = match &given.gateway {
-        Some(text) => text.parse().map_err(|e| Bad::new(&format!("{key}.gateway"), format!("{text:?}: {e}")))?,
+        Some(text) => {
+            text.parse().map_err(|e| Bad::new(&format!("{key}.gateway"), format!("{text:?}: {e}")))?
+        }
         None => Ipv4Addr::from(u32::from(cidr.network()) + 1),
     };
     if !cidr.contains(&gateway) {
@@ -115,7 +118,11 @@ mod tests {
     #[test]
     fn a_bad_pool_is_named() {
         let with = |cidr: &str, gateway: Option<&str>| config::Networks {
-            public: config::Pool { cidr: Some(cidr.into()), gateway: gateway.map(str::to_owned), bridge: None },
+            public: config::Pool {
+                cidr: Some(cidr.into()),
+                gateway: gateway.map(str::to_owned),
+                bridge: None,
+            },
             private: config::Pool { cidr: Some("10.99.0.0/24".into()), ..config::Pool::default() },
         };
         let refused = |networks| pools(&networks).unwrap_err().to_string();
@@ -124,6 +131,9 @@ mod tests {
         assert!(refused(with("10.1.0.0/24", Some("10.2.0.1"))).starts_with("networks.public.gateway: "));
         assert!(refused(with("10.99.0.0/16", None)).starts_with("networks.private.cidr: "));
         let good = pools(&with("203.0.113.7/24", None)).unwrap();
-        assert_eq!((good.public.cidr.to_string(), good.public.gateway.to_string()), ("203.0.113.0/24".into(), "203.0.113.1".into()));
+        assert_eq!(
+            (good.public.cidr.to_string(), good.public.gateway.to_string()),
+            ("203.0.113.0/24".into(), "203.0.113.1".into())
+        );
     }
 }

@@ -58,7 +58,12 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
                 other => return Err(format!("{other}: an image is qcow2 or raw")),
             };
             let source = Source::Files { disk: file, kernel, initrd, command_line: cmdline };
-            cloud.images.import(Import { name, format, source }).await.map(|image| shown(&image)).map_err(text)
+            cloud
+                .images
+                .import(Import { name, format, source })
+                .await
+                .map(|image| shown(&image))
+                .map_err(text)
         }
         Order::ListImages {} => {
             let (mut all, mut offset) = (Vec::new(), 0);
