@@ -81,7 +81,9 @@ pub(crate) fn run_now<T, E: From<Error>>(
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.as_mut().poll(&mut context) {
         std::task::Poll::Ready(result) => result,
-        std::task::Poll::Pending => Err(Error::statement("unit", "it awaited something beside its transaction").into()),
+        std::task::Poll::Pending => {
+            Err(Error::statement("unit", "it awaited something beside its transaction").into())
+        }
     }
 }
 

@@ -23,7 +23,12 @@ pub(crate) type Folds = BTreeMap<(&'static str, Vec<Cell>), Vec<i64>>;
 /// NOTHING`, a `SELECT`): once one of its statements has failed it cannot succeed any more.
 pub struct Tx {
     pub(crate) connection: Connection,
-    pub(crate) folds: Folds,
+    /// What this unit folded.
+    folds: Folds,
+    /// What earlier units of the batch folded and nobody has written yet.
+    batch: Folds,
+    /// What this unit wrote of the batch's, to be folded again if the unit is undone.
+    written: Folds,
     pub(crate) conflicted: bool,
     failure: Option<Error>,
     slot: i64,
@@ -31,7 +36,15 @@ pub struct Tx {
 
 impl Tx {
     pub(crate) fn new(connection: Connection, slot: i64) -> Self {
-        Self { connection, folds: Folds::new(), conflicted: false, failure: None, slot }
+        Self {
+            connection,
+            folds: Folds::new(),
+            batch: Folds::new(),
+            written: Folds::new(),
+            conflicted: false,
+            failure: None,
+            slot,
+        }
     }
 
     /// The rows that `sql` answers.
@@ -91,10 +104,7 @@ impl Tx {
     /// batch and key; until then a reader inside the batch does not see it, so a unit that needs the sum reads
     /// after [`Tx::flush`].
     pub fn fold(&mut self, sql: &'static str, key: Vec<Cell>, deltas: &[i64]) {
-        let sums = self.folds.entry((sql, key)).or_insert_with(|| vec![0; deltas.len()]);
-        for (sum, delta) in sums.iter_mut().zip(deltas) {
-            *sum += delta;
-        }
+        add(&mut self.folds, (sql, key), deltas);
     }
 
     /// Writes what was folded so far, in key order.
@@ -102,7 +112,12 @@ impl Tx {
     /// # Errors
     /// The engine's own error.
     pub async fn flush(&mut self) -> Result<()> {
-        for ((sql, key), sums) in std::mem::take(&mut self.folds) {
+        let batch = std::mem::take(&mut self.batch);
+        let unit = std::mem::take(&mut self.folds);
+        self.written.extend(batch.clone());
+        let mut all = batch;
+        merge(&mut all, unit);
+        for ((sql, key), sums) in all {
             let mut params: Vec<Value<'_>> = key.iter().map(Value::from).collect();
             params.extend(sums.iter().map(|sum| Value::Int(*sum)));
             self.execute(sql, &params).await?;
@@ -110,10 +125,37 @@ impl Tx {
         Ok(())
     }
 
+    /// The unit stands: what it folded is the batch's now.
+    pub(crate) fn keep_unit(&mut self) {
+        self.written.clear();
+        let unit = std::mem::take(&mut self.folds);
+        merge(&mut self.batch, unit);
+    }
+
+    /// The unit was rolled back, and with it what it wrote of the batch's sums.
+    pub(crate) fn undo_unit(&mut self) {
+        self.folds.clear();
+        let written = std::mem::take(&mut self.written);
+        merge(&mut self.batch, written);
+    }
+
     /// Which of a counter's few slots this unit adds to, so that concurrent writers do not meet in one row:
     /// always 0 with SQLite, 0 to 7 with PostgreSQL.
     #[must_use]
     pub fn slot(&self) -> i64 {
         self.slot
+    }
+}
+
+fn add(folds: &mut Folds, key: (&'static str, Vec<Cell>), deltas: &[i64]) {
+    let sums = folds.entry(key).or_insert_with(|| vec![0; deltas.len()]);
+    for (sum, delta) in sums.iter_mut().zip(deltas) {
+        *sum += delta;
+    }
+}
+
+fn merge(into: &mut Folds, from: Folds) {
+    for (key, sums) in from {
+        add(into, key, &sums);
     }
 }

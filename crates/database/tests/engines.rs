@@ -94,6 +94,30 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn sums_survive_units_that_flush_and_are_undone(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        let add = |db: &Database, amount: i64, refuse: bool| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.write((amount, refuse), |(amount, refuse), tx| Box::pin(async move {
+                    tx.fold(ADD, vec![Cell::Text("t".into()), Cell::Int(tx.slot())], &[*amount]);
+                    if *refuse {
+                        tx.flush().await?;
+                        return Err(Error::Full);
+                    }
+                    Ok(())
+                })).await
+            })
+        };
+        let tasks: Vec<_> = (0..60).map(|n| add(&db, n, n % 3 == 0)).collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap().is_err(), n % 3 == 0);
+        }
+        assert_eq!(total(&db).await, (0..60).filter(|n| n % 3 != 0).sum::<i64>());
+    }
+}
+
+on_each_engine! {
     async fn a_snapshot_does_not_move(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         let other = db.clone();

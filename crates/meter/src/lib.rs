@@ -1,1 +1,169 @@
-//! wip
+//! Counts what every service moves and does, by tenant and UTC day.
+//!
+//! Counting is an addition in memory; a task writes the sums about once a second and at the end, one unit for all of
+//! them. A crash loses at most what was counted since the last write, never what was written.
+
+mod store;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use database::{Database, Error, Location};
+use serde::Serialize;
+use tokio::sync::watch;
+use work::Clock;
+
+/// How often sums are written.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// Parts of the counters in memory, each with a lock of its own.
+const SHARDS: usize = 16;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Bytes that Cloud Files received.
+    FilesBytesIn,
+    /// Bytes that Cloud Files sent.
+    FilesBytesOut,
+    /// Writes and listings of Cloud Files: they accrue a cost.
+    FilesCostOperations,
+    /// Everything else that Cloud Files answered.
+    FilesFreeOperations,
+    /// Calls of Cloud Servers.
+    ServersOperations,
+}
+
+impl Measure {
+    const ALL: [Self; 5] = [
+        Self::FilesBytesIn,
+        Self::FilesBytesOut,
+        Self::FilesCostOperations,
+        Self::FilesFreeOperations,
+        Self::ServersOperations,
+    ];
+
+    /// Its name in the table, which never changes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::FilesBytesIn => "files.bytes_in",
+            Self::FilesBytesOut => "files.bytes_out",
+            Self::FilesCostOperations => "files.costops",
+            Self::FilesFreeOperations => "files.freeops",
+            Self::ServersOperations => "servers.operations",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|measure| measure.name() == name)
+    }
+}
+
+/// One tenant's sum of one measure on one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Whose.
+    pub tenant: String,
+    /// Days since 1970-01-01 UTC.
+    pub day: i64,
+    /// Of what.
+    pub measure: Measure,
+    /// How much.
+    pub total: u64,
+}
+
+pub(crate) type Sums = HashMap<(String, i64, Measure), u64>;
+
+struct Inner {
+    db: Database,
+    clock: Clock,
+    shards: [Mutex<Sums>; SHARDS],
+    stop: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
+}
+
+/// The meter. Clones count together.
+#[derive(Clone)]
+pub struct Meter(Arc<Inner>);
+
+impl Meter {
+    /// Opens the meter's database and starts writing sums.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(location: &Location, clock: Clock) -> Result<Self, Error> {
+        let db = Database::open(location, "meter", store::MIGRATIONS).await?;
+        let inner = Inner {
+            db,
+            clock,
+            shards: std::array::from_fn(|_| Mutex::default()),
+            stop: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+        };
+        let meter = Self(Arc::new(inner));
+        tokio::spawn(meter.clone().write_on());
+        Ok(meter)
+    }
+
+    /// Counts `amount` of `measure` for `tenant`, now.
+    pub fn count(&self, tenant: &str, measure: Measure, amount: u64) {
+        if amount == 0 {
+            return;
+        }
+        let day = self.0.clock.now().seconds().div_euclid(86_400);
+        let shard = tenant.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) ^ usize::from(byte));
+        let mut sums = self.0.shards[shard % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        *sums.entry((tenant.to_owned(), day, measure)).or_default() += amount;
+    }
+
+    /// What was written from `first_day` on, for one tenant or all.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn usage(&self, tenant: Option<&str>, first_day: i64) -> Result<Vec<Usage>, Error> {
+        self.write().await?;
+        store::usage(&self.0.db, tenant, first_day).await
+    }
+
+    /// Writes what is counted and ends.
+    pub async fn stop(&self) {
+        self.0.stop.send_replace(true);
+        let _ = self.0.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    async fn write_on(self) {
+        let mut stop = self.0.stop.subscribe();
+        loop {
+            let last = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = tokio::time::sleep(WRITE_EVERY) => false,
+            };
+            if let Err(error) = self.write().await {
+                tracing::warn!(%error, "usage is not written yet; it stays counted");
+            }
+            if last {
+                break;
+            }
+        }
+        self.0.stopped.send_replace(true);
+    }
+
+    async fn write(&self) -> Result<(), Error> {
+        let mut sums = Sums::new();
+        for shard in &self.0.shards {
+            sums.extend(std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
+        if sums.is_empty() {
+            return Ok(());
+        }
+        let written = store::add(&self.0.db, sums.clone()).await;
+        if written.is_err() {
+            for ((tenant, day, measure), amount) in sums {
+                let mut first = self.0.shards[0].lock().unwrap_or_else(PoisonError::into_inner);
+                *first.entry((tenant, day, measure)).or_default() += amount;
+            }
+        }
+        written
+    }
+}

@@ -47,10 +47,14 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
+        // The seeds' spelling, which some clients of their time compare letter by letter.
+        .title_case_headers(true)
         .half_close(false);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_header_list_size(
-        u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX),
-    );
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
     tokio::pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {

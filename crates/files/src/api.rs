@@ -1,0 +1,3 @@
+//! The dialects of Cloud Files.
+
+pub mod swift;

@@ -1,0 +1,128 @@
+//! Refusals in Swift's form: a status, and a small HTML page or a line of text.
+
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use web::Response;
+
+use super::answer;
+use crate::Error;
+
+/// What is answered instead of what was asked for.
+#[derive(Debug)]
+pub(super) struct Fault {
+    status: StatusCode,
+    /// A line of text in place of the status's page.
+    text: Option<String>,
+    header: Option<(http::HeaderName, String)>,
+}
+
+impl Fault {
+    pub(super) fn status(status: StatusCode) -> Self {
+        Self { status, text: None, header: None }
+    }
+
+    pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: Some(text.into()), header: None }
+    }
+
+    pub(super) fn method(allowed: &'static str) -> Self {
+        let header = Some((ALLOW, allowed.to_owned()));
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, text: None, header }
+    }
+
+    pub(super) fn range(length: u64) -> Self {
+        let header = Some((CONTENT_RANGE, format!("bytes */{length}")));
+        Self { status: StatusCode::RANGE_NOT_SATISFIABLE, text: None, header }
+    }
+
+    pub(super) fn into_response(self, account: &str, is_head: bool) -> Response {
+        let (body, content_type) = match self.text {
+            Some(text) => (text, "text/plain; charset=utf-8"),
+            None => (page(self.status), "text/html; charset=UTF-8"),
+        };
+        let length = body.len();
+        let body = if is_head { String::new() } else { body };
+        let mut response = answer::with(self.status, content_type, body);
+        if is_head {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if let Some((name, value)) = self.header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
+        }
+        if self.status == StatusCode::UNAUTHORIZED
+            && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{account}\""))
+        {
+            response.headers_mut().insert(WWW_AUTHENTICATE, realm);
+        }
+        response
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unauthenticated => Self::status(StatusCode::UNAUTHORIZED),
+            Error::Forbidden => Self::status(StatusCode::FORBIDDEN),
+            Error::NotFound => Self::status(StatusCode::NOT_FOUND),
+            Error::NotEmpty => Self::status(StatusCode::CONFLICT),
+            Error::Precondition(_) => Self::status(StatusCode::PRECONDITION_FAILED),
+            Error::Invalid(text) => Self::text(StatusCode::BAD_REQUEST, text),
+            Error::BadName(text) => Self::text(StatusCode::PRECONDITION_FAILED, text),
+            Error::WrongEtag => Self::status(StatusCode::UNPROCESSABLE_ENTITY),
+            Error::TooLarge => Self::text(StatusCode::PAYLOAD_TOO_LARGE, "Your request is too large."),
+            Error::BrokeOff => Self::status(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)),
+            Error::TooSlow => Self::status(StatusCode::REQUEST_TIMEOUT),
+            Error::Full => Self::status(StatusCode::INSUFFICIENT_STORAGE),
+            Error::Unavailable(reason) => {
+                tracing::warn!(reason, "unavailable");
+                Self::status(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Error::Internal(reason) => {
+                tracing::error!(reason, "internal error");
+                Self::status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+}
+
+/// The page of a status, as Swift's users see it.
+pub(super) fn page(status: StatusCode) -> String {
+    let (title, text) = match status.as_u16() {
+        202 => ("Accepted", "The request is accepted for processing."),
+        400 => (
+            "Bad Request",
+            "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+        ),
+        401 => (
+            "Unauthorized",
+            "This server could not verify that you are authorized to access the document you requested.",
+        ),
+        403 => ("Forbidden", "Access was denied to this resource."),
+        404 => ("Not Found", "The resource could not be found."),
+        405 => ("Method Not Allowed", "The method is not allowed for this resource."),
+        406 => ("Not Acceptable", "The resource is not available in a format acceptable to your browser."),
+        408 => {
+            ("Request Timeout", "The server has waited too long for the request to be sent by the client.")
+        }
+        409 => ("Conflict", "There was a conflict when trying to complete your request."),
+        411 => ("Length Required", "Content-Length header required."),
+        412 => ("Precondition Failed", "A precondition for this request was not met."),
+        413 => ("Request Entity Too Large", "The body of your request was too large for this server."),
+        416 => ("Requested Range Not Satisfiable", "The Range requested is not available."),
+        422 => ("Unprocessable Entity", "Unable to process the contained instructions"),
+        499 => ("Client Disconnect", "The client was disconnected during request."),
+        503 => {
+            ("Service Unavailable", "The server is currently unavailable. Please try again at a later time.")
+        }
+        507 => ("Insufficient Storage", "There was not enough space to save the resource."),
+        500 => (
+            "Internal Error",
+            "The server has either erred or is incapable of performing the requested operation.",
+        ),
+        _ => return String::new(),
+    };
+    format!("<html><h1>{title}</h1><p>{text}</p></html>")
+}

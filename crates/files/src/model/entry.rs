@@ -1,0 +1,82 @@
+//! Accounts, containers and objects as rows have them.
+
+use blobs::{BlobId, Location};
+use work::Time;
+
+use crate::model::metadata::Metadata;
+
+/// Counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Containers of an account; 0 for a container.
+    pub containers: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its key in other tables.
+    pub id: i64,
+    /// When it was made.
+    pub created: Time,
+    /// What its users put beside it.
+    pub metadata: Metadata,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its key in other tables.
+    pub id: i64,
+    /// Its account's.
+    pub account: i64,
+    /// When it was made.
+    pub created: Time,
+    /// When it or its metadata was put last.
+    pub changed: Time,
+    /// What its users put beside it, ACLs included.
+    pub metadata: Metadata,
+}
+
+/// A container as an account's listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerEntry {
+    /// Its name.
+    pub name: String,
+    /// Objects and bytes.
+    pub counts: Counts,
+    /// When it was changed last.
+    pub changed: Time,
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// When its bytes were stored.
+    pub created: Time,
+    /// When its metadata was changed last, or its bytes were stored.
+    pub changed: Time,
+    /// The MD5 of its bytes, in hex.
+    pub etag: String,
+    /// Its length, in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub content_type: String,
+    /// What its users put beside it, `content-encoding` and the like included.
+    pub metadata: Metadata,
+    /// Where its bytes are; none for an empty object.
+    pub blob: Option<Blob>,
+}
+
+/// A blob and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Its id.
+    pub id: BlobId,
+    /// Its place.
+    pub location: Location,
+}

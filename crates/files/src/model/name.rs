@@ -1,0 +1,80 @@
+//! Names: bytes that are UTF-8, without NUL, within limits.
+
+use crate::error::{Error, Result};
+use crate::model::limits::Limits;
+
+/// Checks a decoded path segment.
+fn checked(bytes: Vec<u8>) -> Result<String> {
+    match String::from_utf8(bytes) {
+        Ok(name) if !name.contains('\0') => Ok(name),
+        _ => Err(Error::BadName("Invalid UTF8 or contains NULL".into())),
+    }
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `/v1/{account}`
+    Account(String),
+    /// `/v1/{account}/{container}`
+    Container(String, String),
+    /// `/v1/{account}/{container}/{object}`
+    Object(String, String, String),
+}
+
+impl Target {
+    /// Reads decoded segments, whose rest is the object's name with all its slashes. `None` where there is no account.
+    ///
+    /// # Errors
+    /// [`Error::BadName`].
+    pub fn from_path(account: Vec<u8>, container: Option<Vec<u8>>, object: Option<Vec<u8>>) -> Result<Self> {
+        let account = checked(account)?;
+        Ok(match (container.filter(|c| !c.is_empty()), object.filter(|o| !o.is_empty())) {
+            (Some(container), Some(object)) => Self::Object(account, checked(container)?, checked(object)?),
+            (Some(container), None) => Self::Container(account, checked(container)?),
+            (None, Some(_)) => return Err(Error::BadName("the container's name is missing".into())),
+            (None, None) => Self::Account(account),
+        })
+    }
+
+    /// The account's name.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::Account(account) | Self::Container(account, _) | Self::Object(account, _, _) => account,
+        }
+    }
+}
+
+/// The tenant whose account this is: `AUTH_{tenant}` or `SERVICE_{tenant}`.
+#[must_use]
+pub fn tenant_of(account: &str) -> Option<&str> {
+    account
+        .strip_prefix("AUTH_")
+        .or_else(|| account.strip_prefix("SERVICE_"))
+        .filter(|tenant| !tenant.is_empty())
+}
+
+/// Whether a container may be called so, when it is made.
+///
+/// # Errors
+/// [`Error::Invalid`] with the limit.
+pub fn check_container(name: &str, limits: &Limits) -> Result<()> {
+    let max = limits.max_container_name_length;
+    if name.len() > max {
+        return Err(Error::Invalid(format!("Container name length of {} longer than {max}", name.len())));
+    }
+    Ok(())
+}
+
+/// Whether an object may be called so, when it is made.
+///
+/// # Errors
+/// [`Error::Invalid`] with the limit.
+pub fn check_object(name: &str, limits: &Limits) -> Result<()> {
+    let max = limits.max_object_name_length;
+    if name.len() > max {
+        return Err(Error::Invalid(format!("Object name length of {} longer than {max}", name.len())));
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! Storing an object: bytes first, then one unit that names them.
+
+use async_trait::async_trait;
+use blobs::{BlobId, PACKED_BYTES_MAX};
+use bytes::{Bytes, BytesMut};
+use database::Tx;
+use tokio::sync::mpsc;
+
+use super::authorise::Action;
+use super::objects::later;
+use super::{Context, Files};
+use crate::error::{Error, Result};
+use crate::model::entry::{Blob, Container, Object};
+use crate::model::metadata::Metadata;
+use crate::model::name;
+use crate::store;
+
+/// Pieces on their way to the hasher of a large upload.
+const PIECES_HASHING: usize = 8;
+
+/// The bytes of an upload, as they come.
+#[async_trait]
+pub trait Body: Send {
+    /// The next piece; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>>;
+}
+
+/// An object to be stored.
+pub struct PutRequest {
+    /// The bytes that are announced, if they are.
+    pub length: Option<u64>,
+    /// The MD5 that the sender says they have, in hex and lower case.
+    pub etag: Option<String>,
+    /// Their media type.
+    pub content_type: String,
+    /// What is put beside it.
+    pub metadata: Metadata,
+    /// Only if no object has the name (`If-None-Match: *`).
+    pub only_new: bool,
+}
+
+/// A stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// It.
+    pub object: Object,
+}
+
+impl Files {
+    /// Stores an object; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::WrongEtag`], [`Error::TooLarge`], [`Error::BrokeOff`], [`Error::Precondition`] and what names and
+    /// metadata may be refused for. Nothing is stored then.
+    pub async fn put_object(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: PutRequest,
+        body: &mut dyn Body,
+    ) -> Result<Stored> {
+        name::check_object(name, self.limits())?;
+        request.metadata.check_totals("x-object-meta-", self.limits())?;
+        let found = self.container_for(context, account, container, Action::WriteObject).await?;
+        if request.length.is_some_and(|length| length > self.limits().max_file_size) {
+            return Err(Error::TooLarge);
+        }
+        // Refused before its bytes come where that is already sure; the unit below decides.
+        if request.only_new && store::objects::find(&self.0.db, found.id, name).await?.is_some() {
+            return Err(Error::Precondition("an object of that name exists".into()));
+        }
+        let received = self.receive(request.length, body).await?;
+        if request.etag.as_ref().is_some_and(|etag| *etag != received.etag) {
+            self.discard(received.blob).await;
+            return Err(Error::WrongEtag);
+        }
+        let now = self.now();
+        let object = Object {
+            created: now,
+            changed: now,
+            etag: received.etag,
+            size: received.size,
+            content_type: request.content_type,
+            metadata: request.metadata,
+            blob: received.blob,
+        };
+        let blob = object.blob;
+        let named = self.name_blob(found, container, name, object, request.only_new).await;
+        if named.is_err() {
+            self.discard(blob).await;
+        }
+        named.map(|object| Stored { object })
+    }
+
+    /// The unit that points the name at its bytes, counts them and lets the old ones go.
+    async fn name_blob(
+        &self,
+        container: Container,
+        container_name: &str,
+        name: &str,
+        object: Object,
+        only_new: bool,
+    ) -> Result<Object> {
+        let input = (container, container_name.to_owned(), name.to_owned(), object, only_new);
+        let (object, freed) = self
+            .0
+            .db
+            .write(input, |(container, container_name, name, object, only_new), tx| {
+                Box::pin(async move {
+                    let there =
+                        store::containers::still_there(tx, container.account, container_name, container.id);
+                    if !there.await? {
+                        return Err(Error::NotFound);
+                    }
+                    if let Some(blob) = &object.blob {
+                        store::blobs::insert(tx, blob).await?;
+                    }
+                    replace(tx, container, name, object, *only_new).await
+                })
+            })
+            .await?;
+        if freed {
+            self.0.garbage.notify_one();
+        }
+        Ok(object)
+    }
+
+    async fn receive(&self, announced: Option<u64>, body: &mut dyn Body) -> Result<Received> {
+        let limit = self.limits().max_file_size;
+        let mut head = BytesMut::new();
+        while head.len() <= PACKED_BYTES_MAX {
+            let Some(piece) = body.next().await? else {
+                return self.pack(announced, head.freeze()).await;
+            };
+            if head.is_empty() && announced == Some(piece.len() as u64) && piece.len() <= PACKED_BYTES_MAX {
+                // The usual small object arrives in one piece and is not copied.
+                return match body.next().await? {
+                    None => self.pack(announced, piece).await,
+                    Some(_) => Err(Error::BrokeOff),
+                };
+            }
+            head.extend_from_slice(&piece);
+        }
+        let id = BlobId::new();
+        let mut writer = self.0.blobs.create(id).await?;
+        let mut hasher = Hasher::start();
+        let mut size = 0;
+        let mut next = Some(head.freeze());
+        while let Some(piece) = next {
+            size += piece.len() as u64;
+            if size > limit {
+                return Err(Error::TooLarge);
+            }
+            hasher.update(piece.clone()).await;
+            writer.write(piece).await?;
+            next = body.next().await?;
+        }
+        if announced.is_some_and(|announced| announced != size) {
+            return Err(Error::BrokeOff);
+        }
+        let etag = hasher.finish().await?;
+        let location = writer.finish().await?;
+        Ok(Received { size, etag, blob: Some(Blob { id, location }) })
+    }
+
+    async fn pack(&self, announced: Option<u64>, bytes: Bytes) -> Result<Received> {
+        if announced.is_some_and(|announced| announced != bytes.len() as u64) {
+            return Err(Error::BrokeOff);
+        }
+        let etag = hex::encode(fast_md5::digest(&bytes));
+        let size = bytes.len() as u64;
+        if bytes.is_empty() {
+            return Ok(Received { size, etag, blob: None });
+        }
+        let id = BlobId::new();
+        let location = self.0.blobs.put(id, bytes).await?;
+        Ok(Received { size, etag, blob: Some(Blob { id, location }) })
+    }
+
+    /// Frees bytes that were stored and not named.
+    async fn discard(&self, blob: Option<Blob>) {
+        if let Some(blob) = blob
+            && let Err(error) = self.0.blobs.delete(blob.id, blob.location).await
+        {
+            tracing::warn!(%error, blob = %blob.id, "unnamed bytes stay until the next sweep");
+        }
+    }
+}
+
+/// Points a name at an object whose blob is counted already. Answers the object as it stands, and whether something
+/// was let go.
+pub(super) async fn replace(
+    tx: &mut Tx,
+    container: &Container,
+    name: &str,
+    object: &Object,
+    only_new: bool,
+) -> Result<(Object, bool)> {
+    let old = store::objects::replaced(tx, container.id, name).await?;
+    if only_new && old.is_some() {
+        return Err(Error::Precondition("an object of that name exists".into()));
+    }
+    let mut object = object.clone();
+    if let Some(old) = &old {
+        object.created = later(object.created, old.created);
+        object.changed = object.created;
+    }
+    store::objects::put(tx, container.id, name, &object).await?;
+    let (count, old_size) = old.as_ref().map_or((1, 0), |old| (0, old.size));
+    let bytes = i64::try_from(object.size).unwrap_or(i64::MAX) - i64::try_from(old_size).unwrap_or(i64::MAX);
+    store::containers::add(tx, container.id, count, bytes);
+    store::accounts::add(tx, container.account, 0, count, bytes);
+    let freed = old.and_then(|old| old.blob);
+    if let Some(blob) = freed {
+        store::blobs::let_go(tx, blob).await?;
+    }
+    Ok((object, freed.is_some()))
+}
+
+struct Received {
+    size: u64,
+    etag: String,
+    blob: Option<Blob>,
+}
+
+/// MD5 of a large upload, on a thread of its own so that hashing and writing overlap.
+struct Hasher {
+    pieces: mpsc::Sender<Bytes>,
+    task: tokio::task::JoinHandle<[u8; 16]>,
+}
+
+impl Hasher {
+    fn start() -> Self {
+        let (pieces, mut receiver) = mpsc::channel::<Bytes>(PIECES_HASHING);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut md5 = fast_md5::Md5::new();
+            while let Some(piece) = receiver.blocking_recv() {
+                md5.update(&piece);
+            }
+            md5.finalize()
+        });
+        Self { pieces, task }
+    }
+
+    async fn update(&mut self, piece: Bytes) {
+        // It ends only with the runtime, and `finish` says so.
+        let _ = self.pieces.send(piece).await;
+    }
+
+    async fn finish(self) -> Result<String> {
+        drop(self.pieces);
+        let digest = self.task.await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(hex::encode(digest))
+    }
+}

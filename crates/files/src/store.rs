@@ -1,0 +1,45 @@
+//! The tables of Cloud Files: every SQL statement of the service, and no decision.
+
+pub(crate) mod accounts;
+pub(crate) mod blobs;
+pub(crate) mod containers;
+pub(crate) mod objects;
+pub(crate) mod pins;
+
+use database::Migration;
+
+/// Names are `BLOB`: byte order on both engines. Counters are sums over a few slots.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: "CREATE TABLE accounts (
+              name BLOB NOT NULL PRIMARY KEY, id BIGINT NOT NULL, created BIGINT NOT NULL, meta TEXT NOT NULL
+          ) WITHOUT ROWID;
+          CREATE TABLE containers (
+              account BIGINT NOT NULL, name BLOB NOT NULL, id BIGINT NOT NULL, created BIGINT NOT NULL,
+              changed BIGINT NOT NULL, meta TEXT NOT NULL, PRIMARY KEY (account, name)
+          ) WITHOUT ROWID;
+          CREATE TABLE objects (
+              container BIGINT NOT NULL, name BLOB NOT NULL, created BIGINT NOT NULL, changed BIGINT NOT NULL,
+              etag BLOB NOT NULL, size BIGINT NOT NULL, content_type TEXT NOT NULL, meta TEXT NOT NULL, blob BLOB,
+              PRIMARY KEY (container, name)
+          ) WITHOUT ROWID;
+          CREATE TABLE blobs (
+              id BLOB NOT NULL PRIMARY KEY, volume BIGINT NOT NULL, place BIGINT NOT NULL, size BIGINT NOT NULL,
+              refs BIGINT NOT NULL
+          ) WITHOUT ROWID;
+          CREATE TABLE volumes (
+              volume BIGINT NOT NULL, slot BIGINT NOT NULL, dead BIGINT NOT NULL, PRIMARY KEY (volume, slot)
+          ) WITHOUT ROWID;
+          CREATE TABLE pins (
+              pin TEXT NOT NULL PRIMARY KEY, blob BLOB, size BIGINT NOT NULL
+          ) WITHOUT ROWID;
+          CREATE TABLE garbage (blob BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;
+          CREATE TABLE account_counts (
+              account BIGINT NOT NULL, slot BIGINT NOT NULL, containers BIGINT NOT NULL, objects BIGINT NOT NULL,
+              bytes BIGINT NOT NULL, PRIMARY KEY (account, slot)
+          ) WITHOUT ROWID;
+          CREATE TABLE container_counts (
+              container BIGINT NOT NULL, slot BIGINT NOT NULL, objects BIGINT NOT NULL, bytes BIGINT NOT NULL,
+              PRIMARY KEY (container, slot)
+          ) WITHOUT ROWID;",
+}];

@@ -1,0 +1,63 @@
+//! Accounts and their counters.
+
+use database::{Cell, Error, Tx, params};
+use work::Time;
+
+use crate::model::entry::{Account, Counts};
+use crate::model::metadata::Metadata;
+
+pub(crate) async fn find(tx: &mut Tx, name: &str) -> Result<Option<Account>, Error> {
+    let sql = "SELECT id, created, meta FROM accounts WHERE name = $1";
+    let Some(mut row) = tx.row(sql, params![name.as_bytes()]).await? else { return Ok(None) };
+    let metadata = Metadata::from_column(&row.take::<String>(2)?);
+    Ok(Some(Account { id: row.take(0)?, created: Time(row.take(1)?), metadata }))
+}
+
+pub(crate) async fn insert(tx: &mut Tx, name: &str, account: &Account) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO accounts (name, id, created, meta) VALUES ($1, $2, $3, $4)",
+        params![name.as_bytes(), account.id, account.created.0, account.metadata.to_column()],
+    )
+    .await
+    .map(|_| ())
+}
+
+pub(crate) async fn set_metadata(tx: &mut Tx, id: i64, name: &str, metadata: &Metadata) -> Result<(), Error> {
+    let sql = "UPDATE accounts SET meta = $3 WHERE name = $1 AND id = $2";
+    tx.execute(sql, params![name.as_bytes(), id, metadata.to_column()]).await.map(|_| ())
+}
+
+pub(crate) async fn delete(tx: &mut Tx, id: i64, name: &str) -> Result<(), Error> {
+    tx.execute("DELETE FROM account_counts WHERE account = $1", params![id]).await?;
+    tx.execute("DELETE FROM accounts WHERE name = $1 AND id = $2", params![name.as_bytes(), id])
+        .await
+        .map(|_| ())
+}
+
+pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
+    let sql = "SELECT containers, objects, bytes FROM account_counts WHERE account = $1";
+    let mut sums = (0, 0, 0);
+    for row in tx.rows(sql, params![id]).await? {
+        sums.0 += row.get::<i64>(0)?;
+        sums.1 += row.get::<i64>(1)?;
+        sums.2 += row.get::<i64>(2)?;
+    }
+    Ok(Counts { containers: unsigned(sums.0), objects: unsigned(sums.1), bytes: unsigned(sums.2) })
+}
+
+/// Counts a change at the end of the batch.
+pub(crate) fn add(tx: &mut Tx, id: i64, containers: i64, objects: i64, bytes: i64) {
+    let sql =
+        "INSERT INTO account_counts (account, slot, containers, objects, bytes) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (account, slot) DO UPDATE SET
+                 containers = account_counts.containers + excluded.containers,
+                 objects = account_counts.objects + excluded.objects,
+                 bytes = account_counts.bytes + excluded.bytes";
+    let slot = tx.slot();
+    tx.fold(sql, vec![Cell::Int(id), Cell::Int(slot)], &[containers, objects, bytes]);
+}
+
+/// A counter read while slots are being added to is never shown below zero.
+pub(crate) fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}

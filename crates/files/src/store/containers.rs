@@ -1,0 +1,133 @@
+//! Containers and their counters.
+
+use database::{Cell, Error, Row, Tx, params};
+use work::Time;
+
+use super::accounts::unsigned;
+use crate::model::entry::{Container, ContainerEntry, Counts};
+use crate::model::metadata::Metadata;
+
+fn container(account: i64, mut row: Row) -> Result<Container, Error> {
+    let metadata = Metadata::from_column(&row.take::<String>(3)?);
+    Ok(Container {
+        id: row.take(0)?,
+        account,
+        created: Time(row.take(1)?),
+        changed: Time(row.take(2)?),
+        metadata,
+    })
+}
+
+pub(crate) async fn find(tx: &mut Tx, account: i64, name: &str) -> Result<Option<Container>, Error> {
+    let sql = "SELECT id, created, changed, meta FROM containers WHERE account = $1 AND name = $2";
+    let row = tx.row(sql, params![account, name.as_bytes()]).await?;
+    row.map(|row| container(account, row)).transpose()
+}
+
+/// By the account's name, in one statement: what every object request begins with.
+pub(crate) async fn find_by_path(
+    db: &database::Database,
+    account: &str,
+    name: &str,
+) -> Result<Option<Container>, Error> {
+    let sql = "SELECT c.id, c.created, c.changed, c.meta, a.id FROM accounts a
+               JOIN containers c ON c.account = a.id AND c.name = $2 WHERE a.name = $1";
+    let row = db.row(sql, params![account.as_bytes(), name.as_bytes()]).await?;
+    row.map(|row| container(row.get(4)?, row)).transpose()
+}
+
+pub(crate) async fn insert(tx: &mut Tx, name: &str, container: &Container) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO containers (account, name, id, created, changed, meta) VALUES ($1, $2, $3, $4, $5, $6)",
+        params![
+            container.account,
+            name.as_bytes(),
+            container.id,
+            container.created.0,
+            container.changed.0,
+            container.metadata.to_column()
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+pub(crate) async fn update(tx: &mut Tx, name: &str, container: &Container) -> Result<(), Error> {
+    let sql = "UPDATE containers SET changed = $3, meta = $4 WHERE account = $1 AND name = $2";
+    let (meta, changed) = (container.metadata.to_column(), container.changed.0);
+    tx.execute(sql, params![container.account, name.as_bytes(), changed, meta]).await.map(|_| ())
+}
+
+pub(crate) async fn delete(tx: &mut Tx, account: i64, name: &str, id: i64) -> Result<(), Error> {
+    tx.execute("DELETE FROM container_counts WHERE container = $1", params![id]).await?;
+    let sql = "DELETE FROM containers WHERE account = $1 AND name = $2";
+    tx.execute(sql, params![account, name.as_bytes()]).await.map(|_| ())
+}
+
+pub(crate) async fn still_there(tx: &mut Tx, account: i64, name: &str, id: i64) -> Result<bool, Error> {
+    let sql = "SELECT id FROM containers WHERE account = $1 AND name = $2";
+    let row = tx.row(sql, params![account, name.as_bytes()]).await?;
+    Ok(row.map(|row| row.get::<i64>(0)).transpose()? == Some(id))
+}
+
+pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
+    let sql = "SELECT objects, bytes FROM container_counts WHERE container = $1";
+    let mut sums = (0, 0);
+    for row in tx.rows(sql, params![id]).await? {
+        sums.0 += row.get::<i64>(0)?;
+        sums.1 += row.get::<i64>(1)?;
+    }
+    Ok(Counts { containers: 0, objects: unsigned(sums.0), bytes: unsigned(sums.1) })
+}
+
+/// Counts a change at the end of the batch.
+pub(crate) fn add(tx: &mut Tx, id: i64, objects: i64, bytes: i64) {
+    let sql = "INSERT INTO container_counts (container, slot, objects, bytes) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (container, slot) DO UPDATE SET
+                 objects = container_counts.objects + excluded.objects,
+                 bytes = container_counts.bytes + excluded.bytes";
+    let slot = tx.slot();
+    tx.fold(sql, vec![Cell::Int(id), Cell::Int(slot)], &[objects, bytes]);
+}
+
+/// Up to `limit` containers in `[lower, upper)`, with their counters.
+pub(crate) async fn range(
+    tx: &mut Tx,
+    account: i64,
+    lower: &[u8],
+    upper: &[u8],
+    limit: usize,
+    reverse: bool,
+) -> Result<Vec<(Vec<u8>, ContainerEntry)>, Error> {
+    const FORWARD: &str = "SELECT c.name, c.id, c.changed, COALESCE(CAST(SUM(n.objects) AS BIGINT), 0),
+                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0)
+               FROM containers c LEFT JOIN container_counts n ON n.container = c.id
+               WHERE c.account = $1 AND c.name >= $2 AND c.name < $3
+               GROUP BY c.account, c.name, c.id, c.changed ORDER BY c.name LIMIT $4";
+    const BACKWARD: &str = "SELECT c.name, c.id, c.changed, COALESCE(CAST(SUM(n.objects) AS BIGINT), 0),
+                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0)
+               FROM containers c LEFT JOIN container_counts n ON n.container = c.id
+               WHERE c.account = $1 AND c.name >= $2 AND c.name < $3
+               GROUP BY c.account, c.name, c.id, c.changed ORDER BY c.name DESC LIMIT $4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = if reverse { BACKWARD } else { FORWARD };
+    let rows = tx.rows(sql, params![account, lower, upper, limit]).await?;
+    rows.into_iter()
+        .map(|mut row| {
+            let name: Vec<u8> = row.take(0)?;
+            let counts =
+                Counts { containers: 0, objects: unsigned(row.take(3)?), bytes: unsigned(row.take(4)?) };
+            let text = String::from_utf8_lossy(&name).into_owned();
+            Ok((name, ContainerEntry { name: text, counts, changed: Time(row.take(2)?) }))
+        })
+        .collect()
+}
+
+/// Any containers of an account, for its deletion.
+pub(crate) async fn some(tx: &mut Tx, account: i64, limit: i64) -> Result<Vec<(String, i64)>, Error> {
+    let sql = "SELECT name, id FROM containers WHERE account = $1 ORDER BY name LIMIT $2";
+    let rows = tx.rows(sql, params![account, limit]).await?;
+    rows.into_iter()
+        .map(|mut row| Ok((String::from_utf8_lossy(&row.take::<Vec<u8>>(0)?).into_owned(), row.take(1)?)))
+        .collect()
+}

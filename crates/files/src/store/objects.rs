@@ -1,0 +1,145 @@
+//! Objects.
+
+use blobs::{BlobId, Location};
+use database::{Database, Error, Row, Tx, params};
+use work::Time;
+
+use super::accounts::unsigned;
+use crate::model::entry::{Blob, Object};
+use crate::model::listing::ObjectEntry;
+use crate::model::metadata::Metadata;
+
+const SELECT: &str =
+    "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place
+     FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container = $1 AND o.name = $2";
+
+fn object(mut row: Row) -> Result<Object, Error> {
+    let size = unsigned(row.take(3)?);
+    let blob = match row.take::<Option<Vec<u8>>>(6)?.as_deref().and_then(BlobId::from_slice) {
+        Some(id) => {
+            let place = (row.take::<Option<i64>>(7)?, row.take::<Option<i64>>(8)?);
+            let (Some(volume), Some(offset)) = place else {
+                return Err(Error::Statement {
+                    statement: "objects".into(),
+                    reason: format!("no row names the place of blob {id}"),
+                });
+            };
+            Some(Blob { id, location: Location { volume, offset, length: size } })
+        }
+        None => None,
+    };
+    Ok(Object {
+        created: Time(row.take(0)?),
+        changed: Time(row.take(1)?),
+        etag: hex::encode(row.take::<Vec<u8>>(2)?),
+        size,
+        content_type: row.take(4)?,
+        metadata: Metadata::from_column(&row.take::<String>(5)?),
+        blob,
+    })
+}
+
+pub(crate) async fn find(db: &Database, container: i64, name: &str) -> Result<Option<Object>, Error> {
+    db.row(SELECT, params![container, name.as_bytes()]).await?.map(object).transpose()
+}
+
+pub(crate) async fn find_in(tx: &mut Tx, container: i64, name: &str) -> Result<Option<Object>, Error> {
+    tx.row(SELECT, params![container, name.as_bytes()]).await?.map(object).transpose()
+}
+
+/// Whether a container holds anything; its counters may lag within a batch.
+pub(crate) async fn any(tx: &mut Tx, container: i64) -> Result<bool, Error> {
+    Ok(tx.row("SELECT 1 FROM objects WHERE container = $1 LIMIT 1", params![container]).await?.is_some())
+}
+
+/// What a name pointed at before: enough to count and free it.
+pub(crate) struct Replaced {
+    pub(crate) size: u64,
+    pub(crate) created: Time,
+    pub(crate) blob: Option<BlobId>,
+}
+
+pub(crate) async fn replaced(tx: &mut Tx, container: i64, name: &str) -> Result<Option<Replaced>, Error> {
+    let sql = "SELECT size, created, blob FROM objects WHERE container = $1 AND name = $2";
+    let Some(mut row) = tx.row(sql, params![container, name.as_bytes()]).await? else { return Ok(None) };
+    let blob = row.take::<Option<Vec<u8>>>(2)?;
+    let blob = blob.as_deref().and_then(BlobId::from_slice);
+    Ok(Some(Replaced { size: unsigned(row.take(0)?), created: Time(row.take(1)?), blob }))
+}
+
+pub(crate) async fn put(tx: &mut Tx, container: i64, name: &str, object: &Object) -> Result<(), Error> {
+    let etag = hex::decode(&object.etag).unwrap_or_default();
+    let blob = object.blob.map(|blob| blob.id.0.to_vec());
+    let size = i64::try_from(object.size).unwrap_or(i64::MAX);
+    tx.execute(
+        "INSERT INTO objects (container, name, created, changed, etag, size, content_type, meta, blob)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (container, name) DO UPDATE SET created = excluded.created, changed = excluded.changed,
+           etag = excluded.etag, size = excluded.size, content_type = excluded.content_type, meta = excluded.meta,
+           blob = excluded.blob",
+        params![
+            container,
+            name.as_bytes(),
+            object.created.0,
+            object.changed.0,
+            etag,
+            size,
+            object.content_type,
+            object.metadata.to_column(),
+            blob
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+pub(crate) async fn set_metadata(
+    tx: &mut Tx,
+    container: i64,
+    name: &str,
+    object: &Object,
+) -> Result<(), Error> {
+    let sql =
+        "UPDATE objects SET changed = $3, content_type = $4, meta = $5 WHERE container = $1 AND name = $2";
+    let meta = object.metadata.to_column();
+    tx.execute(sql, params![container, name.as_bytes(), object.changed.0, object.content_type, meta])
+        .await
+        .map(|_| ())
+}
+
+pub(crate) async fn delete(tx: &mut Tx, container: i64, name: &str) -> Result<(), Error> {
+    let sql = "DELETE FROM objects WHERE container = $1 AND name = $2";
+    tx.execute(sql, params![container, name.as_bytes()]).await.map(|_| ())
+}
+
+/// Up to `limit` objects in `[lower, upper)`.
+pub(crate) async fn range(
+    tx: &mut Tx,
+    container: i64,
+    lower: &[u8],
+    upper: &[u8],
+    limit: usize,
+    reverse: bool,
+) -> Result<Vec<ObjectEntry>, Error> {
+    const FORWARD: &str = "SELECT name, size, etag, content_type, changed FROM objects
+               WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4";
+    const BACKWARD: &str = "SELECT name, size, etag, content_type, changed FROM objects
+               WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name DESC LIMIT $4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = if reverse { BACKWARD } else { FORWARD };
+    let rows = tx.rows(sql, params![container, lower, upper, limit]).await?;
+    rows.into_iter()
+        .map(|mut row| {
+            let name: Vec<u8> = row.take(0)?;
+            let name = String::from_utf8(name)
+                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+            Ok(ObjectEntry {
+                name,
+                size: unsigned(row.take(1)?),
+                etag: hex::encode(row.take::<Vec<u8>>(2)?),
+                content_type: row.take(3)?,
+                changed: Time(row.take(4)?),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! A Cloud Files of a test's own, and requests to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use blobs::Local;
+use database::Location;
+use files::api::swift::{Tokens, router};
+use files::{Files, Settings};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use identity::{Caller, Grant, Right, TenantRef};
+use meter::Meter;
+use tower::ServiceExt;
+use work::{Clock, Time};
+
+pub struct Cloud {
+    pub router: Router,
+    pub clock: Clock,
+    _dir: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+struct Fixed(HashMap<&'static str, Arc<Caller>>);
+
+#[async_trait]
+impl Tokens for Fixed {
+    async fn caller(&self, token: &str) -> Option<Arc<Caller>> {
+        self.0.get(token).cloned()
+    }
+}
+
+fn caller(tenant: &str, right: Option<Right>, operator: bool) -> Arc<Caller> {
+    Arc::new(Caller {
+        user_id: format!("u-{tenant}"),
+        user_name: format!("user{tenant}"),
+        tenant: Some(TenantRef { id: tenant.into(), name: format!("tenant{tenant}") }),
+        roles: Vec::new(),
+        grants: right.map(|right| Grant { product: None, right }).into_iter().collect(),
+        operator,
+        service: false,
+        expires: Time(i64::MAX),
+    })
+}
+
+/// The tokens that tests use: who each belongs to.
+pub const TOKENS: [&str; 6] = ["operator", "owner", "creator", "observer", "none", "stranger"];
+
+pub async fn cloud(location: &Location) -> Cloud {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
+    let meter = Meter::open(location, clock.clone()).await.unwrap();
+    let blobs = Arc::new(Local::open(dir.path()).unwrap());
+    let files = Files::open(location, blobs, clock.clone(), meter, Settings::default()).await.unwrap();
+    let tokens = HashMap::from([
+        ("operator", caller("9", None, true)),
+        ("owner", caller("1", Some(Right::Administer), false)),
+        ("creator", caller("1", Some(Right::Create), false)),
+        ("observer", caller("1", Some(Right::Observe), false)),
+        ("none", caller("1", None, false)),
+        ("stranger", caller("2", Some(Right::Administer), false)),
+    ]);
+    Cloud { router: router(files, Arc::new(Fixed(tokens))), clock, _dir: dir }
+}
+
+impl Cloud {
+    /// `token` may be empty for nobody.
+    pub async fn call(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("x-auth-token", token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn owner(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let empty: &[(&str, &str)] = if method == "PUT" { &[("content-length", "0")] } else { &[] };
+        self.call("owner", method, path, &[headers, empty].concat(), Body::empty()).await
+    }
+
+    pub async fn put(&self, path: &str, body: &str) -> Answer {
+        let length = body.len().to_string();
+        self.call("owner", "PUT", path, &[("content-length", &length)], body.to_owned()).await
+    }
+}

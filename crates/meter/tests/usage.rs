@@ -1,0 +1,28 @@
+//! Usage is summed by tenant and day, on both engines.
+
+use std::time::Duration;
+
+use database::on_each_engine;
+use meter::{Measure, Meter};
+use work::{Clock, Time};
+
+on_each_engine! {
+    async fn amounts_add_up_by_tenant_and_day(location: &Location) {
+        let clock = Clock::frozen_at(Time::from_seconds(86_400 * 100 + 80_000));
+        let meter = Meter::open(location, clock.clone()).await.unwrap();
+        meter.count("100001", Measure::FilesBytesIn, 5);
+        meter.count("100001", Measure::FilesBytesIn, 7);
+        meter.count("100002", Measure::FilesBytesIn, 1);
+        clock.advance(Duration::from_secs(10_000));
+        meter.count("100001", Measure::FilesBytesIn, 100);
+        meter.stop().await;
+
+        let meter = Meter::open(location, clock).await.unwrap();
+        meter.count("100001", Measure::FilesBytesIn, 1);
+        let found = meter.usage(Some("100001"), 0).await.unwrap();
+        let found: Vec<_> = found.iter().map(|u| (u.day, u.measure, u.total)).collect();
+        assert_eq!(found, [(100, Measure::FilesBytesIn, 12), (101, Measure::FilesBytesIn, 101)]);
+        assert_eq!(meter.usage(None, 0).await.unwrap().len(), 3);
+        assert_eq!(meter.usage(None, 101).await.unwrap().len(), 1);
+    }
+}

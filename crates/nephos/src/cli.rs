@@ -1,0 +1,189 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A whole cloud in one program.
+#[derive(Debug, Parser)]
+#[command(name = "nephos", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the cloud
+    Serve(Common),
+    /// Make and show tenants
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Make and show users
+    #[command(subcommand)]
+    User(User),
+    /// Import and show images
+    #[command(subcommand)]
+    Image(Image),
+    /// Suspend and resume servers
+    #[command(subcommand)]
+    Server(Server),
+    /// Show the hosts that run machines
+    #[command(subcommand)]
+    Host(Host),
+    /// Show what tenants used
+    Usage(Usage),
+    /// Check what this machine can do
+    Doctor(Common),
+}
+
+/// Where the cloud is and how it is set up: flags beat variables beat the file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    /// Configuration file [default: nephos.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "NEPHOS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data directory [default: ./nephos-data]
+    #[arg(long, value_name = "DIR", env = "NEPHOS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "NEPHOS_LISTEN")]
+    pub listen: Option<String>,
+    /// Metadata: sqlite:, sqlite:DIR or postgres://… [default: sqlite:]
+    #[arg(long, value_name = "URL", env = "NEPHOS_DATABASE")]
+    pub database: Option<String>,
+    /// Object bytes: file: or file:DIR [default: file:]
+    #[arg(long, value_name = "URL", env = "NEPHOS_BLOBS")]
+    pub blobs: Option<String>,
+    /// Hosts for servers: a libvirt URI or `simulated:`; may be given several times [default: qemu:///system]
+    #[arg(long, value_name = "URI", env = "NEPHOS_HYPERVISOR", value_delimiter = ' ')]
+    pub hypervisor: Vec<String>,
+    /// What clients are told to reach this cloud by [default: http:// and the address of the API]
+    #[arg(long, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// The guide's rate limits: on or off [default: on]
+    #[arg(long, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
+    pub servers_rate_limits: Option<String>,
+}
+
+/// Tenants.
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// Make a tenant
+    Create {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show all tenants
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Users.
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Make a user; the password and API key are shown once
+    Create {
+        /// Its name, unique in the cloud
+        name: String,
+        /// Its tenant's name or id
+        #[arg(long, value_name = "T")]
+        tenant: String,
+        /// Its password [default: a random one]
+        #[arg(long, value_name = "P")]
+        password: Option<String>,
+        /// Its API key [default: a random one]
+        #[arg(long, value_name = "K")]
+        api_key: Option<String>,
+        /// A role on its tenant, may be given several times; none for a user without [default: admin]
+        #[arg(long, value_name = "R")]
+        role: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show all users
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Images.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Import an image for all tenants
+    Import {
+        /// The disk image
+        file: PathBuf,
+        /// What the file is: it is never guessed
+        #[arg(long, value_parser = ["qcow2", "raw"])]
+        format: String,
+        /// Its name [default: the file's]
+        #[arg(long)]
+        name: Option<String>,
+        /// A kernel that is started directly
+        #[arg(long, value_name = "FILE")]
+        kernel: Option<PathBuf>,
+        /// The kernel's initial RAM disk
+        #[arg(long, value_name = "FILE")]
+        initrd: Option<PathBuf>,
+        /// The kernel's command line
+        #[arg(long, value_name = "TEXT")]
+        cmdline: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show the images of all tenants
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Servers.
+#[derive(Debug, Subcommand)]
+pub enum Server {
+    /// Hold a server, out of its tenant's reach
+    Suspend {
+        /// Its UUID or number
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let a held server go on
+    Resume {
+        /// Its UUID or number
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Hosts.
+#[derive(Debug, Subcommand)]
+pub enum Host {
+    /// Show them
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Usage.
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// Only this tenant's
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    /// From this many days ago [default: 30]
+    #[arg(long, default_value_t = 30)]
+    pub days: i64,
+    #[command(flatten)]
+    pub common: Common,
+}

@@ -1,0 +1,279 @@
+//! The configuration: flags beat variables beat the file beat the defaults.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use files::model::limits::Limits;
+use serde::Deserialize;
+
+use crate::cli::Common;
+
+/// A setting that cannot be used: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct Bad {
+    /// Which.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Bad {
+    /// A setting and why it cannot be used.
+    pub fn new(key: &str, reason: impl std::fmt::Display) -> Self {
+        Self { key: key.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// The file, each key optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+    database: Option<String>,
+    blobs: Option<String>,
+    hypervisor: Vec<String>,
+    public_url: Option<String>,
+    region: Region,
+    servers: Servers,
+    networks: Networks,
+    files: Files,
+    log: Log,
+}
+
+/// `[region]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Region {
+    /// The region's name in catalogs and feeds.
+    pub name: String,
+}
+
+impl Default for Region {
+    fn default() -> Self {
+        Self { name: "DFW".into() }
+    }
+}
+
+/// `[servers]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Servers {
+    rate_limits: Option<String>,
+    /// `[servers.v1]`
+    pub v1: ServersV1,
+}
+
+/// `[servers.v1]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServersV1 {
+    /// `guide` or `live`: whose status codes are answered where the two differ.
+    pub answers: Option<String>,
+    /// Images made from a server outlive it.
+    pub keep_images: bool,
+}
+
+/// `[networks]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Networks {
+    /// `[networks.public]`
+    pub public: Pool,
+    /// `[networks.private]`
+    pub private: Pool,
+}
+
+/// An address pool.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Such as `203.0.113.0/24`.
+    pub cidr: Option<String>,
+    /// The pool's router, an address within.
+    pub gateway: Option<String>,
+    /// The bridge on each host.
+    pub bridge: Option<String>,
+}
+
+/// `[files]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// `[files.limits]`
+    pub limits: Limits,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: Option<String>,
+    /// A level or `tracing` filter, such as `info` or `warn,request=info`.
+    pub level: Option<String>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory, absolute.
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Metadata.
+    pub database: database::Location,
+    /// Where object bytes are.
+    pub blobs: PathBuf,
+    /// Hosts; empty when nothing was said, which means the machine's own libvirt.
+    pub hypervisors: Vec<String>,
+    /// What clients are told.
+    pub public_url: String,
+    /// The region.
+    pub region: String,
+    /// Whether the guide's rate limits hold.
+    pub rate_limits: bool,
+    /// Servers, first generation.
+    pub servers_v1: ServersV1,
+    /// Address pools as configured.
+    pub networks: Networks,
+    /// Limits of Cloud Files.
+    pub files_limits: Limits,
+    /// Logging.
+    pub log: Log,
+}
+
+impl Config {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// [`Bad`] with the key that cannot be used.
+    pub fn load(common: &Common) -> Result<Self, Bad> {
+        let file = read_file(common.config.as_deref())?;
+        let data_dir = common.data_dir.clone().or(file.data_dir).unwrap_or_else(|| "nephos-data".into());
+        let data_dir = std::path::absolute(&data_dir).map_err(|e| Bad::new("data_dir", e))?;
+        let listen = common.listen.clone().or(file.listen).unwrap_or_else(|| "127.0.0.1:8080".into());
+        let listen = address("listen", &listen)?;
+        let database = common.database.clone().or(file.database).unwrap_or_else(|| "sqlite:".into());
+        let database =
+            database::Location::parse(&database, &data_dir).map_err(|e| Bad::new("database", e))?;
+        let blobs = common.blobs.clone().or(file.blobs).unwrap_or_else(|| "file:".into());
+        let blobs = match blobs.strip_prefix("file:") {
+            Some("") => data_dir.join("blobs"),
+            Some(dir) => PathBuf::from(dir),
+            None => return Err(Bad::new("blobs", format!("{blobs:?}: expected file: or file:DIR"))),
+        };
+        let hypervisors =
+            if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
+        let public_url = common.public_url.clone().or(file.public_url);
+        let public_url = public_url.map_or_else(|| Ok(own_url(listen)), checked_url)?;
+        let rate_limits = common.servers_rate_limits.clone().or(file.servers.rate_limits);
+        let rate_limits = match rate_limits.as_deref() {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(other) => {
+                return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off")));
+            }
+        };
+        Ok(Self {
+            data_dir,
+            listen,
+            database,
+            blobs,
+            hypervisors,
+            public_url,
+            region: file.region.name,
+            rate_limits,
+            servers_v1: file.servers.v1,
+            networks: file.networks,
+            files_limits: file.files.limits,
+            log: file.log,
+        })
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<File, Bad> {
+    let path = named.unwrap_or(Path::new("nephos.toml"));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(File::default());
+        }
+        Err(error) => return Err(Bad::new("config", format!("{}: {error}", path.display()))),
+    };
+    toml::from_str(&text).map_err(|error| {
+        // One line: the place, then what is wrong with the key.
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let message = error.message().lines().collect::<Vec<_>>().join(" ");
+        Bad::new("config", format!("{}, line {line}: {message}", path.display()))
+    })
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
+    let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| Bad::new(key, format!("{text:?}: expected ADDRESS:PORT")))
+}
+
+fn checked_url(url: String) -> Result<String, Bad> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#'])) {
+        return Err(Bad::new(
+            "public_url",
+            format!("{url:?}: expected http://HOST[:PORT] or https://HOST[:PORT]"),
+        ));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+fn own_url(listen: SocketAddr) -> String {
+    let host = match listen.ip() {
+        // Clients on this machine are the ones that a wildcard address is sure to serve.
+        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    format!("http://{host}:{}", listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, common: Common) -> Result<Config, Bad> {
+        let dir = std::env::temp_dir().join(format!("nephos-config-{:?}", std::thread::current().id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("nephos.toml");
+        std::fs::write(&path, toml).unwrap();
+        Config::load(&Common { config: Some(path), ..common })
+    }
+
+    #[test]
+    fn flags_beat_the_file_beats_the_defaults() {
+        let flags = Common { listen: Some("127.0.0.1:9000".into()), ..Common::default() };
+        let config = load("listen = '127.0.0.1:9001'\n[region]\nname = 'ORD'", flags).unwrap();
+        assert_eq!(config.listen.port(), 9000);
+        assert_eq!(config.public_url, "http://127.0.0.1:9000");
+        assert_eq!(config.region, "ORD");
+        assert!(config.rate_limits);
+        assert_eq!(load("listen = '127.0.0.1:9001'", Common::default()).unwrap().listen.port(), 9001);
+        assert_eq!(load("", Common::default()).unwrap().listen.port(), 8080);
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_in_one_line() {
+        let cases = [
+            ("listen = 'nowhere'", "listen: "),
+            ("database = 'mysql://x'", "database: "),
+            ("blobs = 'ftp:'", "blobs: "),
+            ("public_url = 'x'", "public_url: "),
+            ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
+            ("liste = 'x'", "line 1: unknown field `liste`"),
+            ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),
+        ];
+        for (toml, expected) in cases {
+            let error = load(toml, Common::default()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{toml}: {error}");
+        }
+    }
+}

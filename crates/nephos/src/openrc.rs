@@ -1,0 +1,57 @@
+//! `openrc`: what a shell sources to use this cloud as its first user.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The first user's credentials.
+pub struct Credentials<'a> {
+    /// The user's name.
+    pub user: &'a str,
+    /// Its tenant's name.
+    pub tenant: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// Its API key.
+    pub api_key: &'a str,
+}
+
+/// Writes the file, readable by its owner alone.
+///
+/// # Errors
+/// The system's.
+pub fn write(path: &Path, url: &str, region: &str, first: &Credentials<'_>) -> std::io::Result<()> {
+    let Credentials { user, tenant, password, api_key } = first;
+    let text = format!(
+        "# Source this for swift, rclone (remote nephos:) and openstack.
+export OS_AUTH_URL={url}/identity/v3
+export OS_IDENTITY_API_VERSION=3
+export OS_USERNAME={user}
+export OS_PASSWORD={password}
+export OS_PROJECT_NAME={tenant}
+export OS_USER_DOMAIN_NAME=Default
+export OS_PROJECT_DOMAIN_NAME=Default
+export OS_REGION_NAME={region}
+export RCLONE_CONFIG_NEPHOS_TYPE=swift
+export RCLONE_CONFIG_NEPHOS_ENV_AUTH=true
+# For curl and clients of version 1: GET $NEPHOS_URL/v1.0 with X-Auth-User and X-Auth-Key.
+export NEPHOS_URL={url}
+export NEPHOS_USER={user}
+export NEPHOS_API_KEY={api_key}
+",
+        password = quoted(password),
+        api_key = quoted(api_key),
+    );
+    let draft = path.with_extension("new");
+    let _ = std::fs::remove_file(&draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(draft, path)
+}
+
+/// For a shell: within single quotes, which a password may hold too.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,132 @@
+//! Images' bytes as objects in Cloud Files, each pinned to its version.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use files::service::{Body, Content, PutRequest};
+use files::{Context, Files};
+use hypervisor::Reader;
+use identity::{Caller, TenantRef};
+use images::{Object, Stored, Vault, VaultError};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::StreamReader;
+
+/// The container in each owner's account that images are in.
+const CONTAINER: &str = "images";
+/// A piece on its way into an object, in bytes.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Images' bytes in Cloud Files.
+pub struct FilesVault {
+    files: Files,
+    /// Whose account holds the images that belong to no tenant.
+    operator_tenant: String,
+    context: Context,
+}
+
+impl FilesVault {
+    /// A vault over `files`, working as the cloud itself.
+    #[must_use]
+    pub fn new(files: Files, operator_tenant: &str) -> Self {
+        let caller = Caller {
+            user_id: "images".into(),
+            user_name: "images".into(),
+            tenant: Some(TenantRef { id: operator_tenant.into(), name: "images".into() }),
+            roles: Vec::new(),
+            grants: Vec::new(),
+            operator: true,
+            service: true,
+            expires: work::Time(i64::MAX),
+        };
+        let context = Context { caller: Some(Arc::new(caller)), referrer: None };
+        Self { files, operator_tenant: operator_tenant.to_owned(), context }
+    }
+
+    fn account(&self, owner: Option<&str>) -> String {
+        format!("AUTH_{}", owner.unwrap_or(&self.operator_tenant))
+    }
+}
+
+#[async_trait]
+impl Vault for FilesVault {
+    async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
+        let account = self.account(object.owner.as_deref());
+        self.files
+            .put_container(&self.context, &account, CONTAINER, files::model::metadata::Changes::default())
+            .await
+            .map_err(|e| refused(&e))?;
+        let put = PutRequest {
+            length: None,
+            etag: None,
+            content_type: "application/octet-stream".into(),
+            metadata: files::model::metadata::Metadata::default(),
+            only_new: false,
+        };
+        let mut body = Incoming(bytes);
+        self.files
+            .put_object(&self.context, &account, CONTAINER, &object.name, put, &mut body)
+            .await
+            .map_err(|e| refused(&e))?;
+        let pin = format!("{account}/{CONTAINER}/{}", object.name);
+        let pinned = self.files.pin(&self.context, &account, CONTAINER, &object.name, &pin).await;
+        pinned.map(|pinned| Stored { pin, bytes: pinned.size }).map_err(|e| refused(&e))
+    }
+
+    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        let account = self.account(Some(owner));
+        let pin = uuid::Uuid::new_v4().to_string();
+        match self.files.pin(&self.context, &account, container, object, &pin).await {
+            Ok(pinned) => Ok(Stored { pin, bytes: pinned.size }),
+            Err(files::Error::NotFound) => Err(VaultError::NotFound(format!("{container}/{object}"))),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        let (_, content) = self.files.open_pin(pin).await.map_err(|error| match error {
+            files::Error::NotFound => VaultError::NotFound(pin.to_owned()),
+            other => refused(&other),
+        })?;
+        Ok(match content {
+            Content::Whole(bytes) => Box::pin(io::Cursor::new(bytes)),
+            Content::Stream(reader) => {
+                let pieces = futures_util::stream::try_unfold(reader, |mut reader| async move {
+                    let piece = reader.next().await.map_err(io::Error::other)?;
+                    Ok::<_, io::Error>(piece.map(|piece| (piece, reader)))
+                });
+                Box::pin(StreamReader::new(Box::pin(pieces)))
+            }
+        })
+    }
+
+    async fn unpin(&self, pin: &str) -> Result<(), VaultError> {
+        self.files.unpin(pin).await.map_err(|e| refused(&e))
+    }
+}
+
+fn refused(error: &files::Error) -> VaultError {
+    match error {
+        files::Error::Forbidden | files::Error::TooLarge | files::Error::Full | files::Error::Invalid(_) => {
+            VaultError::Refused(error.to_string())
+        }
+        other => VaultError::Failed(other.to_string()),
+    }
+}
+
+struct Incoming(Reader);
+
+#[async_trait]
+impl Body for Incoming {
+    async fn next(&mut self) -> files::Result<Option<Bytes>> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        while piece.len() < PIECE_BYTES {
+            let read = self.0.read_buf(&mut piece).await.map_err(|_| files::Error::BrokeOff)?;
+            if read == 0 {
+                break;
+            }
+        }
+        Ok((!piece.is_empty()).then(|| piece.into()))
+    }
+}
