@@ -3,6 +3,7 @@
 mod access;
 mod fields;
 mod v1;
+mod v11;
 mod v2;
 mod v3;
 mod versions;
@@ -49,6 +50,8 @@ pub(crate) enum Failure {
     TooLong,
     /// The body did not come.
     TooSlow,
+    /// More was asked for at once than a list gives.
+    OverLimit(i64),
 }
 
 impl From<Error> for Failure {
@@ -95,7 +98,7 @@ impl Failure {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLong | Self::OverLimit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
         }
     }
@@ -108,6 +111,7 @@ impl Failure {
             Self::MediaType => "The body's Content-Type is not supported here.".to_owned(),
             Self::TooLong => format!("The body is longer than {BODY_MAX} bytes."),
             Self::TooSlow => "The body did not arrive in time.".to_owned(),
+            Self::OverLimit(most) => format!("limit must be at most {most}."),
         }
     }
 
@@ -141,7 +145,7 @@ pub struct Route {
 #[must_use]
 pub fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
-    for (root, table) in [("/v2.0", v2::table()), ("/v3", v3::table())] {
+    for (root, table) in [("/v1.1", v11::table()), ("/v2.0", v2::table()), ("/v3", v3::table())] {
         routes.extend(table.entries().iter().map(|entry| Route {
             method: entry.method.clone(),
             path: format!("{root}{}", entry.path).trim_end_matches('/').to_owned(),
@@ -160,6 +164,7 @@ impl Identity {
     pub fn router(self: &Arc<Self>) -> Router {
         let v1 = v1::router(Arc::clone(self));
         let tempauth = v1::tempauth_router(Arc::clone(self));
+        let v11 = dialect(v11::table().into_router().with_state(Arc::clone(self)), v11::fault);
         let v2 = dialect(v2::table().into_router().with_state(Arc::clone(self)), v2::fault);
         let v3 = dialect(v3::table().into_router().with_state(Arc::clone(self)), v3::fault);
         let mut router = Router::new();
@@ -167,6 +172,7 @@ impl Identity {
             router = router
                 .route_service(&format!("{prefix}/v1.0"), v1.clone())
                 .route_service(&format!("{prefix}/v1.0/"), v1.clone())
+                .nest_service(&format!("{prefix}/v1.1"), v11.clone())
                 .nest_service(&format!("{prefix}/v2.0"), v2.clone())
                 .nest_service(&format!("{prefix}/v3"), v3.clone());
         }

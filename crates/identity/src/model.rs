@@ -13,7 +13,7 @@ pub use caller::{Caller, Grant, Product, Right, RoleRef, TenantRef};
 pub use catalog::{Catalog, CatalogService, Endpoint, Interface, Region, ServiceRecord};
 pub use credential::{ApplicationCredential, Ec2Credential};
 pub use name::{NAME_MAX, NameError, check_name};
-pub use role::{BUILTIN_ROLES, BuiltinRole, Role, builtin_role_id};
+pub use role::{ADMIN, BUILTIN_ROLES, BuiltinRole, Role, USER_ADMIN, builtin_role_id};
 pub use scope::Scope;
 pub use token::{Method, Session, Token, hash_of};
 pub use user::{Assignment, Domain, Tenant, User};

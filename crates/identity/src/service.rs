@@ -187,6 +187,8 @@ pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
     /// Whether more follow.
     pub(crate) more: bool,
+    /// The marker of the page before, empty for the first one; known only where it was asked for.
+    pub(crate) previous: Option<String>,
 }
 
 impl<T> Listed<T> {
@@ -195,7 +197,19 @@ impl<T> Listed<T> {
         let limit = usize::try_from(page.limit - 1).unwrap_or(0);
         let more = items.len() > limit;
         items.truncate(limit);
-        Self { items, more }
+        Self { items, more, previous: None }
+    }
+
+    /// A list that is no part of a longer one.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self { items, more: false, previous: None }
+    }
+
+    /// With the page before, given the ids up to this page's marker, last first and one more than a page holds.
+    pub(crate) fn after(mut self, before: &[String], page: &Page) -> Self {
+        let limit = usize::try_from(page.limit - 1).unwrap_or(0);
+        self.previous = Some(before.get(limit).cloned().unwrap_or_default());
+        self
     }
 }
 

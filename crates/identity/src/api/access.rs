@@ -57,7 +57,6 @@ impl Need {
 pub(crate) struct Access {
     pub(crate) session: Arc<Session>,
     pub(crate) format: Format,
-    pub(crate) address: Option<IpAddr>,
 }
 
 impl FromRequestParts<Shared> for Access {
@@ -72,7 +71,7 @@ impl FromRequestParts<Shared> for Access {
             return Err(Error::forbidden(NOT_AUTHORIZED).into());
         }
         let format = parts.extensions.get::<Format>().copied().unwrap_or_default();
-        Ok(Self { session, format, address: address_of(&parts.extensions) })
+        Ok(Self { session, format })
     }
 }
 

@@ -1,27 +1,48 @@
 //! v2.0: Cloud Identity's dialect, JSON and XML.
 
 mod access;
+mod credentials;
+mod domains;
+mod extensions;
+mod roles;
+mod tenants;
 mod tokens;
+mod users;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::IntoResponse;
-use http::{HeaderValue, Method, StatusCode};
-use serde_json::{Value, json};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Map, Value, json};
+use web::query::{Query, encode};
 use web::xml::Element;
 use web::{Format, Response};
 
 use crate::api::access::Origin;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table};
+use crate::service::PAGE_MAX;
 use crate::service::error::Error;
 
 /// The dialect's namespace.
 pub(crate) const XMLNS: &str = "http://docs.openstack.org/identity/api/v2.0";
 
+/// The namespace of Rackspace's extensions.
+pub(crate) const RAX_AUTH: &str = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0";
+const ATOM: &str = "http://www.w3.org/2005/Atom";
+
 /// Every route with what it needs.
 pub(crate) fn table() -> Table {
     let mut table = Table::new().add(Method::GET, "/", Need::Open, version);
-    for add in [tokens::add as fn(Table) -> Table] {
+    for add in [
+        tokens::add as fn(Table) -> Table,
+        users::add,
+        credentials::add,
+        roles::add,
+        tenants::add,
+        domains::add,
+        extensions::add,
+    ] {
         table = add(table);
     }
     table
@@ -40,6 +61,24 @@ impl Answer {
         Self { status: StatusCode::OK, json, xml }
     }
 
+    /// A list with its links.
+    pub(crate) fn list(
+        name: &str,
+        json: Vec<Value>,
+        xml: Vec<Element>,
+        links: Vec<(&'static str, String)>,
+    ) -> Self {
+        let shown = links.iter().map(|(rel, href)| json!({"rel": rel, "href": href})).collect();
+        let mut fields = Map::new();
+        fields.insert(name.to_owned(), Value::Array(json));
+        fields.insert(format!("{name}_links"), Value::Array(shown));
+        let element = Element::new(name).attr("xmlns", XMLNS).attr("xmlns:RAX-AUTH", RAX_AUTH);
+        let element = if links.is_empty() { element } else { element.attr("xmlns:atom", ATOM) };
+        let links =
+            links.iter().map(|(rel, href)| Element::new("atom:link").attr("rel", rel).attr("href", href));
+        Self::ok(Value::Object(fields), element.children(xml).children(links))
+    }
+
     /// It, in the format that was asked for.
     pub(crate) fn in_format(self, format: Format) -> Response {
         let body = match format {
@@ -48,6 +87,69 @@ impl Answer {
         };
         (self.status, [(http::header::CONTENT_TYPE, format.content_type())], body).into_response()
     }
+}
+
+/// A request's query, and the path for links.
+pub(crate) struct Asked {
+    query: Query,
+    path: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self { query: Query::parse(parts.uri.query()), path: parts.uri.path().to_owned() })
+    }
+}
+
+impl Asked {
+    /// A parameter's text, if it has any.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
+    }
+
+    /// How many at most; more than a page holds is refused (v2.0, Paginated collections).
+    pub(crate) fn limit(&self) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.text("limit") else { return Ok(None) };
+        match text.parse::<i64>() {
+            Ok(limit) if limit > PAGE_MAX => Err(Failure::OverLimit(PAGE_MAX)),
+            Ok(limit) if limit > 0 => Ok(Some(limit)),
+            _ => Err(Error::invalid("limit must be a whole number from 1").into()),
+        }
+    }
+
+    /// Links to the next and the previous page; an empty marker is the first page's.
+    pub(crate) fn links(
+        &self,
+        shared: &Shared,
+        next: Option<&str>,
+        previous: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
+        let base = format!("{}/identity/v2.0{}", shared.settings().public_url, self.path);
+        let kept: Vec<String> = self
+            .query
+            .pairs()
+            .filter(|(key, _)| *key != "marker")
+            .map(|(key, value)| format!("{}={}", encode(key.as_bytes(), false), encode(value, false)))
+            .collect();
+        let link = |marker: &str| {
+            let marker = (!marker.is_empty()).then(|| format!("marker={}", encode(marker.as_bytes(), false)));
+            let query: Vec<String> = kept.iter().cloned().chain(marker).collect();
+            if query.is_empty() { base.clone() } else { format!("{base}?{}", query.join("&")) }
+        };
+        let next = next.map(|marker| ("next", link(marker)));
+        next.into_iter().chain(previous.map(|marker| ("previous", link(marker)))).collect()
+    }
+}
+
+/// An answer of one header and no body.
+pub(crate) fn header_answer(status: StatusCode, name: &'static str, value: &str) -> Response {
+    let mut response = status.into_response();
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    response
 }
 
 async fn version(State(identity): State<Shared>, origin: Origin) -> Response {

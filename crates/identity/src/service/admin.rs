@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Caller, Scope, Tenant, User};
 use crate::service::Identity;
 use crate::service::error::Error;
-use crate::service::roles::AssignmentQuery;
+use crate::service::roles::{AssignmentQuery, RoleQuery};
 use crate::service::tenants::{ChangedTenant, NewTenant, TenantQuery};
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
 use crate::store;
@@ -279,7 +279,7 @@ impl Administration<'_> {
     pub async fn roles(&self) -> Result<Vec<(String, String)>, Error> {
         let mut roles: Vec<(String, String)> = self
             .identity
-            .roles(None, None, None)
+            .roles(RoleQuery::default())
             .await?
             .items
             .into_iter()
@@ -327,7 +327,8 @@ impl Administration<'_> {
         tenant: Option<&str>,
     ) -> Result<(String, String, Scope), Error> {
         let user = self.find_user(user).await?.id;
-        let listed = self.identity.roles(Some(role), None, None).await?;
+        let listed =
+            self.identity.roles(RoleQuery { name: Some(role.to_owned()), ..RoleQuery::default() }).await?;
         let role = listed.items.into_iter().next().ok_or_else(|| Error::not_found("role", role))?.id;
         let scope = match tenant {
             Some(tenant) => Scope::Tenant(self.find_tenant(tenant).await?.id),

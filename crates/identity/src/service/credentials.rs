@@ -243,7 +243,7 @@ impl Identity {
             })
             .await?;
         let items = sealed.items.into_iter().map(|sealed| self.unseal(sealed)).collect::<Result<_, _>>()?;
-        Ok(Listed { items, more: sealed.more })
+        Ok(Listed { items, more: sealed.more, previous: None })
     }
 
     /// One of a user's EC2 pairs.

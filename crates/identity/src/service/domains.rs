@@ -93,7 +93,7 @@ impl Identity {
                         query.name.as_ref().is_none_or(|name| *name == d.name)
                             && query.enabled.is_none_or(|enabled| enabled == d.enabled)
                     };
-                    Ok(Listed { items: own.into_iter().filter(fits).collect(), more: false })
+                    Ok(Listed::whole(own.into_iter().filter(fits).collect()))
                 })
             })
             .await

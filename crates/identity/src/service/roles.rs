@@ -3,7 +3,9 @@
 use database::Tx;
 use work::Time;
 
-use crate::model::{Assignment, Caller, Product, Right, Role, Scope, User, check_name};
+use crate::model::{
+    ADMIN, Assignment, Caller, Right, Role, Scope, USER_ADMIN, User, builtin_role_id, check_name,
+};
 use crate::service::accounts::{NOT_AUTHORIZED, account_of, may_assign, operator_only, visible_user};
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -19,6 +21,16 @@ pub(crate) struct AssignmentQuery {
     pub(crate) scope: Option<Scope>,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
+}
+
+/// Which roles to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RoleQuery {
+    pub(crate) name: Option<String>,
+    pub(crate) marker: Option<String>,
+    pub(crate) limit: Option<i64>,
+    /// A marker that names no role is an error (v2.0).
+    pub(crate) strict: bool,
 }
 
 /// An assignment with the names that v3's `include_names` shows.
@@ -127,18 +139,18 @@ impl Identity {
     }
 
     /// Roles, perhaps those of one name.
-    pub(crate) async fn roles(
-        &self,
-        name: Option<&str>,
-        marker: Option<&str>,
-        limit: Option<i64>,
-    ) -> Result<Listed<Role>, Error> {
-        let page = page_of(marker, limit);
+    pub(crate) async fn roles(&self, query: RoleQuery) -> Result<Listed<Role>, Error> {
+        let page = page_of(query.marker.as_deref(), query.limit);
         self.db
-            .scan((name.map(str::to_owned), page), |(name, page), tx| {
-                Box::pin(
-                    async move { Ok(Listed::of(store::roles::list(tx, name.as_deref(), page).await?, page)) },
-                )
+            .scan((query, page), |(query, page), tx| {
+                Box::pin(async move {
+                    let listed = Listed::of(store::roles::list(tx, query.name.as_deref(), page).await?, page);
+                    if !query.strict || page.marker.is_empty() {
+                        return Ok(listed);
+                    }
+                    role_by_id(tx, &page.marker).await?;
+                    Ok(listed.after(&store::roles::before(tx, page).await?, page))
+                })
             })
             .await
     }
@@ -292,6 +304,33 @@ impl Identity {
             .await
     }
 
+    /// Who administers a user's account: those with everything on it.
+    pub(crate) async fn admins_of(&self, caller: &Caller, user_id: &str) -> Result<Vec<User>, Error> {
+        self.db
+            .scan((caller.clone(), user_id.to_owned()), |(caller, user_id), tx| {
+                Box::pin(async move {
+                    let user = visible_user(tx, caller, user_id).await?;
+                    let Some(tenant_id) = user.tenant_id else { return Ok(Vec::new()) };
+                    let scope = Scope::Tenant(tenant_id);
+                    let mut admins: Vec<User> = Vec::new();
+                    for name in [ADMIN, USER_ADMIN] {
+                        let filter = Filter {
+                            role_id: Some(builtin_role_id(name)),
+                            scope: Some(scope.clone()),
+                            user_id: None,
+                        };
+                        let page = page_of(None, None);
+                        for assignment in store::grants::list(tx, &filter, &page).await? {
+                            let found = store::users::by_id(tx, &assignment.user_id).await?;
+                            admins.extend(found.filter(|user| !admins.iter().any(|a| a.id == user.id)));
+                        }
+                    }
+                    Ok(admins)
+                })
+            })
+            .await
+    }
+
     /// Assignments with names: all for an operator, the account's for who may look at it, else the caller's own.
     pub(crate) async fn assignments(
         &self,
@@ -322,15 +361,10 @@ impl Identity {
                     for assignment in listed.items {
                         items.extend(named(tx, assignment).await?);
                     }
-                    Ok((Listed { items, more: marker.is_some() }, marker))
+                    Ok((Listed { items, more: marker.is_some(), previous: None }, marker))
                 })
             })
             .await
-    }
-
-    /// Whether the caller may look at who has which role on a tenant.
-    pub(crate) fn may_look_at_roles(&self, caller: &Caller, tenant_id: &str) -> bool {
-        caller.may(tenant_id, Product::Identity, Right::Observe)
     }
 }
 

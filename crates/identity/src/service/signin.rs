@@ -37,7 +37,7 @@ impl Named {
     }
 
     /// What failed attempts are counted under, until a user is found.
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::Id(text) | Self::Name { name: text, .. } => text,
         }
@@ -208,7 +208,7 @@ impl Identity {
         }
     }
 
-    async fn find_user(&self, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
+    pub(crate) async fn find_user(&self, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
         self.db.read(named.clone(), |named, tx| Box::pin(find_user(tx, named))).await
     }
 

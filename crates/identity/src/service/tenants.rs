@@ -6,7 +6,7 @@ use database::Tx;
 use work::NewJob;
 
 use crate::model::{Caller, Product, Right, Scope, Tenant, check_name};
-use crate::service::accounts::operator_only;
+use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -24,7 +24,7 @@ pub(crate) struct NewTenant {
 }
 
 /// What is to change of a tenant; `None` stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChangedTenant {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
@@ -123,10 +123,12 @@ impl Identity {
         self.db
             .scan((filter, page, caller.clone()), move |(filter, page, caller), tx| {
                 Box::pin(async move {
-                    if strict && !page.marker.is_empty() {
-                        visible_tenant(tx, caller, &page.marker).await?;
+                    let listed = Listed::of(store::tenants::list(tx, filter, page).await?, page);
+                    if !strict || page.marker.is_empty() {
+                        return Ok(listed);
                     }
-                    Ok(Listed::of(store::tenants::list(tx, filter, page).await?, page))
+                    visible_tenant(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::tenants::before(tx, filter, page).await?, page))
                 })
             })
             .await
@@ -212,6 +214,46 @@ impl Identity {
             runner.wake();
         }
         Ok(())
+    }
+
+    /// An account with its sessions' inactivity timeout (v2.0's domain).
+    pub(crate) async fn account(&self, caller: &Caller, id: &str) -> Result<(Tenant, String), Error> {
+        self.db
+            .read((caller.clone(), id.to_owned()), |(caller, id), tx| {
+                Box::pin(async move {
+                    let tenant = visible_tenant(tx, caller, id).await?;
+                    let timeout = store::tenants::session_timeout(tx, id).await?.unwrap_or_default();
+                    Ok((tenant, timeout))
+                })
+            })
+            .await
+    }
+
+    /// Sets an account's inactivity timeout, five minutes to a day.
+    pub(crate) async fn set_session_timeout(
+        &self,
+        caller: &Caller,
+        id: &str,
+        timeout: &str,
+    ) -> Result<(), Error> {
+        let span: Result<jiff::SignedDuration, _> = timeout.parse();
+        let within = |span: jiff::SignedDuration| (300..=86_400).contains(&span.as_secs());
+        if !timeout.starts_with("PT") || !span.is_ok_and(within) {
+            return Err(Error::invalid("sessionInactivityTimeout must be from PT5M to PT24H"));
+        }
+        let now = self.clock.now();
+        self.db
+            .write((caller.clone(), id.to_owned(), timeout.to_owned()), move |(caller, id, timeout), tx| {
+                Box::pin(async move {
+                    visible_tenant(tx, caller, id).await?;
+                    if !caller.may(id, Product::Identity, Right::Administer) {
+                        return Err(Error::forbidden(NOT_AUTHORIZED));
+                    }
+                    store::tenants::set_session_timeout(tx, id, timeout).await?;
+                    note(tx, now, caller, "tenant.update", id, "session timeout").await
+                })
+            })
+            .await
     }
 
     fn forget_tenant(&self, id: &str) {

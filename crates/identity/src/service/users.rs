@@ -4,7 +4,7 @@ use crate::model::{Caller, Method, Right, Scope, User, check_name};
 use crate::service::accounts::{NOT_AUTHORIZED, account_of, managed_user, visible_user};
 use crate::service::error::Error;
 use crate::service::passwords::PASSWORD_MAX;
-use crate::service::signin::API_KEYS;
+use crate::service::signin::{API_KEYS, Named};
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 use crate::store::users::{Filter, Secrets};
@@ -93,6 +93,7 @@ impl Identity {
         new.email.as_deref().map_or(Ok(()), check_email)?;
         new.password.as_deref().map_or(Ok(()), check_password)?;
         new.api_key.as_deref().map_or(Ok(()), check_api_key)?;
+        self.check_region(new.region.as_deref()).await?;
         if !caller.operator {
             // Before the costly part: who may not make users shall not make this hash passwords.
             account_of(caller, Right::Administer)?;
@@ -212,10 +213,12 @@ impl Identity {
         self.db
             .scan((filter, page, caller.clone()), move |(filter, page, caller), tx| {
                 Box::pin(async move {
-                    if strict && !page.marker.is_empty() {
-                        visible_user(tx, caller, &page.marker).await?;
+                    let listed = Listed::of(store::users::list(tx, filter, page).await?, page);
+                    if !strict || page.marker.is_empty() {
+                        return Ok(listed);
                     }
-                    Ok(Listed::of(store::users::list(tx, filter, page).await?, page))
+                    visible_user(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::users::before(tx, filter, page).await?, page))
                 })
             })
             .await
@@ -227,7 +230,7 @@ impl Identity {
             && filter.email.as_ref().is_none_or(|email| Some(email) == user.email.as_ref())
             && filter.domain_id.as_ref().is_none_or(|id| *id == user.domain_id)
             && filter.enabled.is_none_or(|enabled| enabled == user.enabled);
-        Ok(Listed { items: if fits { vec![user] } else { Vec::new() }, more: false })
+        Ok(Listed::whole(if fits { vec![user] } else { Vec::new() }))
     }
 
     /// Users with a role on a tenant, or of it.
@@ -244,8 +247,15 @@ impl Identity {
         let page = page_of(query.marker.as_deref(), query.limit);
         let filter = Filter { on_tenant: Some(tenant_id.to_owned()), ..Filter::default() };
         self.db
-            .scan((filter, page), |(filter, page), tx| {
-                Box::pin(async move { Ok(Listed::of(store::users::list(tx, filter, page).await?, page)) })
+            .scan((filter, page, caller.clone()), |(filter, page, caller), tx| {
+                Box::pin(async move {
+                    let listed = Listed::of(store::users::list(tx, filter, page).await?, page);
+                    if page.marker.is_empty() {
+                        return Ok(listed);
+                    }
+                    visible_user(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::users::before(tx, filter, page).await?, page))
+                })
             })
             .await
     }
@@ -262,6 +272,7 @@ impl Identity {
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         change.email.as_ref().and_then(|email| email.as_deref()).map_or(Ok(()), check_email)?;
+        self.check_region(change.region.as_ref().and_then(|region| region.as_deref())).await?;
         let password = match &change.password {
             Some(password) => {
                 check_password(password)?;
@@ -318,19 +329,16 @@ impl Identity {
     /// Sets one's own password, given the old one; all of the user's tokens end.
     pub(crate) async fn change_password(
         &self,
-        user_id: &str,
+        named: &Named,
         original: &str,
         password: &str,
         address: Option<std::net::IpAddr>,
     ) -> Result<(), Error> {
         check_password(password)?;
+        let found = self.find_user(named).await?;
+        let user_id = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
+        let user_id = user_id.as_str();
         self.guard.admit(user_id, address)?;
-        let found = self
-            .db
-            .read(user_id.to_owned(), |id, tx| {
-                Box::pin(async move { Ok::<_, Error>(store::users::with_secrets_by_id(tx, id).await?) })
-            })
-            .await?;
         let before = found.as_ref().and_then(|(_, secrets)| secrets.password.clone());
         if !self.passwords.fits(original, before.as_deref()).await? {
             self.guard.failed(user_id, address);
@@ -437,6 +445,15 @@ impl Identity {
             .await?;
         self.sessions.forget_user(id);
         Ok(user)
+    }
+
+    /// A default region must be one of the cloud's.
+    async fn check_region(&self, region: Option<&str>) -> Result<(), Error> {
+        let Some(region) = region else { return Ok(()) };
+        if self.regions().await?.iter().any(|found| found.id == region) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("there is no region {region}")))
     }
 
     /// Fails unless the caller may change the user.

@@ -45,3 +45,10 @@ pub(crate) async fn update(tx: &mut Tx, role: &Role) -> Result<bool, Error> {
 pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM roles WHERE id = $1", params![id]).await? == 1)
 }
+
+/// Ids up to the page's marker, last first.
+pub(crate) async fn before(tx: &mut Tx, page: &Page) -> Result<Vec<String>, Error> {
+    let sql = "SELECT id FROM roles WHERE id <= $1 ORDER BY id DESC LIMIT $2";
+    let rows = tx.rows(sql, params![page.marker, page.limit]).await?;
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}

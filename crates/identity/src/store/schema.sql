@@ -16,7 +16,8 @@ CREATE TABLE tenants (
     domain_id TEXT NOT NULL REFERENCES domains (id),
     description TEXT NOT NULL,
     enabled BIGINT NOT NULL,
-    created BIGINT NOT NULL
+    created BIGINT NOT NULL,
+    session_timeout TEXT NOT NULL DEFAULT 'PT15M'
 );
 CREATE INDEX tenants_domain ON tenants (domain_id, id);
 CREATE TABLE users (

@@ -97,3 +97,29 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
 pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {
     Ok(tx.row("SELECT id FROM tenants LIMIT 1", &[]).await?.is_some())
 }
+
+/// Ids up to the page's marker, last first.
+pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
+    let all = "SELECT id FROM tenants WHERE id <= $1 ORDER BY id DESC LIMIT $2";
+    let of_user = "SELECT id FROM tenants
+                   WHERE id <= $1
+                     AND id IN (SELECT tenant_id FROM users WHERE id = $3 AND tenant_id IS NOT NULL
+                                UNION SELECT SUBSTR(scope, 3) FROM grants WHERE user_id = $3 AND scope LIKE 't:%')
+                   ORDER BY id DESC LIMIT $2";
+    let rows = match &filter.of_user {
+        None => tx.rows(all, params![page.marker, page.limit]).await?,
+        Some(user) => tx.rows(of_user, params![page.marker, page.limit, user]).await?,
+    };
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}
+
+/// v2.0's inactivity timeout of an account, an ISO 8601 duration.
+pub(crate) async fn session_timeout(tx: &mut Tx, id: &str) -> Result<Option<String>, Error> {
+    let row = tx.row("SELECT session_timeout FROM tenants WHERE id = $1", params![id]).await?;
+    row.map(|mut row| row.take(0)).transpose()
+}
+
+pub(crate) async fn set_session_timeout(tx: &mut Tx, id: &str, timeout: &str) -> Result<(), Error> {
+    let sql = "UPDATE tenants SET session_timeout = $2 WHERE id = $1";
+    tx.execute(sql, params![id, timeout]).await.map(|_| ())
+}

@@ -171,3 +171,23 @@ pub(crate) async fn of_tenant_alone(tx: &mut Tx, tenant_id: &str) -> Result<Vec<
                AND id NOT IN (SELECT user_id FROM grants WHERE scope <> 't:' || $1) ORDER BY id";
     tx.rows(sql, params![tenant_id]).await?.into_iter().map(|mut row| row.take(0)).collect()
 }
+
+/// Ids up to the page's marker, last first.
+pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
+    let all = "SELECT id FROM users WHERE id <= $1 AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+               ORDER BY id DESC LIMIT $2";
+    let of_tenant = "SELECT id FROM users WHERE tenant_id = $4 AND id <= $1
+                       AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+                     ORDER BY id DESC LIMIT $2";
+    let on_tenant = "SELECT id FROM users
+                     WHERE (tenant_id = $4 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $4))
+                       AND id <= $1 AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+                     ORDER BY id DESC LIMIT $2";
+    let f = filter;
+    let rows = match (&f.tenant_id, &f.on_tenant) {
+        (None, None) => tx.rows(all, params![page.marker, page.limit, f.email]).await?,
+        (Some(tenant), _) => tx.rows(of_tenant, params![page.marker, page.limit, f.email, tenant]).await?,
+        (None, Some(tenant)) => tx.rows(on_tenant, params![page.marker, page.limit, f.email, tenant]).await?,
+    };
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}

@@ -3,10 +3,8 @@
 use serde_json::{Map, Value, json};
 use web::xml::Element;
 
-use crate::api::v2::XMLNS;
-use crate::model::{Catalog, CatalogService, Interface, Method, Session};
-
-const KSKEY: &str = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0";
+use crate::api::v2::{RAX_AUTH, XMLNS};
+use crate::model::{BuiltinRole, Catalog, CatalogService, Interface, Method, Session};
 
 /// One endpoint with what v2.0 shows beside it.
 pub(crate) struct Shown<'c> {
@@ -111,6 +109,11 @@ impl Shown<'_> {
     }
 }
 
+/// A role's description, or its name where an operator made it.
+fn described(name: &str) -> &str {
+    BuiltinRole::named(name).map_or(name, |role| role.description)
+}
+
 fn authenticated_by(session: &Session) -> Vec<&'static str> {
     let name = |method: &Method| match method {
         Method::Password => Some("PASSWORD"),
@@ -139,7 +142,7 @@ pub(crate) fn json_of(token: &str, session: &Session, catalog: Option<&Catalog>,
         .roles
         .iter()
         .map(|role| {
-            let mut shown = json!({"id": role.id, "name": role.name, "description": role.name});
+            let mut shown = json!({"id": role.id, "name": role.name, "description": described(&role.name)});
             if let Some(tenant_id) = tenant_id {
                 shown["tenantId"] = json!(tenant_id);
             }
@@ -191,7 +194,7 @@ pub(crate) fn xml_of(token: &str, session: &Session, catalog: Option<&Catalog>, 
         Element::new("role")
             .attr("id", &role.id)
             .attr("name", &role.name)
-            .attr("description", &role.name)
+            .attr("description", described(&role.name))
             .attr_if("tenantId", tenant_id)
     });
     let user = Element::new("user")
@@ -201,7 +204,7 @@ pub(crate) fn xml_of(token: &str, session: &Session, catalog: Option<&Catalog>, 
         .attr_if("rax-auth:domainId", session.user.tenant_id.as_ref())
         .child(Element::new("roles").children(roles));
     let mut access =
-        Element::new("access").attr("xmlns", XMLNS).attr("xmlns:rax-auth", KSKEY).child(shown).child(user);
+        Element::new("access").attr("xmlns", XMLNS).attr("xmlns:rax-auth", RAX_AUTH).child(shown).child(user);
     if let Some(catalog) = catalog {
         let mut services = Element::new("serviceCatalog");
         let mut last: Option<(String, Element)> = None;

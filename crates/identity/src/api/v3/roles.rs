@@ -9,7 +9,7 @@ use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::{Asked, links};
 use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
 use crate::model::Role;
-use crate::service::roles::ChangedRole;
+use crate::service::roles::{ChangedRole, RoleQuery};
 
 pub(crate) fn add(table: Table) -> Table {
     table
@@ -33,8 +33,13 @@ pub(crate) fn view(identity: &Shared, role: &Role) -> Value {
 }
 
 async fn list(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
-    let (name, marker) = (asked.text("name"), asked.text("marker"));
-    let listed = identity.roles(name.as_deref(), marker.as_deref(), asked.limit()?).await?;
+    let query = RoleQuery {
+        name: asked.text("name"),
+        marker: asked.text("marker"),
+        limit: asked.limit()?,
+        strict: false,
+    };
+    let listed = identity.roles(query).await?;
     // Roles of one domain are not made here, so none are in any.
     let shown = if asked.text("domain_id").is_some() { &[][..] } else { &listed.items };
     let next = shown.last().filter(|_| listed.more).map(|role| role.id.clone());

@@ -9,6 +9,7 @@ use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::{Asked, links, projects};
 use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
 use crate::model::{Right, User};
+use crate::service::signin::Named;
 use crate::service::tenants::TenantQuery;
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
 
@@ -116,7 +117,7 @@ async fn change_password(
 ) -> Answered {
     let user = Fields::inside(&body, "user")?;
     let (original, password) = (user.text("original_password")?, user.text("password")?);
-    identity.change_password(&id, &original, &password, origin.address).await?;
+    identity.change_password(&Named::Id(id), &original, &password, origin.address).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
