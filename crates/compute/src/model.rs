@@ -12,4 +12,4 @@ pub use flavor::{FLAVORS, Flavor};
 pub use launch::{File, Launch};
 pub use limits::{Limits, Rate, Rule, Unit};
 pub use server::{Fault, Group, Id, Page, Resize, Server};
-pub use state::{Action, Refusal, Reboot, State, Task, Vm};
+pub use state::{Action, Reboot, Refusal, State, Task, Vm};

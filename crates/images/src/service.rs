@@ -102,9 +102,9 @@ impl Images {
     /// The database's.
     pub async fn list(&self, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
         let input = (tenant.to_owned(), page);
-        let list = self.db.scan(input, |(tenant, page), tx| {
-            Box::pin(async move { store::page(tx, tenant, *page).await })
-        });
+        let list = self
+            .db
+            .scan(input, |(tenant, page), tx| Box::pin(async move { store::page(tx, tenant, *page).await }));
         Ok(list.await?)
     }
 
@@ -135,9 +135,8 @@ impl Images {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn by_id(&self, id: Uuid) -> Result<Image, Error> {
-        let found = self.db.read(id, |id, tx| {
-            Box::pin(async move { Ok::<_, Error>(store::by_id(tx, *id).await?) })
-        });
+        let found =
+            self.db.read(id, |id, tx| Box::pin(async move { Ok::<_, Error>(store::by_id(tx, *id).await?) }));
         found.await?.ok_or(Error::NotFound)
     }
 
@@ -157,9 +156,8 @@ impl Images {
     /// # Errors
     /// The database's.
     pub async fn of_server(&self, server: Uuid) -> Result<Vec<Image>, Error> {
-        let list = self.db.read(server, |server, tx| {
-            Box::pin(async move { store::of_server(tx, *server).await })
-        });
+        let list =
+            self.db.read(server, |server, tx| Box::pin(async move { store::of_server(tx, *server).await }));
         Ok(list.await?)
     }
 
@@ -234,12 +232,7 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`].
-    pub async fn set_visibility(
-        &self,
-        tenant: &str,
-        id: Id,
-        visibility: Visibility,
-    ) -> Result<Image, Error> {
+    pub async fn set_visibility(&self, tenant: &str, id: Id, visibility: Visibility) -> Result<Image, Error> {
         self.change_own(tenant, id, move |image| image.visibility = visibility).await
     }
 
@@ -308,9 +301,8 @@ impl Images {
     pub async fn members(&self, tenant: &str, id: Id) -> Result<Vec<String>, Error> {
         let image = self.get(tenant, id).await?;
         owned(&image, tenant)?;
-        let list = self.db.read(image.id, |image, tx| {
-            Box::pin(async move { store::members(tx, *image).await })
-        });
+        let list =
+            self.db.read(image.id, |image, tx| Box::pin(async move { store::members(tx, *image).await }));
         Ok(list.await?)
     }
 

@@ -112,21 +112,21 @@ pub(crate) async fn insert(tx: &mut Tx, image: &Image) -> Result<(), Error> {
     tx.execute(
         sql,
         params![
-        image.id.to_string(),
-        image.number,
-        image.name,
-        image.owner.as_deref().unwrap_or(""),
-        image.server.map(|(id, _)| id.to_string()),
-        image.server.map(|(_, number)| number),
-        image.origin.as_str(),
-        image.visibility == Visibility::Public,
-        image.status.as_str(),
-        i64::from(image.progress),
-        image.reason,
-        image.min_disk_gib,
-        image.created.0,
-        image.updated.0,
-        image.content.as_ref().map(text),
+            image.id.to_string(),
+            image.number,
+            image.name,
+            image.owner.as_deref().unwrap_or(""),
+            image.server.map(|(id, _)| id.to_string()),
+            image.server.map(|(_, number)| number),
+            image.origin.as_str(),
+            image.visibility == Visibility::Public,
+            image.status.as_str(),
+            i64::from(image.progress),
+            image.reason,
+            image.min_disk_gib,
+            image.created.0,
+            image.updated.0,
+            image.content.as_ref().map(text),
         ],
     )
     .await
@@ -179,8 +179,7 @@ pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
 
 /// An image that a tenant may see.
 pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Image>, Error> {
-    const BY_NUMBER: &str =
-        concat!(select!("WHERE number = $2 AND deleted = 0 AND "), visible!(""));
+    const BY_NUMBER: &str = concat!(select!("WHERE number = $2 AND deleted = 0 AND "), visible!(""));
     const BY_UUID: &str = concat!(select!("WHERE id = $2 AND deleted = 0 AND "), visible!(""));
     let row = match id {
         Id::Number(number) => tx.row(BY_NUMBER, params![tenant, number]).await?,

@@ -34,7 +34,13 @@ impl Bed {
     }
 
     async fn snapshot(&self, owner: &str, name: &str, origin: Origin, server: Uuid) -> Image {
-        let new = NewImage { id: Uuid::new_v4(), owner: owner.into(), name: name.into(), server: (server, 12), origin };
+        let new = NewImage {
+            id: Uuid::new_v4(),
+            owner: owner.into(),
+            name: name.into(),
+            server: (server, 12),
+            origin,
+        };
         let begun = self.images.begin(new.clone()).await.unwrap();
         assert_eq!((begun.status, begun.progress), (Status::Queued, 0));
         assert_eq!(self.images.begin(new).await.unwrap(), begun);
@@ -62,7 +68,8 @@ impl Bed {
 }
 
 fn qemu_img(dir: &Path, args: &[&str]) {
-    let done = Command::new("qemu-img").args(args).current_dir(dir).output().expect("qemu-img: install qemu-utils");
+    let done =
+        Command::new("qemu-img").args(args).current_dir(dir).output().expect("qemu-img: install qemu-utils");
     assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -208,13 +215,17 @@ async fn an_object_of_cloud_files_is_pinned_or_refused() {
     qemu_img(&container, &["create", "-q", "-f", "qcow2", "good", "2G"]);
     qemu_img(&container, &["create", "-q", "-f", "qcow2", "-b", "good", "-F", "qcow2", "bad"]);
     let register = async |object: &str| {
-        let source = Source::CloudFiles { owner: "100".into(), container: "uploads".into(), object: object.into() };
+        let source =
+            Source::CloudFiles { owner: "100".into(), container: "uploads".into(), object: object.into() };
         bed.images.import(Import { name: object.into(), format: DiskFormat::Qcow2, source }).await
     };
     assert!(matches!(register("bad").await, Err(Error::Hostile(Hostile::BackingFile))));
     assert!(matches!(register("none").await, Err(Error::Vault(_))));
     let image = register("good").await.unwrap();
-    assert_eq!((image.owner.as_deref(), image.status, image.origin), (Some("100"), Status::Active, Origin::Upload));
+    assert_eq!(
+        (image.owner.as_deref(), image.status, image.origin),
+        (Some("100"), Status::Active, Origin::Upload)
+    );
     // What becomes of the object harms nothing.
     std::fs::remove_file(container.join("good")).unwrap();
     let mut read = Vec::new();

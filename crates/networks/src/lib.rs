@@ -8,5 +8,7 @@ mod model;
 mod service;
 mod store;
 
-pub use model::{Config, Held, Label, PRIVATE_NETWORK, PUBLIC_NETWORK, Pool, Port, PublicAddress, machine_nics};
+pub use model::{
+    Config, Held, Label, PRIVATE_NETWORK, PUBLIC_NETWORK, Pool, Port, PublicAddress, machine_nics,
+};
 pub use service::{Error, Networks, Servers};

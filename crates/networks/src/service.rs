@@ -77,7 +77,9 @@ impl Networks {
     /// # Errors
     /// The database's.
     pub async fn ports(&self, server: Uuid) -> Result<Vec<Port>, Error> {
-        self.db.read(server, |server, tx| Box::pin(async move { Ok(store::ports_of(tx, *server).await?) })).await
+        self.db
+            .read(server, |server, tx| Box::pin(async move { Ok(store::ports_of(tx, *server).await?) }))
+            .await
     }
 
     /// Gives a new server its two ports with an address each; those that it has, if it has them.

@@ -56,7 +56,8 @@ fn number(address: Ipv4Addr) -> i64 {
 }
 
 pub(crate) async fn ports_of(tx: &mut Tx, server: Uuid) -> Result<Vec<Port>, Error> {
-    let sql = "SELECT p.id, p.label, p.mac, h.address, h.shared FROM ports p LEFT JOIN holdings h ON h.port = p.id
+    let sql =
+        "SELECT p.id, p.label, p.mac, h.address, h.shared FROM ports p LEFT JOIN holdings h ON h.port = p.id
                WHERE p.server = $1 ORDER BY p.position, h.position";
     let mut ports: Vec<Port> = Vec::new();
     for mut row in tx.rows(sql, params![server.to_string()]).await? {
@@ -139,12 +140,7 @@ pub(crate) async fn hold(tx: &mut Tx, port: &Port, held: Held) -> Result<(), Err
 }
 
 /// Lets go of one address of a port; once nobody holds it, it is free.
-pub(crate) async fn let_go(
-    tx: &mut Tx,
-    port: &Port,
-    address: Ipv4Addr,
-    now: Time,
-) -> Result<(), Error> {
+pub(crate) async fn let_go(tx: &mut Tx, port: &Port, address: Ipv4Addr, now: Time) -> Result<(), Error> {
     let sql = "DELETE FROM holdings WHERE label = $1 AND address = $2 AND port = $3";
     let (label, id) = (port.label.as_str(), port.id.to_string());
     tx.execute(sql, params![label, number(address), id]).await?;
@@ -161,13 +157,9 @@ pub(crate) async fn delete_port(tx: &mut Tx, port: Uuid) -> Result<(), Error> {
 }
 
 /// The servers that have had ports since before `created`, in order of their ids, behind `after`.
-pub(crate) async fn servers(
-    tx: &mut Tx,
-    created: Time,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Uuid>, Error> {
-    let sql = "SELECT DISTINCT server FROM ports WHERE server > $1 AND created <= $2 ORDER BY server LIMIT $3";
+pub(crate) async fn servers(tx: &mut Tx, created: Time, after: &str, limit: i64) -> Result<Vec<Uuid>, Error> {
+    let sql =
+        "SELECT DISTINCT server FROM ports WHERE server > $1 AND created <= $2 ORDER BY server LIMIT $3";
     let rows = tx.rows(sql, params![after, created.0, limit]).await?;
     let id = |row: &Row| row.get::<String>(0)?.parse().map_err(|_| bad("server"));
     rows.iter().map(id).collect()

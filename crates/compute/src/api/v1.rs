@@ -63,7 +63,12 @@ pub fn routes() -> Routes<Api, Right> {
         .add(Method::GET, "/v1.0/{tenant}/servers/{id}/ips/public", Observe, addresses::public)
         .add(Method::GET, "/v1.0/{tenant}/servers/{id}/ips/private", Observe, addresses::private)
         .add(Method::PUT, "/v1.0/{tenant}/servers/{id}/ips/public/{address}", Create, addresses::share)
-        .add(Method::DELETE, "/v1.0/{tenant}/servers/{id}/ips/public/{address}", Administer, addresses::unshare)
+        .add(
+            Method::DELETE,
+            "/v1.0/{tenant}/servers/{id}/ips/public/{address}",
+            Administer,
+            addresses::unshare,
+        )
         .add(Method::GET, "/v1.0/{tenant}/servers/{id}/backup_schedule", Observe, schedules::show)
         .add(Method::POST, "/v1.0/{tenant}/servers/{id}/backup_schedule", Create, schedules::set)
         .add(Method::DELETE, "/v1.0/{tenant}/servers/{id}/backup_schedule", Administer, schedules::delete)

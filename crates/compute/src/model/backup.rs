@@ -80,7 +80,9 @@ impl Daily {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disabled => DISABLED,
-            Self::From(hour) => WINDOWS.get(usize::try_from(hour / 2).unwrap_or(0)).copied().unwrap_or(DISABLED),
+            Self::From(hour) => {
+                WINDOWS.get(usize::try_from(hour / 2).unwrap_or(0)).copied().unwrap_or(DISABLED)
+            }
         }
     }
 
@@ -195,19 +197,41 @@ mod tests {
 
     #[test]
     fn windows_are_found_in_gmt() {
-        let both = Schedule { enabled: true, weekly: Weekly::parse("THURSDAY").unwrap(), daily: Daily::parse("H_0400_0600").unwrap() };
+        let both = Schedule {
+            enabled: true,
+            weekly: Weekly::parse("THURSDAY").unwrap(),
+            daily: Daily::parse("H_0400_0600").unwrap(),
+        };
         // 2009-07-13 was a Monday.
         let window = both.window(Cadence::Daily, time("2009-07-13T05:59:59Z")).unwrap();
-        assert_eq!((window.start.iso_seconds().as_str(), window.end.iso_seconds().as_str()), ("2009-07-13T04:00:00Z", "2009-07-13T06:00:00Z"));
-        assert_eq!(both.window(Cadence::Daily, time("2009-07-13T06:00:00Z")).unwrap().start, time("2009-07-14T04:00:00Z"));
-        assert_eq!(both.window(Cadence::Weekly, time("2009-07-13T05:00:00Z")).unwrap().start, time("2009-07-16T04:00:00Z"));
-        assert_eq!(both.window(Cadence::Weekly, time("2009-07-16T06:00:00Z")).unwrap().start, time("2009-07-23T04:00:00Z"));
+        assert_eq!(
+            (window.start.iso_seconds().as_str(), window.end.iso_seconds().as_str()),
+            ("2009-07-13T04:00:00Z", "2009-07-13T06:00:00Z")
+        );
+        assert_eq!(
+            both.window(Cadence::Daily, time("2009-07-13T06:00:00Z")).unwrap().start,
+            time("2009-07-14T04:00:00Z")
+        );
+        assert_eq!(
+            both.window(Cadence::Weekly, time("2009-07-13T05:00:00Z")).unwrap().start,
+            time("2009-07-16T04:00:00Z")
+        );
+        assert_eq!(
+            both.window(Cadence::Weekly, time("2009-07-16T06:00:00Z")).unwrap().start,
+            time("2009-07-23T04:00:00Z")
+        );
         let weekly = Schedule { daily: Daily::Disabled, ..both };
         assert_eq!(weekly.window(Cadence::Daily, time("2009-07-13T05:00:00Z")), None);
         let window = weekly.window(Cadence::Weekly, time("2009-07-16T23:00:00Z")).unwrap();
         assert_eq!((window.start, window.end), (time("2009-07-16T00:00:00Z"), time("2009-07-17T00:00:00Z")));
         let late = Schedule { daily: Daily::parse("H_2200_0000").unwrap(), ..both };
-        assert_eq!(late.window(Cadence::Daily, time("2009-12-31T23:59:59Z")).unwrap().end, time("2010-01-01T00:00:00Z"));
-        assert_eq!(Schedule { enabled: false, ..both }.window(Cadence::Daily, time("2009-07-13T05:00:00Z")), None);
+        assert_eq!(
+            late.window(Cadence::Daily, time("2009-12-31T23:59:59Z")).unwrap().end,
+            time("2010-01-01T00:00:00Z")
+        );
+        assert_eq!(
+            Schedule { enabled: false, ..both }.window(Cadence::Daily, time("2009-07-13T05:00:00Z")),
+            None
+        );
     }
 }

@@ -19,7 +19,14 @@ pub struct Flavor {
 
 const fn first_generation(number: i64, name: &'static str, memory_mib: u32, disk_gib: u32) -> Flavor {
     // CPU time in proportion to memory (guide, Flavor: "priority for CPU time").
-    Flavor { number, name, memory_mib, disk_gib, vcpus: if memory_mib < 2048 { 1 } else { 2 }, cpu_shares: memory_mib }
+    Flavor {
+        number,
+        name,
+        memory_mib,
+        disk_gib,
+        vcpus: if memory_mib < 2048 { 1 } else { 2 },
+        cpu_shares: memory_mib,
+    }
 }
 
 /// Every flavor, in the order in which they are listed.

@@ -126,7 +126,10 @@ pub fn files(files: &[File]) -> Result<(), Bad> {
         if file.path.is_empty() || file.path.len() > PATH_BYTES_MAX {
             return Err(bad(field(), format!("its path must have 1 to {PATH_BYTES_MAX} bytes")));
         }
-        if file.path.contains('\0') || file.path.ends_with('/') || file.path.split('/').any(|part| part == "..") {
+        if file.path.contains('\0')
+            || file.path.ends_with('/')
+            || file.path.split('/').any(|part| part == "..")
+        {
             return Err(bad(field(), "its path does not name a file"));
         }
         if file.contents.len() > CONTENTS_BYTES_MAX {

@@ -53,9 +53,23 @@ pub struct Rule {
 /// The guide's table, least specific first for each verb.
 pub const RULES: [Rule; 5] = [
     Rule { name: "post", verb: "POST", uri: "*", regex: ".*", value: 10, unit: Unit::Minute },
-    Rule { name: "post-servers", verb: "POST", uri: "*/servers", regex: "^/servers", value: 25, unit: Unit::Day },
+    Rule {
+        name: "post-servers",
+        verb: "POST",
+        uri: "*/servers",
+        regex: "^/servers",
+        value: 25,
+        unit: Unit::Day,
+    },
     Rule { name: "put", verb: "PUT", uri: "*", regex: ".*", value: 10, unit: Unit::Minute },
-    Rule { name: "changes-since", verb: "GET", uri: "*changes-since*", regex: "changes-since", value: 3, unit: Unit::Minute },
+    Rule {
+        name: "changes-since",
+        verb: "GET",
+        uri: "*changes-since*",
+        regex: "changes-since",
+        value: 3,
+        unit: Unit::Minute,
+    },
     Rule { name: "delete", verb: "DELETE", uri: "*", regex: ".*", value: 100, unit: Unit::Minute },
 ];
 
@@ -67,7 +81,9 @@ impl Rule {
         self.verb == verb
             && match self.regex {
                 ".*" => true,
-                regex => regex.strip_prefix('^').map_or_else(|| tail.contains(regex), |start| tail.starts_with(start)),
+                regex => regex
+                    .strip_prefix('^')
+                    .map_or_else(|| tail.contains(regex), |start| tail.starts_with(start)),
             }
     }
 }

@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use crate::model::{File, Server};
 
 /// The files of a server's config drive.
-pub(super) fn build(server: &Server, password: Option<&str>, files: &[File], networks: &Config) -> ConfigDrive {
+pub(super) fn build(
+    server: &Server,
+    password: Option<&str>,
+    files: &[File],
+    networks: &Config,
+) -> ConfigDrive {
     let paths: Vec<Value> = files
         .iter()
         .enumerate()

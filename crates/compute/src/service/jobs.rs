@@ -29,15 +29,26 @@ use crate::store;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Work {
     Build,
-    Reboot { kind: Reboot },
-    Password { sealed: String },
+    Reboot {
+        kind: Reboot,
+    },
+    Password {
+        sealed: String,
+    },
     Rebuild,
-    Resize { flavor: i64 },
+    Resize {
+        flavor: i64,
+    },
     Confirm,
     Revert,
     Image(NewImage),
-    Share { address: Ipv4Addr, configure: bool },
-    Unshare { address: Ipv4Addr },
+    Share {
+        address: Ipv4Addr,
+        configure: bool,
+    },
+    Unshare {
+        address: Ipv4Addr,
+    },
     Suspend,
     Resume,
     Start,
@@ -45,7 +56,11 @@ pub(super) enum Work {
     /// Waits until a resize is confirmed by itself.
     AutoConfirm,
     /// Waits for a backup window.
-    Backup { cadence: Cadence, start: i64, end: i64 },
+    Backup {
+        cadence: Cadence,
+        start: i64,
+        end: i64,
+    },
 }
 
 /// A job's state.
@@ -235,7 +250,9 @@ impl Hand<'_> {
             Work::Start => self.start(&server).await,
             Work::Delete => self.delete(&server).await,
             Work::AutoConfirm => self.auto_confirm(&server).await,
-            Work::Backup { cadence, start, end } => self.backup(&server, cadence, Time(start), Time(end)).await,
+            Work::Backup { cadence, start, end } => {
+                self.backup(&server, cadence, Time(start), Time(end)).await
+            }
         }
     }
 
@@ -260,10 +277,7 @@ impl Hand<'_> {
     }
 
     /// Shows how far the job is; `Lost` when it is not this holder's any more.
-    async fn show(
-        &self,
-        change: impl Fn(&mut Server) + Send + Sync + 'static,
-    ) -> Result<Server, Trouble> {
+    async fn show(&self, change: impl Fn(&mut Server) + Send + Sync + 'static) -> Result<Server, Trouble> {
         let input = (self.job.clone(), self.payload.server, change, self.inner.clock.now());
         let shown = self.inner.db.write(input, |(job, server, change, now), tx| {
             Box::pin(async move {

@@ -111,8 +111,7 @@ impl Compute {
                     let (rate, started, used) = rate(rule, &overrides, &windows, *now);
                     if rate.remaining == 0 {
                         let (value, unit) = (rate.value, rule.unit.as_str().to_ascii_lowercase());
-                        let reason =
-                            format!("only {value} {} requests to {} a {unit}", rule.verb, rule.uri);
+                        let reason = format!("only {value} {} requests to {} a {unit}", rule.verb, rule.uri);
                         return Err(Error::OverLimit { reason, retry_at: Some(rate.reset) });
                     }
                     store::limits::set_window(tx, tenant, rule.name, started, used + 1).await?;

@@ -100,6 +100,9 @@ mod tests {
 
     /// Whether a future is still pending after one poll.
     async fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
-        std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())).await
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+        })
+        .await
     }
 }

@@ -19,16 +19,28 @@ use crate::store;
 pub(super) enum Order {
     Rename(String),
     /// The new password, sealed, and perhaps a new name with it.
-    Password { sealed: Vec<u8>, name: Option<String> },
+    Password {
+        sealed: Vec<u8>,
+        name: Option<String>,
+    },
     Reboot(Reboot),
-    Rebuild { image: Uuid, number: i64 },
+    Rebuild {
+        image: Uuid,
+        number: i64,
+    },
     Resize(&'static Flavor),
     Confirm,
     Revert,
     Image(NewImage),
-    Share { address: Ipv4Addr, group: i64, configure: bool },
+    Share {
+        address: Ipv4Addr,
+        group: i64,
+        configure: bool,
+    },
     Unshare(Ipv4Addr),
-    Delete { during_build: bool },
+    Delete {
+        during_build: bool,
+    },
     Suspend,
     Resume,
     Start,
@@ -155,8 +167,7 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     match work {
         Some(work) => work.enqueue(tx, &server, name, (&by.request, &by.user), *now, accept.deadline).await?,
         None => {
-            let entry =
-                store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
+            let entry = store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
             store::actions::finish(tx, &entry, None, *now).await?;
         }
     }
@@ -220,10 +231,10 @@ async fn book_resize(
     }
     let (old, new) = (i64::from(server.flavor.memory_mib), i64::from(to.memory_mib));
     let overrides = store::limits::overrides(tx, &server.tenant).await?;
-    let (used, limit) =
-        (store::servers::ram_of(tx, &server.tenant).await?, absolute(&overrides, "ram-mib"));
+    let (used, limit) = (store::servers::ram_of(tx, &server.tenant).await?, absolute(&overrides, "ram-mib"));
     if new > old && used - old + new > limit {
-        let reason = format!("the account has {used} of {limit} MB RAM in use: {} more are too many", new - old);
+        let reason =
+            format!("the account has {used} of {limit} MB RAM in use: {} more are too many", new - old);
         return Err(Error::OverLimit { reason, retry_at: None });
     }
     let (old_disk, new_disk) = (i64::from(server.flavor.disk_gib), i64::from(to.disk_gib));

@@ -6,7 +6,7 @@ use work::{NewJob, Time, jobs};
 
 use super::jobs::{Payload, Work};
 use super::{Compute, Context, Error};
-use crate::model::{Cadence, Id, Schedule, Task, Vm, Refusal};
+use crate::model::{Cadence, Id, Refusal, Schedule, Task, Vm};
 use crate::store;
 
 /// A job that waits for a window ends by itself, never by its deadline.
@@ -19,9 +19,10 @@ impl Compute {
     /// [`Error::NotFound`].
     pub async fn schedule(&self, context: &Context, id: Id) -> Result<Schedule, Error> {
         let server = self.get(context, id).await?;
-        let found = self.0.db.read(server.id, |server, tx| {
-            Box::pin(async move { store::schedules::get(tx, *server).await })
-        });
+        let found = self
+            .0
+            .db
+            .read(server.id, |server, tx| Box::pin(async move { store::schedules::get(tx, *server).await }));
         Ok(found.await?)
     }
 

@@ -20,7 +20,8 @@ impl Seal {
     }
 
     fn key(&self) -> Result<RandomizedNonceKey, Error> {
-        RandomizedNonceKey::new(&AES_256_GCM, &self.0).map_err(|_| Error::Internal("the sealing key is unusable".into()))
+        RandomizedNonceKey::new(&AES_256_GCM, &self.0)
+            .map_err(|_| Error::Internal("the sealing key is unusable".into()))
     }
 
     /// Seals `plain`; only the same `owner` opens it again.

@@ -90,8 +90,8 @@ impl Compute {
     pub async fn create(&self, context: &Context, launch: Launch) -> Result<Launched, Error> {
         context.need(Right::Create)?;
         let launch = checked(launch)?;
-        let flavor = Flavor::by_number(launch.flavor)
-            .ok_or_else(|| Error::invalid("flavorId", "names no flavor"))?;
+        let flavor =
+            Flavor::by_number(launch.flavor).ok_or_else(|| Error::invalid("flavorId", "names no flavor"))?;
         let image = self.0.usable_image(context.tenant(), launch.image, flavor).await?;
         self.0.hosts_are_known().await?;
         let id = Uuid::new_v4();
@@ -146,7 +146,10 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
     let overrides = store::limits::overrides(tx, tenant).await?;
     let (used, limit) = (store::servers::ram_of(tx, tenant).await?, absolute(&overrides, "ram-mib"));
     if used + i64::from(flavor.memory_mib) > limit {
-        let reason = format!("the account has {used} of {limit} MB RAM in use: {} more are too many", flavor.memory_mib);
+        let reason = format!(
+            "the account has {used} of {limit} MB RAM in use: {} more are too many",
+            flavor.memory_mib
+        );
         return Err(Error::OverLimit { reason, retry_at: None });
     }
     if let Some(group) = plan.launch.group {
@@ -211,7 +214,10 @@ impl Inner {
             other => other?,
         };
         if image.status != Status::Active {
-            return Err(Error::invalid("imageId", format!("names an image that is {}", image.status.as_str())));
+            return Err(Error::invalid(
+                "imageId",
+                format!("names an image that is {}", image.status.as_str()),
+            ));
         }
         if image.min_disk_gib > flavor.disk_gib {
             let reason = format!("names an image that needs a disk of {} GB", image.min_disk_gib);

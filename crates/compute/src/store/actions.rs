@@ -31,7 +31,8 @@ pub(crate) async fn begin(
     now: Time,
 ) -> Result<String, Error> {
     let id = Uuid::now_v7().to_string();
-    let sql = "INSERT INTO actions (id, server, action, request, user_id, started) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql =
+        "INSERT INTO actions (id, server, action, request, user_id, started) VALUES ($1, $2, $3, $4, $5, $6)";
     tx.execute(sql, params![id, server.to_string(), action, request, user, now.0]).await?;
     Ok(id)
 }

@@ -28,7 +28,8 @@ async fn filled(tx: &mut Tx, mut row: Row) -> Result<Group, Error> {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, tenant: &str, group: &Group) -> Result<(), Error> {
-    let sql = "INSERT INTO ip_groups (id, number, tenant, name, updated, deleted) VALUES ($1, $2, $3, $4, $5, 0)";
+    let sql =
+        "INSERT INTO ip_groups (id, number, tenant, name, updated, deleted) VALUES ($1, $2, $3, $4, $5, 0)";
     let id = group.id.to_string();
     tx.execute(sql, params![id, group.number, tenant, group.name, group.updated.0]).await.map(|_| ())
 }

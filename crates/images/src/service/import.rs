@@ -111,7 +111,8 @@ impl Images {
         let mut image = self.numbered(name).await?;
         let suffix = if format == DiskFormat::Raw { "raw" } else { "qcow2" };
         let (mut hashes, mut stored) = (Vec::new(), [const { None }; 3]);
-        for ((reader, suffix), piece) in readers.into_iter().zip([suffix, "kernel", "initrd"]).zip(&mut stored)
+        for ((reader, suffix), piece) in
+            readers.into_iter().zip([suffix, "kernel", "initrd"]).zip(&mut stored)
         {
             let Some(reader) = reader else { continue };
             let (reader, tally) = Tally::over(reader, Progress::new());
@@ -176,9 +177,8 @@ impl Images {
     /// # Errors
     /// The vault's and the database's.
     pub async fn ensure_simulated_image(&self) -> Result<Image, Error> {
-        let found = self.db.read((), |(), tx| {
-            Box::pin(async move { Ok::<_, Error>(store::first_base(tx).await?) })
-        });
+        let found =
+            self.db.read((), |(), tx| Box::pin(async move { Ok::<_, Error>(store::first_base(tx).await?) }));
         if let Some(image) = found.await? {
             return Ok(image);
         }

@@ -174,7 +174,10 @@ impl<'a> Node<'a> {
             let public = element.find("addresses").and_then(|addresses| addresses.find("public"));
             let missing = || Fault::bad_request("addresses has an ip without addr");
             let ips = public.map_or(&[][..], |public| &public.children);
-            return ips.iter().map(|ip| ip.attribute("addr").map(str::to_owned).ok_or_else(missing)).collect();
+            return ips
+                .iter()
+                .map(|ip| ip.attribute("addr").map(str::to_owned).ok_or_else(missing))
+                .collect();
         }
         let Some(addresses) = self.member("addresses") else { return Ok(Vec::new()) };
         match addresses.get("public") {

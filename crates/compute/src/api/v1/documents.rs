@@ -78,7 +78,10 @@ pub(super) async fn xsd() -> Response {
             Element::new("xsd:sequence").child(text("message")).child(text("details").attr("minOccurs", 0)),
         )
         .child(
-            Element::new("xsd:attribute").attr("name", "code").attr("type", "xsd:int").attr("use", "required"),
+            Element::new("xsd:attribute")
+                .attr("name", "code")
+                .attr("type", "xsd:int")
+                .attr("use", "required"),
         );
     let faults = FAULTS.iter().map(|(name, _)| {
         let mut extension = Element::new("xsd:extension").attr("base", "api:CloudServersAPIFault");

@@ -110,11 +110,7 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
         let name = new.text("name")?.unwrap_or_default();
         let created = api.compute.create_image(&call.context, server, &name).await;
         let image = created.map_err(|error: Error| Fault::of(&error, call.now))?;
-        Ok::<_, Fault>(call.answer(
-            StatusCode::ACCEPTED,
-            || json!({ "image": json(&image) }),
-            || xml(&image),
-        ))
+        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || json!({ "image": json(&image) }), || xml(&image)))
     };
     created.await.unwrap_or_else(|fault| fault.render(call.format))
 }

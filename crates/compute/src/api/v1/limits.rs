@@ -52,7 +52,8 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
             json!({ "limits": { "rate": rate, "absolute": absolute } })
         },
         || {
-            let limit = |(name, value): &(&str, i64)| Element::new("limit").attr("name", name).attr("value", value);
+            let limit =
+                |(name, value): &(&str, i64)| Element::new("limit").attr("name", name).attr("value", value);
             Element::new("limits")
                 .child(Element::new("rate").children(limits.rates.iter().map(xml)))
                 .child(Element::new("absolute").children(absolute.iter().map(limit)))

@@ -103,7 +103,8 @@ impl<'a> View<'a> {
 
     fn xml(&self) -> Element {
         let server = self.server;
-        let meta = |(key, value): &(String, String)| Element::new("meta").attr("key", key).text(value.as_str());
+        let meta =
+            |(key, value): &(String, String)| Element::new("meta").attr("key", key).text(value.as_str());
         Element::new("server")
             .attr("id", server.number)
             .attr("name", &server.name)
@@ -189,11 +190,7 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
         let launched = api.compute.create(&call.context, launch).await;
         let launched = launched.map_err(|error| Fault::of(&error, call.now))?;
         let view = View::of(&api.compute, &launched.server, Some(&launched.password));
-        Ok::<_, Fault>(call.answer(
-            StatusCode::ACCEPTED,
-            || json!({ "server": view.json() }),
-            || view.xml(),
-        ))
+        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || json!({ "server": view.json() }), || view.xml()))
     };
     created.await.unwrap_or_else(|fault| fault.render(call.format))
 }

@@ -134,8 +134,7 @@ impl Hand<'_> {
                 .map_err(|error| Trouble::Failed(error.to_string()))?,
             None => Vec::new(),
         };
-        let files: Vec<File> =
-            files.into_iter().map(|(path, contents)| File { path, contents }).collect();
+        let files: Vec<File> = files.into_iter().map(|(path, contents)| File { path, contents }).collect();
         let networks = self.inner.networks.config();
         let drive = super::super::config_drive::build(server, password.as_deref(), &files, networks);
         Ok(self.host(server)?.ensure_config_drive(server.id, &drive).await?)

@@ -30,7 +30,9 @@ impl Hand<'_> {
         let password = String::from_utf8(plain).map_err(|error| Trouble::Failed(error.to_string()))?;
         match self.host(server)?.set_password(server.id, ADMINISTRATOR, &password).await {
             // The guest may just be booting.
-            Err(error @ hypervisor::Error::GuestSilent { .. }) if self.job.attempts < SILENCE_MAX => return Err(Trouble::Later(error.to_string())),
+            Err(error @ hypervisor::Error::GuestSilent { .. }) if self.job.attempts < SILENCE_MAX => {
+                return Err(Trouble::Later(error.to_string()));
+            }
             set => set?,
         }
         let kept = self.inner.db.write((server.id, sealed), |(server, sealed), tx| {
