@@ -10,6 +10,8 @@
 
 mod error;
 pub mod faulty;
+mod iso;
+pub mod libvirt;
 mod model;
 mod open;
 pub mod simulated;
@@ -40,7 +42,8 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// What the host can carry. Waits, at most some seconds, until the accelerator is known.
     async fn capacity(&self) -> Result<Capacity>;
 
-    /// What happens from now on. A receiver that lags misses events, and must look at [`Hypervisor::machines`].
+    /// What happens from now on, once any other call has been made. A receiver that lags misses events, and must
+    /// look at [`Hypervisor::machines`]. An event is a reason to ask [`Hypervisor::state`], not the truth itself.
     fn events(&self) -> broadcast::Receiver<Event>;
 
     /// Makes a network and starts it, now and with the host. [`Error::Refused`] if one of that name exists with

@@ -236,7 +236,8 @@ pub struct MachineSpec {
     pub name: String,
     pub memory_mib: u64,
     pub vcpus: u32,
-    /// Weight against other machines when processors are contended, 2 to 262144; 1024 is the middle.
+    /// Weight against other machines when processors are contended, 2 to 10,000 (beyond counts as
+    /// the bound); 1024 is usual.
     pub cpu_shares: u32,
     /// Size of the disk that the guest sees; the image's own size if that is larger.
     pub disk_bytes: u64,
@@ -287,7 +288,8 @@ pub struct MachineState {
 /// A piece of a machine's console log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConsoleChunk {
-    /// Position of the first byte of `bytes`; larger than asked for when older output is no longer held.
+    /// Position of the first byte of `bytes`: as asked for, or 0 when the log is shorter than that, since it then
+    /// began anew.
     pub offset: u64,
     pub bytes: Vec<u8>,
     /// Length of the whole log now.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::libvirt::LibvirtHost;
 use crate::simulated::{Settings, SimulatedHost};
 use crate::{Hypervisor, Result};
 
@@ -29,8 +30,8 @@ pub fn open(uri: &str, options: &Options) -> Result<Vec<Arc<dyn Hypervisor>>> {
             .map(|host| Arc::new(host) as Arc<dyn Hypervisor>)
             .collect());
     }
-    Err(crate::Error::BadUri {
-        uri: uri.to_owned(),
-        reason: "it is not a libvirt URI".to_owned(),
-    })
+    Ok(vec![Arc::new(LibvirtHost::new(
+        uri,
+        options.state_dir.as_deref(),
+    )?)])
 }

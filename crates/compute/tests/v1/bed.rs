@@ -11,6 +11,7 @@ use database::Location;
 use database::testing::Scratch;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
 use hypervisor::{Forward, Hypervisor};
 use identity::{Caller, Grant, Right, RoleRef, TenantRef};
@@ -79,6 +80,7 @@ pub struct Bed {
     pub compute: Compute,
     pub clock: Clock,
     pub hosts: Vec<SimulatedHost>,
+    faulty: Vec<Arc<Faulty<SimulatedHost>>>,
     pub steps: Steps,
     pub settings: Settings,
     images: Arc<Images>,
@@ -86,7 +88,7 @@ pub struct Bed {
     router: Router,
     location: Location,
     pub dir: Arc<tempfile::TempDir>,
-    _scratch: Scratch,
+    scratch: Option<Scratch>,
 }
 
 pub fn pools() -> Config {
@@ -102,8 +104,8 @@ pub fn pools() -> Config {
     }
 }
 
-fn dynamic(hosts: &[SimulatedHost]) -> Vec<Arc<dyn Hypervisor>> {
-    hosts.iter().map(|host| Arc::new(host.clone()) as Arc<dyn Hypervisor>).collect()
+fn dynamic(hosts: &[Arc<Faulty<SimulatedHost>>]) -> Vec<Arc<dyn Hypervisor>> {
+    hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Hypervisor>).collect()
 }
 
 impl Bed {
@@ -117,15 +119,28 @@ impl Bed {
     }
 
     pub async fn with(hosts: HostSettings, settings: Settings) -> Self {
-        Self::on(Scratch::sqlite(), hosts, settings).await
+        let scratch = Scratch::sqlite();
+        let mut bed = Self::at(&scratch.location, hosts, settings).await;
+        bed.scratch = Some(scratch);
+        bed
     }
 
-    pub async fn on(scratch: Scratch, hosts: HostSettings, settings: Settings) -> Self {
+    /// A cloud without any host.
+    pub async fn hostless() -> Self {
+        let mut bed = Self::new().await;
+        bed.compute.stop().await;
+        bed.faulty.clear();
+        bed.reopen().await;
+        bed
+    }
+
+    pub async fn at(location: &Location, hosts: HostSettings, settings: Settings) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let hosts = HostSettings { delay: Duration::ZERO, ..hosts };
         let hosts = SimulatedHost::fleet(&hosts, None).unwrap();
         let clock = Clock::frozen_at(Time::from_seconds(NOON));
-        let location = scratch.location.clone();
+        let location = location.clone();
+        let faulty: Vec<_> = hosts.iter().map(|host| Arc::new(Faulty::new(host.clone()))).collect();
         let vault = Arc::new(Directory::new(dir.path().join("vault")));
         let image_settings =
             images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40 };
@@ -136,7 +151,7 @@ impl Bed {
         let opened = Compute::open(
             &location,
             clock.clone(),
-            dynamic(&hosts),
+            dynamic(&faulty),
             Arc::clone(&networks),
             Arc::clone(&images),
             settings.clone(),
@@ -148,6 +163,7 @@ impl Bed {
             compute,
             clock,
             hosts,
+            faulty,
             steps,
             settings,
             images,
@@ -155,8 +171,7 @@ impl Bed {
             router,
             location,
             dir,
-            _scratch: scratch,
-        }
+            scratch: None, }
     }
 
     /// As a crash and a new start: every task of the service is dropped where it is; the hosts live on.
@@ -169,13 +184,19 @@ impl Bed {
         let opened = Compute::open(
             &self.location,
             self.clock.clone(),
-            dynamic(&self.hosts),
+            dynamic(&self.faulty),
             Arc::clone(&self.networks),
             Arc::clone(&self.images),
             self.settings.clone(),
         );
         self.compute = opened.await.unwrap();
         self.router = self.compute.router(Arc::new(Book));
+    }
+
+    /// Lets the next call of an operation on the first host meet a fault.
+    pub fn fail_next(&self, operation: &str, fault: Fault) {
+        let host = &self.faulty[0];
+        host.inject(operation, host.calls(operation) + 1, fault);
     }
 
     pub fn images(&self) -> &Images {

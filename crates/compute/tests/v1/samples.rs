@@ -218,7 +218,7 @@ async fn create_list_details_addresses_delete() {
     let vendor: Value = serde_json::from_slice(&file("openstack/latest/vendor_data.json")).unwrap();
     assert!(vendor["cloud-init"].as_str().unwrap().contains(&format!("root:{password}")));
     let spec = bed.hosts[0].spec(machine).unwrap();
-    assert_eq!((spec.memory_mib, spec.disk_bytes, spec.cpu_shares, spec.vcpus), (256, 10 << 30, 256, 1));
+    assert_eq!((spec.memory_mib, spec.disk_bytes, spec.cpu_shares, spec.vcpus), (256, 10 << 30, 128, 1));
     assert_eq!(spec.nics.len(), 2);
 
     // The password is told once.

@@ -40,7 +40,11 @@ fn make(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     let name = names::disk(machine.id);
     store.remove(&name)?;
     let bytes = machine.disk_bytes.max(base.virtual_bytes);
-    store.make_layer(&Layer { name: &name, bytes, below: Some((&base.path, base.format)) })?;
+    store.make_layer(&Layer {
+        name: &name,
+        bytes,
+        below: Some((&base.path, base.format)),
+    })?;
     Ok(())
 }
 
@@ -59,9 +63,15 @@ pub fn begin_resize(session: &Session, resized: &MachineSpec) -> Outcome<()> {
     let (disk, upper) = (names::disk(resized.id), names::resized_disk(resized.id));
     if !in_use(&domain.definition()?, &store.path(&upper))? {
         store.remove(&upper)?;
-        let lower = store.find(&disk)?.ok_or_else(|| Trouble::NotFound(format!("disk {disk}")))?;
+        let lower = store
+            .find(&disk)?
+            .ok_or_else(|| Trouble::NotFound(format!("disk {disk}")))?;
         let bytes = resized.disk_bytes.max(qcow2_bytes(session, &lower)?);
-        store.make_layer(&Layer { name: &upper, bytes, below: Some((&store.path(&disk), "qcow2")) })?;
+        store.make_layer(&Layer {
+            name: &upper,
+            bytes,
+            below: Some((&store.path(&disk), "qcow2")),
+        })?;
     }
     machines::define_with_disk(session, resized, &upper)
 }
@@ -109,7 +119,11 @@ fn merge(domain: &super::sys::Domain) -> Outcome<()> {
         match domain.block_job(DISK_TARGET)? {
             Some((done, end)) if end > 0 && done == end && domain.pivot(DISK_TARGET).is_ok() => break,
             Some(_) => std::thread::sleep(LOOK_EVERY),
-            None => return Err(Trouble::Failed("the merge of the disk's layers ended early".to_owned())),
+            None => {
+                return Err(Trouble::Failed(
+                    "the merge of the disk's layers ended early".to_owned(),
+                ));
+            }
         }
     }
     while domain.block_job(DISK_TARGET)?.is_some() {

@@ -5,6 +5,10 @@ use super::trouble::Outcome;
 use super::xml::{Element, escape};
 use crate::{Accelerator, Boot, MachineSpec};
 
+/// The weights that both generations of control groups take as they are.
+const LIGHTEST: u32 = 2;
+const HEAVIEST: u32 = 10_000;
+
 /// The disk's name towards libvirt.
 pub const DISK_TARGET: &str = "vda";
 
@@ -25,15 +29,24 @@ pub fn domain_xml(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
         Accelerator::Kvm => ("kvm", "<cpu mode='host-model'/>"),
         Accelerator::Tcg | Accelerator::None => ("qemu", ""),
     };
-    let MachineSpec { id, memory_mib, vcpus, .. } = machine;
+    let MachineSpec {
+        id,
+        memory_mib,
+        vcpus,
+        ..
+    } = machine;
     let (name, title) = (names::domain(*id), title(&machine.name));
     let shares = if around.weighs {
-        format!("<cputune><shares>{}</shares></cputune>", machine.cpu_shares)
+        let shares = machine.cpu_shares.clamp(LIGHTEST, HEAVIEST);
+        format!("<cputune><shares>{shares}</shares></cputune>")
     } else {
         String::new()
     };
-    let (disk, config_drive, console) =
-        (escape(around.disk), escape(around.config_drive), escape(around.console));
+    let (disk, config_drive, console) = (
+        escape(around.disk),
+        escape(around.config_drive),
+        escape(around.console),
+    );
     let boot = boot(machine, around);
     let cards: String = machine.nics.iter().map(|nic| card(machine, nic)).collect();
     format!(
@@ -61,13 +74,21 @@ const LONGEST_TITLE: usize = 200;
 
 fn title(name: &str) -> String {
     let shown: String = escape(&name.chars().take(LONGEST_TITLE).collect::<String>());
-    if shown.trim().is_empty() { String::new() } else { format!("<title>{shown}</title>") }
+    if shown.trim().is_empty() {
+        String::new()
+    } else {
+        format!("<title>{shown}</title>")
+    }
 }
 
 fn boot(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
-    let Boot::Kernel { command_line } = &machine.boot else { return "<boot dev='hd'/>".to_owned() };
+    let Boot::Kernel { command_line } = &machine.boot else {
+        return "<boot dev='hd'/>".to_owned();
+    };
     let kernel = escape(around.kernel);
-    let initrd = around.initrd.map_or(String::new(), |path| format!("<initrd>{}</initrd>", escape(path)));
+    let initrd = around
+        .initrd
+        .map_or(String::new(), |path| format!("<initrd>{}</initrd>", escape(path)));
     let command_line = escape(command_line);
     format!("<kernel>{kernel}</kernel>{initrd}<cmdline>{command_line}</cmdline>")
 }
@@ -84,15 +105,23 @@ fn card(machine: &MachineSpec, nic: &crate::Nic) -> String {
 /// The file that a definition has as its disk.
 pub fn disk_path(definition: &str) -> Outcome<Option<String>> {
     let domain = Element::parse(definition)?;
-    let Some(devices) = domain.at(&["devices"]) else { return Ok(None) };
-    let disk = devices.children("disk").find(|disk| disk.attribute_at(&["target"], "dev") == Some(DISK_TARGET));
-    Ok(disk.and_then(|disk| disk.attribute_at(&["source"], "file")).map(str::to_owned))
+    let Some(devices) = domain.at(&["devices"]) else {
+        return Ok(None);
+    };
+    let disk = devices
+        .children("disk")
+        .find(|disk| disk.attribute_at(&["target"], "dev") == Some(DISK_TARGET));
+    Ok(disk
+        .and_then(|disk| disk.attribute_at(&["source"], "file"))
+        .map(str::to_owned))
 }
 
 /// Hardware address and network of each card in a definition.
 pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
     let domain = Element::parse(definition)?;
-    let Some(devices) = domain.at(&["devices"]) else { return Ok(Vec::new()) };
+    let Some(devices) = domain.at(&["devices"]) else {
+        return Ok(Vec::new());
+    };
     let read = |card: &Element| {
         let mac = card.attribute_at(&["mac"], "address")?.to_lowercase();
         Some((mac, card.attribute_at(&["source"], "network")?.to_owned()))

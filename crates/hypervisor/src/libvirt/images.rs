@@ -15,7 +15,12 @@ pub fn holds(session: &Session, digest: &Digest) -> Outcome<bool> {
 }
 
 pub fn list(session: &Session) -> Outcome<Vec<Digest>> {
-    Ok(session.store()?.names()?.iter().filter_map(|name| names::image_of_seal(name)).collect())
+    Ok(session
+        .store()?
+        .names()?
+        .iter()
+        .filter_map(|name| names::image_of_seal(name))
+        .collect())
 }
 
 pub fn upload(
@@ -27,9 +32,24 @@ pub fn upload(
 ) -> Outcome<()> {
     let store = session.store()?;
     let parts = [
-        (names::image(&image.digest, image.format), "disk", Some(source.disk), Some(image.size_bytes)),
-        (names::kernel(&image.digest), "kernel", source.kernel, image.kernel_bytes),
-        (names::initrd(&image.digest), "initrd", source.initrd, image.initrd_bytes),
+        (
+            names::image(&image.digest, image.format),
+            "disk",
+            Some(source.disk),
+            Some(image.size_bytes),
+        ),
+        (
+            names::kernel(&image.digest),
+            "kernel",
+            source.kernel,
+            image.kernel_bytes,
+        ),
+        (
+            names::initrd(&image.digest),
+            "initrd",
+            source.initrd,
+            image.initrd_bytes,
+        ),
     ];
     let total = parts.iter().filter_map(|(_, _, _, length)| *length).sum();
     progress.begin(total);
@@ -39,7 +59,9 @@ pub fn upload(
     }
     let (_, free) = store.space()?;
     if total > free {
-        return Err(Trouble::NoCapacity(format!("the image has {total} bytes, {free} are free")));
+        return Err(Trouble::NoCapacity(format!(
+            "the image has {total} bytes, {free} are free"
+        )));
     }
     for (volume, name, source, length) in parts {
         match (source, length) {
@@ -60,13 +82,20 @@ pub fn drop_image(session: &Session, digest: &Digest) -> Outcome<()> {
     let store = session.store()?;
     let disks = [DiskFormat::Qcow2, DiskFormat::Raw].map(|format| names::image(digest, format));
     for name in store.names()?.iter().filter(|name| name.ends_with(".disk.qcow2")) {
-        let below = store.find(name)?.map(|volume| backing_path(&volume)).transpose()?.flatten();
+        let below = store
+            .find(name)?
+            .map(|volume| backing_path(&volume))
+            .transpose()?
+            .flatten();
         if below.is_some_and(|below| disks.iter().any(|disk| below == store.path(disk))) {
             return Trouble::refused(format!("disk {name} is based on image {digest}"));
         }
     }
     store.remove(&names::image_seal(digest))?;
-    for name in disks.into_iter().chain([names::kernel(digest), names::initrd(digest)]) {
+    for name in disks
+        .into_iter()
+        .chain([names::kernel(digest), names::initrd(digest)])
+    {
         store.remove(&name)?;
     }
     Ok(())
@@ -92,11 +121,19 @@ pub fn base_disk(session: &Session, digest: &Digest) -> Outcome<BaseDisk> {
     }
     if let Some(volume) = store.find(&names::image(digest, DiskFormat::Qcow2))? {
         let path = store.path(&volume.name());
-        return Ok(BaseDisk { path, format: "qcow2", virtual_bytes: qcow2_bytes(session, &volume)? });
+        return Ok(BaseDisk {
+            path,
+            format: "qcow2",
+            virtual_bytes: qcow2_bytes(session, &volume)?,
+        });
     }
     if let Some(volume) = store.find(&names::image(digest, DiskFormat::Raw))? {
         let (_, virtual_bytes) = volume.sizes()?;
-        return Ok(BaseDisk { path: store.path(&volume.name()), format: "raw", virtual_bytes });
+        return Ok(BaseDisk {
+            path: store.path(&volume.name()),
+            format: "raw",
+            virtual_bytes,
+        });
     }
     Err(Trouble::NotFound(format!("disk of image {digest}")))
 }
@@ -109,6 +146,8 @@ const QCOW2_SIZE_OFFSET: u64 = 24;
 pub fn qcow2_bytes(session: &Session, volume: &Volume) -> Outcome<u64> {
     let stream = session.store()?.read(volume, QCOW2_SIZE_OFFSET, 8)?;
     let bytes = transfer::read_some(stream, 8)?;
-    let bytes: [u8; 8] = bytes.try_into().map_err(|_| Trouble::Failed("a qcow2 without a header".to_owned()))?;
+    let bytes: [u8; 8] = bytes
+        .try_into()
+        .map_err(|_| Trouble::Failed("a qcow2 without a header".to_owned()))?;
     Ok(u64::from_be_bytes(bytes))
 }

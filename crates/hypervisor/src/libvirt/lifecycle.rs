@@ -43,13 +43,17 @@ pub fn event(happened: &Lifecycle) -> Option<Event> {
         (4, _) => (Power::Running, "unpaused"),
         (5, 0) => (Power::ShutOff, "shutdown"),
         (5, 1) => (Power::ShutOff, "destroyed"),
-        (5, 2) => (Power::Crashed, "crashed"),
-        (5, 5) => (Power::ShutOff, "failed to start"),
+        // "Failed" is what libvirt says when QEMU was killed, and also when it never came up.
+        (5, 2 | 5) => (Power::Crashed, "crashed"),
         (5, _) => (Power::ShutOff, "shut off"),
         (8, _) => (Power::Crashed, "panicked"),
         _ => return None,
     };
-    Some(Event::Machine(MachineState { id, power, reason: reason.to_owned() }))
+    Some(Event::Machine(MachineState {
+        id,
+        power,
+        reason: reason.to_owned(),
+    }))
 }
 
 #[cfg(test)]
@@ -60,13 +64,28 @@ mod tests {
     fn a_killed_process_is_a_crash() {
         assert_eq!(power(5, 3), (Power::Crashed, "crashed"));
         let id = Uuid::from_u128(7);
-        let happened = Lifecycle { domain: names::domain(id), event: 5, detail: 2 };
-        let state = MachineState { id, power: Power::Crashed, reason: "crashed".to_owned() };
+        let happened = Lifecycle {
+            domain: names::domain(id),
+            event: 5,
+            detail: 5,
+        };
+        let state = MachineState {
+            id,
+            power: Power::Crashed,
+            reason: "crashed".to_owned(),
+        };
         assert_eq!(event(&happened), Some(Event::Machine(state)));
     }
 
     #[test]
     fn machines_of_others_are_nothing_to_us() {
-        assert_eq!(event(&Lifecycle { domain: "db1".to_owned(), event: 5, detail: 0 }), None);
+        assert_eq!(
+            event(&Lifecycle {
+                domain: "db1".to_owned(),
+                event: 5,
+                detail: 0
+            }),
+            None
+        );
     }
 }

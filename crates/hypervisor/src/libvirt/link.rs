@@ -1,6 +1,7 @@
 //! The way to one daemon: blocking calls on threads of their own with a deadline each, a connection made anew when
 //! the daemon was restarted, and what happens on the host as events.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub const PROCESS: Duration = Duration::from_secs(180);
 pub const COPY: Duration = Duration::from_secs(6 * 3600);
 
 const CALLS_AT_ONCE: usize = 24;
+/// Copies last long, so they do not count as calls.
+const COPIES_AT_ONCE: usize = 8;
 const EVENTS_KEPT: usize = 4096;
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long a call waits for a daemon that was there a moment ago.
@@ -31,6 +34,8 @@ const KNOCK_EVERY: Duration = Duration::from_millis(200);
 pub struct Session {
     pub connection: Arc<Connection>,
     pub address: Arc<Address>,
+    /// Set once the host has refused to weigh machines against each other.
+    pub weightless: Arc<AtomicBool>,
     store: OnceLock<Store>,
 }
 
@@ -48,7 +53,11 @@ impl Session {
 pub struct Link {
     pub address: Arc<Address>,
     current: Mutex<Option<Arc<Session>>>,
+    /// Held while connecting, which may take long; `current` is only ever held for a moment.
+    connecting: Mutex<()>,
+    weightless: Arc<AtomicBool>,
     calls: Arc<Semaphore>,
+    copies: Arc<Semaphore>,
     events: broadcast::Sender<Event>,
     watching: OnceLock<()>,
 }
@@ -59,7 +68,10 @@ impl Link {
         Arc::new(Self {
             address: Arc::new(address),
             current: Mutex::default(),
+            connecting: Mutex::default(),
+            weightless: Arc::default(),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
+            copies: Arc::new(Semaphore::new(COPIES_AT_ONCE)),
             events,
             watching: OnceLock::new(),
         })
@@ -109,15 +121,26 @@ impl Link {
         self.watch();
         let link = Arc::clone(self);
         let call = async move {
-            let permit = Arc::clone(&link.calls).acquire_owned().await.expect("never closed");
+            let turns = if deadline == COPY {
+                &link.copies
+            } else {
+                &link.calls
+            };
+            let permit = Arc::clone(turns).acquire_owned().await.expect("never closed");
             let work = move || {
                 let _permit = permit;
                 work(&link)
             };
-            let ended = |error: tokio::task::JoinError| Error::Failed { operation, reason: error.to_string() };
+            let ended = |error: tokio::task::JoinError| Error::Failed {
+                operation,
+                reason: error.to_string(),
+            };
             tokio::task::spawn_blocking(work).await.map_err(ended)?
         };
-        let late = Error::Timeout { operation, after: deadline };
+        let late = Error::Timeout {
+            operation,
+            after: deadline,
+        };
         tokio::time::timeout(deadline, call).await.unwrap_or(Err(late))
     }
 
@@ -130,20 +153,34 @@ impl Link {
 
     fn unreachable(&self, fault: &Fault) -> Error {
         let uri = self.address.uri.clone();
-        Error::Unreachable { uri, reason: fault.message.clone(), hint: hint(fault).to_owned() }
+        Error::Unreachable {
+            uri,
+            reason: fault.message.clone(),
+            hint: hint(fault).to_owned(),
+        }
     }
 
     fn is_connected(&self) -> bool {
-        self.current.lock().unwrap().as_ref().is_some_and(|session| session.connection.is_alive())
+        self.live().is_some()
+    }
+
+    fn live(&self) -> Option<Arc<Session>> {
+        let current = self.current.lock().unwrap();
+        current
+            .as_ref()
+            .filter(|session| session.connection.is_alive())
+            .cloned()
     }
 
     /// The live connection, or a new one.
     fn session(&self) -> Result<Arc<Session>> {
-        let mut current = self.current.lock().unwrap();
-        if let Some(session) = current.as_ref().filter(|session| session.connection.is_alive()) {
-            return Ok(Arc::clone(session));
+        if let Some(session) = self.live() {
+            return Ok(session);
         }
-        *current = None;
+        let _one_at_a_time = self.connecting.lock().unwrap();
+        if let Some(session) = self.live() {
+            return Ok(session);
+        }
         let events = self.events.clone();
         let listener = move |happened| {
             if let Some(event) = lifecycle::event(&happened) {
@@ -152,8 +189,16 @@ impl Link {
         };
         let opened = Connection::open(&self.address.uri, listener);
         let connection = Arc::new(opened.map_err(|fault| self.unreachable(&fault))?);
-        let session = Session { connection, address: Arc::clone(&self.address), store: OnceLock::new() };
-        Ok(Arc::clone(current.insert(Arc::new(session))))
+        let (address, weightless) = (Arc::clone(&self.address), Arc::clone(&self.weightless));
+        let session = Arc::new(Session {
+            connection,
+            address,
+            weightless,
+            store: OnceLock::new(),
+        });
+        let dead = self.current.lock().unwrap().replace(Arc::clone(&session));
+        drop(dead);
+        Ok(session)
     }
 
     fn session_again(&self) -> Result<Arc<Session>> {
@@ -194,9 +239,14 @@ async fn look(link: &Weak<Link>) -> Option<bool> {
     if link.is_connected() {
         return Some(true);
     }
-    let was_there = link.current.lock().unwrap().take().is_some();
-    if was_there {
+    let dead = link.current.lock().unwrap().take();
+    if let Some(dead) = dead {
+        let _ = tokio::task::spawn_blocking(move || drop(dead)).await;
         return Some(false);
     }
-    Some(tokio::task::spawn_blocking(move || link.session().is_ok()).await.unwrap_or(false))
+    Some(
+        tokio::task::spawn_blocking(move || link.session().is_ok())
+            .await
+            .unwrap_or(false),
+    )
 }

@@ -1,7 +1,7 @@
 //! Machines: their definition, their power, and their end.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
@@ -27,7 +27,9 @@ pub fn find(session: &Session, machine: Uuid) -> Outcome<Domain> {
 
 /// How the machine is, or nothing if it does not exist.
 pub fn alive(session: &Session, machine: Uuid) -> Outcome<Option<Alive>> {
-    let Some(domain) = found(session.connection.domain(machine.as_bytes()))? else { return Ok(None) };
+    let Some(domain) = found(session.connection.domain(machine.as_bytes()))? else {
+        return Ok(None);
+    };
     alive_of(&domain).map(Some)
 }
 
@@ -43,13 +45,25 @@ fn alive_of(domain: &Domain) -> Outcome<Alive> {
 
 pub fn state(session: &Session, machine: Uuid) -> Outcome<MachineState> {
     let found = found(session.connection.domain(machine.as_bytes()))?;
-    let absent = || MachineState { id: machine, power: Power::Absent, reason: "absent".to_owned() };
-    Ok(found.map(|domain| state_of(machine, &domain)).transpose()?.flatten().unwrap_or_else(absent))
+    let absent = || MachineState {
+        id: machine,
+        power: Power::Absent,
+        reason: "absent".to_owned(),
+    };
+    Ok(found
+        .map(|domain| state_of(machine, &domain))
+        .transpose()?
+        .flatten()
+        .unwrap_or_else(absent))
 }
 
 fn state_of(id: Uuid, domain: &Domain) -> Outcome<Option<MachineState>> {
     let state = found(domain.state())?.map(|(state, reason)| lifecycle::power(state, reason));
-    Ok(state.map(|(power, reason)| MachineState { id, power, reason: reason.to_owned() }))
+    Ok(state.map(|(power, reason)| MachineState {
+        id,
+        power,
+        reason: reason.to_owned(),
+    }))
 }
 
 pub fn list(session: &Session) -> Outcome<Vec<MachineState>> {
@@ -62,9 +76,6 @@ pub fn list(session: &Session) -> Outcome<Vec<MachineState>> {
     Ok(states)
 }
 
-/// Set once a host has refused to weigh machines against each other.
-static WEIGHTLESS: AtomicBool = AtomicBool::new(false);
-
 /// Defines the machine on the disk that it has: the layer of an undecided resize if its definition says so.
 pub fn define(session: &Session, machine: &MachineSpec, accelerator: Accelerator) -> Outcome<()> {
     let store = session.store()?;
@@ -74,15 +85,25 @@ pub fn define(session: &Session, machine: &MachineSpec, accelerator: Accelerator
         None => None,
     };
     let keeps_layer = current.is_some_and(|path| path == store.path(&resized)) && store.has(&resized)?;
-    let disk = if keeps_layer { resized } else { names::disk(machine.id) };
+    let disk = if keeps_layer {
+        resized
+    } else {
+        names::disk(machine.id)
+    };
     define_on(session, machine, &disk, accelerator)
 }
 
 /// Defines the machine on a certain volume, with the accelerator that it had.
 pub fn define_with_disk(session: &Session, machine: &MachineSpec, disk: &str) -> Outcome<()> {
     let definition = find(session, machine.id)?.definition()?;
-    let kind = super::xml::Element::parse(&definition)?.attribute("type").map(str::to_owned);
-    let accelerator = if kind.as_deref() == Some("kvm") { Accelerator::Kvm } else { Accelerator::Tcg };
+    let kind = super::xml::Element::parse(&definition)?
+        .attribute("type")
+        .map(str::to_owned);
+    let accelerator = if kind.as_deref() == Some("kvm") {
+        Accelerator::Kvm
+    } else {
+        Accelerator::Tcg
+    };
     define_on(session, machine, disk, accelerator)
 }
 
@@ -114,7 +135,7 @@ fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: 
             console: &store.path(&console),
             kernel: &store.path(&kernel),
             initrd: initrd.as_deref(),
-            weighs: !WEIGHTLESS.load(Ordering::Relaxed),
+            weighs: !session.weightless.load(Ordering::Relaxed),
         },
     ))?;
     for nic in &machine.nics {
@@ -153,13 +174,20 @@ pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
 
 fn refuses_weight(fault: &Fault) -> bool {
     let about_weight = fault.message.contains("CPU tuning") || fault.message.contains("cgroup");
-    about_weight && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
+    about_weight
+        && matches!(
+            fault.code,
+            code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38
+        )
 }
 
 fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
-    if !WEIGHTLESS.swap(true, Ordering::Relaxed) {
+    if !session.weightless.swap(true, Ordering::Relaxed) {
         let host = &session.address.uri;
-        tracing::warn!(host, "no CPU control group on the host: machines go without their CPU shares");
+        tracing::warn!(
+            host,
+            "no CPU control group on the host: machines go without their CPU shares"
+        );
     }
     if let Some(definition) = domain_xml::without_weight(&domain.definition()?) {
         session.connection.define_domain(&definition)?;
@@ -224,11 +252,22 @@ pub fn resume(session: &Session, machine: Uuid) -> Outcome<()> {
 pub fn usage(session: &Session, machine: Uuid) -> Outcome<Usage> {
     let domain = find(session, machine)?;
     let off = alive_of(&domain)? == Alive::Off;
-    let mut usage = Usage { cpu_ns: if off { 0 } else { domain.cpu_ns()? }, nics: Vec::new() };
+    let mut usage = Usage {
+        cpu_ns: if off { 0 } else { domain.cpu_ns()? },
+        nics: Vec::new(),
+    };
     for (mac, _) in domain_xml::cards(&domain.definition()?)? {
         let Ok(card) = mac.parse::<Mac>() else { continue };
-        let (received_bytes, sent_bytes) = if off { (0, 0) } else { domain.interface_bytes(&mac)? };
-        usage.nics.push(NicUsage { mac: card, received_bytes, sent_bytes });
+        let (received_bytes, sent_bytes) = if off {
+            (0, 0)
+        } else {
+            domain.interface_bytes(&mac)?
+        };
+        usage.nics.push(NicUsage {
+            mac: card,
+            received_bytes,
+            sent_bytes,
+        });
     }
     Ok(usage)
 }
@@ -241,20 +280,25 @@ pub fn set_password(session: &Session, machine: Uuid, user: &str, password: &str
         return Trouble::refused("the machine is not running");
     }
     domain.limit_agent(AGENT_SECONDS)?;
-    domain.set_password(user, password).map_err(|fault| match fault.code {
-        code::AGENT_UNRESPONSIVE | code::AGENT_UNSYNCED => Trouble::GuestSilent(machine),
-        code::ARGUMENT_UNSUPPORTED | code::CONFIG_UNSUPPORTED => Trouble::GuestSilent(machine),
-        code::OPERATION_INVALID => Trouble::Refused(fault.message),
-        _ if fault.message.contains("QEMU agent command") => Trouble::Refused(fault.message),
-        _ => Trouble::Fault(fault),
-    })
+    domain
+        .set_password(user, password)
+        .map_err(|fault| match fault.code {
+            code::AGENT_UNRESPONSIVE | code::AGENT_UNSYNCED => Trouble::GuestSilent(machine),
+            code::ARGUMENT_UNSUPPORTED | code::CONFIG_UNSUPPORTED => Trouble::GuestSilent(machine),
+            code::OPERATION_INVALID => Trouble::Refused(fault.message),
+            _ if fault.message.contains("QEMU agent command") => Trouble::Refused(fault.message),
+            _ => Trouble::Fault(fault),
+        })
 }
 
 pub fn set_addresses(session: &Session, machine: Uuid, card: Mac, allowed: &[IpAddr]) -> Outcome<()> {
     check_count(allowed)?;
     let definition = find(session, machine)?.definition()?;
     let mac = card.to_string();
-    if !domain_xml::cards(&definition)?.iter().any(|(there, _)| *there == mac) {
+    if !domain_xml::cards(&definition)?
+        .iter()
+        .any(|(there, _)| *there == mac)
+    {
         return Err(Trouble::NotFound(format!("network card {card}")));
     }
     filters::ensure(session, machine, card, allowed)

@@ -53,7 +53,13 @@ pub fn merging(machine: Uuid) -> String {
 
 /// Every volume that a machine may have.
 pub fn volumes(machine: Uuid) -> [String; 5] {
-    [resized_disk(machine), disk(machine), config_drive(machine), console(machine), merging(machine)]
+    [
+        resized_disk(machine),
+        disk(machine),
+        config_drive(machine),
+        console(machine),
+        merging(machine),
+    ]
 }
 
 pub fn image(digest: &Digest, format: DiskFormat) -> String {
@@ -91,5 +97,8 @@ pub fn snapshot_seal(snapshot: Uuid) -> String {
 
 pub fn snapshot_of_volume(name: &str) -> Option<Uuid> {
     let rest = name.strip_prefix(SNAPSHOT)?;
-    rest.strip_suffix(SEAL).or_else(|| rest.strip_suffix(".qcow2"))?.parse().ok()
+    rest.strip_suffix(SEAL)
+        .or_else(|| rest.strip_suffix(".qcow2"))?
+        .parse()
+        .ok()
 }

@@ -11,17 +11,21 @@ use crate::{Forward, Mac, NetworkSpec};
 pub fn ensure(session: &Session, spec: &NetworkSpec) -> Outcome<()> {
     check(spec)?;
     let network = match found(session.connection.network(&spec.name))? {
-        Some(network) => {
-            let existing = Element::parse(&network.definition()?)?;
-            if shape(&existing) != shape(&Element::parse(&network_xml(spec))?) {
-                return Trouble::refused(format!("network {} exists with other properties", spec.name));
-            }
-            network
-        }
-        None => session.connection.define_network(&network_xml(spec)).map_err(taken)?,
+        Some(network) => network,
+        None => match session.connection.define_network(&network_xml(spec)) {
+            Ok(network) => network,
+            Err(fault) => found(session.connection.network(&spec.name))?.ok_or_else(|| taken(fault))?,
+        },
     };
+    let existing = Element::parse(&network.definition()?)?;
+    if shape(&existing) != shape(&Element::parse(&network_xml(spec))?) {
+        return Trouble::refused(format!("network {} exists with other properties", spec.name));
+    }
     if !network.is_active() {
-        network.start().or_else(|fault| if network.is_active() { Ok(()) } else { Err(fault) }).map_err(taken)?;
+        network
+            .start()
+            .or_else(|fault| if network.is_active() { Ok(()) } else { Err(fault) })
+            .map_err(taken)?;
     }
     Ok(network.start_with_host()?)
 }
@@ -29,7 +33,9 @@ pub fn ensure(session: &Session, spec: &NetworkSpec) -> Outcome<()> {
 fn check(spec: &NetworkSpec) -> Outcome<()> {
     let word = |text: &str, longest| {
         let fits = (1..=longest).contains(&text.len());
-        fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        fits && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
     if !word(&spec.name, 40) {
         return Trouble::refused("the network's name is 1 to 40 letters, digits, `-` and `_`");
@@ -54,10 +60,18 @@ fn taken(fault: super::sys::Fault) -> Trouble {
 }
 
 fn network_xml(spec: &NetworkSpec) -> String {
-    let NetworkSpec { name, bridge, subnet, gateway, forward } = spec;
+    let NetworkSpec {
+        name,
+        bridge,
+        subnet,
+        gateway,
+        forward,
+    } = spec;
     let (name, bridge) = (escape(name), escape(bridge));
     if *forward == Forward::Bridge {
-        return format!("<network><name>{name}</name><forward mode='bridge'/><bridge name='{bridge}'/></network>");
+        return format!(
+            "<network><name>{name}</name><forward mode='bridge'/><bridge name='{bridge}'/></network>"
+        );
     }
     let forwarding = match forward {
         Forward::Nat => "<forward mode='nat'/>",
@@ -73,9 +87,14 @@ fn network_xml(spec: &NetworkSpec) -> String {
 
 /// What may not differ: forwarding, bridge, address and prefix.
 fn shape(network: &Element) -> (Option<&str>, Option<&str>, Option<&str>, Option<u8>) {
-    let netmask = network.attribute_at(&["ip"], "netmask").and_then(|mask| mask.parse::<Ipv4Addr>().ok());
+    let netmask = network
+        .attribute_at(&["ip"], "netmask")
+        .and_then(|mask| mask.parse::<Ipv4Addr>().ok());
     let from_mask = netmask.map(|mask| mask.to_bits().leading_ones() as u8);
-    let prefix = network.attribute_at(&["ip"], "prefix").and_then(|prefix| prefix.parse().ok()).or(from_mask);
+    let prefix = network
+        .attribute_at(&["ip"], "prefix")
+        .and_then(|prefix| prefix.parse().ok())
+        .or(from_mask);
     (
         network.attribute_at(&["forward"], "mode"),
         network.attribute_at(&["bridge"], "name"),
@@ -85,10 +104,17 @@ fn shape(network: &Element) -> (Option<&str>, Option<&str>, Option<&str>, Option
 }
 
 pub fn remove(session: &Session, name: &str) -> Outcome<()> {
-    let Some(network) = found(session.connection.network(name))? else { return Ok(()) };
+    let Some(network) = found(session.connection.network(name))? else {
+        return Ok(());
+    };
     for domain in session.connection.domains()? {
-        let Some(definition) = found(domain.definition())? else { continue };
-        if super::domain_xml::cards(&definition)?.iter().any(|(_, attached)| attached == name) {
+        let Some(definition) = found(domain.definition())? else {
+            continue;
+        };
+        if super::domain_xml::cards(&definition)?
+            .iter()
+            .any(|(_, attached)| attached == name)
+        {
             return Trouble::refused(format!("machines are attached to network {name}"));
         }
     }
@@ -105,16 +131,25 @@ struct Reservation {
 
 impl Reservation {
     fn xml(&self) -> String {
-        format!("<host mac='{}' ip='{}'/>", escape(&self.mac), escape(&self.address))
+        format!(
+            "<host mac='{}' ip='{}'/>",
+            escape(&self.mac),
+            escape(&self.address)
+        )
     }
 }
 
 fn reservations(network: &Network) -> Outcome<Vec<Reservation>> {
     let definition = Element::parse(&network.definition()?)?;
-    let Some(dhcp) = definition.at(&["ip", "dhcp"]) else { return Ok(Vec::new()) };
+    let Some(dhcp) = definition.at(&["ip", "dhcp"]) else {
+        return Ok(Vec::new());
+    };
     let read = |host: &Element| {
         let mac = host.attribute("mac")?.to_lowercase();
-        Some(Reservation { mac, address: host.attribute("ip")?.to_owned() })
+        Some(Reservation {
+            mac,
+            address: host.attribute("ip")?.to_owned(),
+        })
     };
     Ok(dhcp.children("host").filter_map(read).collect())
 }
@@ -125,7 +160,11 @@ const TRIES: usize = 4;
 /// Brings a card's reservation in a network to this address, or to none.
 pub fn reserve(session: &Session, name: &str, card: Mac, address: Option<Ipv4Addr>) -> Outcome<()> {
     let Some(network) = found(session.connection.network(name))? else {
-        return if address.is_none() { Ok(()) } else { Err(Trouble::NotFound(format!("network {name}"))) };
+        return if address.is_none() {
+            Ok(())
+        } else {
+            Err(Trouble::NotFound(format!("network {name}")))
+        };
     };
     if Element::parse(&network.definition()?)?.at(&["ip"]).is_none() {
         return Ok(());
@@ -136,7 +175,12 @@ pub fn reserve(session: &Session, name: &str, card: Mac, address: Option<Ipv4Add
         tries += 1;
         match reserve_once(&network, &mac, wanted.as_deref()) {
             Err(Trouble::Fault(fault)) if tries < TRIES => {
-                tracing::debug!(network = name, mac, reason = fault.message, "reservation tried again");
+                tracing::debug!(
+                    network = name,
+                    mac,
+                    reason = fault.message,
+                    "reservation tried again"
+                );
             }
             answer => return answer,
         }
@@ -154,7 +198,10 @@ fn reserve_once(network: &Network, mac: &str, wanted: Option<&str>) -> Outcome<(
         }
     }
     if let (Some(address), false) = (wanted, there) {
-        let new = Reservation { mac: mac.to_owned(), address: address.to_owned() };
+        let new = Reservation {
+            mac: mac.to_owned(),
+            address: address.to_owned(),
+        };
         network.change_reservation(Change::Add, &new.xml())?;
     }
     Ok(())
@@ -187,7 +234,10 @@ mod tests {
 
     #[test]
     fn a_gateway_outside_of_the_subnet_is_refused() {
-        let wrong = NetworkSpec { gateway: Ipv4Addr::new(10, 0, 0, 1), ..spec(Forward::Nat) };
+        let wrong = NetworkSpec {
+            gateway: Ipv4Addr::new(10, 0, 0, 1),
+            ..spec(Forward::Nat)
+        };
         assert!(matches!(check(&wrong), Err(Trouble::Refused(_))));
     }
 }

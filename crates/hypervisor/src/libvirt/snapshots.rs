@@ -39,10 +39,16 @@ pub fn take(session: &Session, machine: Uuid, snapshot: Uuid, progress: &Progres
     let available = store.space()?.1;
     let (_, written) = source.sizes()?;
     if written > available {
-        return Err(Trouble::NoCapacity(format!("the disk has {written} bytes, {available} are free")));
+        return Err(Trouble::NoCapacity(format!(
+            "the disk has {written} bytes, {available} are free"
+        )));
     }
     if running {
-        store.make_layer(&Layer { name: &name, bytes, below: None })?;
+        store.make_layer(&Layer {
+            name: &name,
+            bytes,
+            below: None,
+        })?;
         copy_live(&domain, &store.path(&name), progress)?;
     } else {
         store.flatten(&name, bytes, &source)?;
@@ -55,7 +61,9 @@ pub fn take(session: &Session, machine: Uuid, snapshot: Uuid, progress: &Progres
 fn disk_in_use(store: &Store, domain: &Domain) -> Outcome<Volume> {
     let path = domain_xml::disk_path(&domain.definition()?)?.unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
-    store.find(name)?.ok_or_else(|| Trouble::NotFound(format!("disk {path}")))
+    store
+        .find(name)?
+        .ok_or_else(|| Trouble::NotFound(format!("disk {path}")))
 }
 
 fn copy_live(domain: &Domain, path: &str, progress: &Progress) -> Outcome<()> {
@@ -67,7 +75,11 @@ fn copy_live(domain: &Domain, path: &str, progress: &Progress) -> Outcome<()> {
          <driver type='qcow2'/><target file='{path}'/></disk></disks></domainbackup>"
     ));
     if frozen && let Err(fault) = domain.thaw_file_systems() {
-        tracing::warn!(domain = domain.name(), reason = fault.message, "file systems were not thawed");
+        tracing::warn!(
+            domain = domain.name(),
+            reason = fault.message,
+            "file systems were not thawed"
+        );
     }
     begun?;
     while let Some((done, _)) = domain.job()? {
@@ -91,7 +103,11 @@ pub fn open(session: &Session, snapshot: Uuid) -> Outcome<Snapshot> {
     let (_, size_bytes) = volume.sizes()?;
     let virtual_bytes = qcow2_bytes(session, &volume)?;
     let reader = transfer::reader(store.read(&volume, 0, 0)?);
-    Ok(Snapshot { size_bytes, virtual_bytes, reader })
+    Ok(Snapshot {
+        size_bytes,
+        virtual_bytes,
+        reader,
+    })
 }
 
 pub fn drop_snapshot(session: &Session, snapshot: Uuid) -> Outcome<()> {
@@ -102,6 +118,9 @@ pub fn drop_snapshot(session: &Session, snapshot: Uuid) -> Outcome<()> {
 
 pub fn list(session: &Session) -> Outcome<Vec<Uuid>> {
     let names = session.store()?.names()?;
-    let found: BTreeSet<_> = names.iter().filter_map(|name| names::snapshot_of_volume(name)).collect();
+    let found: BTreeSet<_> = names
+        .iter()
+        .filter_map(|name| names::snapshot_of_volume(name))
+        .collect();
     Ok(found.into_iter().collect())
 }

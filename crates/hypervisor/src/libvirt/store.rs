@@ -26,7 +26,10 @@ impl Store {
     pub fn ensure(connection: &Arc<Connection>, path: &str) -> Outcome<Self> {
         let pool = match found(connection.pool(names::POOL))? {
             Some(pool) => pool,
-            None => Self::make(connection, path)?,
+            None => match Self::make(connection, path) {
+                Ok(pool) => pool,
+                Err(trouble) => found(connection.pool(names::POOL))?.ok_or(trouble)?,
+            },
         };
         let definition = Element::parse(&pool.definition()?)?;
         let actual = definition.text_at(&["target", "path"]).unwrap_or_default();
@@ -36,9 +39,14 @@ impl Store {
         }
         if !pool.is_active() {
             pool.build()?;
-            pool.start()?;
+            pool.start()
+                .or_else(|fault| if pool.is_active() { Ok(()) } else { Err(fault) })?;
         }
-        Ok(Self { pool, path: path.to_owned(), connection: Arc::clone(connection) })
+        Ok(Self {
+            pool,
+            path: path.to_owned(),
+            connection: Arc::clone(connection),
+        })
     }
 
     fn make(connection: &Connection, path: &str) -> Outcome<Pool> {
@@ -83,7 +91,9 @@ impl Store {
     pub fn remove(&self, name: &str) -> Outcome<()> {
         match self.find(name)? {
             Some(volume) => match gone(volume.delete()) {
-                Err(Trouble::Fault(fault)) if fault.message.contains("No such file") => Ok(self.pool.refresh()?),
+                Err(Trouble::Fault(fault)) if fault.message.contains("No such file") => {
+                    Ok(self.pool.refresh()?)
+                }
                 answer => answer,
             },
             None => Ok(()),
@@ -92,6 +102,9 @@ impl Store {
 
     /// Makes a raw volume of that length, without blocks; keeps one that is there.
     pub fn ensure_raw(&self, name: &str, bytes: u64) -> Outcome<Volume> {
+        if let Some(volume) = self.find(name)? {
+            return Ok(volume);
+        }
         let name_xml = escape(name);
         let created = self.pool.create(&format!(
             "<volume><name>{name_xml}</name><capacity unit='bytes'>{bytes}</capacity>\
@@ -119,7 +132,14 @@ impl Store {
 
     /// Makes a qcow2 without anything below from what a guest sees of another volume.
     pub fn flatten(&self, name: &str, bytes: u64, source: &Volume) -> Outcome<Volume> {
-        Ok(self.pool.create_from(&layer_xml(&Layer { name, bytes, below: None }), source)?)
+        Ok(self.pool.create_from(
+            &layer_xml(&Layer {
+                name,
+                bytes,
+                below: None,
+            }),
+            source,
+        )?)
     }
 
     /// Begins to read a volume.

@@ -34,7 +34,11 @@ pub fn send(
         let count = match read {
             Ok(Ok(count)) => count,
             Ok(Err(error)) => return Err(Trouble::Failed(format!("{name}: {error}"))),
-            Err(_) => return Err(Trouble::Failed(format!("{name}: nothing came for {SOURCE_PATIENCE:?}"))),
+            Err(_) => {
+                return Err(Trouble::Failed(format!(
+                    "{name}: nothing came for {SOURCE_PATIENCE:?}"
+                )));
+            }
         };
         if count == 0 {
             break;
@@ -56,7 +60,12 @@ pub fn send(
 pub fn reader(stream: Stream) -> Reader {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || pump(stream, &sender));
-    Box::pin(Pieces { pieces, current: Vec::new(), taken: 0, ended: false })
+    Box::pin(Pieces {
+        pieces,
+        current: Vec::new(),
+        taken: 0,
+        ended: false,
+    })
 }
 
 fn pump(mut stream: Stream, sender: &mpsc::Sender<io::Result<Vec<u8>>>) {

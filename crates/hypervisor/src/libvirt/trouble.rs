@@ -26,8 +26,12 @@ impl From<Fault> for Trouble {
 }
 
 /// What QEMU, libvirt and the kernel say when there is no more memory or disk.
-const EXHAUSTED: [&str; 4] =
-    ["No space left on device", "cannot set up guest memory", "Cannot allocate memory", "Disk quota exceeded"];
+const EXHAUSTED: [&str; 4] = [
+    "No space left on device",
+    "cannot set up guest memory",
+    "Cannot allocate memory",
+    "Disk quota exceeded",
+];
 
 impl Trouble {
     pub fn refused<T>(reason: impl Into<String>) -> Outcome<T> {
@@ -37,9 +41,15 @@ impl Trouble {
     pub fn into_error(self, operation: &'static str) -> Error {
         match self {
             Self::Fault(fault) if EXHAUSTED.iter().any(|words| fault.message.contains(words)) => {
-                Error::NoCapacity { operation, reason: fault.message }
+                Error::NoCapacity {
+                    operation,
+                    reason: fault.message,
+                }
             }
-            Self::Fault(fault) => Error::Failed { operation, reason: fault.message },
+            Self::Fault(fault) => Error::Failed {
+                operation,
+                reason: fault.message,
+            },
             Self::NoMachine(machine) => Error::NoMachine { operation, machine },
             Self::NotFound(what) => Error::NotFound { operation, what },
             Self::NoCapacity(reason) => Error::NoCapacity { operation, reason },

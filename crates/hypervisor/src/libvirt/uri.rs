@@ -26,11 +26,19 @@ pub struct Address {
 impl Address {
     /// Takes `accel` and `pool` out of the query and leaves all else as it is.
     pub fn parse(given: &str) -> Result<Self> {
-        let bad = |reason: &str| Error::BadUri { uri: given.to_owned(), reason: reason.to_owned() };
+        let bad = |reason: &str| Error::BadUri {
+            uri: given.to_owned(),
+            reason: reason.to_owned(),
+        };
         let (base, query) = given.split_once('?').unwrap_or((given, ""));
-        let scheme = base.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+        let scheme = base
+            .split_once("://")
+            .map(|(scheme, _)| scheme)
+            .unwrap_or_default();
         if scheme != "qemu" && !scheme.starts_with("qemu+") {
-            return Err(bad("it begins with `simulated:`, `qemu:///` or `qemu+TRANSPORT://`"));
+            return Err(bad(
+                "it begins with `simulated:`, `qemu:///` or `qemu+TRANSPORT://`",
+            ));
         }
         let (mut accelerator, mut pool_path) = (Wish::Auto, DEFAULT_POOL_PATH.to_owned());
         let mut kept = Vec::new();
@@ -47,8 +55,16 @@ impl Address {
                 _ => kept.push(pair),
             }
         }
-        let uri = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-        Ok(Self { uri, accelerator, pool_path })
+        let uri = if kept.is_empty() {
+            base.to_owned()
+        } else {
+            format!("{base}?{}", kept.join("&"))
+        };
+        Ok(Self {
+            uri,
+            accelerator,
+            pool_path,
+        })
     }
 }
 
@@ -61,14 +77,25 @@ mod tests {
         let address =
             Address::parse("qemu+unix:///system?socket=/run/a&accel=tcg&mode=direct&pool=/srv/p/").unwrap();
         assert_eq!(address.uri, "qemu+unix:///system?socket=/run/a&mode=direct");
-        assert_eq!((address.accelerator, address.pool_path.as_str()), (Wish::Tcg, "/srv/p"));
+        assert_eq!(
+            (address.accelerator, address.pool_path.as_str()),
+            (Wish::Tcg, "/srv/p")
+        );
         let plain = Address::parse("qemu:///system?accel=auto").unwrap();
-        assert_eq!((plain.uri.as_str(), plain.pool_path.as_str()), ("qemu:///system", DEFAULT_POOL_PATH));
+        assert_eq!(
+            (plain.uri.as_str(), plain.pool_path.as_str()),
+            ("qemu:///system", DEFAULT_POOL_PATH)
+        );
     }
 
     #[test]
     fn wrong_values_are_refused() {
-        for uri in ["xen:///", "nonsense", "qemu:///system?accel=fast", "qemu:///system?pool=here"] {
+        for uri in [
+            "xen:///",
+            "nonsense",
+            "qemu:///system?accel=fast",
+            "qemu:///system?pool=here",
+        ] {
             assert!(matches!(Address::parse(uri), Err(Error::BadUri { .. })), "{uri}");
         }
     }

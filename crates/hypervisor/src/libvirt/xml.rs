@@ -1,6 +1,7 @@
 //! Reading libvirt's XML as a tree, and escaping what goes into it.
 
 use quick_xml::Reader;
+use quick_xml::events::attributes::Attribute;
 use quick_xml::events::{BytesStart, Event};
 
 use super::trouble::{Outcome, Trouble};
@@ -20,48 +21,54 @@ impl Element {
         let mut reader = Reader::from_str(xml);
         let mut open = vec![Self::default()];
         loop {
-            match reader.read_event().map_err(|error| unreadable(&error))? {
-                Event::Start(tag) => open.push(Self::from_tag(&tag)?),
-                Event::Empty(tag) => {
-                    let element = Self::from_tag(&tag)?;
-                    open.last_mut().expect("the root is never closed").children.push(element);
-                }
+            let event = reader.read_event().map_err(|error| unreadable(&error))?;
+            let innermost = open.last_mut().ok_or_else(|| unreadable(&"unbalanced"))?;
+            match event {
+                Event::Start(tag) => open.push(Self::from_tag(&tag)),
+                Event::Empty(tag) => innermost.children.push(Self::from_tag(&tag)),
+                Event::Text(text) => innermost.text.push_str(&text),
+                Event::GeneralRef(entity) => innermost.text.extend(["&", &*entity, ";"]),
                 Event::End(_) => {
-                    let element = open.pop().expect("an end has a start");
-                    open.last_mut().ok_or_else(|| unreadable(&"unbalanced"))?.children.push(element);
-                }
-                Event::Text(text) => {
-                    let text = text.decode().map_err(|error| unreadable(&error))?;
-                    open.last_mut().expect("the root is never closed").text.push_str(text.trim());
+                    let text = unescaped(innermost.text.trim());
+                    let element = open.pop().map(|element| Self { text, ..element });
+                    let around = open.last_mut().ok_or_else(|| unreadable(&"unbalanced"))?;
+                    around.children.extend(element);
                 }
                 Event::Eof => break,
                 _ => {}
             }
         }
-        let root = open.pop().expect("the root is never closed");
-        root.children.into_iter().next().ok_or_else(|| unreadable(&"empty"))
+        let root = open
+            .pop()
+            .and_then(|document| document.children.into_iter().next());
+        root.ok_or_else(|| unreadable(&"empty"))
     }
 
-    fn from_tag(tag: &BytesStart<'_>) -> Outcome<Self> {
-        let name = String::from_utf8_lossy(tag.name().as_ref()).into_owned();
-        let mut attributes = Vec::new();
-        for attribute in tag.attributes().flatten() {
-            let key = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
-            let raw = String::from_utf8_lossy(&attribute.value).into_owned();
-            let value = quick_xml::escape::unescape(&raw).map_or(raw.clone(), |value| value.into_owned());
-            attributes.push((key, value));
+    fn from_tag(tag: &BytesStart<'_>) -> Self {
+        let name = tag.name().as_ref().to_owned();
+        let read =
+            |attribute: Attribute<'_>| (attribute.key.as_ref().to_owned(), unescaped(&attribute.value));
+        let attributes = tag.attributes().flatten().map(read).collect();
+        Self {
+            name,
+            attributes,
+            ..Self::default()
         }
-        Ok(Self { name, attributes, ..Self::default() })
     }
 
     /// An attribute's value, or nothing.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.attributes
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first element reached by these names, one below the other.
     pub fn at(&self, path: &[&str]) -> Option<&Self> {
-        path.iter().try_fold(self, |element, name| element.children(name).next())
+        path.iter().try_fold(self, |element, name| {
+            element.children.iter().find(|child| child.name == *name)
+        })
     }
 
     /// An attribute of the element at a path.
@@ -78,6 +85,10 @@ impl Element {
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
+}
+
+fn unescaped(raw: &str) -> String {
+    quick_xml::escape::unescape(raw).map_or_else(|_| raw.to_owned(), Into::into)
 }
 
 /// Escapes a text for an element or an attribute in either kind of quotes, leaving out what XML cannot carry.
@@ -105,13 +116,19 @@ mod tests {
     #[test]
     fn a_tree_is_read() {
         let tree = Element::parse(
-            "<?xml version='1.0'?><!-- x --><pool type='dir'><name>a</name><target><path>/p</path></target>\
+            "<?xml version='1.0'?><!-- x --><pool type='dir'><name>a &amp; b</name><target><path>/p</path></target>\
              <ip address='10.0.0.1'><host name='&lt;x'/><host name='y'/></ip></pool>",
         )
         .unwrap();
         assert_eq!(tree.text_at(&["target", "path"]), Some("/p"));
+        assert_eq!(tree.text_at(&["name"]), Some("a & b"));
         assert_eq!(tree.attribute_at(&["ip"], "address"), Some("10.0.0.1"));
-        let hosts: Vec<_> = tree.at(&["ip"]).unwrap().children("host").filter_map(|h| h.attribute("name")).collect();
+        let hosts: Vec<_> = tree
+            .at(&["ip"])
+            .unwrap()
+            .children("host")
+            .filter_map(|h| h.attribute("name"))
+            .collect();
         assert_eq!(hosts, ["<x", "y"]);
     }
 

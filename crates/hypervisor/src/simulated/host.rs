@@ -477,7 +477,10 @@ impl Hypervisor for SimulatedHost {
     async fn console(&self, machine: Uuid, offset: u64, limit: usize) -> Result<ConsoleChunk> {
         self.look(machine, "console", |m| {
             let log = m.console.as_bytes();
-            let from = log.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+            let from = usize::try_from(offset)
+                .ok()
+                .filter(|from| *from <= log.len())
+                .unwrap_or(0);
             let to = log.len().min(from.saturating_add(limit));
             ConsoleChunk {
                 offset: from as u64,

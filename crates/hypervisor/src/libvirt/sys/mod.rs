@@ -227,8 +227,10 @@ fn load() -> Outcome<()> {
     if LIBRARY.get().is_some() {
         return Ok(());
     }
-    let loaded = Library::load()
-        .map_err(|error| Fault { code: code::LIBRARY_MISSING, message: error.to_string() })?;
+    let loaded = Library::load().map_err(|error| Fault {
+        code: code::LIBRARY_MISSING,
+        message: error.to_string(),
+    })?;
     // SAFETY: initialisation, the silent error handler and the event implementation take no pointers of ours and are
     // set before any other call, under the lock.
     unsafe {
@@ -242,8 +244,13 @@ fn load() -> Outcome<()> {
         while unsafe { (library().virEventRunDefaultImpl)() } == 0 {}
         tracing::error!("the event loop of libvirt ended");
     };
-    let thread = std::thread::Builder::new().name("libvirt-events".to_owned()).spawn(turn);
-    thread.map(drop).map_err(|error| Fault { code: code::OPERATION_FAILED, message: error.to_string() })
+    let thread = std::thread::Builder::new()
+        .name("libvirt-events".to_owned())
+        .spawn(turn);
+    thread.map(drop).map_err(|error| Fault {
+        code: code::OPERATION_FAILED,
+        message: error.to_string(),
+    })
 }
 
 fn library() -> &'static Library {
@@ -258,16 +265,25 @@ fn last_fault() -> Fault {
     unsafe {
         let error = (library().virGetLastError)();
         if error.is_null() || (*error).message.is_null() {
-            return Fault { code: 0, message: "libvirt gives no reason".to_owned() };
+            return Fault {
+                code: 0,
+                message: "libvirt gives no reason".to_owned(),
+            };
         }
         let message = CStr::from_ptr((*error).message).to_string_lossy().into_owned();
-        Fault { code: (*error).code, message }
+        Fault {
+            code: (*error).code,
+            message,
+        }
     }
 }
 
 fn text(value: &str) -> Outcome<CString> {
     let reason = "a zero byte in a text for libvirt";
-    CString::new(value).map_err(|_| Fault { code: code::OPERATION_FAILED, message: reason.to_owned() })
+    CString::new(value).map_err(|_| Fault {
+        code: code::OPERATION_FAILED,
+        message: reason.to_owned(),
+    })
 }
 
 fn done(answer: c_int) -> Outcome<()> {
@@ -301,18 +317,21 @@ fn list<T>(count: c_int, items: *mut Raw, wrap: impl Fn(NonNull<c_void>) -> T) -
     done(count)?;
     // SAFETY: on success `items` is an array from malloc of `count` handles, each ours to free.
     unsafe {
-        let handles = (0..count as usize).filter_map(|index| NonNull::new(*items.add(index))).map(wrap).collect();
+        let handles = (0..count as usize)
+            .filter_map(|index| NonNull::new(*items.add(index)))
+            .map(wrap)
+            .collect();
         libc::free(items.cast());
         Ok(handles)
     }
 }
 
-/// `call!(self.virX(a, b))` calls with our handle first. The one place where calls are made on handles.
+/// `call!(self, virX(a, b))` calls with our handle first. The one place where calls are made on handles.
 macro_rules! call {
-    ($self:ident . $function:ident ( $($argument:expr),* )) => {
+    ($handle:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
         // SAFETY: the handle is live until it is dropped, every pointer argument outlives the call, and libvirt locks
         // its objects itself.
-        unsafe { (library().$function)($self.0.as_ptr() $(, $argument)*) }
+        unsafe { (library().$function)($handle.0.as_ptr() $(, $argument)*) }
     };
 }
 
@@ -329,7 +348,7 @@ macro_rules! handles {
 
             impl Drop for $name {
                 fn drop(&mut self) {
-                    call!(self.$free());
+                    call!(self, $free());
                 }
             }
         )*
@@ -354,4 +373,5 @@ mod network;
 mod storage;
 
 pub use connection::{Connection, Lifecycle};
+pub use network::Change;
 pub use storage::Stream;

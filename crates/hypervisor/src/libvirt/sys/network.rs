@@ -16,27 +16,27 @@ pub enum Change {
 
 impl Network {
     pub fn definition(&self) -> Outcome<String> {
-        owned_text(call!(self.virNetworkGetXMLDesc(0)))
+        owned_text(call!(self, virNetworkGetXMLDesc(0)))
     }
 
     pub fn is_active(&self) -> bool {
-        call!(self.virNetworkIsActive()) == 1
+        call!(self, virNetworkIsActive()) == 1
     }
 
     pub fn start(&self) -> Outcome<()> {
-        done(call!(self.virNetworkCreate()))
+        done(call!(self, virNetworkCreate()))
     }
 
     pub fn stop(&self) -> Outcome<()> {
-        done(call!(self.virNetworkDestroy()))
+        done(call!(self, virNetworkDestroy()))
     }
 
     pub fn undefine(&self) -> Outcome<()> {
-        done(call!(self.virNetworkUndefine()))
+        done(call!(self, virNetworkUndefine()))
     }
 
     pub fn start_with_host(&self) -> Outcome<()> {
-        done(call!(self.virNetworkSetAutostart(1)))
+        done(call!(self, virNetworkSetAutostart(1)))
     }
 
     /// Changes one DHCP reservation, now and for good.
@@ -44,20 +44,23 @@ impl Network {
         let xml = text(host_xml)?;
         let scope = if self.is_active() { LIVE | CONFIG } else { CONFIG };
         let (command, section) = (change as c_uint, SECTION_DHCP_HOST);
-        done(call!(self.virNetworkUpdate(command, section, FIRST_MATCH, xml.as_ptr(), scope)))
+        done(call!(
+            self,
+            virNetworkUpdate(command, section, FIRST_MATCH, xml.as_ptr(), scope)
+        ))
     }
 }
 
 impl Filter {
     pub fn name(&self) -> String {
-        borrowed_text(call!(self.virNWFilterGetName()))
+        borrowed_text(call!(self, virNWFilterGetName()))
     }
 
     pub fn definition(&self) -> Outcome<String> {
-        owned_text(call!(self.virNWFilterGetXMLDesc(0)))
+        owned_text(call!(self, virNWFilterGetXMLDesc(0)))
     }
 
     pub fn undefine(&self) -> Outcome<()> {
-        done(call!(self.virNWFilterUndefine()))
+        done(call!(self, virNWFilterUndefine()))
     }
 }
