@@ -64,7 +64,7 @@ BENCH_PREFIX=b
 read -r one p50 p99 _ < <(wrk_run put.lua 1 4 "$url")
 row "durable PUT of 4 KiB, 1 connection" "$one/s" "p50 $p50 ms, p99 $p99 ms"
 
-BENCH_PREFIX=a BENCH_COUNT=$stored
+BENCH_PREFIX=a BENCH_COUNT=$((stored - 200)) # the last ones may not have been answered
 before=$(cpu)
 read -r gets p50 p99 n < <(wrk_run get.lua 64 6 "$url")
 row "GET of 4 KiB, 64 connections" "$gets/s" "p50 $p50 ms, p99 $p99 ms, $(awk -v a="$before" -v b="$(cpu)" -v n="$n" 'BEGIN { printf "%.0f", (b - a) / n * 1e6 }') us of server CPU each"

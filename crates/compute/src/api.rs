@@ -27,7 +27,6 @@ pub trait Tokens: Send + Sync + 'static {
 
 impl Compute {
     /// What is served under `/servers`: nest it as a service.
-    #[must_use]
     pub fn router(&self, tokens: Arc<dyn Tokens>) -> axum::Router {
         v1::router(v1::Api { compute: self.clone(), tokens })
     }

@@ -14,39 +14,86 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The host does not answer at all; nothing is known of what it did. `hint` says what to install or start.
     #[error("host {uri} cannot be reached: {reason} ({hint})")]
-    Unreachable { uri: String, reason: String, hint: String },
+    Unreachable {
+        /// As libvirt is given it, or a simulated host's name.
+        uri: String,
+        /// The transport's own message.
+        reason: String,
+        /// What the operator may do about it, as a whole phrase.
+        hint: String,
+    },
 
     /// The URI or one of its query keys is not understood. Only `open` answers this.
     #[error("{uri} is not a hypervisor: {reason}")]
-    BadUri { uri: String, reason: String },
+    BadUri {
+        /// As it was given, our own query keys included.
+        uri: String,
+        /// What is expected instead.
+        reason: String,
+    },
 
     /// No such machine on this host.
     #[error("{operation}: machine {machine} does not exist")]
-    NoMachine { operation: &'static str, machine: Uuid },
+    NoMachine {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// Its [`crate::MachineSpec::id`].
+        machine: Uuid,
+    },
 
     /// No such image, network, network card, disk or snapshot on this host; `what` names it.
     #[error("{operation}: {what} does not exist")]
-    NotFound { operation: &'static str, what: String },
+    NotFound {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// Kind and name, as in `network public`; a missing disk or config drive by its file.
+        what: String,
+    },
 
     /// The host lacks the memory, disk or processors asked for.
     #[error("{operation}: no capacity: {reason}")]
-    NoCapacity { operation: &'static str, reason: String },
+    NoCapacity {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// What is short, with numbers where the host tells them.
+        reason: String,
+    },
 
     /// The request does not fit the state the thing is in, or is malformed; asking again will not help.
     #[error("{operation}: refused: {reason}")]
-    Refused { operation: &'static str, reason: String },
+    Refused {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// The state or value in the way.
+        reason: String,
+    },
 
     /// The guest's agent does not answer (absent, booting or hung), so the guest could not be asked.
     #[error("{operation}: the agent of guest {machine} does not answer")]
-    GuestSilent { operation: &'static str, machine: Uuid },
+    GuestSilent {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// Its [`crate::MachineSpec::id`].
+        machine: Uuid,
+    },
 
     /// The host did not finish within the deadline of the operation; it may still finish later.
     #[error("{operation}: not finished after {} s", .after.as_secs())]
-    Timeout { operation: &'static str, after: Duration },
+    Timeout {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// The deadline that passed.
+        after: Duration,
+    },
 
     /// The host tried and failed; `reason` is its own message.
     #[error("{operation} failed: {reason}")]
-    Failed { operation: &'static str, reason: String },
+    Failed {
+        /// The trait's method, or `probe_accelerator` on behalf of one.
+        operation: &'static str,
+        /// In the host's language; for operators, not for tenants.
+        reason: String,
+    },
 }
 
 impl Error {

@@ -37,6 +37,7 @@ struct Plan {
 }
 
 impl<H: Hypervisor> Faulty<H> {
+    /// Counts calls from now on; without a planned fault, every call passes through.
     pub fn new(host: H) -> Self {
         Self { host, plan: Arc::default() }
     }

@@ -174,7 +174,9 @@ pub struct NetworkSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
+    /// QEMU's own: grows as it is written, and disks are made as layers over it.
     Qcow2,
+    /// The disk's bytes as a guest sees them.
     Raw,
 }
 
@@ -192,13 +194,17 @@ pub struct ImageSpec {
     pub virtual_bytes: u64,
     /// Lengths of kernel and initial RAM disk, in bytes, when the image can be booted without a boot loader.
     pub kernel_bytes: Option<u64>,
+    /// As `kernel_bytes`; a kernel may do without one.
     pub initrd_bytes: Option<u64>,
 }
 
 /// The streams of an image: exactly as long as its [`ImageSpec`] says.
 pub struct ImageSource {
+    /// In the format that the spec states.
     pub disk: Reader,
+    /// There exactly if the spec states its length.
     pub kernel: Option<Reader>,
+    /// There exactly if the spec states its length.
     pub initrd: Option<Reader>,
 }
 
@@ -209,12 +215,16 @@ pub enum Boot {
     /// By the boot loader on its disk.
     Disk,
     /// By the kernel and initial RAM disk held with its image, with this command line.
-    Kernel { command_line: String },
+    Kernel {
+        /// Handed to the kernel as it is, so it names the root device, as in `root=/dev/vda1`.
+        command_line: String,
+    },
 }
 
 /// A network card of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
+    /// Unique in the network; names the card in every later call.
     pub mac: Mac,
     /// Name of a network that [`crate::Hypervisor::ensure_network`] made.
     pub network: String,
@@ -227,10 +237,13 @@ pub struct Nic {
 /// A machine as it shall be. Every call that takes one may be repeated with the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
+    /// Unique in the cloud; names the domain, the disks and the filters, so never reused.
     pub id: Uuid,
     /// Shown to operators as the domain's title; any text, not unique.
     pub name: String,
+    /// What the guest sees, in MiB; QEMU's own need comes on top.
     pub memory_mib: u64,
+    /// Processors that the guest sees.
     pub vcpus: u32,
     /// Weight against other machines when processors are contended, 2 to 10,000 (beyond counts as
     /// the bound); 1024 is usual.
@@ -239,6 +252,7 @@ pub struct MachineSpec {
     pub disk_bytes: u64,
     /// The image that the disk starts from.
     pub image: Digest,
+    /// Takes effect at the next start.
     pub boot: Boot,
     /// Network cards in the guest's order.
     pub nics: Vec<Nic>,
@@ -265,6 +279,7 @@ pub enum Power {
     Absent,
     /// Defined and not running, by its own or anyone's wish.
     ShutOff,
+    /// Its processors run, or it is being shut down and has not ended yet.
     Running,
     /// Held by [`crate::Hypervisor::pause`], or by the host after a disk error (see the reason).
     Paused,
@@ -275,7 +290,9 @@ pub enum Power {
 /// A machine as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineState {
+    /// [`MachineSpec::id`].
     pub id: Uuid,
+    /// When the host was asked; it may have changed since.
     pub power: Power,
     /// The host's own word for how it came there (`booted`, `destroyed`, `shutdown`, `crashed`, `ioerror`, …).
     pub reason: String,
@@ -287,6 +304,7 @@ pub struct ConsoleChunk {
     /// Position of the first byte of `bytes`: as asked for, or 0 when the log is shorter than that, since it then
     /// began anew.
     pub offset: u64,
+    /// As the guest wrote them: any bytes, lines ending in CR LF, characters cut at either end.
     pub bytes: Vec<u8>,
     /// Length of the whole log now.
     pub end: u64,
@@ -298,6 +316,7 @@ pub struct Snapshot {
     pub size_bytes: u64,
     /// Size of the disk that a guest sees.
     pub virtual_bytes: u64,
+    /// Ends in an error, never early, if the host fails in the middle.
     pub reader: Reader,
 }
 
@@ -313,8 +332,11 @@ pub struct Usage {
 /// Bytes through one card, as the guest sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NicUsage {
+    /// [`Nic::mac`].
     pub mac: Mac,
+    /// Counted since the machine was last started.
     pub received_bytes: u64,
+    /// Counted since the machine was last started.
     pub sent_bytes: u64,
 }
 
@@ -340,6 +362,7 @@ struct Counters {
 }
 
 impl Progress {
+    /// Of an unknown total, so at 0 %.
     pub fn new() -> Self {
         Self::default()
     }

@@ -19,7 +19,8 @@ async fn simulated_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn libvirt_host() {
     let variable = |name: &str| {
-        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+        std::env::var(name)
+            .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `tests/hosts/hypervisor.sh`"))
     };
     let guest = PathBuf::from(variable("NEPHOS_TEST_GUEST"));
     let read = |name: &str| {

@@ -24,7 +24,7 @@ impl Daemon {
     /// `letter` tells the daemons of one run apart.
     fn start(letter: char) -> Self {
         let script = std::env::var("NEPHOS_TEST_LIBVIRTD")
-            .expect("NEPHOS_TEST_LIBVIRTD is not set: run the tests by `make test`");
+            .expect("NEPHOS_TEST_LIBVIRTD is not set: run the tests by `tests/hosts/hypervisor.sh`");
         let name = format!("hv{letter}{}", std::process::id());
         let mut daemon = Self { script, name, directory: tempfile::tempdir().unwrap(), uri: String::new() };
         daemon.uri = daemon.call("start");

@@ -25,7 +25,7 @@ const fn first_generation(number: i64, name: &'static str, memory_mib: u32, disk
         memory_mib,
         disk_gib,
         vcpus: if memory_mib < 2048 { 1 } else { 2 },
-        cpu_shares: memory_mib,
+        cpu_shares: memory_mib / 2,
     }
 }
 

@@ -208,8 +208,8 @@ mod tests {
         let mut walk = Walk::new(query.clone());
         let mut lines = Vec::new();
         while lines.len() < query.limit {
-            let next = names.iter().filter(|name| walk.wants(name));
-            let next = if query.reverse { next.last() } else { next.into_iter().next() };
+            let mut wanted = names.iter().filter(|name| walk.wants(name));
+            let next = if query.reverse { wanted.next_back() } else { wanted.next() };
             let Some(name) = next.cloned() else { break };
             match walk.take(&name) {
                 Step::Show => lines.push(name),

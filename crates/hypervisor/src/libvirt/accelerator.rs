@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::link::Session;
+use super::link::{Session, pause};
 use super::sys::Connection;
 use super::trouble::Outcome;
 use super::uri::Wish;
@@ -140,7 +140,7 @@ fn run(session: &Session, xml: &str, log: &str) -> Outcome<bool> {
     let begin = Instant::now();
     let mut spoke = false;
     while !spoke && begin.elapsed() < PROBE_WITHIN {
-        std::thread::sleep(LOOK_EVERY);
+        pause(LOOK_EVERY);
         let Some(volume) = store.find(log)? else { break };
         let said = transfer::read_some(store.read(&volume, 0, 0)?, 4096)?;
         spoke = said.windows(SAYS.len()).any(|words| words == SAYS);

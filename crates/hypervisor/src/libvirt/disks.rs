@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::images::{self, backing_path, qcow2_bytes};
-use super::link::Session;
+use super::link::{Session, pause};
 use super::machines::{self, Alive};
 use super::names;
 use super::store::Layer;
@@ -108,14 +108,14 @@ fn merge(domain: &super::sys::Domain) -> Outcome<()> {
     loop {
         match domain.block_job(DISK_TARGET)? {
             Some((done, end)) if end > 0 && done == end && domain.pivot(DISK_TARGET).is_ok() => break,
-            Some(_) => std::thread::sleep(LOOK_EVERY),
+            Some(_) => pause(LOOK_EVERY),
             None => {
                 return Err(Trouble::Failed("the merge of the disk's layers ended early".to_owned()));
             }
         }
     }
     while domain.block_job(DISK_TARGET)?.is_some() {
-        std::thread::sleep(LOOK_EVERY);
+        pause(LOOK_EVERY);
     }
     Ok(())
 }

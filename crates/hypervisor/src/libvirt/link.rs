@@ -30,6 +30,13 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const RETURN_WITHIN: Duration = Duration::from_secs(10);
 const KNOCK_EVERY: Duration = Duration::from_millis(200);
 
+/// Lets time pass between two looks at a condition that the daemon tells only when asked. Steps are blocking calls on
+/// threads of their own, where nothing else waits.
+#[expect(clippy::disallowed_methods, reason = "the one place; always in a loop over a condition")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// A live connection with what belongs to it.
 pub struct Session {
     pub connection: Arc<Connection>,
@@ -184,7 +191,7 @@ impl Link {
         let begin = Instant::now();
         loop {
             match self.session() {
-                Err(_) if begin.elapsed() < RETURN_WITHIN => std::thread::sleep(KNOCK_EVERY),
+                Err(_) if begin.elapsed() < RETURN_WITHIN => pause(KNOCK_EVERY),
                 answer => return answer,
             }
         }

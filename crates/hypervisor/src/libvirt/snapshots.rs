@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::domain_xml::{self, DISK_TARGET};
 use super::images::qcow2_bytes;
-use super::link::Session;
+use super::link::{Session, pause};
 use super::machines::{self, Alive};
 use super::names;
 use super::store::{Layer, Store};
@@ -72,7 +72,7 @@ fn copy_live(domain: &Domain, path: &str, progress: &Progress) -> Outcome<()> {
     begun?;
     while let Some((done, _)) = domain.job()? {
         progress.set(done);
-        std::thread::sleep(LOOK_EVERY);
+        pause(LOOK_EVERY);
     }
     if domain.last_job_completed()? {
         Ok(())

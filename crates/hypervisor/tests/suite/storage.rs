@@ -1,5 +1,7 @@
 //! Images, disks and snapshots.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use hypervisor::{Error, Hypervisor, ImageSource, Power, Progress, Reader};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
@@ -88,8 +90,9 @@ pub async fn snapshots(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
 /// A second machine made from the first one's disk finds there what the first one wrote.
 async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast, bytes: Vec<u8>) {
     let mut other = Cast::new(setting);
-    for (nic, last) in other.machine.nics.iter_mut().zip([20, 21]) {
-        nic.network = if last == 20 { &cast.public.name } else { &cast.private.name }.clone();
+    let leases = [Ipv4Addr::new(203, 0, 113, 20), Ipv4Addr::new(203, 0, 114, 20)];
+    for (nic, network) in other.machine.nics.iter_mut().zip([&cast.public, &cast.private]) {
+        nic.network = network.name.clone();
         nic.lease = None;
         nic.allowed = vec![];
     }
@@ -107,9 +110,21 @@ async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &
     host.ensure_disk(&other.machine).await.unwrap();
     host.ensure_config_drive(other.machine.id, &other.config_drive()).await.unwrap();
     host.define(&other.machine).await.unwrap();
+    // Its DHCP client would wait long for an answer that never comes.
+    for (nic, lease) in other.machine.nics.iter_mut().zip(leases) {
+        nic.lease = Some(lease);
+        nic.allowed = vec![IpAddr::V4(lease)];
+    }
+    host.define(&other.machine).await.unwrap();
     host.start(other.machine.id).await.unwrap();
     let report = wait_for_boot(host, other.machine.id, 1).await;
     assert!(report.contains("personality=applied"), "a new instance: {report}");
+    for lease in leases {
+        assert!(
+            report.contains(&format!(":{lease}")),
+            "with the addresses of its second definition: {report}"
+        );
+    }
     assert!(report.contains("backup=/etc/banner.txt.bak."), "with the first one's file: {report}");
     host.delete(other.machine.id).await.unwrap();
     host.drop_image(&other.image).await.unwrap();
