@@ -160,7 +160,6 @@ type Render = fn(&Failure, Format) -> Response;
 
 impl Identity {
     /// Every dialect at both of its places: below `/identity`, and at the root where clients of that time look.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         let v1 = v1::router(Arc::clone(self));
         let tempauth = v1::tempauth_router(Arc::clone(self));

@@ -134,7 +134,6 @@ const fn rackspace(
 }
 
 const FILES: &str = "/v1/AUTH_$(tenant_id)s";
-const SERVERS: &str = "/servers/v2/$(tenant_id)s";
 const VOLUMES: &str = "/volumes/v3/$(tenant_id)s";
 
 /// The table. Where two entries share a type, the one that must win for a client that takes the first stands first:
@@ -142,14 +141,18 @@ const VOLUMES: &str = "/volumes/v3/$(tenant_id)s";
 const PUBLISHED: &[Published] = &[
     openstack("keystone", "identity", None, "/identity/v3"),
     openstack("swift", "object-store", Some(Service::Files), FILES),
-    openstack("nova", "compute", Some(Service::ServersV2), SERVERS),
+    // Today's clients speak 2.1; those of 2014 take `versionId` 2 and refuse to choose between two of it.
+    Published {
+        version: Some("2.1"),
+        ..openstack("nova", "compute", Some(Service::ServersV2), "/servers/v2.1/$(tenant_id)s")
+    },
     openstack("glance", "image", Some(Service::Images), "/images"),
     openstack("neutron", "network", Some(Service::Networks), "/networks"),
     openstack("cinderv3", "volumev3", Some(Service::Volumes), VOLUMES),
     openstack("cinder", "block-storage", Some(Service::Volumes), VOLUMES),
     rackspace("cloudFiles", "object-store", Service::Files, FILES, Some("1")),
     rackspace("cloudFilesCDN", "rax:object-cdn", Service::Cdn, "/cdn/v1/AUTH_$(tenant_id)s", Some("1")),
-    rackspace("cloudServersOpenStack", "compute", Service::ServersV2, SERVERS, Some("2")),
+    rackspace("cloudServersOpenStack", "compute", Service::ServersV2, "/servers/v2/$(tenant_id)s", Some("2")),
     rackspace("cloudFeeds", "rax:feeds", Service::Feeds, "/feeds/$(tenant_id)s", None),
     rackspace("cloudImages", "image", Service::Images, "/images", Some("2")),
     rackspace("cloudBlockStorage", "volume", Service::Volumes, VOLUMES, Some("3")),

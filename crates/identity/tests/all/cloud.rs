@@ -59,7 +59,7 @@ impl Cloud {
     }
 
     /// The same cloud seen from another address.
-    pub fn from_address(&self, address: &str) -> Self {
+    pub fn seen_from(&self, address: &str) -> Self {
         Self {
             identity: Arc::clone(&self.identity),
             clock: self.clock.clone(),

@@ -27,7 +27,7 @@ async fn a_guesser_is_locked_out_in_each_dialects_words() {
         assert_eq!(v3.value()["error"]["title"], "Too Many Requests");
     }
     // The owner elsewhere is not concerned.
-    let elsewhere = cloud.from_address("198.51.100.7");
+    let elsewhere = cloud.seen_from("198.51.100.7");
     elsewhere.admin().await;
     cloud.clock.advance(Duration::from_secs(30));
     cloud.admin().await;

@@ -70,6 +70,9 @@ on_each_engine! {
         let first = |kind: &str| catalog.iter().find(|service| service["type"] == kind).unwrap();
         assert_eq!(first("compute")["name"], "nova");
         assert_eq!(first("object-store")["name"], "swift");
+        // A client of 2014 looks for a compute service of versionId 2, and refuses two.
+        let of_2014 = |s: &&Value| s["type"] == "compute" && s["endpoints"][0]["versionId"] == "2";
+        assert_eq!(catalog.iter().filter(of_2014).count(), 1);
         assert_eq!(first("image")["name"], "glance");
         assert_eq!(first("network")["name"], "neutron");
         assert_eq!(first("identity")["endpoints"][0]["publicURL"], "http://cloud.test:8080/identity/v2.0");

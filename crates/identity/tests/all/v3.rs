@@ -52,7 +52,7 @@ on_each_engine! {
         };
         let expected = [
             ("identity", "keystone", "/identity/v3"), ("object-store", "swift", "/v1/AUTH_100001"),
-            ("compute", "nova", "/servers/v2/100001"), ("image", "glance", "/images"),
+            ("compute", "nova", "/servers/v2.1/100001"), ("image", "glance", "/images"),
             ("network", "neutron", "/networks"), ("volumev3", "cinderv3", "/volumes/v3/100001"),
             ("rax:object-cdn", "cloudFilesCDN", "/cdn/v1/AUTH_100001"), ("rax:feeds", "cloudFeeds", "/feeds/100001"),
         ];
