@@ -13,9 +13,9 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
-use hypervisor::{Forward, Hypervisor};
+use hypervisor::{Forward, Hypervisor, Reader};
 use identity::{Caller, Grant, Right, RoleRef, TenantRef};
-use images::{Directory, Images};
+use images::{Directory, Images, Object, Stored, Vault, VaultError};
 use networks::{Config, Networks, Pool};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -87,7 +87,9 @@ pub struct Bed {
     networks: Arc<Networks>,
     router: Router,
     location: Location,
-    pub dir: Arc<tempfile::TempDir>,
+    /// Held for writing, no image is stored.
+    pub vault: Arc<tokio::sync::RwLock<()>>,
+    _dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
 }
 
@@ -101,6 +103,32 @@ pub fn pools() -> Config {
     Config {
         public: pool("67.23.0.0/20", [67, 23, 0, 1], "pub"),
         private: pool("10.176.32.0/20", [10, 176, 32, 1], "priv"),
+    }
+}
+
+/// A vault that stores nothing while a test holds its gate.
+struct Gated {
+    vault: Directory,
+    gate: Arc<tokio::sync::RwLock<()>>,
+}
+
+#[async_trait]
+impl Vault for Gated {
+    async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
+        let _open = self.gate.read().await;
+        self.vault.put(object, bytes).await
+    }
+
+    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        self.vault.pin(owner, container, object).await
+    }
+
+    async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        self.vault.open(pin).await
+    }
+
+    async fn unpin(&self, pin: &str) -> Result<(), VaultError> {
+        self.vault.unpin(pin).await
     }
 }
 
@@ -141,7 +169,9 @@ impl Bed {
         let clock = Clock::frozen_at(Time::from_seconds(NOON));
         let location = location.clone();
         let faulty: Vec<_> = hosts.iter().map(|host| Arc::new(Faulty::new(host.clone()))).collect();
-        let vault = Arc::new(Directory::new(dir.path().join("vault")));
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let vault =
+            Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
         let image_settings =
             images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40 };
         let images = Images::open(&location, clock.clone(), vault, image_settings).await.unwrap();
@@ -170,8 +200,10 @@ impl Bed {
             networks,
             router,
             location,
-            dir,
-            scratch: None, }
+            vault: gate,
+            _dir: dir,
+            scratch: None,
+        }
     }
 
     /// As a crash and a new start: every task of the service is dropped where it is; the hosts live on.
@@ -216,6 +248,13 @@ impl Bed {
         Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
+    /// Headers and bytes of an answer.
+    pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers().clone();
+        (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+    }
+
     /// A request of `jdoe`; `path` is behind the account, or whole where it begins with `//`.
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let uri = match path.strip_prefix('/').filter(|rest| rest.starts_with('/')) {
@@ -234,6 +273,14 @@ impl Bed {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], "").await
+    }
+
+    /// Whether the database's files hold these bytes anywhere.
+    pub fn is_written(&self, needle: &str) -> bool {
+        let Location::Sqlite(dir) = &self.location else { panic!("SQLite only") };
+        let files =
+            std::fs::read_dir(dir).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| bytes.windows(needle.len()).any(|part| part == needle.as_bytes()))
     }
 
     pub async fn get_xml(&self, path: &str) -> Answer {

@@ -32,13 +32,25 @@ const fn operation(
 }
 
 const OPERATIONS: [Operation; 10] = [
-    operation("create", "POST", "/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1, "personality": [{"path": "/a", "contents": "QQ=="}]}}"#, "ACTIVE"),
+    operation(
+        "create",
+        "POST",
+        "/servers",
+        r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1, "personality": [{"path": "/a", "contents": "QQ=="}]}}"#,
+        "ACTIVE",
+    ),
     operation("reboot", "POST", ACTION, r#"{"reboot": {"type": "HARD"}}"#, "ACTIVE"),
     operation("password", "PUT", "/servers/1", r#"{"server": {"adminPass": "s3cret"}}"#, "ACTIVE"),
     operation("rebuild", "POST", ACTION, r#"{"rebuild": {}}"#, "ACTIVE"),
     operation("resize", "POST", ACTION, r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE"),
-    Operation { before: RESIZE, ..operation("confirm", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE") },
-    Operation { before: RESIZE, ..operation("revert", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE") },
+    Operation {
+        before: RESIZE,
+        ..operation("confirm", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE")
+    },
+    Operation {
+        before: RESIZE,
+        ..operation("revert", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE")
+    },
     operation("image", "POST", "/images", r#"{"image": {"serverId": 1, "name": "i"}}"#, "ACTIVE"),
     operation("delete", "DELETE", "/servers/1", "", "gone"),
     Operation { before: RESIZE, ..operation("delete resized", "DELETE", "/servers/1", "", "gone") },
@@ -126,7 +138,8 @@ async fn every_operation_survives_a_crash_at_every_step() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_create_that_died_between_networks_and_compute_leaves_no_addresses() {
-    let mut bed = Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+    let mut bed =
+        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
     let orphan = uuid::Uuid::new_v4();
     bed.networks().allocate(orphan, networks::PublicAddress::Own).await.unwrap();
     let (_, machine) = bed.active("x", 1).await;

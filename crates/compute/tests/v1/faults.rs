@@ -24,7 +24,8 @@ async fn each_mistake_has_its_fault() {
     let bed = Bed::unlimited().await;
     let json_type = ("content-type", "application/json");
     let xml_type = ("content-type", "application/xml");
-    let server = |fields: &str| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": 1{fields}}}}}"#);
+    let server =
+        |fields: &str| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": 1{fields}}}}}"#);
     let file = |path: &str, contents: &str| {
         server(&format!(r#", "personality": [{{"path": "{path}", "contents": "{contents}"}}]"#))
     };
@@ -41,36 +42,180 @@ async fn each_mistake_has_its_fault() {
         ("GET", "/servers?offset=x", vec![], String::new(), 400, "badRequest", "offset"),
         ("GET", "/servers?changes-since=soon", vec![], String::new(), 400, "badRequest", "changes-since"),
         ("POST", "/servers", vec![], "{}".into(), 415, "badMediaType", "application/json"),
-        ("POST", "/servers", vec![("content-type", "text/plain")], "x".into(), 415, "badMediaType", "Content-Type"),
+        (
+            "POST",
+            "/servers",
+            vec![("content-type", "text/plain")],
+            "x".into(),
+            415,
+            "badMediaType",
+            "Content-Type",
+        ),
         ("POST", "/servers", vec![json_type], "{\n  oops".into(), 400, "badRequest", "line 2 column 3"),
         ("POST", "/servers", vec![xml_type], "<server><name></server>".into(), 400, "badRequest", "byte 14"),
-        ("POST", "/servers", vec![xml_type], "<!DOCTYPE a []><server/>".into(), 400, "badRequest", "document type"),
+        (
+            "POST",
+            "/servers",
+            vec![xml_type],
+            "<!DOCTYPE a []><server/>".into(),
+            400,
+            "badRequest",
+            "document type",
+        ),
         ("POST", "/servers", vec![json_type], r#"{"flavor": {}}"#.into(), 400, "badRequest", "flavor"),
         ("POST", "/servers", vec![json_type], "[]".into(), 400, "badRequest", "object"),
-        ("POST", "/servers", vec![json_type], r#"{"server": {"imageId": 1, "flavorId": 1}}"#.into(), 400, "badRequest", "name"),
-        ("POST", "/servers", vec![json_type], r#"{"server": {"name": "x", "flavorId": 1}}"#.into(), 400, "badRequest", "imageId"),
-        ("POST", "/servers", vec![json_type], r#"{"server": {"name": "x", "imageId": 9, "flavorId": 1}}"#.into(), 400, "badRequest", "imageId"),
-        ("POST", "/servers", vec![json_type], r#"{"server": {"name": "x", "imageId": 1, "flavorId": 9}}"#.into(), 400, "badRequest", "flavorId"),
-        ("POST", "/servers", vec![json_type], r#"{"server": {"name": ["x"], "imageId": 1, "flavorId": 9}}"#.into(), 400, "badRequest", "name"),
-        ("POST", "/servers", vec![json_type], server(&format!(r#", "metadata": {{{}}}"#, many.join(","))), 400, "badRequest", "metadata"),
-        ("POST", "/servers", vec![json_type], server(&format!(r#", "metadata": {{"k": "{long}"}}"#)), 400, "badRequest", "item k"),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            r#"{"server": {"imageId": 1, "flavorId": 1}}"#.into(),
+            400,
+            "badRequest",
+            "name",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            r#"{"server": {"name": "x", "flavorId": 1}}"#.into(),
+            400,
+            "badRequest",
+            "imageId",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            r#"{"server": {"name": "x", "imageId": 9, "flavorId": 1}}"#.into(),
+            400,
+            "badRequest",
+            "imageId",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            r#"{"server": {"name": "x", "imageId": 1, "flavorId": 9}}"#.into(),
+            400,
+            "badRequest",
+            "flavorId",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            r#"{"server": {"name": ["x"], "imageId": 1, "flavorId": 9}}"#.into(),
+            400,
+            "badRequest",
+            "name",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            server(&format!(r#", "metadata": {{{}}}"#, many.join(","))),
+            400,
+            "badRequest",
+            "metadata",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            server(&format!(r#", "metadata": {{"k": "{long}"}}"#)),
+            400,
+            "badRequest",
+            "item k",
+        ),
         ("POST", "/servers", vec![json_type], file("/etc/a", "%%%"), 400, "badRequest", "/etc/a"),
         ("POST", "/servers", vec![json_type], file("/etc/a", &large), 400, "badRequest", "10240"),
         ("POST", "/servers", vec![json_type], file(&format!("/{long}"), "QUFB"), 400, "badRequest", "255"),
-        ("POST", "/servers", vec![json_type], server(r#", "sharedIpGroupId": 7"#), 400, "badRequest", "sharedIpGroupId"),
-        ("POST", "/servers", vec![json_type], server(r#", "addresses": {"public": ["67.23.0.2"]}"#), 400, "badRequest", "sharedIpGroupId"),
-        ("POST", "/servers/1/action", vec![json_type], r#"{"reboot": {"type": "WARM"}}"#.into(), 400, "badRequest", "SOFT or HARD"),
-        ("POST", "/servers/1/action", vec![json_type], r#"{"reboot": {"type": "HARD"}}"#.into(), 404, "itemNotFound", "server"),
-        ("POST", "/servers/1/action", vec![json_type], r#"{"dance": {}}"#.into(), 501, "notImplemented", "dance"),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            server(r#", "sharedIpGroupId": 7"#),
+            400,
+            "badRequest",
+            "sharedIpGroupId",
+        ),
+        (
+            "POST",
+            "/servers",
+            vec![json_type],
+            server(r#", "addresses": {"public": ["67.23.0.2"]}"#),
+            400,
+            "badRequest",
+            "sharedIpGroupId",
+        ),
+        (
+            "POST",
+            "/servers/1/action",
+            vec![json_type],
+            r#"{"reboot": {"type": "WARM"}}"#.into(),
+            400,
+            "badRequest",
+            "SOFT or HARD",
+        ),
+        (
+            "POST",
+            "/servers/1/action",
+            vec![json_type],
+            r#"{"reboot": {"type": "HARD"}}"#.into(),
+            404,
+            "itemNotFound",
+            "server",
+        ),
+        (
+            "POST",
+            "/servers/1/action",
+            vec![json_type],
+            r#"{"dance": {}}"#.into(),
+            501,
+            "notImplemented",
+            "dance",
+        ),
         ("POST", "/servers/1/action", vec![json_type], "x".repeat(300_000), 413, "overLimit", "262144"),
-        ("POST", "/images", vec![json_type], r#"{"image": {"serverId": 1, "name": "a"}}"#.into(), 404, "itemNotFound", "server"),
-        ("POST", "/images", vec![json_type], r#"{"image": {"name": "a"}}"#.into(), 400, "badRequest", "serverId"),
+        (
+            "POST",
+            "/images",
+            vec![json_type],
+            r#"{"image": {"serverId": 1, "name": "a"}}"#.into(),
+            404,
+            "itemNotFound",
+            "server",
+        ),
+        (
+            "POST",
+            "/images",
+            vec![json_type],
+            r#"{"image": {"name": "a"}}"#.into(),
+            400,
+            "badRequest",
+            "serverId",
+        ),
         ("GET", "/servers/1/ips", vec![], String::new(), 404, "itemNotFound", "server"),
         ("GET", "/servers/1/backup_schedule", vec![], String::new(), 404, "itemNotFound", "server"),
         ("GET", "/shared_ip_groups/1", vec![], String::new(), 404, "itemNotFound", "group"),
         ("GET", "/servers", vec![("x-auth-token", "stranger")], String::new(), 401, "unauthorized", "token"),
-        ("GET", "/servers", vec![("x-auth-token", "jdoe@100002")], String::new(), 403, "cloudServersFault", "roles"),
-        ("GET", "/servers", vec![("x-auth-token", "away")], String::new(), 503, "serviceUnavailable", "identity is away"),
+        (
+            "GET",
+            "/servers",
+            vec![("x-auth-token", "jdoe@100002")],
+            String::new(),
+            403,
+            "cloudServersFault",
+            "roles",
+        ),
+        (
+            "GET",
+            "/servers",
+            vec![("x-auth-token", "away")],
+            String::new(),
+            503,
+            "serviceUnavailable",
+            "identity is away",
+        ),
     ];
     for (method, path, headers, body, status, element, said) in cases {
         for format in ["application/json", "application/xml"] {
@@ -86,7 +231,11 @@ async fn each_mistake_has_its_fault() {
                 fault[element]["message"].as_str().unwrap().to_owned()
             } else {
                 let fault = answer.xml();
-                assert_eq!((fault.name.as_str(), fault.attribute("code")), (element, Some(status.to_string().as_str())), "{case}");
+                assert_eq!(
+                    (fault.name.as_str(), fault.attribute("code")),
+                    (element, Some(status.to_string().as_str())),
+                    "{case}"
+                );
                 fault.find("message").unwrap().text.clone()
             };
             assert!(message.contains(said), "{said:?} is not in {case}");
@@ -100,7 +249,8 @@ async fn each_mistake_has_its_fault() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_token_is_401() {
     let bed = Bed::new().await;
-    let request = http::Request::get(format!("/v1.0/{TENANT}/servers")).body(axum::body::Body::empty()).unwrap();
+    let request =
+        http::Request::get(format!("/v1.0/{TENANT}/servers")).body(axum::body::Body::empty()).unwrap();
     let answer = bed.send(request).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert_eq!(answer.json()["unauthorized"]["message"], "X-Auth-Token is missing");
@@ -112,8 +262,14 @@ async fn no_route_is_open_to_less_than_its_right() {
     let bed = Bed::unlimited().await;
     let mut walked = 0;
     for entry in compute::api::v1::routes().entries() {
-        let path = entry.path.replace("{tenant}", TENANT).replace("{id}", "77").replace("{address}", "67.23.0.9");
-        for (role, right) in [("observer", Some(Right::Observe)), ("creator", Some(Right::Create)), ("jdoe", Some(Right::Administer)), ("jdoe@1", None)] {
+        let path =
+            entry.path.replace("{tenant}", TENANT).replace("{id}", "77").replace("{address}", "67.23.0.9");
+        for (role, right) in [
+            ("observer", Some(Right::Observe)),
+            ("creator", Some(Right::Create)),
+            ("jdoe", Some(Right::Administer)),
+            ("jdoe@1", None),
+        ] {
             let headers = [("x-auth-token", role), ("content-type", "application/json")];
             let answer = bed.call(entry.method.as_str(), &format!("/{path}"), &headers, "{}").await;
             let refused = answer.status == StatusCode::FORBIDDEN;

@@ -23,7 +23,10 @@ async fn without_hypervisor_everything_serves_and_create_says_what_to_install() 
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     assert_eq!(answer.status, 503);
     let message = answer.json()["serviceUnavailable"]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("libvirt-daemon-system") && message.contains("--hypervisor simulated"), "{message}");
+    assert!(
+        message.contains("libvirt-daemon-system") && message.contains("--hypervisor simulated"),
+        "{message}"
+    );
     assert_eq!(bed.get("/servers").await.json()["servers"].as_array().unwrap().len(), 0);
 }
 
@@ -149,7 +152,8 @@ async fn images_stay_where_the_operator_keeps_them() {
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
     let image = bed.post("/images", &body).await.json()["image"]["id"].as_i64().unwrap();
     let status = async |images: &Images| images.get(TENANT, images::Id::Number(image)).await.unwrap().status;
-    bed.eventually("the image is there", || async { status(bed.images()).await == images::Status::Active }).await;
+    bed.eventually("the image is there", || async { status(bed.images()).await == images::Status::Active })
+        .await;
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     bed.until(server, "gone").await;
     assert_eq!(status(bed.images()).await, images::Status::Active);

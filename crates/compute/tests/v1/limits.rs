@@ -82,7 +82,8 @@ async fn the_operator_sets_an_accounts_limits() {
     bed.compute.set_limit("345812", "ram-mib", Some(1024)).await.unwrap();
     assert!(bed.compute.set_limit("345812", "moon", Some(2)).await.is_err());
     let (server, _) = bed.active("one", 2).await;
-    let launch = |flavor: i64| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": {flavor}}}}}"#);
+    let launch =
+        |flavor: i64| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": {flavor}}}}}"#);
     let answer = bed.post("/servers", &launch(3)).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header("retry-after"), "");
@@ -126,7 +127,8 @@ async fn groups_and_their_members_are_limited() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rate_limits_can_be_lifted() {
-    let bed = Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+    let bed =
+        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
     for _ in 0..30 {
         assert_eq!(bed.post("/servers", "{}").await.status, 400);
     }

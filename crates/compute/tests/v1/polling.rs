@@ -52,7 +52,10 @@ async fn only_what_changed_is_told() {
     for path in ["/images", "/flavors", "/shared_ip_groups"] {
         assert_eq!(bed.get(&format!("{path}?changes-since={}", NOON + 50)).await.status, 304, "{path}");
     }
-    assert_json(&bed.get("/images?changes-since=0").await.json(), &json!({ "images": [{ "id": 1, "name": "Simulated" }] }));
+    assert_json(
+        &bed.get("/images?changes-since=0").await.json(),
+        &json!({ "images": [{ "id": 1, "name": "Simulated" }] }),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,7 +63,8 @@ async fn a_copy_is_told_to_be_current_only_when_it_is() {
     let bed = Bed::unlimited().await;
     let (server, _) = bed.active("one", 1).await;
     let path = format!("/servers/{server}");
-    let get = async |path: &str, since: &str| bed.call("GET", path, &[("if-modified-since", since)], "").await;
+    let get =
+        async |path: &str, since: &str| bed.call("GET", path, &[("if-modified-since", since)], "").await;
     for path in [path.as_str(), "/servers", "/servers/detail"] {
         // Within the second of the change nothing is certain.
         let stamp = bed.get(path).await.header("last-modified").to_owned();
@@ -71,7 +75,10 @@ async fn a_copy_is_told_to_be_current_only_when_it_is() {
         let again = get(path, &stamp).await;
         assert_eq!((again.status.as_u16(), again.body.as_str()), (304, ""));
         assert_eq!(again.header("last-modified"), stamp);
-        assert_eq!(bed.put(&format!("/servers/{server}"), r#"{"server": {"name": "two"}}"#).await.status, 202);
+        assert_eq!(
+            bed.put(&format!("/servers/{server}"), r#"{"server": {"name": "two"}}"#).await.status,
+            202
+        );
         assert_eq!(get(path, &stamp).await.status, 200);
     }
     bed.clock.advance(Duration::from_secs(5));

@@ -167,6 +167,9 @@ async fn create_list_details_addresses_delete() {
     assert_json(&answer.json(), &expected);
     let password = answer.json()["server"]["adminPass"].as_str().unwrap().to_owned();
     assert!(password.len() >= 8);
+    // Sealed at rest, the files too; their server's name shows that the search finds what is there.
+    assert!(bed.is_written("new-server-test"));
+    assert!(!bed.is_written(&password) && !bed.is_written("/etc/banner.txt") && !bed.is_written("Hello\n"));
     let answer = bed.post("/servers", &create_xml()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
     assert_xml(&answer.xml(), &created_xml(2, 3));
@@ -362,7 +365,16 @@ async fn images() {
     assert_json(&answer.json(), &json!({ "image": json(2, "QUEUED", Some(0)) }));
     let step = bed.steps.next_of("take_snapshot").await;
     assert_eq!(bed.get("/images/2").await.json()["image"]["status"], "PREPARING");
+    let closed = bed.vault.write().await;
     step.release();
+    bed.eventually("it is being saved", || async {
+        bed.get("/images/2").await.json()["image"]["status"] == "SAVING"
+    })
+    .await;
+    let saving = bed.get("/images/2").await.json();
+    assert_json(&saving, &json!({ "image": json(2, "SAVING", Some(40)) }));
+    assert_xml(&bed.get_xml("/images/2").await.xml(), &xml(2, r#"status="SAVING" progress="40""#));
+    drop(closed);
     let step = bed.steps.next_of("drop_snapshot").await;
     step.release();
     bed.steps.free();
@@ -566,4 +578,47 @@ async fn addresses_are_shared_within_a_group() {
     let (late, _) = bed.active("late", 1).await;
     let fresh = bed.get(&format!("/servers/{late}/ips/public")).await.json();
     assert_ne!(fresh["public"][0], shared.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_are_packed_both_ways_when_asked() {
+    let bed = Bed::new().await;
+    let plain = bed.get("/flavors/detail").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    let request = |method: &str, path: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("/v1.0/{TENANT}{path}"))
+            .header("x-auth-token", "jdoe")
+            .header("accept-encoding", "gzip")
+    };
+    let packed =
+        bed.send_raw(request("GET", "/flavors/detail").body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!(packed.0.get("content-encoding").unwrap(), "gzip");
+    assert_eq!(web::gzip::unpacked(&packed.1, 100_000).unwrap(), plain.body.as_bytes());
+    let group = web::gzip::packed(br#"{"sharedIpGroup": {"name": "packed"}}"#);
+    let request = request("POST", "/shared_ip_groups")
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .body(axum::body::Body::from(group))
+        .unwrap();
+    let made = bed.send_raw(request).await;
+    assert!(web::gzip::unpacked(&made.1, 1000).unwrap().starts_with(b"{\"sharedIpGroup\""));
+    assert_eq!(bed.get("/shared_ip_groups").await.json()["sharedIpGroups"][0]["name"], "packed");
+    let headers = [("content-type", "application/json"), ("content-encoding", "br")];
+    assert_eq!(bed.call("POST", "/shared_ip_groups", &headers, "x").await.status, 415);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_live_services_answers() {
+    let live =
+        compute::Settings { answers: compute::Answers::Live, rate_limits: false, ..Default::default() };
+    let bed = Bed::with(Default::default(), live).await;
+    let (server, _) = bed.active("web", 1).await;
+    let path = format!("/servers/{server}");
+    assert_eq!(bed.get(&path).await.json()["server"]["progress"], 100);
+    assert_eq!(bed.put(&path, r#"{"server": {"name": "new"}}"#).await.status, 204);
+    let schedule = bed.get(&format!("{path}/backup_schedule")).await.json();
+    let off = json!({ "backupSchedule": { "enabled": false, "weekly": "DISABLED", "daily": "DISABLED" } });
+    assert_json(&schedule, &off);
 }

@@ -8,6 +8,7 @@ use networks::machine_nics;
 
 use super::{Hand, Trouble};
 use crate::model::{File, Flavor, Server};
+use crate::service::Transfer;
 
 /// How far a build is at the end of each step, in hundredths.
 const AFTER_NETWORKS: u8 = 5;
@@ -64,9 +65,8 @@ impl Hand<'_> {
     }
 
     pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), Trouble> {
-        let name = (host.host().to_owned(), NETWORKS.parse().map_err(|_| Trouble::Lost)?);
-        // Two builds on one host would make the same network twice.
-        let _turn = self.inner.transfers.of(name).take().await;
+        let transfer = Transfer::Networks { host: host.host().to_owned() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
         for network in self.inner.networks.specs() {
             host.ensure_network(&network).await?;
         }
@@ -80,8 +80,8 @@ impl Hand<'_> {
         if host.holds_image(&spec.digest).await? {
             return self.progress(AFTER_IMAGE).await;
         }
-        let transfer = self.inner.transfers.of((host.host().to_owned(), spec.digest.clone()));
-        let _turn = transfer.take().await;
+        let transfer = Transfer::Image { host: host.host().to_owned(), digest: spec.digest.clone() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
         let source = self.inner.images.source(image).await?;
         let progress = Progress::new();
         let upload = host.upload_image(&spec, source, &progress);
@@ -153,6 +153,3 @@ impl Hand<'_> {
         }
     }
 }
-
-/// Stands for "the networks of a host" among images' digests, of which none is so short.
-const NETWORKS: &str = "00000000000000000000000000000000";
