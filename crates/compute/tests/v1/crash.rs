@@ -1,6 +1,6 @@
 //! A crash in the middle of each operation, at every step of it: whoever comes next ends it as promised.
 
-use database::{Location, on_each_engine};
+use database::on_each_engine;
 use hypervisor::Hypervisor;
 use hypervisor::simulated::Settings as HostSettings;
 
