@@ -332,6 +332,24 @@ impl Bed {
         }
     }
 
+    /// Sends so many creates at once; their codes.
+    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<u16> {
+        let mut calls: Vec<_> = (0..count).map(|_| Box::pin(self.post("/servers", body))).collect();
+        let mut codes = vec![0; count];
+        std::future::poll_fn(|context| {
+            for (call, code) in calls.iter_mut().zip(&mut codes) {
+                if *code == 0
+                    && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
+                {
+                    *code = answer.status.as_u16();
+                }
+            }
+            if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        })
+        .await;
+        codes
+    }
+
     /// Waits until something holds.
     pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
         let held = tokio::time::timeout(Duration::from_secs(20), async {

@@ -181,7 +181,7 @@ on_each_engine! {
         assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
         // Many at once.
         let launch = r#"{"server": {"name": "many", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
-        let sent = futures(&bed, launch, 20).await;
+        let sent = bed.all_at_once(launch, 20).await;
         assert_eq!(sent, [202; 20]);
         for number in 2..=21 {
             bed.until(number, "ACTIVE").await;
@@ -203,21 +203,4 @@ on_each_engine! {
         bed.assert_clean().await;
         assert!(bed.hosts[0].images().await.unwrap().len() <= 1);
     }
-}
-
-async fn futures(bed: &Bed, body: &str, count: usize) -> Vec<u16> {
-    let mut calls: Vec<_> = (0..count).map(|_| Box::pin(bed.post("/servers", body))).collect();
-    let mut codes = vec![0; count];
-    std::future::poll_fn(|context| {
-        for (call, code) in calls.iter_mut().zip(&mut codes) {
-            if *code == 0
-                && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
-            {
-                *code = answer.status.as_u16();
-            }
-        }
-        if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    codes
 }
