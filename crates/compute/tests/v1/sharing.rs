@@ -1,6 +1,7 @@
 //! Shared IP groups and shared addresses: the guide's samples, and what they mean on a host.
 
 use http::StatusCode;
+use hypervisor::faulty::Fault;
 use serde_json::json;
 
 use crate::bed::{Bed, NAMESPACE, assert_json, assert_xml};
@@ -106,6 +107,17 @@ async fn addresses_are_shared_within_a_group() {
         bed.until(other, "ACTIVE").await;
         assert_eq!(allowed(), 1);
     }
+    // A host that fails leaves the server without the address.
+    let reason = "no filter".to_owned();
+    bed.fail_next(
+        "set_addresses",
+        Fault::Before(hypervisor::Error::Failed { operation: "set_addresses", reason }),
+    );
+    assert_eq!(bed.put(&path, r#"{"shareIp": {"sharedIpGroupId": 1}}"#).await.status, 202);
+    bed.until(other, "ACTIVE").await;
+    let public = bed.get(&format!("/servers/{other}/ips/public")).await.json();
+    assert_eq!(public["public"].as_array().unwrap().len(), 1);
+    assert_eq!(bed.networks().ports(machine).await.unwrap()[0].addresses.len(), 1);
     // Its own stays its own; what it has not cannot be taken; outside of the group nothing is shared.
     let own = bed.get(&format!("/servers/{other}/ips/public")).await.json()["public"][0]
         .as_str()

@@ -21,6 +21,8 @@ const AFTER_START: u8 = 95;
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// How often a machine that was started is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked at until it counts as shut down again.
+const LOOKS_MAX: u32 = 300;
 
 impl Hand<'_> {
     pub(super) async fn build(&self, server: Server) -> Result<(), Trouble> {
@@ -41,6 +43,10 @@ impl Hand<'_> {
         self.progress(AFTER_NETWORKS).await?;
         let image = self.inner.images.by_id(server.image).await?;
         self.bring_image(host.as_ref(), &image).await?;
+        if server.resize.is_some() {
+            // It failed while it was reverted: a new disk decides for the size that it has.
+            host.confirm_resize(server.id).await?;
+        }
         match host.stop(server.id).await {
             // A build that failed early left no machine.
             Err(error) if error.is_absent() => {}
@@ -142,7 +148,7 @@ impl Hand<'_> {
 
     pub(super) async fn until_running(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
-        loop {
+        for _ in 0..LOOKS_MAX {
             let state = host.state(server.id).await?;
             match state.power {
                 Power::Running => return Ok(()),
@@ -151,5 +157,6 @@ impl Hand<'_> {
                 Power::ShutOff | Power::Paused => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
+        Err(Trouble::Failed("its machine does not stay on".into()))
     }
 }
