@@ -231,6 +231,16 @@ impl Bed {
         host.inject(operation, host.calls(operation) + 1, fault);
     }
 
+    /// Lets the `nth` call of an operation on the first host, counted from its beginning, meet a fault.
+    pub fn fail_at(&self, operation: &str, nth: u32, fault: Fault) {
+        self.faulty[0].inject(operation, nth, fault);
+    }
+
+    /// How often an operation of the first host has been called.
+    pub fn calls(&self, operation: &str) -> u32 {
+        self.faulty[0].calls(operation)
+    }
+
     pub fn images(&self) -> &Images {
         &self.images
     }
