@@ -52,6 +52,13 @@ enum Halt {
     Abandon,
 }
 
+/// What is brought to a host once, however many servers want it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Transfer {
+    Networks { host: String },
+    Image { host: String, digest: hypervisor::Digest },
+}
+
 struct Inner {
     db: Database,
     clock: Clock,
@@ -62,7 +69,7 @@ struct Inner {
     hosts: HashMap<String, Arc<dyn Hypervisor>>,
     lost: Mutex<HashSet<String>>,
     machines: Machines,
-    transfers: Machines<(String, hypervisor::Digest)>,
+    transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
     halt: watch::Sender<Halt>,
     /// Hosts whose room is not known yet: a create waits for it.

@@ -9,10 +9,11 @@ pub(crate) mod servers;
 
 use database::{Error, Migration, Tx, params};
 
-/// The tables: compute's own and those of its jobs.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: TABLES }];
-
-const TABLES: &str = concat!(include_str!("store/tables.sql"), include_str!("../../work/src/tables.sql"));
+/// The tables: those of its jobs, and compute's own.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: work::TABLES },
+    Migration { version: 2, sql: include_str!("store/tables.sql") },
+];
 
 pub(crate) fn bad(what: &str) -> Error {
     Error::Statement { statement: "compute".into(), reason: format!("unreadable {what}") }

@@ -46,8 +46,9 @@ pub struct Networks {
     db: Database,
     clock: Clock,
     config: Config,
-    /// Allocations of this process take turns: they meet in the pools' cursors anyhow.
-    turn: Mutex<()>,
+    /// On a shared database this process's allocations take turns: they would only undo each other at the pools'
+    /// cursors. In process they are serial anyhow, and share a commit.
+    turn: Option<Mutex<()>>,
 }
 
 impl Networks {
@@ -57,7 +58,7 @@ impl Networks {
     /// The database's.
     pub async fn open(location: &Location, clock: Clock, config: Config) -> Result<Self, Error> {
         let db = Database::open(location, "networks", store::MIGRATIONS).await?;
-        Ok(Self { db, clock, config, turn: Mutex::new(()) })
+        Ok(Self { db, clock, config, turn: location.is_shared().then(Mutex::default) })
     }
 
     /// What every host must have before a machine is defined on it.
@@ -87,7 +88,10 @@ impl Networks {
     /// # Errors
     /// [`Error::Exhausted`], and [`Error::NotHeld`] for a shared address that nobody holds.
     pub async fn allocate(&self, server: Uuid, public: PublicAddress) -> Result<Vec<Port>, Error> {
-        let _turn = self.turn.lock().await;
+        let _turn = match &self.turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         let input = (server, public, self.config.clone(), self.clock.now());
         self.db
             .write(input, |(server, public, config, now), tx| {

@@ -21,7 +21,7 @@ use axum::extract::Request;
 use http::{Method, Uri};
 use identity::Right;
 use web::listener::ServiceName;
-use web::{Format, Response, Routes, format};
+use web::{Format, Response, Routes, format, gzip};
 
 use super::Tokens;
 use crate::Compute;
@@ -98,7 +98,7 @@ pub(crate) fn router(api: Api) -> Router {
             response
         })
         .service(inner);
-    Router::new().fallback_service(service)
+    Router::new().fallback_service(service).layer(axum::middleware::from_fn(gzip::layer))
 }
 
 /// `/servers/` is `/servers`, whatever stands between.

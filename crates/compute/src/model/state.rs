@@ -249,9 +249,8 @@ impl State {
             None => self.vm,
             Some(Task::Spawning | Task::Rebuilding) => Vm::Error,
             Some(Task::Deleting) => return self,
-            Some(Task::Rebooting | Task::RebootingHard | Task::Starting | Task::ResizeReverting) => {
-                by_power(Vm::Active)
-            }
+            Some(Task::Rebooting | Task::RebootingHard | Task::Starting) => by_power(Vm::Active),
+            Some(Task::ResizeReverting) => by_power(Vm::Resized),
             Some(Task::ResizeQueued | Task::ResizePrep) if self.vm == Vm::Active => by_power(Vm::Active),
             Some(Task::Resuming) => Vm::Suspended,
             Some(_) => self.vm,
@@ -363,6 +362,8 @@ mod tests {
         assert_eq!(resized.admit(Action::ConfirmResize).unwrap().succeeded().vm, Vm::Active);
         assert_eq!(resized.admit(Action::RevertResize).unwrap().succeeded().vm, Vm::Active);
         assert_eq!(resized.admit(Action::ConfirmResize).unwrap().failed(true).vm, Vm::Resized);
+        assert_eq!(resized.admit(Action::RevertResize).unwrap().failed(true).vm, Vm::Resized);
+        assert_eq!(resized.admit(Action::RevertResize).unwrap().failed(false).vm, Vm::Error);
         assert_eq!(resized.admit(Action::CreateImage), Err(Refusal::BackupOrResizeInProgress));
         assert_eq!(active.admit(Action::ConfirmResize), Err(Refusal::NoResize));
         assert_eq!(State::NEW.admit(Action::Delete { during_build: false }), Err(Refusal::BuildInProgress));

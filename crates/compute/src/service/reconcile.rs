@@ -91,6 +91,21 @@ async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     for id in machines.into_keys() {
         remove_leftover(inner, host, id).await;
     }
+    drop_old_snapshots(inner, host).await;
+}
+
+/// Snapshots of images that nobody makes any more. One of which nothing is known here may be another cloud's.
+async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
+    let Ok(snapshots) = host.snapshots().await else { return };
+    for id in snapshots {
+        let Ok(image) = inner.images.by_id_or_tombstone(id).await else { continue };
+        if image.deleted.is_none() && image.status.in_flight() {
+            continue;
+        }
+        if let Err(error) = host.drop_snapshot(id).await {
+            tracing::warn!(%error, host = host.host(), snapshot = %id, "cannot drop an old snapshot");
+        }
+    }
 }
 
 /// A machine of a server that is gone. One of which nothing is known here may be another cloud's.

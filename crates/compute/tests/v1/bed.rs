@@ -13,9 +13,9 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
-use hypervisor::{Forward, Hypervisor};
+use hypervisor::{Forward, Hypervisor, Reader};
 use identity::{Caller, Grant, Right, RoleRef, TenantRef};
-use images::{Directory, Images};
+use images::{Directory, Images, Object, Stored, Vault, VaultError};
 use networks::{Config, Networks, Pool};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -87,7 +87,9 @@ pub struct Bed {
     networks: Arc<Networks>,
     router: Router,
     location: Location,
-    pub dir: Arc<tempfile::TempDir>,
+    /// Held for writing, no image is stored.
+    pub vault: Arc<tokio::sync::RwLock<()>>,
+    _dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
 }
 
@@ -101,6 +103,32 @@ pub fn pools() -> Config {
     Config {
         public: pool("67.23.0.0/20", [67, 23, 0, 1], "pub"),
         private: pool("10.176.32.0/20", [10, 176, 32, 1], "priv"),
+    }
+}
+
+/// A vault that stores nothing while a test holds its gate.
+struct Gated {
+    vault: Directory,
+    gate: Arc<tokio::sync::RwLock<()>>,
+}
+
+#[async_trait]
+impl Vault for Gated {
+    async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
+        let _open = self.gate.read().await;
+        self.vault.put(object, bytes).await
+    }
+
+    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        self.vault.pin(owner, container, object).await
+    }
+
+    async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        self.vault.open(pin).await
+    }
+
+    async fn unpin(&self, pin: &str) -> Result<(), VaultError> {
+        self.vault.unpin(pin).await
     }
 }
 
@@ -141,7 +169,9 @@ impl Bed {
         let clock = Clock::frozen_at(Time::from_seconds(NOON));
         let location = location.clone();
         let faulty: Vec<_> = hosts.iter().map(|host| Arc::new(Faulty::new(host.clone()))).collect();
-        let vault = Arc::new(Directory::new(dir.path().join("vault")));
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let vault =
+            Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
         let image_settings =
             images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40 };
         let images = Images::open(&location, clock.clone(), vault, image_settings).await.unwrap();
@@ -170,7 +200,8 @@ impl Bed {
             networks,
             router,
             location,
-            dir,
+            vault: gate,
+            _dir: dir,
             scratch: None,
         }
     }
@@ -200,6 +231,16 @@ impl Bed {
         host.inject(operation, host.calls(operation) + 1, fault);
     }
 
+    /// Lets the `nth` call of an operation on the first host, counted from its beginning, meet a fault.
+    pub fn fail_at(&self, operation: &str, nth: u32, fault: Fault) {
+        self.faulty[0].inject(operation, nth, fault);
+    }
+
+    /// How often an operation of the first host has been called.
+    pub fn calls(&self, operation: &str) -> u32 {
+        self.faulty[0].calls(operation)
+    }
+
     pub fn images(&self) -> &Images {
         &self.images
     }
@@ -215,6 +256,13 @@ impl Bed {
         assert_eq!(name, Some("servers"));
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    /// Headers and bytes of an answer.
+    pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers().clone();
+        (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
     }
 
     /// A request of `jdoe`; `path` is behind the account, or whole where it begins with `//`.
@@ -235,6 +283,14 @@ impl Bed {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], "").await
+    }
+
+    /// Whether the database's files hold these bytes anywhere.
+    pub fn is_written(&self, needle: &str) -> bool {
+        let Location::Sqlite(dir) = &self.location else { panic!("SQLite only") };
+        let files =
+            std::fs::read_dir(dir).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| bytes.windows(needle.len()).any(|part| part == needle.as_bytes()))
     }
 
     pub async fn get_xml(&self, path: &str) -> Answer {
@@ -284,6 +340,24 @@ impl Bed {
             let server = self.get(&format!("/servers/{number}")).await.body;
             panic!("server {number} is {last}, not {wanted}: {server}");
         }
+    }
+
+    /// Sends so many creates at once; their codes.
+    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<u16> {
+        let mut calls: Vec<_> = (0..count).map(|_| Box::pin(self.post("/servers", body))).collect();
+        let mut codes = vec![0; count];
+        std::future::poll_fn(|context| {
+            for (call, code) in calls.iter_mut().zip(&mut codes) {
+                if *code == 0
+                    && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
+                {
+                    *code = answer.status.as_u16();
+                }
+            }
+            if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        })
+        .await;
+        codes
     }
 
     /// Waits until something holds.

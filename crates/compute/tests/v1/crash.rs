@@ -1,7 +1,8 @@
 //! A crash in the middle of each operation, at every step of it: whoever comes next ends it as promised.
 
-use database::{Location, on_each_engine};
+use database::on_each_engine;
 use hypervisor::Hypervisor;
+use hypervisor::faulty::Fault;
 use hypervisor::simulated::Settings as HostSettings;
 
 use compute::Settings;
@@ -59,10 +60,18 @@ const OPERATIONS: [Operation; 10] = [
 /// More steps than any operation has.
 const STEPS_MAX: usize = 20;
 
-/// Runs `operation` up to its `step`th change of a host and crashes there; `false` when it has not so many.
-async fn crash_at(operation: &Operation, step: usize) -> bool {
+fn busy(bed: &Bed) -> impl Future<Output = bool> + use<> {
+    let (compute, context) = (bed.compute.clone(), bed.context());
+    async move {
+        let found = compute.get(&context, compute::model::Id::Number(1)).await;
+        found.is_ok_and(|server| server.state.task.is_some())
+    }
+}
+
+/// A bed in which `operation` can be sent.
+async fn prepared(operation: &Operation) -> Bed {
     let settings = Settings { rate_limits: false, ..Settings::default() };
-    let mut bed = Bed::with(HostSettings::default(), settings).await;
+    let bed = Bed::with(HostSettings::default(), settings).await;
     if operation.name != "create" {
         bed.active("x", 1).await;
     }
@@ -70,17 +79,20 @@ async fn crash_at(operation: &Operation, step: usize) -> bool {
         assert!(bed.post(ACTION, body).await.status.is_success());
         bed.until(1, status).await;
     }
-    bed.steps.hold();
+    bed
+}
+
+async fn send(bed: &Bed, operation: &Operation) {
     let headers = [("content-type", "application/json")];
     let answer = bed.call(operation.method, operation.path, &headers, operation.body).await;
     assert!(answer.status.is_success(), "{}: {}", operation.name, answer.body);
-    let busy = |bed: &Bed| {
-        let (compute, context) = (bed.compute.clone(), bed.context());
-        async move {
-            let found = compute.get(&context, compute::model::Id::Number(1)).await;
-            found.is_ok_and(|server| server.state.task.is_some())
-        }
-    };
+}
+
+/// Runs `operation` up to its `step`th change of a host and crashes there; `false` when it has not so many.
+async fn crash_at(operation: &Operation, step: usize) -> bool {
+    let mut bed = prepared(operation).await;
+    bed.steps.hold();
+    send(&bed, operation).await;
     for _ in 0..step {
         let next = tokio::select! {
             next = bed.steps.next() => Some(next),
@@ -136,6 +148,75 @@ async fn every_operation_survives_a_crash_at_every_step() {
     assert!(total >= 40, "{total}");
 }
 
+/// What a host does for the operations, and may fail to do.
+const CALLS: [&str; 15] = [
+    "ensure_network",
+    "upload_image",
+    "ensure_disk",
+    "replace_disk",
+    "ensure_config_drive",
+    "define",
+    "start",
+    "stop",
+    "ask_to_shut_down",
+    "reboot",
+    "begin_resize",
+    "revert_resize",
+    "confirm_resize",
+    "take_snapshot",
+    "delete",
+];
+
+/// Runs `operation` with its `nth` call of `call` failing, and then deletes the server.
+async fn fail_at(operation: &Operation, call: &'static str, nth: u32, done: bool) {
+    let bed = prepared(operation).await;
+    let error = hypervisor::Error::Failed { operation: call, reason: "broken".into() };
+    let before = bed.calls(call);
+    bed.fail_at(call, before + nth, if done { Fault::After(error) } else { Fault::Before(error) });
+    send(&bed, operation).await;
+    let what = format!("{}: {call} {nth}", operation.name);
+    bed.eventually(&format!("{what}: nothing is under way"), || async {
+        // A deletion is tried again until it succeeds.
+        bed.clock.advance(std::time::Duration::from_secs(1));
+        !busy(&bed).await
+    })
+    .await;
+    assert!(bed.calls(call) >= before + nth, "{what} is never reached");
+    let status = bed.status(1).await;
+    assert!(["ACTIVE", "ERROR", "VERIFY_RESIZE", "gone"].contains(&status.as_str()), "{what}: {status}");
+    if status != "gone" {
+        assert_eq!(bed.delete("/servers/1").await.status, 202, "{what}");
+        bed.eventually(&format!("{what}: it is gone"), || async {
+            bed.clock.advance(std::time::Duration::from_secs(1));
+            bed.status(1).await == "gone"
+        })
+        .await;
+    }
+    bed.assert_clean().await;
+    assert_eq!(bed.get("/images").await.json()["images"].as_array().unwrap().len(), 1, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_survives_a_failure_of_every_call() {
+    let mut failed = 0;
+    for operation in &OPERATIONS {
+        let bed = prepared(operation).await;
+        let before = CALLS.map(|call| bed.calls(call));
+        send(&bed, operation).await;
+        bed.eventually("it is done", || async { !busy(&bed).await }).await;
+        for (call, before) in CALLS.into_iter().zip(before) {
+            for nth in 1..=bed.calls(call) - before {
+                for done in [false, true] {
+                    fail_at(operation, call, nth, done).await;
+                    failed += 1;
+                }
+            }
+        }
+    }
+    println!("calls failed: {failed}");
+    assert!(failed >= 50, "{failed}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_create_that_died_between_networks_and_compute_leaves_no_addresses() {
     let mut bed =
@@ -181,7 +262,7 @@ on_each_engine! {
         assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
         // Many at once.
         let launch = r#"{"server": {"name": "many", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
-        let sent = futures(&bed, launch, 20).await;
+        let sent = bed.all_at_once(launch, 20).await;
         assert_eq!(sent, [202; 20]);
         for number in 2..=21 {
             bed.until(number, "ACTIVE").await;
@@ -203,21 +284,4 @@ on_each_engine! {
         bed.assert_clean().await;
         assert!(bed.hosts[0].images().await.unwrap().len() <= 1);
     }
-}
-
-async fn futures(bed: &Bed, body: &str, count: usize) -> Vec<u16> {
-    let mut calls: Vec<_> = (0..count).map(|_| Box::pin(bed.post("/servers", body))).collect();
-    let mut codes = vec![0; count];
-    std::future::poll_fn(|context| {
-        for (call, code) in calls.iter_mut().zip(&mut codes) {
-            if *code == 0
-                && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
-            {
-                *code = answer.status.as_u16();
-            }
-        }
-        if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    codes
 }

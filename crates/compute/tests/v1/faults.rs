@@ -19,6 +19,9 @@ async fn a_fault_has_code_message_and_details_in_both_formats() {
     );
 }
 
+/// Method, path, headers and body; code and element of the fault, and what its message says.
+type Case<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, String, u16, &'a str, &'a str);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_mistake_has_its_fault() {
     let bed = Bed::unlimited().await;
@@ -32,7 +35,7 @@ async fn each_mistake_has_its_fault() {
     let many: Vec<String> = (0..6).map(|n| format!(r#""k{n}": "v""#)).collect();
     let long = "x".repeat(256);
     let large = "QUFB".repeat(3414);
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, String, u16, &str, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("GET", "/nowhere", vec![], String::new(), 404, "itemNotFound", "path"),
         ("GET", "//v9.9", vec![], String::new(), 404, "itemNotFound", "path"),
         ("PATCH", "/servers", vec![], String::new(), 405, "badMethod", "PATCH"),

@@ -158,3 +158,23 @@ async fn images_stay_where_the_operator_keeps_them() {
     bed.until(server, "gone").await;
     assert_eq!(status(bed.images()).await, images::Status::Active);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_go_to_a_host_each() {
+    const MANY: u32 = 200;
+    let bed = Bed::with(HostSettings { hosts: MANY, ..HostSettings::default() }, unlimited()).await;
+    let all = usize::try_from(MANY).unwrap();
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == all }).await;
+    let launch = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
+    let codes = bed.all_at_once(launch, all).await;
+    assert!(codes.iter().all(|code| *code == 202), "{codes:?}");
+    bed.eventually("all are built", || async {
+        let list = bed.get("/servers/detail").await.json();
+        list["servers"].as_array().unwrap().iter().all(|server| server["status"] == "ACTIVE")
+    })
+    .await;
+    let hosts = bed.compute.hosts().await.unwrap();
+    assert!(hosts.iter().all(|host| host.used_memory_mib == 256), "{hosts:?}");
+    // The account has its 50 GB in use.
+    assert_eq!(bed.post("/servers", launch).await.status, 413);
+}

@@ -7,4 +7,5 @@ mod hosts;
 mod limits;
 mod polling;
 mod samples;
+mod sharing;
 mod transitions;

@@ -12,7 +12,7 @@ fn host_id() -> String {
 }
 
 /// One request and what it is answered with, in both formats where there is a body.
-async fn sample(bed: &Bed, (method, path): (&str, &str), status: u16, json: Value, xml: &str) {
+pub async fn sample(bed: &Bed, (method, path): (&str, &str), status: u16, json: Value, xml: &str) {
     let answer = bed.call(method, path, &[], "").await;
     assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
     assert_eq!(answer.header("content-type"), "application/json");
@@ -167,6 +167,9 @@ async fn create_list_details_addresses_delete() {
     assert_json(&answer.json(), &expected);
     let password = answer.json()["server"]["adminPass"].as_str().unwrap().to_owned();
     assert!(password.len() >= 8);
+    // Sealed at rest, the files too; their server's name shows that the search finds what is there.
+    assert!(bed.is_written("new-server-test"));
+    assert!(!bed.is_written(&password) && !bed.is_written("/etc/banner.txt") && !bed.is_written("Hello\n"));
     let answer = bed.post("/servers", &create_xml()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
     assert_xml(&answer.xml(), &created_xml(2, 3));
@@ -362,7 +365,16 @@ async fn images() {
     assert_json(&answer.json(), &json!({ "image": json(2, "QUEUED", Some(0)) }));
     let step = bed.steps.next_of("take_snapshot").await;
     assert_eq!(bed.get("/images/2").await.json()["image"]["status"], "PREPARING");
+    let closed = bed.vault.write().await;
     step.release();
+    bed.eventually("it is being saved", || async {
+        bed.get("/images/2").await.json()["image"]["status"] == "SAVING"
+    })
+    .await;
+    let saving = bed.get("/images/2").await.json();
+    assert_json(&saving, &json!({ "image": json(2, "SAVING", Some(40)) }));
+    assert_xml(&bed.get_xml("/images/2").await.xml(), &xml(2, r#"status="SAVING" progress="40""#));
+    drop(closed);
     let step = bed.steps.next_of("drop_snapshot").await;
     step.release();
     bed.steps.free();
@@ -431,139 +443,44 @@ async fn backup_schedules() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shared_ip_groups() {
-    let bed = Bed::unlimited().await;
-    let (first, _) = bed.active("one", 1).await;
-    let request = format!(r#"{{"sharedIpGroup": {{"name": "Shared IP Group 1", "server": {first}}}}}"#);
-    let answer = bed.post("/shared_ip_groups", &request).await;
-    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
-    let group = json!({ "id": 1, "name": "Shared IP Group 1", "servers": [first] });
-    assert_json(&answer.json(), &json!({ "sharedIpGroup": group }));
-    let (second, _) = bed.active("two", 1).await;
-    let request = format!(
-        r#"<sharedIpGroup xmlns="{NAMESPACE}" name="Shared IP Group 2"><server id="{second}"/></sharedIpGroup>"#
-    );
-    let answer = bed.post("/shared_ip_groups", &request).await;
-    assert_eq!(answer.status, StatusCode::CREATED);
-    let xml = |id: i64, server: i64| {
-        format!(
-            r#"<sharedIpGroup id="{id}" name="Shared IP Group {id}"><servers><server id="{server}"/></servers></sharedIpGroup>"#
-        )
+async fn bodies_are_packed_both_ways_when_asked() {
+    let bed = Bed::new().await;
+    let plain = bed.get("/flavors/detail").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    let request = |method: &str, path: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("/v1.0/{TENANT}{path}"))
+            .header("x-auth-token", "jdoe")
+            .header("accept-encoding", "gzip")
     };
-    assert_xml(&answer.xml(), &xml(2, second));
-    sample(&bed, ("GET", "/shared_ip_groups/1"), 200, json!({ "sharedIpGroup": group }), &xml(1, first))
-        .await;
-    let other = json!({ "id": 2, "name": "Shared IP Group 2", "servers": [second] });
-    let both = format!("<sharedIpGroups>{}{}</sharedIpGroups>", xml(1, first), xml(2, second));
-    sample(
-        &bed,
-        ("GET", "/shared_ip_groups/detail"),
-        200,
-        json!({ "sharedIpGroups": [group, other] }),
-        &both,
-    )
-    .await;
-    let brief = json!({ "sharedIpGroups": [{ "id": 1, "name": "Shared IP Group 1" }, { "id": 2, "name": "Shared IP Group 2" }] });
-    let xml = r#"<sharedIpGroups><sharedIpGroup id="1" name="Shared IP Group 1"/><sharedIpGroup id="2" name="Shared IP Group 2"/></sharedIpGroups>"#;
-    sample(&bed, ("GET", "/shared_ip_groups"), 200, brief, xml).await;
-
-    for refused in [
-        json!({ "sharedIpGroup": { "name": "x", "servers": [first] } }),
-        json!({ "sharedIpGroup": { "name": "x", "server": [first] } }),
-        json!({ "sharedIpGroup": { "name": "x", "server": first } }),
-        json!({ "sharedIpGroup": { "name": "x", "server": 4711 } }),
-        json!({ "sharedIpGroup": { "server": first } }),
-    ] {
-        assert_eq!(bed.post("/shared_ip_groups", &refused.to_string()).await.status, 400, "{refused}");
-    }
-    assert_eq!(bed.delete("/shared_ip_groups/2").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(bed.get("/shared_ip_groups/2").await.status, StatusCode::NOT_FOUND);
+    let packed =
+        bed.send_raw(request("GET", "/flavors/detail").body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!(packed.0.get("content-encoding").unwrap(), "gzip");
+    assert_eq!(web::gzip::unpacked(&packed.1, 100_000).unwrap(), plain.body.as_bytes());
+    let group = web::gzip::packed(br#"{"sharedIpGroup": {"name": "packed"}}"#);
+    let request = request("POST", "/shared_ip_groups")
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .body(axum::body::Body::from(group))
+        .unwrap();
+    let made = bed.send_raw(request).await;
+    assert!(web::gzip::unpacked(&made.1, 1000).unwrap().starts_with(b"{\"sharedIpGroup\""));
+    assert_eq!(bed.get("/shared_ip_groups").await.json()["sharedIpGroups"][0]["name"], "packed");
+    let headers = [("content-type", "application/json"), ("content-encoding", "br")];
+    assert_eq!(bed.call("POST", "/shared_ip_groups", &headers, "x").await.status, 415);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn addresses_are_shared_within_a_group() {
-    let bed = Bed::unlimited().await;
-    let (owner, _) = bed.active("one", 1).await;
-    let group = format!(r#"{{"sharedIpGroup": {{"name": "ha", "server": {owner}}}}}"#);
-    assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
-    let launch =
-        |extra: &str| format!(r#"{{"server": {{"name": "two", "imageId": 1, "flavorId": 1{extra}}}}}"#);
-    let answer = bed.post("/servers", &launch(r#", "sharedIpGroupId": 1"#)).await;
-    let other = answer.json()["server"]["id"].as_i64().unwrap();
-    bed.until(other, "ACTIVE").await;
-    let machine = bed.uuid(other).await;
-    let shared = bed.get(&format!("/servers/{owner}/ips/public")).await.json()["public"][0]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let path = format!("/servers/{other}/ips/public/{shared}");
-    let allowed = || bed.hosts[0].spec(machine).unwrap().nics[0].allowed.len();
-
-    for (body, status, boots) in [
-        (r#"{"shareIp": {"sharedIpGroupId": 1, "configureServer": true}}"#.to_owned(), "SHARE_IP", 1),
-        (
-            format!(r#"<shareIp xmlns="{NAMESPACE}" sharedIpGroupId="1" configureServer="false"/>"#),
-            "SHARE_IP_NO_CONFIG",
-            0,
-        ),
-        (r#"{"shareIp": {"sharedIpGroupId": 1}}"#.to_owned(), "SHARE_IP_NO_CONFIG", 0),
-    ] {
-        let booted = bed.hosts[0].boots(machine);
-        bed.steps.hold();
-        let answer = bed.put(&path, &body).await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (202, ""), "{body}");
-        assert_eq!(bed.status(other).await, status);
-        bed.steps.free();
-        bed.until(other, "ACTIVE").await;
-        assert_eq!(bed.hosts[0].boots(machine) - booted, boots);
-        let public = bed.get(&format!("/servers/{other}/ips/public")).await.json();
-        assert_eq!(public["public"].as_array().unwrap().len(), 2);
-        assert_eq!(public["public"][1], shared.as_str());
-        assert_eq!(allowed(), 2);
-        // A group is not deleted while its servers share.
-        assert_eq!(bed.delete("/shared_ip_groups/1").await.status, 400);
-
-        bed.steps.hold();
-        assert_eq!(bed.delete(&path).await.status, 202);
-        assert_eq!(bed.status(other).await, "DELETE_IP");
-        bed.steps.free();
-        bed.until(other, "ACTIVE").await;
-        assert_eq!(allowed(), 1);
-    }
-    // Its own stays its own; what it has not cannot be taken; outside of the group nothing is shared.
-    let own = bed.get(&format!("/servers/{other}/ips/public")).await.json()["public"][0]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert_eq!(bed.delete(&format!("/servers/{other}/ips/public/{own}")).await.status, 400);
-    assert_eq!(bed.delete(&path).await.status, 404);
-    let (stranger, _) = bed.active("three", 1).await;
-    let body = r#"{"shareIp": {"sharedIpGroupId": 1}}"#;
-    assert_eq!(bed.put(&format!("/servers/{stranger}/ips/public/{shared}"), body).await.status, 400);
-    assert_eq!(bed.put(&format!("/servers/{other}/ips/public/67.23.9.9"), body).await.status, 400);
-    assert_eq!(bed.put(&path, r#"{"shareIp": {}}"#).await.status, 400);
-
-    // A server launched with nothing but the shared address.
-    let extra = format!(r#", "sharedIpGroupId": 1, "addresses": {{"public": ["{shared}"]}}"#);
-    let answer = bed.post("/servers", &launch(&extra)).await;
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    assert_eq!(answer.json()["server"]["addresses"]["public"], json!([shared]));
-    let launched = answer.json()["server"]["id"].as_i64().unwrap();
-    bed.until(launched, "ACTIVE").await;
-    let alone = launch(&format!(r#", "addresses": {{"public": ["{shared}"]}}"#));
-    assert_eq!(bed.post("/servers", &alone).await.status, 400);
-    let xml = format!(
-        r#"<server xmlns="{NAMESPACE}" name="x" imageId="1" flavorId="1" sharedIpGroupId="1">
-             <addresses><public><ip addr="{shared}"/></public></addresses></server>"#
-    );
-    assert_eq!(bed.post("/servers", &xml).await.status, 202);
-    let members =
-        bed.get("/shared_ip_groups/1").await.json()["sharedIpGroup"]["servers"].as_array().unwrap().len();
-    assert_eq!(members, 4);
-    // The owner goes; the address stays with those who share it.
-    assert_eq!(bed.delete(&format!("/servers/{owner}")).await.status, 202);
-    bed.until(owner, "gone").await;
-    let (late, _) = bed.active("late", 1).await;
-    let fresh = bed.get(&format!("/servers/{late}/ips/public")).await.json();
-    assert_ne!(fresh["public"][0], shared.as_str());
+async fn the_live_services_answers() {
+    let live =
+        compute::Settings { answers: compute::Answers::Live, rate_limits: false, ..Default::default() };
+    let bed = Bed::with(Default::default(), live).await;
+    let (server, _) = bed.active("web", 1).await;
+    let path = format!("/servers/{server}");
+    assert_eq!(bed.get(&path).await.json()["server"]["progress"], 100);
+    assert_eq!(bed.put(&path, r#"{"server": {"name": "new"}}"#).await.status, 204);
+    let schedule = bed.get(&format!("{path}/backup_schedule")).await.json();
+    let off = json!({ "backupSchedule": { "enabled": false, "weekly": "DISABLED", "daily": "DISABLED" } });
+    assert_json(&schedule, &off);
 }

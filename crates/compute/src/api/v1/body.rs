@@ -2,9 +2,10 @@
 
 use axum::body::Body;
 use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use serde_json::Value;
 use web::xml::Element;
-use web::{Format, body, xml};
+use web::{Format, body, gzip, xml};
 
 use super::fault::Fault;
 
@@ -24,6 +25,13 @@ pub(super) enum Node<'a> {
     Xml(&'a Element),
 }
 
+fn unreadable(error: body::Error) -> Fault {
+    match error {
+        body::Error::TooLong { .. } => Fault::new("overLimit", 413, error.to_string()),
+        other => Fault::bad_request(other.to_string()),
+    }
+}
+
 impl Document {
     /// Reads a body.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Fault> {
@@ -31,10 +39,14 @@ impl Document {
             let message = "the body must be application/json or application/xml, as Content-Type says";
             return Err(Fault::new("badMediaType", 415, message));
         };
-        let bytes = body::read(body, BODY_BYTES_MAX).await.map_err(|error| match error {
-            body::Error::TooLong { .. } => Fault::new("overLimit", 413, error.to_string()),
-            other => Fault::bad_request(other.to_string()),
-        })?;
+        let mut bytes = body::read(body, BODY_BYTES_MAX).await.map_err(unreadable)?;
+        match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
+            None | Some(b"identity") => {}
+            Some(b"gzip" | b"x-gzip") => {
+                bytes = gzip::unpacked(&bytes, BODY_BYTES_MAX).map_err(unreadable)?.into();
+            }
+            Some(_) => return Err(Fault::new("badMediaType", 415, "Content-Encoding may be gzip alone")),
+        }
         match format {
             Format::Json => serde_json::from_slice(&bytes)
                 .map(Self::Json)

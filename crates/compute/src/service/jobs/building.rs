@@ -8,6 +8,7 @@ use networks::machine_nics;
 
 use super::{Hand, Trouble};
 use crate::model::{File, Flavor, Server};
+use crate::service::Transfer;
 
 /// How far a build is at the end of each step, in hundredths.
 const AFTER_NETWORKS: u8 = 5;
@@ -20,6 +21,8 @@ const AFTER_START: u8 = 95;
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// How often a machine that was started is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked at until it counts as shut down again.
+const LOOKS_MAX: u32 = 300;
 
 impl Hand<'_> {
     pub(super) async fn build(&self, server: Server) -> Result<(), Trouble> {
@@ -40,6 +43,10 @@ impl Hand<'_> {
         self.progress(AFTER_NETWORKS).await?;
         let image = self.inner.images.by_id(server.image).await?;
         self.bring_image(host.as_ref(), &image).await?;
+        if server.resize.is_some() {
+            // It failed while it was reverted: a new disk decides for the size that it has.
+            host.confirm_resize(server.id).await?;
+        }
         match host.stop(server.id).await {
             // A build that failed early left no machine.
             Err(error) if error.is_absent() => {}
@@ -64,9 +71,8 @@ impl Hand<'_> {
     }
 
     pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), Trouble> {
-        let name = (host.host().to_owned(), NETWORKS.parse().map_err(|_| Trouble::Lost)?);
-        // Two builds on one host would make the same network twice.
-        let _turn = self.inner.transfers.of(name).take().await;
+        let transfer = Transfer::Networks { host: host.host().to_owned() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
         for network in self.inner.networks.specs() {
             host.ensure_network(&network).await?;
         }
@@ -80,8 +86,8 @@ impl Hand<'_> {
         if host.holds_image(&spec.digest).await? {
             return self.progress(AFTER_IMAGE).await;
         }
-        let transfer = self.inner.transfers.of((host.host().to_owned(), spec.digest.clone()));
-        let _turn = transfer.take().await;
+        let transfer = Transfer::Image { host: host.host().to_owned(), digest: spec.digest.clone() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
         let source = self.inner.images.source(image).await?;
         let progress = Progress::new();
         let upload = host.upload_image(&spec, source, &progress);
@@ -142,7 +148,7 @@ impl Hand<'_> {
 
     pub(super) async fn until_running(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
-        loop {
+        for _ in 0..LOOKS_MAX {
             let state = host.state(server.id).await?;
             match state.power {
                 Power::Running => return Ok(()),
@@ -151,8 +157,6 @@ impl Hand<'_> {
                 Power::ShutOff | Power::Paused => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
+        Err(Trouble::Failed("its machine does not stay on".into()))
     }
 }
-
-/// Stands for "the networks of a host" among images' digests, of which none is so short.
-const NETWORKS: &str = "00000000000000000000000000000000";

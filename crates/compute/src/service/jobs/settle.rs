@@ -81,6 +81,11 @@ impl Hand<'_> {
                     tracing::warn!(?error, server = %server.id, "a failed resize could not be undone");
                 }
             }
+            Work::Share { address, .. } => {
+                if let Err(error) = self.unshare(server, *address).await {
+                    tracing::warn!(?error, server = %self.payload.server, "a failed share could not be undone");
+                }
+            }
             _ => {}
         }
     }
@@ -115,6 +120,11 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         None => server.fault.take(),
     };
     book(end, tx, &mut server).await?;
+    if server.resize.is_some() && matches!(server.state.vm, Vm::Active | Vm::Resized) {
+        // Undecided, also where what was decided failed: it is confirmed by itself in the end.
+        server.state.vm = Vm::Resized;
+        await_decision(end, tx, &server).await?;
+    }
     store::servers::update(tx, &server).await?;
     if payload.work == Work::Delete {
         store::servers::bury(tx, &server, *now).await?;
@@ -128,6 +138,9 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
     match &end.payload.work {
         Work::Build | Work::Rebuild if !failed => {
             server.progress = 100;
+            if server.resize.take().is_some() {
+                release(tx, server, server.flavor).await?;
+            }
             store::servers::forget_secret(tx, server.id, "files").await?;
         }
         Work::Resize { .. } if failed => release(tx, server, server.flavor).await?,
@@ -137,16 +150,6 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
                 server.flavor = to;
                 server.progress = 100;
             }
-            let waits = Payload { server: server.id, work: Work::AutoConfirm, action: None };
-            let subject = Work::confirm_subject(server.id);
-            let job = NewJob {
-                kind: "autoConfirm",
-                subject: &subject,
-                payload: waits.to_json(),
-                due: end.auto_confirm,
-                deadline: Time(i64::MAX),
-            };
-            jobs::enqueue(tx, end.now, &job).await?;
         }
         Work::Confirm if !failed => {
             server.resize = None;
@@ -161,6 +164,16 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
         _ => {}
     }
     Ok(())
+}
+
+/// Writes the job that confirms a resize by itself.
+async fn await_decision(end: &End, tx: &mut Tx, server: &Server) -> Result<(), database::Error> {
+    let payload = Payload { server: server.id, work: Work::AutoConfirm, action: None }.to_json();
+    let subject = Work::confirm_subject(server.id);
+    jobs::cancel_all(tx, &subject).await?;
+    let (due, deadline) = (end.auto_confirm, Time(i64::MAX));
+    let job = NewJob { kind: "autoConfirm", subject: &subject, payload, due, deadline };
+    jobs::enqueue(tx, end.now, &job).await.map(|_| ())
 }
 
 /// A resize is decided: only one size is booked any more.
