@@ -37,7 +37,8 @@ stage "build" cargo build --locked --workspace --bins --tests
 NEPHOS_TEST_POSTGRES=$(tests/hosts/postgres.sh start "$postgres_dir")
 export NEPHOS_TEST_POSTGRES
 export NEPHOS_TEST_GUEST=$target/guest NEPHOS_TEST_CLIENTS=$target/clients NEPHOS_BIN=$target/debug/nephos
-stage "unit and service tests" cargo test --locked --workspace --exclude tests -- --quiet
+stage "unit and service tests" cargo test --locked --workspace --exclude tests --exclude hypervisor -- --quiet
+stage "hypervisors" tests/hosts/hypervisor.sh
 stage "the cloud from outside" cargo test --locked -p tests -- --test-threads=2
 printf '%s\n' "${stages[@]}"
 awk -v s=$((SECONDS - began)) 'BEGIN { printf "%6.1f min  all\n", s / 60 }'

@@ -69,12 +69,12 @@ async fn authorise(identity: &Identity, token: &str) {
     println!("{:<45} {each:>9} ns", "authenticate a kept token and ask may()");
 }
 
-async fn rate<E: std::fmt::Debug>(
+async fn rate<E>(
     router: &Router,
     request: impl Fn() -> Result<Request<Body>, E> + Clone + Send + Sync + 'static,
 ) -> f64
 where
-    E: Send + 'static,
+    E: std::fmt::Debug + Send + 'static,
 {
     let done = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
