@@ -132,3 +132,25 @@ fn requests_under_way_end_before_the_program_does() {
     let head = curl(&["-I", "-H", &token, &format!("{container}/slow")]);
     assert_eq!((head.status, head.header("content-length")), (200, "400000"));
 }
+
+#[test]
+fn a_client_that_never_finishes_its_head_is_sent_away() {
+    use std::io::{Read, Write};
+    let cloud = Cloud::start();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", cloud.port())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+    let mut answer = Vec::new();
+    // Ends when the server closes; what it says before that, if anything, is a 4xx.
+    stream.read_to_end(&mut answer).expect("the server closes the connection");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let huge = format!("X-Padding: {}", "x".repeat(100_000));
+    let refused = Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &huge, "-H", &huge, &format!("{}/healthz", cloud.url)])
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(status == "431" || status == "000", "{status}");
+    assert_eq!(curl(&[&format!("{}/healthz", cloud.url)]).status, 200);
+}
