@@ -33,6 +33,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceName(pub &'static str);
 
+/// Who a request came from, in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::SocketAddr);
+
 /// Serves `router` on `listener` until `stop` resolves, then lets requests under way end.
 pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
@@ -43,16 +47,20 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
+        // As Swift and the services of the day wrote them; clients of the day compare them so.
+        .title_case_headers(true)
         .half_close(false);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_header_list_size(
-        u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX),
-    );
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
     tokio::pin!(stop);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, mostly: those in use must get a chance to be given back.
                     tracing::warn!(%error, "cannot take a connection");
@@ -63,7 +71,7 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         };
         let _ = stream.set_nodelay(true);
         let (router, clock) = (router.clone(), clock.clone());
-        let service = service_fn(move |request| answer(router.clone(), clock.clone(), request));
+        let service = service_fn(move |request| answer(router.clone(), clock.clone(), Peer(peer), request));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
@@ -81,6 +89,7 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
 async fn answer(
     router: Router,
     clock: Clock,
+    peer: Peer,
     request: http::Request<hyper::body::Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     let started = Instant::now();
@@ -88,6 +97,7 @@ async fn answer(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(peer);
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
     let took = started.elapsed();
     let service = response.extensions().get::<ServiceName>().map_or("other", |name| name.0);
