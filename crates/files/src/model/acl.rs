@@ -33,6 +33,12 @@ impl Acl {
         acl
     }
 
+    /// A list of accounts and users alone.
+    #[must_use]
+    pub fn of_groups(groups: Vec<String>) -> Self {
+        Self { groups, ..Self::default() }
+    }
+
     /// Checks and normalises a list as a user sent it.
     ///
     /// # Errors
@@ -51,11 +57,12 @@ impl Acl {
                         return Err(Error::Invalid(format!("Referrers not allowed in write ACL: {item:?}")));
                     }
                     let value = value.trim();
-                    let (sign, host) =
-                        value.strip_prefix('-').map_or(("", value), |host| ("-", host.trim()));
+                    let (sign, host) = value.strip_prefix('-').map_or(("", value), |host| ("-", host.trim()));
                     let host = if host == "*" { host } else { host.strip_prefix('*').unwrap_or(host) };
                     if host.is_empty() || host == "." {
-                        return Err(Error::Invalid(format!("No host/domain value after referrer designation in ACL: {item:?}")));
+                        return Err(Error::Invalid(format!(
+                            "No host/domain value after referrer designation in ACL: {item:?}"
+                        )));
                     }
                     items.push(format!(".r:{sign}{host}"));
                 }
@@ -71,7 +78,8 @@ impl Acl {
     pub fn names(&self, caller: &Caller) -> bool {
         let tenant = caller.tenant.as_ref();
         let is_tenant = |text: &str| {
-            tenant.is_some_and(|t| text == t.id || text == t.name || text.strip_prefix("AUTH_") == Some(&t.id))
+            tenant
+                .is_some_and(|t| text == t.id || text == t.name || text.strip_prefix("AUTH_") == Some(&t.id))
         };
         let is_user = |text: &str| text == caller.user_name || text == caller.user_id;
         self.groups.iter().any(|group| match group.split_once(':') {
@@ -126,7 +134,10 @@ mod tests {
 
     #[test]
     fn lists_are_cleaned_as_swift_does() {
-        assert_eq!(Acl::clean("x-container-read", " .ref : * , jdoe ,.r:-*.x.com").unwrap(), ".r:*,jdoe,.r:-.x.com");
+        assert_eq!(
+            Acl::clean("x-container-read", " .ref : * , jdoe ,.r:-*.x.com").unwrap(),
+            ".r:*,jdoe,.r:-.x.com"
+        );
         for bad in [".r:", ".r:-", ".unknown", ".rlistings:x"] {
             assert!(Acl::clean("x-container-read", bad).is_err(), "{bad}");
         }

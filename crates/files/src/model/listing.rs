@@ -2,6 +2,8 @@
 
 use work::Time;
 
+use crate::model::shape::Shape;
+
 /// What a listing asks for; names are bytes in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -34,6 +36,28 @@ pub struct ObjectEntry {
     pub content_type: String,
     /// When it was changed last.
     pub changed: Time,
+    /// What its bytes stand for, if not for themselves.
+    pub shape: Option<Shape>,
+}
+
+/// A version as a versioned container's listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// It, as an object.
+    pub object: ObjectEntry,
+    /// Its id; none for the null version.
+    pub version: Option<Time>,
+    /// Whether a read without an id finds it, or finds nothing because of it.
+    pub is_latest: bool,
+}
+
+/// A line of a listing of versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionLine {
+    /// A version.
+    Version(VersionEntry),
+    /// Everything below a name that ends in the delimiter.
+    Subdirectory(String),
 }
 
 /// A line of a container's listing.
@@ -85,8 +109,11 @@ impl Walk {
             }
             query.delimiter = b"/".to_vec();
         }
-        let (behind, before) =
-            if query.reverse { (&query.end_marker, &query.marker) } else { (&query.marker, &query.end_marker) };
+        let (behind, before) = if query.reverse {
+            (&query.end_marker, &query.marker)
+        } else {
+            (&query.marker, &query.end_marker)
+        };
         let mut lower = query.prefix.clone();
         if !behind.is_empty() {
             lower = lower.max([behind.as_slice(), b"\0"].concat());
@@ -173,8 +200,11 @@ mod tests {
 
     /// What a page must show, computed over all names at once.
     fn expected(names: &BTreeSet<Vec<u8>>, query: &Query) -> Vec<Vec<u8>> {
-        let (behind, before) =
-            if query.reverse { (&query.end_marker, &query.marker) } else { (&query.marker, &query.end_marker) };
+        let (behind, before) = if query.reverse {
+            (&query.end_marker, &query.marker)
+        } else {
+            (&query.marker, &query.end_marker)
+        };
         let mut lines = Vec::new();
         for name in names {
             if !name.starts_with(&query.prefix)
@@ -185,7 +215,8 @@ mod tests {
             }
             let rest = &name[query.prefix.len()..];
             let at = (!query.delimiter.is_empty()).then(|| find(rest, &query.delimiter)).flatten();
-            let line = at.map_or(name.clone(), |at| name[..query.prefix.len() + at + query.delimiter.len()].to_vec());
+            let line = at
+                .map_or(name.clone(), |at| name[..query.prefix.len() + at + query.delimiter.len()].to_vec());
             if lines.last() != Some(&line) && (at.is_none() || line != query.marker) {
                 lines.push(line);
             }
@@ -236,7 +267,10 @@ mod tests {
         let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let query = |path: &str| Query { limit: 10, path: Some(path.into()), ..Query::default() };
         let shown = |path| {
-            walked(&names, &query(path)).into_iter().map(|n| String::from_utf8(n).unwrap()).collect::<Vec<_>>()
+            walked(&names, &query(path))
+                .into_iter()
+                .map(|n| String::from_utf8(n).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(shown("photos"), ["photos/a.jpg", "photos/pets/"]);
         assert_eq!(shown("photos/"), ["photos/a.jpg", "photos/pets/"]);

@@ -1,7 +1,7 @@
 //! Pins: a version kept by reference for another service, such as an image that servers are built from.
 
 use super::authorise::Action;
-use super::objects::Content;
+use super::read::Content;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Object;
@@ -34,7 +34,8 @@ impl Files {
             .db
             .write(input, |(container, name, pin), tx| {
                 Box::pin(async move {
-                    let object = store::objects::find_in(tx, *container, name).await?.ok_or(Error::NotFound)?;
+                    let object =
+                        store::objects::find_in(tx, *container, name).await?.ok_or(Error::NotFound)?;
                     let blob = object.blob.map(|blob| blob.id);
                     if let Some(blob) = blob {
                         store::blobs::share(tx, blob).await?;
@@ -64,6 +65,9 @@ impl Files {
             content_type: String::new(),
             metadata: Metadata::default(),
             blob: found.blob,
+            shape: None,
+            expires: None,
+            version: None,
         };
         let content = self.open_object(&object, 0..found.size).await?.ok_or(Error::NotFound)?;
         Ok((Pinned { size: found.size }, content))

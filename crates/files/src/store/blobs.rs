@@ -31,7 +31,8 @@ pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
     }
     tx.execute("DELETE FROM blobs WHERE id = $1", params![id.0]).await?;
     if row.get::<i64>(1)? == 0 {
-        tx.execute("INSERT INTO garbage (blob) VALUES ($1) ON CONFLICT (blob) DO NOTHING", params![id.0]).await?;
+        tx.execute("INSERT INTO garbage (blob) VALUES ($1) ON CONFLICT (blob) DO NOTHING", params![id.0])
+            .await?;
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ pub(crate) async fn find(db: &Database, pin: &str) -> Result<Option<Pin>, Error>
 pub(crate) async fn insert(tx: &mut Tx, pin: &str, blob: Option<BlobId>, size: u64) -> Result<(), Error> {
     let blob = blob.map(|id| id.0.to_vec());
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    tx.execute("INSERT INTO pins (pin, blob, size) VALUES ($1, $2, $3)", params![pin, blob, size]).await.map(|_| ())
+    tx.execute("INSERT INTO pins (pin, blob, size) VALUES ($1, $2, $3)", params![pin, blob, size])
+        .await
+        .map(|_| ())
 }
 
 /// Removes a pin and answers the blob that it held.

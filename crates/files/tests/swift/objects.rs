@@ -7,10 +7,19 @@ async fn with_object(location: &database::Location) -> Cloud {
     cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
     let body = "0123456789";
     let put = cloud
-        .call("owner", "PUT", "/v1/AUTH_1/c/o.txt", &[
-            ("content-length", "10"), ("content-type", "text/x-test"), ("etag", "781e5e245d69b566979b86e28d23f2c7"),
-            ("x-object-meta-screenie", "Hello World"), ("content-disposition", "attachment"),
-        ], body)
+        .call(
+            "owner",
+            "PUT",
+            "/v1/AUTH_1/c/o.txt",
+            &[
+                ("content-length", "10"),
+                ("content-type", "text/x-test"),
+                ("etag", "781e5e245d69b566979b86e28d23f2c7"),
+                ("x-object-meta-screenie", "Hello World"),
+                ("content-disposition", "attachment"),
+            ],
+            body,
+        )
         .await;
     assert_eq!(put.status, 201);
     assert_eq!(put.header("etag"), "781e5e245d69b566979b86e28d23f2c7");

@@ -29,7 +29,8 @@ pub(super) fn meter(
     outcome: Result<Response, Fault>,
 ) -> Result<Response, Fault> {
     let succeeded = outcome.as_ref().is_ok_and(|response| response.status().is_success());
-    let measure = if costs && succeeded { Measure::FilesCostOperations } else { Measure::FilesFreeOperations };
+    let measure =
+        if costs && succeeded { Measure::FilesCostOperations } else { Measure::FilesFreeOperations };
     meter.count(&tenant, measure, 1);
     meter.count(&tenant, Measure::FilesBytesIn, received.load(Ordering::Relaxed));
     outcome.map(|response| {
