@@ -147,7 +147,18 @@ fn a_client_that_never_finishes_its_head_is_sent_away() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     let huge = format!("X-Padding: {}", "x".repeat(100_000));
     let refused = Command::new("curl")
-        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &huge, "-H", &huge, &format!("{}/healthz", cloud.url)])
+        .args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &huge,
+            "-H",
+            &huge,
+            &format!("{}/healthz", cloud.url),
+        ])
         .output()
         .unwrap();
     let status = String::from_utf8_lossy(&refused.stdout).into_owned();

@@ -24,6 +24,35 @@ pub enum Error {
     /// The request makes no sense; says which part.
     #[error("{0}")]
     Invalid(String),
+    /// The request makes no sense; says which part, in a text that Swift calls a page.
+    #[error("{0}")]
+    Page(String),
+    /// What is asked for is at odds with what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The upload would exceed a quota.
+    #[error("{0}")]
+    OverQuota(String),
+    /// More of something than is taken at once.
+    #[error("{0}")]
+    TooMany(String),
+    /// A version is missing, or it is a delete marker.
+    #[error("no such version")]
+    NoVersion {
+        /// The delete marker's id.
+        marker: Option<work::Time>,
+    },
+    /// A link leads to an account's container's object that is not there.
+    #[error("the link's target is not there")]
+    MissingTarget((String, String, String)),
+    /// A link leads to what it cannot mean.
+    #[error("{text}")]
+    BrokenLink {
+        /// Why.
+        text: String,
+        /// Where it led: account, container and object.
+        place: (String, String, String),
+    },
     /// A name that cannot be one.
     #[error("{0}")]
     BadName(String),

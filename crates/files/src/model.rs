@@ -1,9 +1,18 @@
 //! What Cloud Files is about: pure types and rules.
 
+pub mod account_acl;
 pub mod acl;
 pub mod entry;
+pub mod etag;
 pub mod limits;
 pub mod listing;
+pub mod manifest;
 pub mod metadata;
 pub mod name;
+pub mod policy;
+pub mod quota;
+pub mod shape;
+pub mod signature;
+pub mod tar;
 pub mod time;
+pub mod version;

@@ -1,16 +1,27 @@
 //! What Cloud Files can do. Every operation asks [`authorise`] first.
 
 mod accounts;
+mod archive;
 mod authorise;
 mod containers;
 mod copy;
+mod expiry;
+mod keys;
+mod large;
+mod links;
+mod manifests;
 mod objects;
 mod pages;
 mod pins;
+mod quotas;
+mod read;
 mod sweep;
 mod upload;
+mod versions;
+mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use blobs::Blobs;
 use database::{Database, Location};
@@ -20,21 +31,48 @@ use tokio::sync::Notify;
 use work::{Clock, Time};
 
 pub use accounts::AccountView;
+pub(crate) use containers::OWNERS;
 pub use containers::{ContainerPut, ContainerView};
 pub use copy::CopyRequest;
-pub use objects::{Content, Found};
-pub use pages::{AccountLine, Page};
+pub use keys::Signed;
+pub use large::Segments;
+pub use manifests::{ManifestPut, Problem};
+pub use objects::{Expected, PostRequest};
+pub use pages::{AccountLine, Page, VersionsPage};
 pub use pins::Pinned;
-pub use upload::{Body, PutRequest, Stored};
+pub use read::{Content, Found, LINKS_MAX, Look};
+pub use upload::{Body, Incoming, PutRequest, Stored};
+pub use versions::Deleted;
 
 use crate::model::limits::Limits;
+use crate::model::policy::Policies;
 use crate::store;
 
 /// How a deployment of Cloud Files is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
+    /// The storage policies; all of them keep their bytes in the same blobs.
+    pub policies: Policies,
+    /// Whether users may look at their objects that are past their time (`X-Open-Expired`).
+    pub allow_open_expired: bool,
+    /// How long an object stays in its container behind its time.
+    pub expired_stay: Duration,
+}
+
+/// As often as Swift's own expirer looks.
+const EXPIRED_STAY: Duration = Duration::from_secs(300);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            policies: Policies::default(),
+            allow_open_expired: true,
+            expired_stay: EXPIRED_STAY,
+        }
+    }
 }
 
 /// Who asks, and with what in hand.
@@ -42,8 +80,29 @@ pub struct Settings {
 pub struct Context {
     /// The caller, if a valid token came along.
     pub caller: Option<Arc<Caller>>,
+    /// The service that asks for the caller, if its token came along, too.
+    pub service: Option<Arc<Caller>>,
     /// The `Referer` header, for referrer ACLs.
     pub referrer: Option<String>,
+    /// What a signature opens, in place of a caller.
+    pub pass: Option<Pass>,
+    /// Objects past their time are shown, to whoever owns them.
+    pub open_expired: bool,
+}
+
+/// What a signature made with a key of an account or a container opens: that account's or container's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The account.
+    pub account: String,
+    /// The container, if it was its key.
+    pub container: Option<String>,
+}
+
+impl Pass {
+    fn covers(&self, account: &str, container: Option<&str>) -> bool {
+        self.account == account && (self.container.is_none() || self.container.as_deref() == container)
+    }
 }
 
 struct Inner {
@@ -53,6 +112,7 @@ struct Inner {
     meter: Meter,
     settings: Settings,
     garbage: Notify,
+    expiring: Notify,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -74,8 +134,18 @@ impl Files {
     ) -> std::result::Result<Self, database::Error> {
         let db = Database::open(location, "files", store::MIGRATIONS).await?;
         let stop = tokio::sync::watch::Sender::new(false);
-        let files = Self(Arc::new(Inner { db, blobs, clock, meter, settings, garbage: Notify::new(), stop }));
+        let files = Self(Arc::new(Inner {
+            db,
+            blobs,
+            clock,
+            meter,
+            settings,
+            garbage: Notify::new(),
+            expiring: Notify::new(),
+            stop,
+        }));
         tokio::spawn(files.clone().sweep());
+        tokio::spawn(files.clone().sweep_expired());
         Ok(files)
     }
 
@@ -88,6 +158,12 @@ impl Files {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.settings.limits
+    }
+
+    /// How this deployment is set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// Now.

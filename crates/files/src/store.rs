@@ -5,10 +5,12 @@ pub(crate) mod blobs;
 pub(crate) mod containers;
 pub(crate) mod objects;
 pub(crate) mod pins;
+pub(crate) mod versions;
 
 use database::Migration;
 
-/// Names are `BLOB`: byte order on both engines. Counters are sums over a few slots.
+/// Names are `BLOB`: byte order on both engines. Counters are sums over a few slots. A version's key is its time
+/// negated, so that the newest of a name comes first in key order.
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
     sql: "CREATE TABLE accounts (
@@ -16,12 +18,19 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
           ) WITHOUT ROWID;
           CREATE TABLE containers (
               account BIGINT NOT NULL, name BLOB NOT NULL, id BIGINT NOT NULL, created BIGINT NOT NULL,
-              changed BIGINT NOT NULL, meta TEXT NOT NULL, PRIMARY KEY (account, name)
+              changed BIGINT NOT NULL, meta TEXT NOT NULL, policy BIGINT NOT NULL, PRIMARY KEY (account, name)
           ) WITHOUT ROWID;
+          CREATE INDEX containers_by_id ON containers (id);
           CREATE TABLE objects (
               container BIGINT NOT NULL, name BLOB NOT NULL, created BIGINT NOT NULL, changed BIGINT NOT NULL,
               etag BLOB NOT NULL, size BIGINT NOT NULL, content_type TEXT NOT NULL, meta TEXT NOT NULL, blob BLOB,
-              PRIMARY KEY (container, name)
+              shape TEXT, expires BIGINT, version BIGINT, PRIMARY KEY (container, name)
+          ) WITHOUT ROWID;
+          CREATE INDEX objects_by_expiry ON objects (expires) WHERE expires IS NOT NULL;
+          CREATE TABLE versions (
+              container BIGINT NOT NULL, name BLOB NOT NULL, back BIGINT NOT NULL, created BIGINT NOT NULL,
+              changed BIGINT NOT NULL, etag BLOB NOT NULL, size BIGINT NOT NULL, content_type TEXT NOT NULL,
+              meta TEXT NOT NULL, blob BLOB, shape TEXT, PRIMARY KEY (container, name, back)
           ) WITHOUT ROWID;
           CREATE TABLE blobs (
               id BLOB NOT NULL PRIMARY KEY, volume BIGINT NOT NULL, place BIGINT NOT NULL, size BIGINT NOT NULL,
@@ -35,8 +44,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
           ) WITHOUT ROWID;
           CREATE TABLE garbage (blob BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;
           CREATE TABLE account_counts (
-              account BIGINT NOT NULL, slot BIGINT NOT NULL, containers BIGINT NOT NULL, objects BIGINT NOT NULL,
-              bytes BIGINT NOT NULL, PRIMARY KEY (account, slot)
+              account BIGINT NOT NULL, policy BIGINT NOT NULL, slot BIGINT NOT NULL, containers BIGINT NOT NULL,
+              objects BIGINT NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (account, policy, slot)
           ) WITHOUT ROWID;
           CREATE TABLE container_counts (
               container BIGINT NOT NULL, slot BIGINT NOT NULL, objects BIGINT NOT NULL, bytes BIGINT NOT NULL,

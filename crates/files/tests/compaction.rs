@@ -34,7 +34,7 @@ fn operator() -> Context {
         service: false,
         expires: Time(i64::MAX),
     };
-    Context { caller: Some(Arc::new(caller)), referrer: None }
+    Context { caller: Some(Arc::new(caller)), ..Context::default() }
 }
 
 async fn put(files: &Files, name: &str, content: &[u8]) {
@@ -44,6 +44,8 @@ async fn put(files: &Files, name: &str, content: &[u8]) {
         content_type: "text/plain".into(),
         metadata: Metadata::default(),
         only_new: false,
+        shape: None,
+        expires: None,
     };
     let mut body = Once(Some(Bytes::copy_from_slice(content)));
     files.put_object(&operator(), "AUTH_1", "c", name, request, &mut body).await.unwrap();
@@ -56,7 +58,7 @@ on_each_engine! {
         let clock = Clock::system();
         let meter = Meter::open(location, clock.clone()).await.unwrap();
         let files = Files::open(location, blobs.clone(), clock, meter, Settings::default()).await.unwrap();
-        files.put_container(&operator(), "AUTH_1", "c", Changes::default()).await.unwrap();
+        files.put_container(&operator(), "AUTH_1", "c", Changes::default(), None).await.unwrap();
         let mut expected = BTreeMap::new();
         for round in 0..5u32 {
             for n in 0..40u32 {

@@ -57,7 +57,8 @@ impl Cloud {
             .await
             .map_err(|e| database(&e))?;
         let blobs = Local::open(&config.blobs).map_err(|e| Bad::new("blobs", e))?;
-        let files_settings = files::Settings { limits: config.files_limits.clone() };
+        let files_settings =
+            files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
         let files =
             Files::open(&config.database, Arc::new(blobs), clock.clone(), meter.clone(), files_settings)
                 .await

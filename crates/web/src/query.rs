@@ -38,6 +38,12 @@ impl Query {
         self.bytes(name).is_some()
     }
 
+    /// The pairs of these names alone.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect())
+    }
+
     /// All pairs, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
@@ -75,6 +81,7 @@ mod tests {
         assert_eq!(query.text("marker").unwrap(), "a/b c");
         assert_eq!(query.bytes("raw").unwrap(), b"\xff");
         assert!(query.has("flag") && !query.has("other"));
+        assert_eq!(query.only(&["flag", "other"]), Query::parse(Some("flag")));
     }
 
     #[test]

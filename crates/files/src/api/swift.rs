@@ -2,23 +2,36 @@
 
 mod account;
 mod answer;
+mod bulk;
 mod container;
 mod conveyed;
+mod copy;
+mod cors;
+mod extract;
 mod fault;
 mod form;
 mod headers;
 mod info;
+mod large;
 mod listing;
 mod object;
+mod operations;
+mod put;
+mod ranges;
+mod report;
 mod request;
+mod tempurl;
+mod website;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
-use http::{HeaderValue, Method};
+use http::Method;
+use http::request::Parts;
 use identity::Caller;
 use web::listener::ServiceName;
 use web::{Request, Response};
@@ -45,7 +58,13 @@ pub struct Swift {
 /// The dialect's routes.
 pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
     let swift = Swift { files, tokens };
-    Router::new().route("/info", get(info::show)).route("/v1/{*path}", any(dispatch)).with_state(swift)
+    Router::new()
+        .route("/info", any(info::show))
+        .route("/healthcheck", get(operations::health))
+        .route("/crossdomain.xml", get(operations::crossdomain))
+        .route("/v1/", any(operations::no_account))
+        .route("/v1/{*path}", any(dispatch))
+        .with_state(swift)
 }
 
 async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
@@ -60,35 +79,36 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
 }
 
 async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
-    let (head, body) = request.into_parts();
-    let parsed = Parsed::read(swift, &head).await?;
-    let method = head.method.clone();
-    if method == Method::OPTIONS {
-        return Ok(options(&parsed.target));
+    let (mut head, body) = request.into_parts();
+    if head.method == Method::OPTIONS {
+        let target = request::target(&head)?;
+        return Ok(cors::options(&swift.files, &target, &head, allowed(&target)).await);
     }
-    let Parsed { target, context, query } = parsed;
+    let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
+    let outcome = authorised(swift, &mut head, body).await;
+    let Some(origin) = origin else { return outcome };
+    let Ok(target) = request::target(&head) else { return outcome };
+    let is_head = head.method == Method::HEAD;
+    let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
+    cors::finish(&swift.files, &target, &origin, &mut response).await;
+    Ok(response)
+}
+
+async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Response, Fault> {
+    let Parsed { target, context, query } = Parsed::read(swift, head).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
-    let method_name = method.as_str();
-    let costs = matches!(method_name, "PUT" | "POST" | "COPY")
-        || (method_name == "GET" && !matches!(target, Target::Object(..)));
+    let method = head.method.as_str();
+    let costs = matches!(method, "PUT" | "POST" | "COPY")
+        || (method == "GET" && !matches!(target, Target::Object(..)));
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
-    let outcome = match (method_name, &target) {
-        ("GET" | "HEAD", Target::Account(account)) => call.show_account(account, &head).await,
-        ("PUT", Target::Account(account)) => call.put_account(account, &head).await,
-        ("POST", Target::Account(account)) => call.post_account(account, &head).await,
-        ("DELETE", Target::Account(account)) => call.delete_account(account).await,
-        ("GET" | "HEAD", Target::Container(account, name)) => call.show_container(account, name, &head).await,
-        ("PUT", Target::Container(account, name)) => call.put_container(account, name, &head).await,
-        ("POST", Target::Container(account, name)) => call.post_container(account, name, &head, body).await,
-        ("DELETE", Target::Container(account, name)) => call.delete_container(account, name).await,
-        ("GET" | "HEAD", Target::Object(a, c, o)) => call.show_object(a, c, o, &head).await,
-        ("PUT", Target::Object(a, c, o)) => call.put_object(a, c, o, &head, body).await,
-        ("POST", Target::Object(a, c, o)) => call.post_object(a, c, o, &head).await,
-        ("COPY", Target::Object(a, c, o)) => call.copy_object(a, c, o, &head).await,
-        ("DELETE", Target::Object(a, c, o)) => call.delete_object(a, c, o).await,
-        _ => Err(Fault::method(allowed(&target))),
-    };
+    let mut outcome = call.answer(&target, head, body).await;
+    if let Ok(response) = &mut outcome
+        && context.pass.is_some()
+        && matches!(head.method, Method::GET | Method::HEAD)
+    {
+        tempurl::finish(response, &query);
+    }
     conveyed::meter(swift.files.meter().clone(), tenant, received, costs, outcome)
 }
 
@@ -99,15 +119,55 @@ struct Call<'r> {
     query: &'r web::query::Query,
 }
 
+impl Call<'_> {
+    async fn answer(&self, target: &Target, head: &Parts, body: Body) -> Result<Response, Fault> {
+        let is_visit = website::may_answer(self.context, head);
+        if is_visit && let Some(outcome) = self.visit(target, head).await {
+            return outcome;
+        }
+        let outcome = self.route(target, head, body).await;
+        match target {
+            Target::Object(a, c, o) if is_visit => self.revisit((a, c, o), head, outcome).await,
+            // A signature opens a container for its website alone.
+            Target::Container(..) if self.context.pass.is_some() => Err(tempurl::invalid()),
+            _ => outcome,
+        }
+    }
+
+    async fn route(&self, target: &Target, head: &Parts, body: Body) -> Result<Response, Fault> {
+        let method = head.method.as_str();
+        if matches!(method, "POST" | "DELETE") && self.query.has("bulk-delete") {
+            return self.bulk_delete(target.account(), head, body).await;
+        }
+        if method == "PUT" && self.query.has("extract-archive") {
+            return self.extract_archive(target, head, body).await;
+        }
+        match (method, target) {
+            ("GET" | "HEAD", Target::Account(account)) => self.show_account(account, head).await,
+            ("PUT", Target::Account(account)) => self.put_account(account, head).await,
+            ("POST", Target::Account(account)) => self.post_account(account, head).await,
+            ("DELETE", Target::Account(account)) => self.delete_account(account, head).await,
+            ("GET" | "HEAD", Target::Container(account, name)) => {
+                self.show_container(account, name, head).await
+            }
+            ("PUT", Target::Container(account, name)) => self.put_container(account, name, head).await,
+            ("POST", Target::Container(account, name)) => {
+                self.post_container(account, name, head, body).await
+            }
+            ("DELETE", Target::Container(account, name)) => self.delete_container(account, name).await,
+            ("GET" | "HEAD", Target::Object(a, c, o)) => self.show_object(a, c, o, head).await,
+            ("PUT", Target::Object(a, c, o)) => self.put_object(a, c, o, head, body).await,
+            ("POST", Target::Object(a, c, o)) => self.post_object(a, c, o, head, body).await,
+            ("COPY", Target::Object(a, c, o)) => self.copy_object(a, c, o, head).await,
+            ("DELETE", Target::Object(a, c, o)) => self.delete_object(a, c, o, head).await,
+            _ => Err(Fault::method(allowed(target))),
+        }
+    }
+}
+
 fn allowed(target: &Target) -> &'static str {
     match target {
         Target::Object(..) => "COPY, DELETE, GET, HEAD, OPTIONS, POST, PUT",
         _ => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
     }
-}
-
-fn options(target: &Target) -> Response {
-    let mut response = answer::html(http::StatusCode::OK, String::new());
-    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allowed(target)));
-    response
 }

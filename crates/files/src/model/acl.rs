@@ -33,6 +33,12 @@ impl Acl {
         acl
     }
 
+    /// A list of accounts and users alone.
+    #[must_use]
+    pub fn of_groups(groups: Vec<String>) -> Self {
+        Self { groups, ..Self::default() }
+    }
+
     /// Checks and normalises a list as a user sent it.
     ///
     /// # Errors

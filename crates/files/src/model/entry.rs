@@ -4,6 +4,7 @@ use blobs::{BlobId, Location};
 use work::Time;
 
 use crate::model::metadata::Metadata;
+use crate::model::shape::Shape;
 
 /// Counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,28 @@ pub struct Container {
     pub changed: Time,
     /// What its users put beside it, ACLs included.
     pub metadata: Metadata,
+    /// What its account's users put beside that, for quotas, keys and ACLs.
+    pub account_metadata: Stored,
+    /// Its storage policy's index.
+    pub policy: i64,
+}
+
+/// Metadata as a row holds it, read only when it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored(pub String);
+
+impl Stored {
+    /// Whether it may hold a name that contains `text`, without reading it.
+    #[must_use]
+    pub fn may_hold(&self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn read(&self) -> Metadata {
+        Metadata::from_column(&self.0)
+    }
 }
 
 /// A container as an account's listing shows it.
@@ -51,6 +74,8 @@ pub struct ContainerEntry {
     pub counts: Counts,
     /// When it was changed last.
     pub changed: Time,
+    /// Its storage policy's index.
+    pub policy: i64,
 }
 
 /// An object.
@@ -70,6 +95,20 @@ pub struct Object {
     pub metadata: Metadata,
     /// Where its bytes are; none for an empty object.
     pub blob: Option<Blob>,
+    /// What its bytes stand for, if not for themselves.
+    pub shape: Option<Shape>,
+    /// When it is gone.
+    pub expires: Option<Time>,
+    /// Its id in a versioned container; none for what was stored without versioning, the "null" version.
+    pub version: Option<Time>,
+}
+
+impl Object {
+    /// Whether it is past its time.
+    #[must_use]
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 /// A blob and its place.

@@ -26,6 +26,16 @@ pub struct Limits {
     pub account_listing_limit: usize,
     /// Names in one page of a container's listing.
     pub container_listing_limit: usize,
+    /// Segments of one static large object that are objects.
+    pub max_manifest_segments: usize,
+    /// The manifest of a static large object, in bytes.
+    pub max_manifest_size: usize,
+    /// Names in one bulk deletion.
+    pub max_deletes_per_request: usize,
+    /// Containers that one archive makes.
+    pub max_containers_per_extraction: usize,
+    /// Failures after which a bulk operation stops.
+    pub max_failed: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +52,11 @@ impl Default for Limits {
             max_account_name_length: 256,
             account_listing_limit: 10_000,
             container_listing_limit: 10_000,
+            max_manifest_segments: 1000,
+            max_manifest_size: 8 << 20,
+            max_deletes_per_request: 10_000,
+            max_containers_per_extraction: 10_000,
+            max_failed: 1000,
         }
     }
 }

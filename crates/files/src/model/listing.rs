@@ -2,6 +2,8 @@
 
 use work::Time;
 
+use crate::model::shape::Shape;
+
 /// What a listing asks for; names are bytes in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -34,6 +36,28 @@ pub struct ObjectEntry {
     pub content_type: String,
     /// When it was changed last.
     pub changed: Time,
+    /// What its bytes stand for, if not for themselves.
+    pub shape: Option<Shape>,
+}
+
+/// A version as a versioned container's listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// It, as an object.
+    pub object: ObjectEntry,
+    /// Its id; none for the null version.
+    pub version: Option<Time>,
+    /// Whether a read without an id finds it, or finds nothing because of it.
+    pub is_latest: bool,
+}
+
+/// A line of a listing of versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionLine {
+    /// A version.
+    Version(VersionEntry),
+    /// Everything below a name that ends in the delimiter.
+    Subdirectory(String),
 }
 
 /// A line of a container's listing.
@@ -208,8 +232,8 @@ mod tests {
         let mut walk = Walk::new(query.clone());
         let mut lines = Vec::new();
         while lines.len() < query.limit {
-            let mut wanted = names.iter().filter(|name| walk.wants(name));
-            let next = if query.reverse { wanted.next_back() } else { wanted.next() };
+            let next = names.iter().filter(|name| walk.wants(name));
+            let next = if query.reverse { next.last() } else { next.into_iter().next() };
             let Some(name) = next.cloned() else { break };
             match walk.take(&name) {
                 Step::Show => lines.push(name),

@@ -1,5 +1,6 @@
 //! Metadata: what a user puts beside an account, a container or an object.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
@@ -8,6 +9,25 @@ use crate::model::limits::Limits;
 /// Headers kept with a thing, by lower-case name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata(pub BTreeMap<String, String>);
+
+/// A header's bytes as text: as they are if they are UTF-8, else behind a NUL (which no header holds), a character a
+/// byte. Swift keeps an object's items whatever their bytes.
+#[must_use]
+pub fn text_of(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(
+        |_| std::iter::once('\0').chain(bytes.iter().map(|byte| char::from(*byte))).collect(),
+        str::to_owned,
+    )
+}
+
+/// The bytes that [`text_of`] made a text of.
+#[must_use]
+pub fn bytes_of(text: &str) -> Cow<'_, [u8]> {
+    match text.strip_prefix('\0') {
+        None => Cow::Borrowed(text.as_bytes()),
+        Some(raw) => Cow::Owned(raw.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()),
+    }
+}
 
 impl Metadata {
     /// From the text that a row holds.
@@ -45,8 +65,9 @@ impl Metadata {
     /// [`Error::Invalid`] naming the limit.
     pub fn check_totals(&self, prefix: &str, limits: &Limits) -> Result<()> {
         let items = self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
-        let (count, size) =
-            items.fold((0, 0), |(count, size), (name, value)| (count + 1, size + name.len() + value.len()));
+        let (count, size) = items.fold((0, 0), |(count, size), (name, value)| {
+            (count + 1, size + name.len() + bytes_of(value).len())
+        });
         if count > limits.max_meta_count {
             return Err(Error::Invalid(format!("Too many metadata items; max {}", limits.max_meta_count)));
         }
@@ -82,7 +103,7 @@ impl Changes {
         if name.len() > limits.max_meta_name_length {
             return Err(Error::Invalid(format!("Metadata name too long: {prefix}{name}")));
         }
-        if value.len() > limits.max_meta_value_length {
+        if bytes_of(value).len() > limits.max_meta_value_length {
             let max = limits.max_meta_value_length;
             return Err(Error::Invalid(format!("Metadata value longer than {max}: {prefix}{name}")));
         }
@@ -126,6 +147,13 @@ mod tests {
         }
         let refused = heavy.check_totals("x-object-meta-", &limits);
         assert_eq!(refused, Err(Error::Invalid("Total metadata too large; max 4096".into())));
+    }
+
+    #[test]
+    fn bytes_survive_whatever_they_are() {
+        for bytes in [&b"plain"[..], "é".as_bytes(), b"\xff\x00\xe2", b""] {
+            assert_eq!(bytes_of(&text_of(bytes)), bytes);
+        }
     }
 
     #[test]

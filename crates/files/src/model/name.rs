@@ -55,6 +55,18 @@ pub fn tenant_of(account: &str) -> Option<&str> {
         .filter(|tenant| !tenant.is_empty())
 }
 
+/// Whether an account may be called so, when it is made or changed.
+///
+/// # Errors
+/// [`Error::Invalid`] with the limit.
+pub fn check_account(name: &str, limits: &Limits) -> Result<()> {
+    let max = limits.max_account_name_length;
+    if name.len() > max {
+        return Err(Error::Page(format!("Account name length of {} longer than {max}", name.len())));
+    }
+    Ok(())
+}
+
 /// Whether a container may be called so, when it is made.
 ///
 /// # Errors
@@ -62,7 +74,7 @@ pub fn tenant_of(account: &str) -> Option<&str> {
 pub fn check_container(name: &str, limits: &Limits) -> Result<()> {
     let max = limits.max_container_name_length;
     if name.len() > max {
-        return Err(Error::Invalid(format!("Container name length of {} longer than {max}", name.len())));
+        return Err(Error::Page(format!("Container name length of {} longer than {max}", name.len())));
     }
     Ok(())
 }

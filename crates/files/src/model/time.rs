@@ -8,6 +8,12 @@ pub fn x_timestamp(time: Time) -> String {
     format!("{}.{:05}", time.seconds(), time.0.rem_euclid(1_000_000) / 10)
 }
 
+/// `1389453423.35964` with ten digits before the point, as versions are called: their byte order is that of time.
+#[must_use]
+pub fn internal(time: Time) -> String {
+    format!("{:010}.{:05}", time.seconds(), time.0.rem_euclid(1_000_000) / 10)
+}
+
 /// `2013-11-19T20:08:13.283452`: microseconds without a zone (listings).
 #[must_use]
 pub fn listing(time: Time) -> String {

@@ -1,17 +1,21 @@
 //! Accounts.
 
-use database::Tx;
+use std::collections::BTreeMap;
 
-use super::authorise::{Action, authorise};
-use super::{Context, Files, fresh_id};
-use crate::error::{Error, Result};
-use crate::model::entry::{Account, Counts};
-use crate::model::metadata::{Changes, Metadata};
-use crate::store;
+use database::Tx;
 use work::Time;
 
+use super::authorise::{Action, Place, authorise, is_owner};
+use super::{Context, Files, fresh_id};
+use crate::error::{Error, Result};
+use crate::model::account_acl;
+use crate::model::entry::{Account, Counts, Stored};
+use crate::model::metadata::{Changes, Metadata};
+use crate::model::{name, quota};
+use crate::store;
+
 /// Containers and objects deleted in one unit of an account's deletion.
-const DELETED_AT_ONCE: i64 = 500;
+const DELETED_AT_ONCE: usize = 500;
 
 /// An account as its HEAD shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +26,30 @@ pub struct AccountView {
     pub metadata: Metadata,
     /// Its counters.
     pub counts: Counts,
+    /// Its counters by storage policy.
+    pub by_policy: BTreeMap<i64, Counts>,
+    /// Whether the caller may see its ACLs and keys.
+    pub owner: bool,
 }
 
 impl Files {
+    /// Asks whether the caller may do this to an account, whose ACL is read only if nothing else lets the caller in.
+    pub(super) async fn admit(&self, context: &Context, account: &str, action: Action) -> Result<()> {
+        let refused = match authorise(context, account, Place::default(), action) {
+            Err(Error::Forbidden) => Error::Forbidden,
+            other => return other,
+        };
+        let stored = store::accounts::metadata(&self.0.db, account).await?;
+        let place = Place { account: Some(&stored), ..Place::default() };
+        authorise(context, account, place, action).map_err(|_| refused)
+    }
+
     /// Looks at an account.
     ///
     /// # Errors
     /// [`Error::NotFound`] for one that was never made and is not the caller's own.
     pub async fn account(&self, context: &Context, name: &str) -> Result<AccountView> {
-        authorise(context, name, None, Action::ReadAccount)?;
+        self.admit(context, name, Action::ReadAccount).await?;
         let view = self
             .0
             .db
@@ -38,26 +57,31 @@ impl Files {
                 Box::pin(async move {
                     let Some(account) = store::accounts::find(tx, name).await? else { return Ok(None) };
                     let counts = store::accounts::counts(tx, account.id).await?;
-                    Ok::<_, Error>(Some(AccountView {
-                        created: account.created,
-                        metadata: account.metadata,
-                        counts,
-                    }))
+                    Ok::<_, Error>(Some((account, counts)))
                 })
             })
             .await?;
-        view.map_or_else(|| self.unmade(context, name), Ok)
+        view.map_or_else(
+            || self.unmade(context, name),
+            |(account, counts)| Ok(view_of(context, name, account, counts)),
+        )
     }
 
     /// What the caller sees of an account that no row has yet: a tenant's own is empty, not absent.
     pub(super) fn unmade(&self, context: &Context, name: &str) -> Result<AccountView> {
-        let tenant = crate::model::name::tenant_of(name);
+        let tenant = name::tenant_of(name);
         let own =
             tenant.is_some_and(|tenant| context.caller.as_ref().is_some_and(|caller| caller.is_of(tenant)));
         if !own {
             return Err(Error::NotFound);
         }
-        Ok(AccountView { created: self.now(), metadata: Metadata::default(), counts: Counts::default() })
+        Ok(AccountView {
+            created: self.now(),
+            metadata: Metadata::default(),
+            counts: Counts::default(),
+            by_policy: BTreeMap::new(),
+            owner: true,
+        })
     }
 
     /// Makes an account, or updates its metadata; `true` when it was made.
@@ -65,25 +89,39 @@ impl Files {
     /// # Errors
     /// [`Error::Forbidden`] for all but the operator (seed 002).
     pub async fn put_account(&self, context: &Context, name: &str, changes: Changes) -> Result<bool> {
-        authorise(context, name, None, Action::ManageAccount)?;
-        if crate::model::name::tenant_of(name).is_none() {
+        authorise(context, name, Place::default(), Action::ManageAccount)?;
+        name::check_account(name, self.limits())?;
+        if name::tenant_of(name).is_none() {
             return Err(Error::Invalid("an account is called AUTH_ and its tenant's id".into()));
         }
-        self.change_account(name, changes, true).await
+        self.change_account(context, name, changes, true).await
     }
 
     /// Updates an account's metadata.
     ///
     /// # Errors
-    /// [`Error::Invalid`] beyond the limits, [`Error::NotFound`].
+    /// [`Error::Invalid`] beyond the limits, [`Error::NotFound`], [`Error::Forbidden`] for a quota by anyone but the
+    /// operator.
     pub async fn post_account(&self, context: &Context, name: &str, changes: Changes) -> Result<()> {
-        authorise(context, name, None, Action::WriteAccount)?;
+        self.admit(context, name, Action::WriteAccount).await?;
+        name::check_account(name, self.limits())?;
         // A tenant's own account is made by its first use; any other must be there.
         let own = self.unmade(context, name).is_ok();
-        self.change_account(name, changes, own).await.map(|_| ())
+        self.change_account(context, name, changes, own).await.map(|_| ())
     }
 
-    async fn change_account(&self, name: &str, changes: Changes, create: bool) -> Result<bool> {
+    async fn change_account(
+        &self,
+        context: &Context,
+        name: &str,
+        changes: Changes,
+        create: bool,
+    ) -> Result<bool> {
+        if changes.0.keys().any(|name| quota::is_of_account(name))
+            && !context.caller.as_ref().is_some_and(|caller| caller.operator)
+        {
+            return Err(Error::Forbidden);
+        }
         let input = (name.to_owned(), changes, self.limits().clone(), self.now());
         self.0
             .db
@@ -114,7 +152,7 @@ impl Files {
     /// # Errors
     /// [`Error::Forbidden`] for all but the operator (seed 002), [`Error::NotFound`].
     pub async fn delete_account(&self, context: &Context, name: &str) -> Result<()> {
-        authorise(context, name, None, Action::ManageAccount)?;
+        authorise(context, name, Place::default(), Action::ManageAccount)?;
         let mut first = true;
         loop {
             let found = self
@@ -134,6 +172,24 @@ impl Files {
     }
 }
 
+/// An account as the caller sees it.
+pub(super) fn view_of(
+    context: &Context,
+    name: &str,
+    account: Account,
+    by_policy: BTreeMap<i64, Counts>,
+) -> AccountView {
+    let counts = by_policy.values().fold(Counts::default(), |sum, counts| Counts {
+        containers: sum.containers + counts.containers,
+        objects: sum.objects + counts.objects,
+        bytes: sum.bytes + counts.bytes,
+    });
+    let has_acl = account.metadata.get(account_acl::HEADER).is_some();
+    let stored = has_acl.then(|| Stored(account.metadata.to_column()));
+    let owner = is_owner(context, name, stored.as_ref());
+    AccountView { created: account.created, metadata: account.metadata, counts, by_policy, owner }
+}
+
 enum Deleted {
     Absent,
     Some,
@@ -143,19 +199,23 @@ enum Deleted {
 async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
     let Some(account) = store::accounts::find(tx, name).await? else { return Ok(Deleted::Absent) };
     let containers = store::containers::some(tx, account.id, 1).await?;
-    let Some((container, id)) = containers.into_iter().next() else {
+    let Some((container, id, policy)) = containers.into_iter().next() else {
         store::accounts::delete(tx, account.id, name).await?;
         return Ok(Deleted::All);
     };
-    let limit = usize::try_from(DELETED_AT_ONCE).unwrap_or(usize::MAX);
-    let objects = store::objects::range(tx, id, b"", &[0xff; 8], limit, false).await?;
-    if objects.is_empty() {
+    let objects = store::objects::range(tx, id, b"", &[0xff; 8], DELETED_AT_ONCE, false).await?;
+    let versions = store::versions::some(tx, id, DELETED_AT_ONCE).await?;
+    if objects.is_empty() && versions.is_empty() {
         store::containers::delete(tx, account.id, &container, id).await?;
-        store::accounts::add(tx, account.id, -1, 0, 0);
+        store::accounts::add(tx, account.id, policy, -1, 0, 0);
         return Ok(Deleted::Some);
     }
+    let Some(found) = store::containers::find_by_id(tx, id).await? else { return Ok(Deleted::Some) };
     for object in objects {
-        super::objects::remove(tx, account.id, id, &object.name).await?;
+        super::write::remove(tx, &found, &object.name).await?;
+    }
+    for (name, version) in versions {
+        super::versions::remove(tx, &found, &name, version).await?;
     }
     Ok(Deleted::Some)
 }

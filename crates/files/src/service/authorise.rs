@@ -4,7 +4,9 @@ use identity::{Product, Right};
 
 use super::Context;
 use crate::error::{Error, Result};
+use crate::model::account_acl::{self, Access, AccountAcl};
 use crate::model::acl::Acl;
+use crate::model::entry::Stored;
 use crate::model::metadata::Metadata;
 use crate::model::name::tenant_of;
 
@@ -32,6 +34,10 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    fn is_of_objects(self) -> bool {
+        matches!(self, Self::ReadObject | Self::WriteObject | Self::DeleteObject)
+    }
+
     fn right(self) -> Right {
         match self {
             Self::ReadAccount | Self::ReadContainer | Self::ReadObject => Right::Observe,
@@ -43,34 +49,58 @@ impl Action {
     }
 }
 
-/// Whether the caller may do this to `account`, given the container's metadata where one is concerned.
+/// What is known of the place that an action is about, beside its account's name.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place<'a> {
+    /// The container's name.
+    pub(crate) container: Option<&'a str>,
+    /// The container's metadata, if it is there.
+    pub(crate) metadata: Option<&'a Metadata>,
+    /// The account's metadata, if it was read.
+    pub(crate) account: Option<&'a Stored>,
+}
+
+/// Whether the caller may do this to `account`, given what is known of the place.
 ///
-/// The operator may everything, a tenant's users what their roles allow, anyone else what the container's ACLs grant:
-/// reading and listing by `X-Container-Read`, storing and deleting objects by `X-Container-Write`.
-pub(crate) fn authorise(
-    context: &Context,
-    account: &str,
-    container: Option<&Metadata>,
-    action: Action,
-) -> Result<()> {
-    let caller = context.caller.as_deref();
-    if caller.is_some_and(|caller| caller.operator) {
+/// The operator may everything, a tenant's users what their roles allow, anyone else what ACLs grant: the container's
+/// (reading and listing by `X-Container-Read`, storing and deleting objects by `X-Container-Write`) or the account's
+/// (`X-Account-Access-Control`). A signature in place of a caller opens its own scope and nothing else.
+pub(crate) fn authorise(context: &Context, account: &str, place: Place<'_>, action: Action) -> Result<()> {
+    if let Some(pass) = &context.pass {
+        let covered = pass.covers(account, place.container)
+            && (action.is_of_objects() || action == Action::ReadContainer);
+        return if covered { Ok(()) } else { Err(Error::Unauthenticated) };
+    }
+    if owns(context, account, action)
+        || place.metadata.is_some_and(|metadata| granted(context, metadata, action))
+        || place.account.is_some_and(|metadata| granted_by_account(context, metadata, action))
+    {
         return Ok(());
     }
-    let own = account.starts_with("AUTH_")
-        && caller.zip(tenant_of(account)).is_some_and(|(caller, tenant)| {
-            action != Action::ManageAccount && caller.may(tenant, Product::ObjectStore, action.right())
-        });
-    if own || container.is_some_and(|metadata| granted(context, metadata, action)) {
-        return Ok(());
+    Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
+}
+
+/// Whether the caller may see and set what is for owners alone: ACLs, keys and the like.
+pub(crate) fn is_owner(context: &Context, account: &str, stored: Option<&Stored>) -> bool {
+    owns(context, account, Action::WriteContainer)
+        || stored.is_some_and(|metadata| granted_by_account(context, metadata, Action::WriteAccount))
+}
+
+fn owns(context: &Context, account: &str, action: Action) -> bool {
+    let Some(caller) = context.caller.as_deref() else { return false };
+    if caller.operator {
+        return true;
     }
-    Err(if caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
+    let Some(tenant) = tenant_of(account) else { return false };
+    // A service's account takes a service's token beside the user's own (Swift, service tokens).
+    let admitted =
+        account.starts_with("AUTH_") || context.service.as_ref().is_some_and(|service| service.service);
+    admitted && action != Action::ManageAccount && caller.may(tenant, Product::ObjectStore, action.right())
 }
 
 fn granted(context: &Context, container: &Metadata, action: Action) -> bool {
     let (header, by_referrer) = match action {
-        Action::ReadObject => ("x-container-read", true),
-        Action::ReadContainer => ("x-container-read", true),
+        Action::ReadObject | Action::ReadContainer => ("x-container-read", true),
         Action::WriteObject | Action::DeleteObject => ("x-container-write", false),
         _ => return false,
     };
@@ -85,6 +115,22 @@ fn granted(context: &Context, container: &Metadata, action: Action) -> bool {
     context.caller.as_deref().is_some_and(|caller| acl.names(caller))
 }
 
+fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bool {
+    let Some(caller) = context.caller.as_deref().filter(|_| account.may_hold(account_acl::HEADER)) else {
+        return false;
+    };
+    let metadata = account.read();
+    let access = metadata.get(account_acl::HEADER).and_then(|text| AccountAcl::parse(text).ok());
+    match access.and_then(|acl| acl.access(caller)) {
+        Some(Access::Admin) => action != Action::ManageAccount,
+        Some(Access::ReadWrite) => !matches!(action, Action::ManageAccount | Action::WriteAccount),
+        Some(Access::ReadOnly) => {
+            matches!(action, Action::ReadAccount | Action::ReadContainer | Action::ReadObject)
+        }
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -93,6 +139,7 @@ mod tests {
     use identity::{Caller, Grant, TenantRef};
     use work::Time;
 
+    use super::super::Pass;
     use super::*;
 
     fn of(tenant: &str, right: Option<Right>, operator: bool) -> Context {
@@ -106,7 +153,7 @@ mod tests {
             service: false,
             expires: Time(0),
         };
-        Context { caller: Some(Arc::new(caller)), referrer: None }
+        Context { caller: Some(Arc::new(caller)), ..Context::default() }
     }
 
     #[test]
@@ -181,7 +228,12 @@ mod tests {
         for (index, (context, metadata, allowed, refusal)) in cases.iter().enumerate() {
             for action in all {
                 let on_container = !matches!(action, ManageAccount | ReadAccount | WriteAccount);
-                let answer = authorise(context, "AUTH_1", on_container.then_some(metadata), action);
+                let answer = authorise(
+                    context,
+                    "AUTH_1",
+                    Place { container: None, metadata: on_container.then_some(metadata), account: None },
+                    action,
+                );
                 let expected = if allowed.contains(&action) { Ok(()) } else { Err(refusal.clone()) };
                 assert_eq!(answer, expected, "case {index}, {action:?}");
             }
@@ -191,7 +243,35 @@ mod tests {
     #[test]
     fn a_service_account_is_not_its_tenants() {
         let owner = of("1", Some(Right::Administer), false);
-        assert_eq!(authorise(&owner, "SERVICE_1", None, Action::ReadAccount), Err(Error::Forbidden));
-        assert_eq!(authorise(&owner, "other", None, Action::ReadAccount), Err(Error::Forbidden));
+        let read =
+            |context: &Context, account| authorise(context, account, Place::default(), Action::ReadAccount);
+        assert_eq!(read(&owner, "SERVICE_1"), Err(Error::Forbidden));
+        assert_eq!(read(&owner, "other"), Err(Error::Forbidden));
+        let mut helped = owner.clone();
+        let service = Caller { service: true, ..(**of("9", None, false).caller.as_ref().unwrap()).clone() };
+        helped.service = Some(Arc::new(service));
+        assert_eq!(read(&helped, "SERVICE_1"), Ok(()));
+        assert_eq!(read(&helped, "SERVICE_2"), Err(Error::Forbidden));
+    }
+
+    #[test]
+    fn a_pass_opens_its_scope_alone() {
+        let pass = |container: Option<&str>| Context {
+            pass: Some(Pass { account: "AUTH_1".into(), container: container.map(str::to_owned) }),
+            ..Context::default()
+        };
+        let may = |context: &Context, account, container, action| {
+            authorise(context, account, Place { container: Some(container), ..Place::default() }, action)
+                .is_ok()
+        };
+        let (whole, one) = (pass(None), pass(Some("c")));
+        assert!(
+            may(&whole, "AUTH_1", "c", Action::WriteObject) && may(&whole, "AUTH_1", "d", Action::ReadObject)
+        );
+        assert!(
+            may(&one, "AUTH_1", "c", Action::DeleteObject) && !may(&one, "AUTH_1", "d", Action::ReadObject)
+        );
+        assert!(!may(&whole, "AUTH_2", "c", Action::ReadObject));
+        assert!(!may(&whole, "AUTH_1", "c", Action::WriteContainer));
     }
 }

@@ -1,11 +1,11 @@
 //! Containers.
 
-use super::authorise::{Action, authorise};
+use super::authorise::{Action, Place, authorise, is_owner};
 use super::{Context, Files, accounts, fresh_id};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Counts};
-use crate::model::metadata::Changes;
-use crate::model::name;
+use crate::model::metadata::{Changes, Metadata};
+use crate::model::{name, version};
 use crate::store;
 
 /// A container as its HEAD shows it.
@@ -28,6 +28,16 @@ pub enum ContainerPut {
     Updated,
 }
 
+/// What only owners set and see.
+pub(crate) const OWNERS: [&str; 6] = [
+    "x-container-read",
+    "x-container-write",
+    "x-container-sync-key",
+    "x-container-sync-to",
+    "x-container-meta-temp-url-key",
+    "x-container-meta-temp-url-key-2",
+];
+
 impl Files {
     /// The container's row, for whoever may do `action` to what is in it. Where the caller is a stranger, a container
     /// that is not there looks like one that is closed.
@@ -38,9 +48,25 @@ impl Files {
         name: &str,
         action: Action,
     ) -> Result<Container> {
-        let found = store::containers::find_by_path(&self.0.db, account, name).await?;
-        authorise(context, account, found.as_ref().map(|container| &container.metadata), action)?;
+        let (found, stored) = store::containers::find_by_path(&self.0.db, account, name).await?;
+        let metadata = found.as_ref().map(|container| &container.metadata);
+        authorise(
+            context,
+            account,
+            Place { container: Some(name), metadata, account: Some(&stored) },
+            action,
+        )?;
         found.ok_or(Error::NotFound)
+    }
+
+    /// What browsers and static websites are told about a container, for any caller: nothing of it leaves without a
+    /// rule of the dialect's that says so. `None` where there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn container_settings(&self, account: &str, name: &str) -> Result<Option<Metadata>> {
+        let (found, _) = store::containers::find_by_path(&self.0.db, account, name).await?;
+        Ok(found.map(|container| container.metadata))
     }
 
     /// Looks at a container.
@@ -56,51 +82,88 @@ impl Files {
                 Box::pin(async move { Ok::<_, Error>(store::containers::counts(tx, *id).await?) })
             })
             .await?;
-        Ok(ContainerView { owner: is_owner(context, account), container, counts })
+        let owner = is_owner(context, account, Some(&container.account_metadata));
+        Ok(ContainerView { owner, container, counts })
     }
 
-    /// Makes a container, or updates its metadata.
+    /// Makes a container, or updates its metadata. `policy` names the storage policy of a new one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name or metadata beyond the limits.
+    /// [`Error::Invalid`] for a name, a policy or metadata beyond the limits, [`Error::Conflict`] for another policy
+    /// than it has.
     pub async fn put_container(
         &self,
         context: &Context,
         account: &str,
         container: &str,
-        changes: Changes,
+        mut changes: Changes,
+        policy: Option<&str>,
     ) -> Result<ContainerPut> {
-        authorise(context, account, None, Action::WriteContainer)?;
+        self.admit(context, account, Action::WriteContainer).await?;
+        self.keep_owners(context, account, &mut changes).await?;
         name::check_container(container, self.limits())?;
         if name::tenant_of(account).is_none() {
             return Err(Error::NotFound);
         }
-        let input = (account.to_owned(), container.to_owned(), changes, self.limits().clone(), self.now());
+        let policy = policy.filter(|name| !name.is_empty()).map(|name| self.policy_for(name)).transpose()?;
+        let input =
+            (account.to_owned(), container.to_owned(), changes, self.limits().clone(), self.now(), policy);
         self.0
             .db
-            .write(input, |(account, name, changes, limits, now), tx| {
+            .write(input, |(account, name, changes, limits, now, policy), tx| {
                 Box::pin(async move {
                     let account = match store::accounts::find(tx, account).await? {
                         Some(found) => found,
                         None => accounts::make(tx, account, *now).await?,
                     };
                     if let Some(mut found) = store::containers::find(tx, account.id, name).await? {
-                        found.metadata.apply(changes);
-                        found.metadata.check_totals("x-container-meta-", limits)?;
+                        if policy.is_some_and(|policy| policy != found.policy) {
+                            return Err(Error::Conflict(String::new()));
+                        }
+                        change(&mut found, changes, limits)?;
                         found.changed = (*now).max(found.changed);
                         store::containers::update(tx, name, &found).await?;
                         return Ok(ContainerPut::Updated);
                     }
-                    let metadata = changes.clone().into_values();
-                    metadata.check_totals("x-container-meta-", limits)?;
                     let (id, now) = (fresh_id(*now), *now);
-                    let made = Container { id, account: account.id, created: now, changed: now, metadata };
+                    let mut made = Container {
+                        id,
+                        account: account.id,
+                        created: now,
+                        changed: now,
+                        metadata: Metadata::default(),
+                        account_metadata: crate::model::entry::Stored::default(),
+                        policy: policy.unwrap_or(0),
+                    };
+                    change(&mut made, changes, limits)?;
                     store::containers::insert(tx, name, &made).await?;
-                    store::accounts::add(tx, account.id, 1, 0, 0);
+                    store::accounts::add(tx, account.id, made.policy, 1, 0, 0);
                     Ok::<_, Error>(ContainerPut::Created)
                 })
             })
             .await
+    }
+
+    fn policy_for(&self, name: &str) -> Result<i64> {
+        let found = self.settings().policies.named(name);
+        let (index, policy) =
+            found.ok_or_else(|| Error::Invalid(format!("Invalid X-Storage-Policy '{name}'")))?;
+        if policy.deprecated {
+            return Err(Error::Page(format!("Storage Policy '{}' is deprecated", policy.name)));
+        }
+        Ok(index)
+    }
+
+    /// Takes out what only an owner may set, for anyone else.
+    async fn keep_owners(&self, context: &Context, account: &str, changes: &mut Changes) -> Result<()> {
+        if !changes.0.keys().any(|name| OWNERS.contains(&name.as_str())) || is_owner(context, account, None) {
+            return Ok(());
+        }
+        let stored = store::accounts::metadata(&self.0.db, account).await?;
+        if !is_owner(context, account, Some(&stored)) {
+            changes.0.retain(|name, _| !OWNERS.contains(&name.as_str()));
+        }
+        Ok(())
     }
 
     /// Updates a container's metadata.
@@ -112,9 +175,10 @@ impl Files {
         context: &Context,
         account: &str,
         name: &str,
-        changes: Changes,
+        mut changes: Changes,
     ) -> Result<()> {
         let container = self.container_for(context, account, name, Action::WriteContainer).await?;
+        self.keep_owners(context, account, &mut changes).await?;
         let input = (container.account, name.to_owned(), changes, self.limits().clone(), self.now());
         self.0
             .db
@@ -122,8 +186,7 @@ impl Files {
                 Box::pin(async move {
                     let mut found =
                         store::containers::find(tx, *account, name).await?.ok_or(Error::NotFound)?;
-                    found.metadata.apply(changes);
-                    found.metadata.check_totals("x-container-meta-", limits)?;
+                    change(&mut found, changes, limits)?;
                     found.changed = (*now).max(found.changed);
                     Ok(store::containers::update(tx, name, &found).await?)
                 })
@@ -142,13 +205,17 @@ impl Files {
             .write((container.account, name.to_owned()), |(account, name), tx| {
                 Box::pin(async move {
                     let found = store::containers::find(tx, *account, name).await?.ok_or(Error::NotFound)?;
+                    let versioned = version::is_versioned(&found.metadata);
+                    if versioned && !store::versions::some(tx, found.id, 1).await?.is_empty() {
+                        return Err(Error::Conflict("Delete all versions before deleting container.".into()));
+                    }
                     if store::objects::any(tx, found.id).await? {
                         return Err(Error::NotEmpty);
                     }
                     // Whatever was folded for it in this batch must not bring its counters' rows back.
                     tx.flush().await?;
                     store::containers::delete(tx, *account, name, found.id).await?;
-                    store::accounts::add(tx, *account, -1, 0, 0);
+                    store::accounts::add(tx, *account, found.policy, -1, 0, 0);
                     Ok(())
                 })
             })
@@ -156,6 +223,46 @@ impl Files {
     }
 }
 
-fn is_owner(context: &Context, account: &str) -> bool {
-    authorise(context, account, None, Action::WriteContainer).is_ok()
+/// Applies changes; the three ways of keeping old versions exclude one another.
+fn change(container: &mut Container, changes: &Changes, limits: &crate::model::limits::Limits) -> Result<()> {
+    let before = container.metadata.clone();
+    container.metadata.apply(changes);
+    container.metadata.check_totals("x-container-meta-", limits)?;
+    let sets = |name: &str| matches!(changes.0.get(name), Some(Some(_)));
+    let archived = |metadata: &Metadata| {
+        metadata.get(version::STACK).is_some() || metadata.get(version::HISTORY).is_some()
+    };
+    if sets(version::ENABLED) {
+        if archived(&before) {
+            return Err(Error::Page(
+                "Cannot enable object versioning on a container that is already using the legacy versioned writes \
+                 feature."
+                    .into(),
+            ));
+        }
+        if before.get("x-container-sync-to").is_some() {
+            return Err(Error::Page(
+                "Cannot enable object versioning on a container configured as source of container syncing."
+                    .into(),
+            ));
+        }
+    }
+    if (sets(version::STACK) || sets(version::HISTORY)) && version::is_versioned(&before) {
+        return Err(Error::Page(
+            "Cannot set a container's x-versions-location or x-history-location while object versioning is enabled."
+                .into(),
+        ));
+    }
+    if sets("x-container-sync-to") && version::is_versioned(&before) {
+        return Err(Error::Page(
+            "Cannot configure container sync on a container with object versioning configured.".into(),
+        ));
+    }
+    if sets(version::STACK) {
+        container.metadata.0.remove(version::HISTORY);
+    }
+    if sets(version::HISTORY) {
+        container.metadata.0.remove(version::STACK);
+    }
+    Ok(())
 }

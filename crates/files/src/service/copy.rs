@@ -1,14 +1,18 @@
-//! Copies: a name more for the same bytes.
+//! Copies: a name more for the same bytes, or new bytes where a copy is put together from a part or from segments.
 
 use super::authorise::Action;
-use super::objects::Found;
-use super::upload::{Stored, replace};
+use super::read::{Content, Found, Look};
+use super::upload::{Incoming, PutRequest, Stored};
+use super::write::{Named, share, store_object};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Object;
+use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
+use crate::model::shape::Shape;
 use crate::store;
+use work::Time;
 
 /// Where a copy goes and what is different about it.
 #[derive(Clone, Debug)]
@@ -29,73 +33,140 @@ pub struct CopyRequest {
     pub etag: Option<String>,
     /// Only if no object has the name.
     pub only_new: bool,
+    /// When the copy is to be gone, in place of when its source is.
+    pub expires: Option<Time>,
 }
 
-/// Times a copy begins anew when its source was replaced under it.
-const ATTEMPTS: u32 = 4;
-
 impl Files {
-    /// Copies an object by reference.
+    /// Copies what was found: by reference where it stands for its own bytes, or where its manifest or the link itself
+    /// is meant, else what it gives in `range`. `None` when the source was replaced meanwhile: look again.
     ///
     /// # Errors
-    /// As reading the source and storing the copy.
+    /// As storing the copy.
     pub async fn copy_object(
         &self,
         context: &Context,
-        source: (&str, &str, &str),
+        found: &Found,
+        range: Option<std::ops::Range<u64>>,
         request: &CopyRequest,
-    ) -> Result<(Found, Stored)> {
+    ) -> Result<Option<Stored>> {
         name::check_object(&request.name, self.limits())?;
-        for _ in 0..ATTEMPTS {
-            let found = self.object(context, source.0, source.1, source.2).await?;
-            if request.etag.as_ref().is_some_and(|etag| *etag != found.object.etag) {
-                return Err(Error::WrongEtag);
+        let by_reference = range.is_none() && !found.is_large();
+        if by_reference && request.etag.as_ref().is_some_and(|etag| etag != found.etag()) {
+            return Err(Error::WrongEtag);
+        }
+        let mut metadata = if request.fresh { Metadata::default() } else { found.object.metadata.clone() };
+        if found.segments.is_some() {
+            metadata.0.remove("x-object-manifest");
+        }
+        metadata.0.extend(request.metadata.0.clone());
+        if request.fresh
+            && found.segments.is_none()
+            && let Some(pointer) = found.object.metadata.get("x-object-manifest")
+        {
+            metadata.0.insert("x-object-manifest".into(), pointer.to_owned());
+        }
+        metadata.check_totals("x-object-meta-", self.limits())?;
+        let content_type = request.content_type.clone().unwrap_or_else(|| found.object.content_type.clone());
+        let expires = request.expires.or(found.object.expires.filter(|_| !request.fresh));
+        if by_reference {
+            return self.share_object(context, found, request, (metadata, content_type, expires)).await;
+        }
+        let size = range.as_ref().map_or(found.size(), |range| range.end - range.start);
+        if size > self.limits().max_file_size {
+            return Err(Error::TooLarge);
+        }
+        let range = range.unwrap_or(0..found.size());
+        let Some(content) = self.content(context, found, range).await? else { return Ok(None) };
+        let put = PutRequest {
+            length: Some(size),
+            etag: request.etag.clone(),
+            content_type,
+            metadata,
+            only_new: request.only_new,
+            shape: None,
+            expires,
+        };
+        let (account, container, name) = (&request.account, &request.container, &request.name);
+        let stored = match content {
+            Content::Whole(bytes) => {
+                self.put_object(context, account, container, name, put, &mut Incoming::of(bytes)).await?
             }
-            let target = self
-                .container_for(context, &request.account, &request.container, Action::WriteObject)
-                .await?;
-            let mut metadata =
-                if request.fresh { Metadata::default() } else { found.object.metadata.clone() };
-            metadata.0.extend(request.metadata.0.clone());
-            metadata.check_totals("x-object-meta-", self.limits())?;
-            let now = self.now();
-            let copy = Object {
-                created: now,
-                changed: now,
-                content_type: request
-                    .content_type
-                    .clone()
-                    .unwrap_or_else(|| found.object.content_type.clone()),
-                metadata,
-                ..found.object.clone()
-            };
-            let input = (target, request.clone(), copy);
-            let copied = self
-                .0
-                .db
-                .write(input, |(target, request, copy), tx| {
-                    Box::pin(async move {
-                        let there =
-                            store::containers::still_there(tx, target.account, &request.container, target.id);
-                        if !there.await? {
-                            return Err(Error::NotFound);
-                        }
-                        if let Some(blob) = &copy.blob
-                            && !store::blobs::share(tx, blob.id).await?
-                        {
-                            return Ok(None);
-                        }
-                        replace(tx, target, &request.name, copy, request.only_new).await.map(Some)
-                    })
-                })
-                .await?;
-            if let Some((object, freed)) = copied {
-                if freed {
-                    self.0.garbage.notify_one();
-                }
-                return Ok((found, Stored { object }));
+            Content::Stream(mut body) => {
+                self.put_object(context, account, container, name, put, body.as_mut()).await?
+            }
+        };
+        Ok(Some(stored))
+    }
+
+    async fn share_object(
+        &self,
+        context: &Context,
+        found: &Found,
+        request: &CopyRequest,
+        (metadata, content_type, expires): (Metadata, String, Option<Time>),
+    ) -> Result<Option<Stored>> {
+        let target =
+            self.container_for(context, &request.account, &request.container, Action::WriteObject).await?;
+        self.check_quotas(context, &target, found.object.size).await?;
+        if let Some(Shape::Link(link)) = &found.object.shape {
+            let to = link.account.as_deref().unwrap_or(&found.place.0);
+            let own = (request.account.as_str(), request.container.as_str(), request.name.as_str());
+            if (to, link.container.as_str(), link.name.as_str()) == own {
+                return Err(Error::Invalid("Symlink cannot target itself".into()));
             }
         }
-        Err(Error::Unavailable("the source is being replaced over and over".into()))
+        let mut shape = found.object.shape.clone();
+        if let Some(Shape::Link(link)) = &mut shape
+            && link.account.is_none()
+            && request.account != found.place.0
+        {
+            link.account = Some(found.place.0.clone());
+        }
+        let (now, quoted) = (self.now(), is_quoted(&target));
+        let copy = Object {
+            created: now,
+            changed: now,
+            content_type,
+            metadata,
+            expires,
+            version: None,
+            shape,
+            ..found.object.clone()
+        };
+        let copied = self
+            .0
+            .db
+            .write((target, request.clone(), copy), |(target, request, copy), tx| {
+                Box::pin(async move {
+                    let there =
+                        store::containers::still_there(tx, target.account, &request.container, target.id);
+                    if !there.await? {
+                        return Err(Error::NotFound);
+                    }
+                    if !share(tx, copy).await? {
+                        return Ok(None);
+                    }
+                    store_object(tx, target, &request.name, copy, request.only_new).await.map(Some)
+                })
+            })
+            .await?;
+        Ok(copied.map(|Named { object, freed }| {
+            self.after_write(&object, freed);
+            Stored { object, quoted }
+        }))
+    }
+
+    /// Looks at a source, as copying reads it.
+    ///
+    /// # Errors
+    /// As [`Files::look`].
+    pub async fn look_to_copy(
+        &self,
+        context: &Context,
+        source: (&str, &str, &str),
+        look: Look,
+    ) -> Result<Found> {
+        self.look(context, source.0, source.1, source.2, Look { segments: !look.manifest, ..look }).await
     }
 }

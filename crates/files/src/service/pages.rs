@@ -2,12 +2,15 @@
 
 use database::Tx;
 
-use super::authorise::{Action, authorise};
+use super::accounts::view_of;
+use super::authorise::{Action, is_owner};
 use super::{AccountView, Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, ContainerEntry, Counts};
-use crate::model::listing::{Line, Query, Step, Walk};
+use crate::model::listing::{Line, Query, Step, VersionLine, Walk};
+use crate::model::version::VersionId;
 use crate::store;
+use crate::store::versions::{NULL_BACK, Place};
 
 /// Rows fetched at first where a delimiter may skip most of them.
 const FIRST_ROWS: usize = 32;
@@ -36,7 +39,7 @@ impl Files {
         name: &str,
         query: Query,
     ) -> Result<(AccountView, Vec<AccountLine>)> {
-        authorise(context, name, None, Action::ReadAccount)?;
+        self.admit(context, name, Action::ReadAccount).await?;
         let found = self
             .0
             .db
@@ -45,12 +48,14 @@ impl Files {
                     let Some(account) = store::accounts::find(tx, name).await? else { return Ok(None) };
                     let counts = store::accounts::counts(tx, account.id).await?;
                     let lines = account_lines(tx, account.id, query).await?;
-                    let view = AccountView { created: account.created, metadata: account.metadata, counts };
-                    Ok::<_, Error>(Some((view, lines)))
+                    Ok::<_, Error>(Some((account, counts, lines)))
                 })
             })
             .await?;
-        found.map_or_else(|| self.unmade(context, name).map(|view| (view, Vec::new())), Ok)
+        match found {
+            Some((account, counts, lines)) => Ok((view_of(context, name, account, counts), lines)),
+            None => self.unmade(context, name).map(|view| (view, Vec::new())),
+        }
     }
 
     /// A page of a container's objects.
@@ -76,9 +81,50 @@ impl Files {
                 })
             })
             .await?;
-        let owner = authorise(context, account, None, Action::WriteContainer).is_ok();
+        let owner = is_owner(context, account, Some(&container.account_metadata));
         Ok(Page { container, counts, owner, lines })
     }
+
+    /// A page of a container's objects with all their versions.
+    ///
+    /// # Errors
+    /// As [`Files::container`].
+    pub async fn list_versions(
+        &self,
+        context: &Context,
+        account: &str,
+        name: &str,
+        query: Query,
+        version_marker: Option<VersionId>,
+    ) -> Result<VersionsPage> {
+        let container = self.container_for(context, account, name, Action::ReadContainer).await?;
+        let id = container.id;
+        let (counts, lines) = self
+            .0
+            .db
+            .scan((id, query, version_marker), |(id, query, version_marker), tx| {
+                Box::pin(async move {
+                    let counts = store::containers::counts(tx, *id).await?;
+                    Ok::<_, Error>((counts, version_lines(tx, *id, query, *version_marker).await?))
+                })
+            })
+            .await?;
+        let owner = is_owner(context, account, Some(&container.account_metadata));
+        Ok(VersionsPage { container, counts, owner, lines })
+    }
+}
+
+/// A page of a container's listing of versions.
+#[derive(Clone, Debug)]
+pub struct VersionsPage {
+    /// The container.
+    pub container: Container,
+    /// Its counters.
+    pub counts: Counts,
+    /// Whether the caller may see its ACLs.
+    pub owner: bool,
+    /// The lines.
+    pub lines: Vec<VersionLine>,
 }
 
 /// A line of an account's listing.
@@ -158,6 +204,73 @@ async fn account_lines(tx: &mut Tx, account: i64, query: &Query) -> Result<Vec<A
             break;
         }
         rows_wanted = next_fetch(rows_wanted, skipped, query.limit);
+    }
+    Ok(lines)
+}
+
+async fn version_lines(
+    tx: &mut Tx,
+    container: i64,
+    query: &Query,
+    version_marker: Option<VersionId>,
+) -> Result<Vec<VersionLine>> {
+    let mut after = version_marker.map(|version| Place {
+        name: query.marker.clone(),
+        back: match version {
+            VersionId::Null => NULL_BACK,
+            VersionId::At(at) => -at.0,
+        },
+    });
+    let mut asked = query.clone();
+    if after.is_some() {
+        // The marker's own name is not behind: its other versions are wanted.
+        asked.marker.clear();
+    }
+    let mut walk = Walk::new(asked);
+    let mut lines = Vec::new();
+    let mut shown: Option<Vec<u8>> = None;
+    while lines.len() < query.limit {
+        let (lower, upper) = (walk.lower.clone(), walk.upper.clone());
+        let wanted = query.limit - lines.len();
+        // The walk's bound is past a name once it is shown, while its other versions still are to come.
+        let bounds = match &shown {
+            Some(name) if walk.reverse() => (lower.as_slice(), [name.as_slice(), b"\0"].concat()),
+            Some(name) => (name.as_slice().min(lower.as_slice()), upper.clone()),
+            None => (lower.as_slice(), upper.clone()),
+        };
+        let rows = store::versions::range(
+            tx,
+            container,
+            (bounds.0, &bounds.1),
+            after.as_ref(),
+            wanted,
+            walk.reverse(),
+        )
+        .await?;
+        let fetched = rows.len();
+        for (place, entry) in rows {
+            let name = place.name.clone();
+            after = Some(place);
+            if shown.as_ref() == Some(&name) {
+                lines.push(VersionLine::Version(entry));
+            } else if walk.wants(&name) {
+                match walk.take(&name) {
+                    Step::Show => {
+                        lines.push(VersionLine::Version(entry));
+                        shown = Some(name);
+                    }
+                    Step::Subdirectory(directory) => {
+                        let text = String::from_utf8_lossy(&directory).into_owned();
+                        lines.push(VersionLine::Subdirectory(text));
+                        shown = None;
+                    }
+                    Step::Skip => shown = None,
+                }
+            }
+        }
+        if fetched < wanted {
+            break;
+        }
     }
     Ok(lines)
 }

@@ -1,7 +1,7 @@
 //! Pins: a version kept by reference for another service, such as an image that servers are built from.
 
 use super::authorise::Action;
-use super::objects::Content;
+use super::read::Content;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Object;
@@ -65,6 +65,9 @@ impl Files {
             content_type: String::new(),
             metadata: Metadata::default(),
             blob: found.blob,
+            shape: None,
+            expires: None,
+            version: None,
         };
         let content = self.open_object(&object, 0..found.size).await?.ok_or(Error::NotFound)?;
         Ok((Pinned { size: found.size }, content))

@@ -3,17 +3,19 @@
 use async_trait::async_trait;
 use blobs::{BlobId, PACKED_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
-use database::Tx;
 use tokio::sync::mpsc;
 
 use super::authorise::Action;
-use super::objects::later;
+use super::write::{Named, store_object};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Blob, Container, Object};
+use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
+use crate::model::shape::Shape;
 use crate::store;
+use work::Time;
 
 /// Pieces on their way to the hasher of a large upload.
 const PIECES_HASHING: usize = 8;
@@ -37,6 +39,28 @@ pub struct PutRequest {
     pub metadata: Metadata,
     /// Only if no object has the name (`If-None-Match: *`).
     pub only_new: bool,
+    /// What its bytes stand for, if not for themselves.
+    pub shape: Option<Shape>,
+    /// When it is to be gone.
+    pub expires: Option<Time>,
+}
+
+/// Bytes that are at hand, as an upload.
+pub struct Incoming(Option<Bytes>);
+
+impl Incoming {
+    /// These.
+    #[must_use]
+    pub fn of(bytes: Bytes) -> Self {
+        Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+#[async_trait]
+impl Body for Incoming {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.0.take())
+    }
 }
 
 /// A stored object.
@@ -44,6 +68,8 @@ pub struct PutRequest {
 pub struct Stored {
     /// It.
     pub object: Object,
+    /// Whether its container's ETags are shown in quotes.
+    pub quoted: bool,
 }
 
 impl Files {
@@ -68,10 +94,21 @@ impl Files {
             return Err(Error::TooLarge);
         }
         // Refused before its bytes come where that is already sure; the unit below decides.
-        if request.only_new && store::objects::find(&self.0.db, found.id, name).await?.is_some() {
+        if request.only_new
+            && store::objects::find(&self.0.db, found.id, name)
+                .await?
+                .is_some_and(|old| !old.is_expired(self.now()))
+        {
             return Err(Error::Precondition("an object of that name exists".into()));
         }
+        self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
         let received = self.receive(request.length, body).await?;
+        if request.length.is_none()
+            && let Err(over) = self.check_quotas(context, &found, received.size).await
+        {
+            self.discard(received.blob).await;
+            return Err(over);
+        }
         if request.etag.as_ref().is_some_and(|etag| *etag != received.etag) {
             self.discard(received.blob).await;
             return Err(Error::WrongEtag);
@@ -85,13 +122,17 @@ impl Files {
             content_type: request.content_type,
             metadata: request.metadata,
             blob: received.blob,
+            shape: request.shape,
+            expires: request.expires,
+            version: None,
         };
         let blob = object.blob;
+        let quoted = is_quoted(&found);
         let named = self.name_blob(found, container, name, object, request.only_new).await;
         if named.is_err() {
             self.discard(blob).await;
         }
-        named.map(|object| Stored { object })
+        named.map(|object| Stored { object, quoted })
     }
 
     /// The unit that points the name at its bytes, counts them and lets the old ones go.
@@ -104,7 +145,7 @@ impl Files {
         only_new: bool,
     ) -> Result<Object> {
         let input = (container, container_name.to_owned(), name.to_owned(), object, only_new);
-        let (object, freed) = self
+        let Named { object, freed } = self
             .0
             .db
             .write(input, |(container, container_name, name, object, only_new), tx| {
@@ -117,14 +158,22 @@ impl Files {
                     if let Some(blob) = &object.blob {
                         store::blobs::insert(tx, blob).await?;
                     }
-                    replace(tx, container, name, object, *only_new).await
+                    store_object(tx, container, name, object, *only_new).await
                 })
             })
             .await?;
+        self.after_write(&object, freed);
+        Ok(object)
+    }
+
+    /// Tells the sweeps what a write left for them.
+    pub(super) fn after_write(&self, object: &Object, freed: bool) {
         if freed {
             self.0.garbage.notify_one();
         }
-        Ok(object)
+        if object.expires.is_some() {
+            self.0.expiring.notify_one();
+        }
     }
 
     async fn receive(&self, announced: Option<u64>, body: &mut dyn Body) -> Result<Received> {
@@ -187,36 +236,6 @@ impl Files {
             tracing::warn!(%error, blob = %blob.id, "unnamed bytes stay until the next sweep");
         }
     }
-}
-
-/// Points a name at an object whose blob is counted already. Answers the object as it stands, and whether something
-/// was let go.
-pub(super) async fn replace(
-    tx: &mut Tx,
-    container: &Container,
-    name: &str,
-    object: &Object,
-    only_new: bool,
-) -> Result<(Object, bool)> {
-    let old = store::objects::replaced(tx, container.id, name).await?;
-    if only_new && old.is_some() {
-        return Err(Error::Precondition("an object of that name exists".into()));
-    }
-    let mut object = object.clone();
-    if let Some(old) = &old {
-        object.created = later(object.created, old.created);
-        object.changed = object.created;
-    }
-    store::objects::put(tx, container.id, name, &object).await?;
-    let (count, old_size) = old.as_ref().map_or((1, 0), |old| (0, old.size));
-    let bytes = i64::try_from(object.size).unwrap_or(i64::MAX) - i64::try_from(old_size).unwrap_or(i64::MAX);
-    store::containers::add(tx, container.id, count, bytes);
-    store::accounts::add(tx, container.account, 0, count, bytes);
-    let freed = old.and_then(|old| old.blob);
-    if let Some(blob) = freed {
-        store::blobs::let_go(tx, blob).await?;
-    }
-    Ok((object, freed.is_some()))
 }
 
 struct Received {

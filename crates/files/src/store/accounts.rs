@@ -1,9 +1,11 @@
 //! Accounts and their counters.
 
-use database::{Cell, Error, Tx, params};
+use std::collections::BTreeMap;
+
+use database::{Cell, Database, Error, Tx, params};
 use work::Time;
 
-use crate::model::entry::{Account, Counts};
+use crate::model::entry::{Account, Counts, Stored};
 use crate::model::metadata::Metadata;
 
 pub(crate) async fn find(tx: &mut Tx, name: &str) -> Result<Option<Account>, Error> {
@@ -11,6 +13,12 @@ pub(crate) async fn find(tx: &mut Tx, name: &str) -> Result<Option<Account>, Err
     let Some(mut row) = tx.row(sql, params![name.as_bytes()]).await? else { return Ok(None) };
     let metadata = Metadata::from_column(&row.take::<String>(2)?);
     Ok(Some(Account { id: row.take(0)?, created: Time(row.take(1)?), metadata }))
+}
+
+/// An account's metadata alone, unread; empty for one that is not there.
+pub(crate) async fn metadata(db: &Database, name: &str) -> Result<Stored, Error> {
+    let row = db.row("SELECT meta FROM accounts WHERE name = $1", params![name.as_bytes()]).await?;
+    Ok(Stored(row.map(|row| row.get::<String>(0)).transpose()?.unwrap_or_default()))
 }
 
 pub(crate) async fn insert(tx: &mut Tx, name: &str, account: &Account) -> Result<(), Error> {
@@ -34,27 +42,34 @@ pub(crate) async fn delete(tx: &mut Tx, id: i64, name: &str) -> Result<(), Error
         .map(|_| ())
 }
 
-pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
-    let sql = "SELECT containers, objects, bytes FROM account_counts WHERE account = $1";
-    let mut sums = (0, 0, 0);
+/// What an account holds, by storage policy.
+pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<BTreeMap<i64, Counts>, Error> {
+    let sql = "SELECT policy, containers, objects, bytes FROM account_counts WHERE account = $1";
+    let mut sums: BTreeMap<i64, (i64, i64, i64)> = BTreeMap::new();
     for row in tx.rows(sql, params![id]).await? {
-        sums.0 += row.get::<i64>(0)?;
-        sums.1 += row.get::<i64>(1)?;
-        sums.2 += row.get::<i64>(2)?;
+        let sum = sums.entry(row.get::<i64>(0)?).or_default();
+        sum.0 += row.get::<i64>(1)?;
+        sum.1 += row.get::<i64>(2)?;
+        sum.2 += row.get::<i64>(3)?;
     }
-    Ok(Counts { containers: unsigned(sums.0), objects: unsigned(sums.1), bytes: unsigned(sums.2) })
+    let counts = |(containers, objects, bytes)| Counts {
+        containers: unsigned(containers),
+        objects: unsigned(objects),
+        bytes: unsigned(bytes),
+    };
+    Ok(sums.into_iter().map(|(policy, sum)| (policy, counts(sum))).collect())
 }
 
 /// Counts a change at the end of the batch.
-pub(crate) fn add(tx: &mut Tx, id: i64, containers: i64, objects: i64, bytes: i64) {
-    let sql =
-        "INSERT INTO account_counts (account, slot, containers, objects, bytes) VALUES ($1, $2, $3, $4, $5)
-               ON CONFLICT (account, slot) DO UPDATE SET
+pub(crate) fn add(tx: &mut Tx, id: i64, policy: i64, containers: i64, objects: i64, bytes: i64) {
+    let sql = "INSERT INTO account_counts (account, policy, slot, containers, objects, bytes)
+               VALUES ($1, $2, $3, $4, $5, $6)
+               ON CONFLICT (account, policy, slot) DO UPDATE SET
                  containers = account_counts.containers + excluded.containers,
                  objects = account_counts.objects + excluded.objects,
                  bytes = account_counts.bytes + excluded.bytes";
     let slot = tx.slot();
-    tx.fold(sql, vec![Cell::Int(id), Cell::Int(slot)], &[containers, objects, bytes]);
+    tx.fold(sql, vec![Cell::Int(id), Cell::Int(policy), Cell::Int(slot)], &[containers, objects, bytes]);
 }
 
 /// A counter read while slots are being added to is never shown below zero.

@@ -4,10 +4,10 @@ use database::{Cell, Error, Row, Tx, params};
 use work::Time;
 
 use super::accounts::unsigned;
-use crate::model::entry::{Container, ContainerEntry, Counts};
+use crate::model::entry::{Container, ContainerEntry, Counts, Stored};
 use crate::model::metadata::Metadata;
 
-fn container(account: i64, mut row: Row) -> Result<Container, Error> {
+fn container(account: i64, account_metadata: String, mut row: Row) -> Result<Container, Error> {
     let metadata = Metadata::from_column(&row.take::<String>(3)?);
     Ok(Container {
         id: row.take(0)?,
@@ -15,37 +15,56 @@ fn container(account: i64, mut row: Row) -> Result<Container, Error> {
         created: Time(row.take(1)?),
         changed: Time(row.take(2)?),
         metadata,
+        account_metadata: Stored(account_metadata),
+        policy: row.take(4)?,
     })
 }
 
 pub(crate) async fn find(tx: &mut Tx, account: i64, name: &str) -> Result<Option<Container>, Error> {
-    let sql = "SELECT id, created, changed, meta FROM containers WHERE account = $1 AND name = $2";
+    let sql = "SELECT id, created, changed, meta, policy FROM containers WHERE account = $1 AND name = $2";
     let row = tx.row(sql, params![account, name.as_bytes()]).await?;
-    row.map(|row| container(account, row)).transpose()
+    row.map(|row| container(account, String::new(), row)).transpose()
 }
 
-/// By the account's name, in one statement: what every object request begins with.
+/// A container by its account's name, and that account's metadata, in one statement: what every object request begins
+/// with.
 pub(crate) async fn find_by_path(
     db: &database::Database,
     account: &str,
     name: &str,
-) -> Result<Option<Container>, Error> {
-    let sql = "SELECT c.id, c.created, c.changed, c.meta, a.id FROM accounts a
-               JOIN containers c ON c.account = a.id AND c.name = $2 WHERE a.name = $1";
-    let row = db.row(sql, params![account.as_bytes(), name.as_bytes()]).await?;
-    row.map(|row| container(row.get(4)?, row)).transpose()
+) -> Result<(Option<Container>, Stored), Error> {
+    let sql = "SELECT c.id, c.created, c.changed, c.meta, c.policy, a.id, a.meta FROM accounts a
+               LEFT JOIN containers c ON c.account = a.id AND c.name = $2 WHERE a.name = $1";
+    let Some(mut row) = db.row(sql, params![account.as_bytes(), name.as_bytes()]).await? else {
+        return Ok((None, Stored::default()));
+    };
+    let account_metadata: String = row.take(6)?;
+    if row.get::<Option<i64>>(0)?.is_none() {
+        return Ok((None, Stored(account_metadata)));
+    }
+    let found = container(row.get(5)?, account_metadata.clone(), row)?;
+    Ok((Some(found), Stored(account_metadata)))
+}
+
+/// A container by its key, for work that nobody asked for.
+pub(crate) async fn find_by_id(tx: &mut Tx, id: i64) -> Result<Option<Container>, Error> {
+    let sql = "SELECT id, created, changed, meta, policy, account FROM containers WHERE id = $1";
+    let row = tx.row(sql, params![id]).await?;
+    row.map(|row| container(row.get(5)?, String::new(), row)).transpose()
 }
 
 pub(crate) async fn insert(tx: &mut Tx, name: &str, container: &Container) -> Result<(), Error> {
     tx.execute(
-        "INSERT INTO containers (account, name, id, created, changed, meta) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO containers (account, name, id, created, changed, meta, policy)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         params![
             container.account,
             name.as_bytes(),
             container.id,
             container.created.0,
             container.changed.0,
-            container.metadata.to_column()
+            container.metadata.to_column(),
+            container.policy
         ],
     )
     .await
@@ -100,15 +119,15 @@ pub(crate) async fn range(
     reverse: bool,
 ) -> Result<Vec<(Vec<u8>, ContainerEntry)>, Error> {
     const FORWARD: &str = "SELECT c.name, c.id, c.changed, COALESCE(CAST(SUM(n.objects) AS BIGINT), 0),
-                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0)
+                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0), c.policy
                FROM containers c LEFT JOIN container_counts n ON n.container = c.id
                WHERE c.account = $1 AND c.name >= $2 AND c.name < $3
-               GROUP BY c.account, c.name, c.id, c.changed ORDER BY c.name LIMIT $4";
+               GROUP BY c.account, c.name, c.id, c.changed, c.policy ORDER BY c.name LIMIT $4";
     const BACKWARD: &str = "SELECT c.name, c.id, c.changed, COALESCE(CAST(SUM(n.objects) AS BIGINT), 0),
-                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0)
+                 COALESCE(CAST(SUM(n.bytes) AS BIGINT), 0), c.policy
                FROM containers c LEFT JOIN container_counts n ON n.container = c.id
                WHERE c.account = $1 AND c.name >= $2 AND c.name < $3
-               GROUP BY c.account, c.name, c.id, c.changed ORDER BY c.name DESC LIMIT $4";
+               GROUP BY c.account, c.name, c.id, c.changed, c.policy ORDER BY c.name DESC LIMIT $4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = if reverse { BACKWARD } else { FORWARD };
     let rows = tx.rows(sql, params![account, lower, upper, limit]).await?;
@@ -118,16 +137,21 @@ pub(crate) async fn range(
             let counts =
                 Counts { containers: 0, objects: unsigned(row.take(3)?), bytes: unsigned(row.take(4)?) };
             let text = String::from_utf8_lossy(&name).into_owned();
-            Ok((name, ContainerEntry { name: text, counts, changed: Time(row.take(2)?) }))
+            Ok((
+                name,
+                ContainerEntry { name: text, counts, changed: Time(row.take(2)?), policy: row.take(5)? },
+            ))
         })
         .collect()
 }
 
 /// Any containers of an account, for its deletion.
-pub(crate) async fn some(tx: &mut Tx, account: i64, limit: i64) -> Result<Vec<(String, i64)>, Error> {
-    let sql = "SELECT name, id FROM containers WHERE account = $1 ORDER BY name LIMIT $2";
+pub(crate) async fn some(tx: &mut Tx, account: i64, limit: i64) -> Result<Vec<(String, i64, i64)>, Error> {
+    let sql = "SELECT name, id, policy FROM containers WHERE account = $1 ORDER BY name LIMIT $2";
     let rows = tx.rows(sql, params![account, limit]).await?;
     rows.into_iter()
-        .map(|mut row| Ok((String::from_utf8_lossy(&row.take::<Vec<u8>>(0)?).into_owned(), row.take(1)?)))
+        .map(|mut row| {
+            Ok((String::from_utf8_lossy(&row.take::<Vec<u8>>(0)?).into_owned(), row.take(1)?, row.take(2)?))
+        })
         .collect()
 }

@@ -8,12 +8,15 @@ use super::accounts::unsigned;
 use crate::model::entry::{Blob, Object};
 use crate::model::listing::ObjectEntry;
 use crate::model::metadata::Metadata;
+use crate::model::shape::Shape;
 
 const SELECT: &str =
-    "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place
+    "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place,
+       o.shape, o.version, o.expires
      FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container = $1 AND o.name = $2";
 
-fn object(mut row: Row) -> Result<Object, Error> {
+/// An object from the columns that [`SELECT`] names, `version` and `expires` being the caller's last two.
+pub(super) fn object(mut row: Row) -> Result<Object, Error> {
     let size = unsigned(row.take(3)?);
     let blob = match row.take::<Option<Vec<u8>>>(6)?.as_deref().and_then(BlobId::from_slice) {
         Some(id) => {
@@ -36,6 +39,9 @@ fn object(mut row: Row) -> Result<Object, Error> {
         content_type: row.take(4)?,
         metadata: Metadata::from_column(&row.take::<String>(5)?),
         blob,
+        shape: Shape::from_column(row.take(9)?),
+        version: row.take::<Option<i64>>(10)?.map(Time),
+        expires: row.take::<Option<i64>>(11)?.map(Time),
     })
 }
 
@@ -57,14 +63,28 @@ pub(crate) struct Replaced {
     pub(crate) size: u64,
     pub(crate) created: Time,
     pub(crate) blob: Option<BlobId>,
+    pub(crate) version: Option<Time>,
+    pub(crate) expires: Option<Time>,
+}
+
+impl Replaced {
+    /// The bytes that the container counts for it; a version's are counted with the version.
+    pub(crate) fn counted(&self) -> u64 {
+        if self.version.is_some() { 0 } else { self.size }
+    }
 }
 
 pub(crate) async fn replaced(tx: &mut Tx, container: i64, name: &str) -> Result<Option<Replaced>, Error> {
-    let sql = "SELECT size, created, blob FROM objects WHERE container = $1 AND name = $2";
+    let sql = "SELECT size, created, blob, version, expires FROM objects WHERE container = $1 AND name = $2";
     let Some(mut row) = tx.row(sql, params![container, name.as_bytes()]).await? else { return Ok(None) };
     let blob = row.take::<Option<Vec<u8>>>(2)?;
-    let blob = blob.as_deref().and_then(BlobId::from_slice);
-    Ok(Some(Replaced { size: unsigned(row.take(0)?), created: Time(row.take(1)?), blob }))
+    Ok(Some(Replaced {
+        size: unsigned(row.take(0)?),
+        created: Time(row.take(1)?),
+        blob: blob.as_deref().and_then(BlobId::from_slice),
+        version: row.take::<Option<i64>>(3)?.map(Time),
+        expires: row.take::<Option<i64>>(4)?.map(Time),
+    }))
 }
 
 pub(crate) async fn put(tx: &mut Tx, container: i64, name: &str, object: &Object) -> Result<(), Error> {
@@ -72,11 +92,12 @@ pub(crate) async fn put(tx: &mut Tx, container: i64, name: &str, object: &Object
     let blob = object.blob.map(|blob| blob.id.0.to_vec());
     let size = i64::try_from(object.size).unwrap_or(i64::MAX);
     tx.execute(
-        "INSERT INTO objects (container, name, created, changed, etag, size, content_type, meta, blob)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        "INSERT INTO objects (container, name, created, changed, etag, size, content_type, meta, blob, shape, version,
+           expires)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (container, name) DO UPDATE SET created = excluded.created, changed = excluded.changed,
            etag = excluded.etag, size = excluded.size, content_type = excluded.content_type, meta = excluded.meta,
-           blob = excluded.blob",
+           blob = excluded.blob, shape = excluded.shape, version = excluded.version, expires = excluded.expires",
         params![
             container,
             name.as_bytes(),
@@ -86,7 +107,10 @@ pub(crate) async fn put(tx: &mut Tx, container: i64, name: &str, object: &Object
             size,
             object.content_type,
             object.metadata.to_column(),
-            blob
+            blob,
+            object.shape.as_ref().map(Shape::to_column),
+            object.version.map(|version| version.0),
+            object.expires.map(|expires| expires.0)
         ],
     )
     .await
@@ -99,17 +123,45 @@ pub(crate) async fn set_metadata(
     name: &str,
     object: &Object,
 ) -> Result<(), Error> {
-    let sql =
-        "UPDATE objects SET changed = $3, content_type = $4, meta = $5 WHERE container = $1 AND name = $2";
-    let meta = object.metadata.to_column();
-    tx.execute(sql, params![container, name.as_bytes(), object.changed.0, object.content_type, meta])
-        .await
-        .map(|_| ())
+    let sql = "UPDATE objects SET changed = $3, content_type = $4, meta = $5, expires = $6
+               WHERE container = $1 AND name = $2";
+    let (meta, expires) = (object.metadata.to_column(), object.expires.map(|expires| expires.0));
+    let (name, changed) = (name.as_bytes(), object.changed.0);
+    tx.execute(sql, params![container, name, changed, object.content_type, meta, expires]).await.map(|_| ())
 }
 
 pub(crate) async fn delete(tx: &mut Tx, container: i64, name: &str) -> Result<(), Error> {
     let sql = "DELETE FROM objects WHERE container = $1 AND name = $2";
     tx.execute(sql, params![container, name.as_bytes()]).await.map(|_| ())
+}
+
+/// Objects past their time, the longest first: container and name.
+pub(crate) async fn expired(db: &Database, now: Time, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+    let sql = "SELECT container, name FROM objects WHERE expires IS NOT NULL AND expires <= $1
+               ORDER BY expires LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = db.rows(sql, params![now.0, limit]).await?;
+    rows.into_iter().map(|mut row| Ok((row.take(0)?, row.take(1)?))).collect()
+}
+
+/// When the next object is past its time.
+pub(crate) async fn next_expiry(db: &Database) -> Result<Option<Time>, Error> {
+    let sql = "SELECT expires FROM objects WHERE expires IS NOT NULL ORDER BY expires LIMIT 1";
+    Ok(db.row(sql, params![]).await?.map(|row| row.get::<i64>(0)).transpose()?.map(Time))
+}
+
+/// An entry from name, size, etag, type, change and shape.
+pub(super) fn entry(row: &mut Row) -> Result<ObjectEntry, Error> {
+    let name: Vec<u8> = row.take(0)?;
+    let name = String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    Ok(ObjectEntry {
+        name,
+        size: unsigned(row.take(1)?),
+        etag: hex::encode(row.take::<Vec<u8>>(2)?),
+        content_type: row.take(3)?,
+        changed: Time(row.take(4)?),
+        shape: Shape::from_column(row.take(5)?),
+    })
 }
 
 /// Up to `limit` objects in `[lower, upper)`.
@@ -121,25 +173,12 @@ pub(crate) async fn range(
     limit: usize,
     reverse: bool,
 ) -> Result<Vec<ObjectEntry>, Error> {
-    const FORWARD: &str = "SELECT name, size, etag, content_type, changed FROM objects
+    const FORWARD: &str = "SELECT name, size, etag, content_type, changed, shape FROM objects
                WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4";
-    const BACKWARD: &str = "SELECT name, size, etag, content_type, changed FROM objects
+    const BACKWARD: &str = "SELECT name, size, etag, content_type, changed, shape FROM objects
                WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name DESC LIMIT $4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = if reverse { BACKWARD } else { FORWARD };
     let rows = tx.rows(sql, params![container, lower, upper, limit]).await?;
-    rows.into_iter()
-        .map(|mut row| {
-            let name: Vec<u8> = row.take(0)?;
-            let name = String::from_utf8(name)
-                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-            Ok(ObjectEntry {
-                name,
-                size: unsigned(row.take(1)?),
-                etag: hex::encode(row.take::<Vec<u8>>(2)?),
-                content_type: row.take(3)?,
-                changed: Time(row.take(4)?),
-            })
-        })
-        .collect()
+    rows.into_iter().map(|mut row| entry(&mut row)).collect()
 }

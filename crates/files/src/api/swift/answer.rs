@@ -18,6 +18,12 @@ pub(super) fn html(status: StatusCode, body: String) -> Response {
     with(status, "text/html; charset=UTF-8", body)
 }
 
+/// The path of an object, as headers show it.
+pub(super) fn path(place: &(String, String, String)) -> String {
+    let encode = |text: &str, slash| web::query::encode(text.as_bytes(), slash);
+    format!("/v1/{}/{}/{}", encode(&place.0, false), encode(&place.1, false), encode(&place.2, true))
+}
+
 /// Adds a header; a value that cannot be one is left out.
 pub(super) fn set(headers: &mut HeaderMap, name: &str, value: impl AsRef<[u8]>) {
     if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_ref())) {

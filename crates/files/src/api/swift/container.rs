@@ -9,8 +9,10 @@ use web::conditional::http_date;
 use super::answer::{self, set};
 use super::fault::Fault;
 use super::{Call, fault, form, headers, listing};
+use crate::Error;
 use crate::model::entry::{Container, Counts};
-use crate::model::time;
+use crate::model::version::VersionId;
+use crate::model::{time, version};
 use crate::service::ContainerPut;
 
 impl Call<'_> {
@@ -22,15 +24,49 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let form = listing::Form::asked(self.query, &request.headers)?;
         let query = listing::query(self.query, self.files.limits().container_listing_limit)?;
-        if request.method == Method::HEAD {
+        let mut response = if request.method == Method::HEAD {
             let view = self.files.container(self.context, account, name).await?;
-            let mut response = answer::with(StatusCode::NO_CONTENT, form.content_type(), String::new());
-            describe(&view.container, view.counts, view.owner, response.headers_mut());
-            return Ok(response);
+            let mut response = listing::answer(form, String::new());
+            self.describe_container(&view.container, view.counts, view.owner, response.headers_mut());
+            response
+        } else if self.query.has("versions") {
+            return self.show_versions(account, name, request, query).await;
+        } else {
+            let page = self.files.list_container(self.context, account, name, query).await?;
+            let mut response =
+                listing::answer(form, listing::write_container(form, (account, name), &page.lines));
+            self.describe_container(&page.container, page.counts, page.owner, response.headers_mut());
+            response
+        };
+        listing::vary(self.query, response.headers_mut());
+        Ok(response)
+    }
+
+    /// A listing of all versions, in JSON alone (Swift, Object versioning).
+    async fn show_versions(
+        &self,
+        account: &str,
+        name: &str,
+        request: &Parts,
+        query: crate::model::listing::Query,
+    ) -> Result<Response, Fault> {
+        let form = listing::Form::asked_with(self.query, &request.headers, &["application/json"])?;
+        let marker = match self.query.text("version_marker") {
+            None => None,
+            Some(_) if !self.query.has("marker") => {
+                return Err(Error::Page("version_marker param requires marker".into()).into());
+            }
+            Some(text) => {
+                let refused = || Fault::html(StatusCode::BAD_REQUEST, "invalid version_marker param");
+                Some(VersionId::parse(&text).ok_or_else(refused)?)
+            }
+        };
+        if query.delimiter.iter().any(|byte| byte.is_ascii_digit() || *byte == b'.' || *byte == 0) {
+            return Err(Error::Page("invalid delimiter param".into()).into());
         }
-        let page = self.files.list_container(self.context, account, name, query).await?;
-        let mut response = listing::answer(form, listing::write_container(form, name, &page.lines));
-        describe(&page.container, page.counts, page.owner, response.headers_mut());
+        let page = self.files.list_versions(self.context, account, name, query, marker).await?;
+        let mut response = listing::answer(form, listing::write_versions((account, name), &page.lines));
+        self.describe_container(&page.container, page.counts, page.owner, response.headers_mut());
         Ok(response)
     }
 
@@ -41,7 +77,8 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         let changes = headers::changes("container", &request.headers, self.files.limits())?;
-        match self.files.put_container(self.context, account, name, changes).await? {
+        let policy = headers::get(&request.headers, "x-storage-policy");
+        match self.files.put_container(self.context, account, name, changes, policy).await? {
             ContainerPut::Created => Ok(answer::html(StatusCode::CREATED, String::new())),
             ContainerPut::Updated => {
                 Ok(answer::html(StatusCode::ACCEPTED, fault::page(StatusCode::ACCEPTED)))
@@ -68,14 +105,30 @@ impl Call<'_> {
         self.files.delete_container(self.context, account, name).await?;
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }
-}
 
-fn describe(container: &Container, counts: Counts, owner: bool, headers: &mut HeaderMap) {
-    set(headers, "x-container-object-count", counts.objects.to_string());
-    set(headers, "x-container-bytes-used", counts.bytes.to_string());
-    set(headers, "x-timestamp", time::x_timestamp(container.created));
-    set(headers, "last-modified", http_date(time::last_modified(container.changed)));
-    set(headers, "accept-ranges", "bytes");
-    set(headers, "x-storage-policy", "default");
-    headers::show(&container.metadata, owner, headers);
+    fn describe_container(
+        &self,
+        container: &Container,
+        counts: Counts,
+        owner: bool,
+        headers: &mut HeaderMap,
+    ) {
+        set(headers, "x-container-object-count", counts.objects.to_string());
+        set(headers, "x-container-bytes-used", counts.bytes.to_string());
+        set(headers, "x-timestamp", time::x_timestamp(container.created));
+        set(headers, "x-put-timestamp", time::x_timestamp(container.changed));
+        set(headers, "last-modified", http_date(time::last_modified(container.changed)));
+        set(headers, "accept-ranges", "bytes");
+        set(headers, "x-storage-policy", self.files.settings().policies.name(container.policy));
+        headers::show(&container.metadata, owner, headers);
+        if let Some(enabled) = container.metadata.get(version::ENABLED) {
+            // Swift shows Python's words.
+            set(headers, version::ENABLED, if enabled == "true" { "True" } else { "False" });
+        }
+        for name in [version::STACK, version::HISTORY] {
+            if let Some(place) = container.metadata.get(name) {
+                set(headers, name, web::query::encode(place.as_bytes(), true));
+            }
+        }
+    }
 }

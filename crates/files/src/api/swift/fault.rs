@@ -1,59 +1,90 @@
 //! Refusals in Swift's form: a status, and a small HTML page or a line of text.
 
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use web::Response;
 
 use super::answer;
 use crate::Error;
+use crate::model::time;
+use crate::model::version::MARKER_TYPE;
+
+/// The version that an answer is about.
+pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-object-version-id");
 
 /// What is answered instead of what was asked for.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
-    /// A line of text in place of the status's page.
-    text: Option<String>,
-    header: Option<(http::HeaderName, String)>,
+    body: Form,
+    headers: Vec<(HeaderName, String)>,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// The status's own page.
+    Page,
+    /// A line of text.
+    Text(String),
+    /// A line of text that says it is a page.
+    Html(String),
 }
 
 impl Fault {
+    fn new(status: StatusCode, body: Form) -> Self {
+        Self { status, body, headers: Vec::new() }
+    }
+
     pub(super) fn status(status: StatusCode) -> Self {
-        Self { status, text: None, header: None }
+        Self::new(status, Form::Page)
     }
 
     pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: Some(text.into()), header: None }
+        Self::new(status, Form::Text(text.into()))
+    }
+
+    pub(super) fn html(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::new(status, Form::Html(text.into()))
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
-        let header = Some((ALLOW, allowed.to_owned()));
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, text: None, header }
+        Self::status(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, allowed)
     }
 
     pub(super) fn range(length: u64) -> Self {
-        let header = Some((CONTENT_RANGE, format!("bytes */{length}")));
-        Self { status: StatusCode::RANGE_NOT_SATISFIABLE, text: None, header }
+        Self::status(StatusCode::RANGE_NOT_SATISFIABLE).with(CONTENT_RANGE, format!("bytes */{length}"))
+    }
+
+    /// With a header more.
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn code(&self) -> StatusCode {
+        self.status
     }
 
     pub(super) fn into_response(self, account: &str, is_head: bool) -> Response {
-        let (body, content_type) = match self.text {
-            Some(text) => (text, "text/plain; charset=utf-8"),
-            None => (page(self.status), "text/html; charset=UTF-8"),
+        let (body, content_type) = match self.body {
+            Form::Text(text) => (text, "text/plain; charset=UTF-8"),
+            Form::Html(text) => (text, "text/html; charset=UTF-8"),
+            Form::Page => (page(self.status), "text/html; charset=UTF-8"),
         };
         let length = body.len();
         let body = if is_head { String::new() } else { body };
         let mut response = answer::with(self.status, content_type, body);
         if is_head {
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        if let Some((name, value)) = self.header
-            && let Ok(value) = HeaderValue::from_str(&value)
-        {
-            response.headers_mut().insert(name, value);
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                response.headers_mut().insert(name, value);
+            }
         }
+        let realm = web::query::encode(account.as_bytes(), false);
         if self.status == StatusCode::UNAUTHORIZED
-            && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{account}\""))
+            && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{realm}\""))
         {
             response.headers_mut().insert(WWW_AUTHENTICATE, realm);
         }
@@ -68,8 +99,22 @@ impl From<Error> for Fault {
             Error::Forbidden => Self::status(StatusCode::FORBIDDEN),
             Error::NotFound => Self::status(StatusCode::NOT_FOUND),
             Error::NotEmpty => Self::status(StatusCode::CONFLICT),
+            Error::Conflict(text) if text.is_empty() => Self::status(StatusCode::CONFLICT),
+            Error::Conflict(text) => Self::text(StatusCode::CONFLICT, text),
             Error::Precondition(_) => Self::status(StatusCode::PRECONDITION_FAILED),
             Error::Invalid(text) => Self::text(StatusCode::BAD_REQUEST, text),
+            Error::Page(text) => Self::html(StatusCode::BAD_REQUEST, text),
+            Error::OverQuota(text) | Error::TooMany(text) => Self::html(StatusCode::PAYLOAD_TOO_LARGE, text),
+            Error::NoVersion { marker: Some(marker) } => Self::status(StatusCode::NOT_FOUND)
+                .with(CONTENT_TYPE, MARKER_TYPE)
+                .with(VERSION_ID, time::internal(marker)),
+            Error::NoVersion { marker: None } => Self::status(StatusCode::NOT_FOUND),
+            Error::MissingTarget(place) => {
+                Self::status(StatusCode::NOT_FOUND).with(CONTENT_LOCATION, answer::path(&place))
+            }
+            Error::BrokenLink { text, place } => {
+                Self::text(StatusCode::CONFLICT, text).with(CONTENT_LOCATION, answer::path(&place))
+            }
             Error::BadName(text) => Self::text(StatusCode::PRECONDITION_FAILED, text),
             Error::WrongEtag => Self::status(StatusCode::UNPROCESSABLE_ENTITY),
             Error::TooLarge => Self::text(StatusCode::PAYLOAD_TOO_LARGE, "Your request is too large."),
@@ -91,6 +136,8 @@ impl From<Error> for Fault {
 /// The page of a status, as Swift's users see it.
 pub(super) fn page(status: StatusCode) -> String {
     let (title, text) = match status.as_u16() {
+        301 => ("Moved Permanently", "The resource has moved permanently."),
+        307 => ("Temporary Redirect", "The resource has moved temporarily."),
         202 => ("Accepted", "The request is accepted for processing."),
         400 => (
             "Bad Request",
@@ -111,6 +158,9 @@ pub(super) fn page(status: StatusCode) -> String {
         411 => ("Length Required", "Content-Length header required."),
         412 => ("Precondition Failed", "A precondition for this request was not met."),
         413 => ("Request Entity Too Large", "The body of your request was too large for this server."),
+        414 => ("Request URI Too Long", "The request URI was too long for this server."),
+        498 => ("Rate Limited", "Slow down"),
+        501 => ("Not Implemented", "The requested method is not implemented by this server."),
         416 => ("Requested Range Not Satisfiable", "The Range requested is not available."),
         422 => ("Unprocessable Entity", "Unable to process the contained instructions"),
         499 => ("Client Disconnect", "The client was disconnected during request."),

@@ -1,20 +1,26 @@
-//! Browser-style upload: several files in one `multipart/form-data` POST to a container, by token (seed 002, Upload).
+//! Browser-style upload: several files in one `multipart/form-data` POST, by token (seed 002, Upload) or by a signature
+//! among its fields (Swift, FormPost).
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use web::Response;
+use work::Time;
 
-use super::answer;
+use super::answer::{self, set};
 use super::fault::Fault;
-use super::{Call, object};
-use crate::Error;
+use super::report::line;
+use super::{Call, put};
 use crate::model::metadata::Metadata;
-use crate::service::{self, PutRequest};
+use crate::model::signature;
+use crate::service::{self, PutRequest, Signed};
+use crate::{Context, Error};
 
 /// Files in one form at most.
 const FILES_MAX: usize = 1000;
@@ -37,13 +43,60 @@ struct Uploaded {
     content_type: String,
 }
 
+/// The fields of a form in front of its files.
+struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    fn is_signed(&self) -> bool {
+        self.0.contains_key("signature")
+    }
+
+    /// A number; an empty field is 0.
+    fn number(&self, name: &str) -> Result<u64, Fault> {
+        let text = self.text(name);
+        let text = if text.is_empty() { "0" } else { text };
+        text.parse().map_err(|_| malformed(&format!("{name} not an integer")))
+    }
+
+    fn time(&self, name: &str, meaning: &str) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.0.get(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| malformed(&format!("{name} not an integer: {meaning} required.")))
+    }
+}
+
 impl Call<'_> {
-    /// Stores each file under its own name; a `prefix` field in front of them goes before the names, a `redirect` field
-    /// is where the browser is sent in the end. A file that fails ends the request; those before it are stored.
+    /// A form sent to a container.
     pub(super) async fn receive_form(
         &self,
         account: &str,
         container: &str,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        self.receive((account, container, ""), request, body).await
+    }
+
+    /// A form sent to what its files' names begin with.
+    pub(super) async fn receive_post(
+        &self,
+        account: &str,
+        container: &str,
+        prefix: &str,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        self.receive((account, container, prefix), request, body).await
+    }
+
+    /// Stores each file under its own name behind the path's prefix. A file that fails ends the request; those before it
+    /// are stored.
+    async fn receive(
+        &self,
+        (account, container, prefix): (&str, &str, &str),
         request: &Parts,
         body: Body,
     ) -> Result<Response, Fault> {
@@ -52,57 +105,202 @@ impl Call<'_> {
         let boundary = multer::parse_boundary(header).map_err(|e| refused(&e))?;
         let stream = http_body_util::BodyDataStream::new(body);
         let mut form = multer::Multipart::new(stream, boundary);
-        let (mut prefix, mut redirect) = (String::new(), None);
-        let mut uploaded = Vec::new();
+        let mut fields = Fields(BTreeMap::new());
+        let mut uploaded: Vec<Uploaded> = Vec::new();
         while let Some(field) = form.next_field().await.map_err(|e| refused(&e))? {
-            let Some(file_name) = field.file_name().map(str::to_owned) else {
-                let name = field.name().unwrap_or_default().to_owned();
+            let Some(file_name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+                // A browser sends an empty part for a file input that nothing was chosen in.
+                let is_file = field.file_name().is_some();
+                let name = field.name().unwrap_or_default().to_ascii_lowercase();
                 let value = text_of(field).await?;
-                match name.as_str() {
-                    "prefix" => prefix = value,
-                    "redirect" => redirect = Some(value),
-                    _ => {}
+                if !is_file {
+                    fields.0.insert(name, value);
                 }
                 continue;
             };
-            // A browser sends an empty part for a file input that nothing was chosen in.
-            if file_name.is_empty() {
-                continue;
+            let count = uploaded.len() + 1;
+            let signed = fields.is_signed();
+            if signed && count as u64 > fields.number("max_file_count")? {
+                return Ok(concluded(&fields, StatusCode::BAD_REQUEST, "max file count exceeded"));
             }
-            if uploaded.len() == FILES_MAX {
+            if count > FILES_MAX {
                 return Err(Error::Invalid(format!("a form holds at most {FILES_MAX} files")).into());
             }
-            let name = format!("{prefix}{file_name}");
-            let content_type = field.content_type().map(|mime| mime.essence_str().to_owned());
-            let put = PutRequest {
-                length: None,
-                etag: None,
-                content_type: content_type.unwrap_or_else(|| object::guessed_type(&name)),
-                metadata: Metadata::default(),
-                only_new: false,
+            let context = if signed {
+                self.signed_form((account, container), request, &fields).await?
+            } else {
+                self.context.clone()
             };
-            let mut part = Part(field);
-            let stored =
-                self.files.put_object(self.context, account, container, &name, put, &mut part).await?;
-            let object = stored.object;
-            uploaded.push(Uploaded {
-                name,
-                bytes: object.size,
-                hash: object.etag,
-                content_type: object.content_type,
+            let name = if signed {
+                format!("{prefix}{file_name}")
+            } else {
+                format!("{prefix}{}{file_name}", fields.text("prefix"))
+            };
+            match self.store_field(&context, (account, container, &name), &fields, field).await {
+                Ok(stored) => uploaded.push(stored),
+                Err(Error::TooLarge) if signed => return Err(malformed("max_file_size exceeded")),
+                Err(error) if signed => {
+                    let fault = Fault::from(error);
+                    return if fields.text("redirect").is_empty() {
+                        Err(fault)
+                    } else {
+                        Ok(concluded(&fields, fault.code(), ""))
+                    };
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if fields.is_signed() {
+            return Ok(match uploaded.is_empty() {
+                true => concluded(&fields, StatusCode::BAD_REQUEST, "no files to process"),
+                false => concluded(&fields, StatusCode::CREATED, ""),
             });
+        }
+        if self.context.caller.is_none() {
+            return Err(unsigned("invalid signature"));
         }
         if uploaded.is_empty() {
             return Err(Error::Invalid("the form holds no file".into()).into());
         }
-        if let Some(place) = redirect.and_then(|place| HeaderValue::from_str(&place).ok()) {
+        if !fields.text("redirect").is_empty() {
             let mut response = answer::html(StatusCode::SEE_OTHER, String::new());
-            response.headers_mut().insert(LOCATION, place);
+            set(response.headers_mut(), LOCATION.as_str(), fields.text("redirect"));
             return Ok(response);
         }
         let body = serde_json::to_string(&uploaded).unwrap_or_default();
         Ok(answer::with(StatusCode::CREATED, "application/json; charset=utf-8", Body::from(body)))
     }
+
+    async fn store_field(
+        &self,
+        context: &Context,
+        (account, container, name): (&str, &str, &str),
+        fields: &Fields,
+        field: multer::Field<'_>,
+    ) -> crate::Result<Uploaded> {
+        let own_type = field.content_type().map(|mime| mime.essence_str().to_owned());
+        let given = Some(fields.text("content-type")).filter(|value| !value.is_empty()).map(str::to_owned);
+        let mut metadata = Metadata::default();
+        let own_encoding = field.headers().get("content-encoding").and_then(|value| value.to_str().ok());
+        let encoding =
+            Some(fields.text("content-encoding")).filter(|value| !value.is_empty()).or(own_encoding);
+        if let Some(encoding) = encoding {
+            metadata.0.insert("content-encoding".into(), encoding.to_owned());
+        }
+        let signed = fields.is_signed();
+        let expires = if signed {
+            self.expiry_of(fields).map_err(|_| Error::Invalid("bad time".into()))?
+        } else {
+            None
+        };
+        let put = PutRequest {
+            length: None,
+            etag: None,
+            content_type: given.or(own_type).unwrap_or_else(|| put::guessed_type(name)),
+            metadata,
+            only_new: false,
+            shape: None,
+            expires,
+        };
+        let max = if signed { fields.text("max_file_size").parse().unwrap_or(0) } else { u64::MAX };
+        let mut part = Part { field, left: max };
+        let stored = self.files.put_object(context, account, container, name, put, &mut part).await?;
+        let object = stored.object;
+        Ok(Uploaded {
+            name: name.to_owned(),
+            bytes: object.size,
+            hash: object.etag,
+            content_type: object.content_type,
+        })
+    }
+
+    fn expiry_of(&self, fields: &Fields) -> Result<Option<Time>, Fault> {
+        let at = fields.time("x_delete_at", "Unix timestamp")?;
+        let after = fields.time("x_delete_after", "Number of seconds")?;
+        let now = self.files.now().seconds();
+        let at = after.map(|after| now.saturating_add(after)).or(at);
+        match at {
+            Some(at) if at <= now => Err(Error::Invalid("X-Delete-At in past".into()).into()),
+            at => Ok(at.map(Time::from_seconds)),
+        }
+    }
+
+    /// What a form's signature opens.
+    async fn signed_form(
+        &self,
+        (account, container): (&str, &str),
+        request: &Parts,
+        fields: &Fields,
+    ) -> Result<Context, Fault> {
+        fields.number("max_file_size")?;
+        self.expiry_of(fields)?;
+        let text = fields.text("expires");
+        let expires: i64 = if text.is_empty() {
+            0
+        } else {
+            text.parse().map_err(|_| malformed("expired not an integer"))?
+        };
+        if expires < self.files.now().seconds() {
+            return Err(unsigned("form expired"));
+        }
+        let (digest, bytes) =
+            signature::parse(fields.text("signature")).ok_or_else(|| unsigned("invalid signature"))?;
+        let or_zero =
+            |name: &str| Some(fields.text(name)).filter(|text| !text.is_empty()).unwrap_or("0").to_owned();
+        let path = percent_encoding::percent_decode_str(request.uri.path()).decode_utf8_lossy().into_owned();
+        let text = format!(
+            "{path}\n{}\n{}\n{}\n{}",
+            fields.text("redirect"),
+            or_zero("max_file_size"),
+            or_zero("max_file_count"),
+            or_zero("expires")
+        );
+        let signed = Signed { digest, signature: bytes, texts: vec![text] };
+        let pass = self.files.pass_for(account, container, &signed).await;
+        let pass = pass.map_err(|_| unsigned("invalid signature"))?;
+        Ok(Context { pass: Some(pass), ..Context::default() })
+    }
+}
+
+/// The end of a signed form: its redirection with status and message, or a line of text.
+fn concluded(fields: &Fields, status: StatusCode, message: &str) -> Response {
+    let redirect = fields.text("redirect");
+    if redirect.is_empty() {
+        let text = if message.is_empty() {
+            line(status)
+        } else {
+            format!("{}\r\nFormPost: {}", line(status), title(message))
+        };
+        return answer::with(status, "text/plain", text);
+    }
+    let separator = if redirect.contains('?') { '&' } else { '?' };
+    let message = web::query::encode(message.as_bytes(), true);
+    let place = format!("{redirect}{separator}status={}&message={message}", status.as_u16());
+    let mut shown = String::new();
+    web::xml::escape_into(&place, &mut shown);
+    let page = format!("<html><body><p><a href=\"{shown}\">Click to continue...</a></p></body></html>");
+    let mut response = answer::html(StatusCode::SEE_OTHER, page);
+    set(response.headers_mut(), LOCATION.as_str(), place);
+    response
+}
+
+fn title(text: &str) -> String {
+    let mut start = true;
+    text.chars()
+        .map(|c| {
+            let shown = if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+            start = !c.is_ascii_alphabetic();
+            shown
+        })
+        .collect()
+}
+
+fn malformed(text: &str) -> Fault {
+    Fault::text(StatusCode::BAD_REQUEST, format!("FormPost: {text}"))
+}
+
+fn unsigned(text: &str) -> Fault {
+    Fault::html(StatusCode::UNAUTHORIZED, format!("FormPost: {}", title(text)))
 }
 
 async fn text_of(mut field: multer::Field<'_>) -> Result<String, Fault> {
@@ -122,11 +320,18 @@ fn refused(error: &multer::Error) -> Fault {
     Error::Invalid(format!("the form cannot be read: {error}")).into()
 }
 
-struct Part<'f>(multer::Field<'f>);
+/// A file in a form, of at most so many bytes.
+struct Part<'f> {
+    field: multer::Field<'f>,
+    left: u64,
+}
 
 #[async_trait]
 impl service::Body for Part<'_> {
     async fn next(&mut self) -> crate::Result<Option<Bytes>> {
-        self.0.chunk().await.map_err(|_| Error::BrokeOff)
+        let piece = self.field.chunk().await.map_err(|_| Error::BrokeOff)?;
+        let length = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        self.left = self.left.checked_sub(length).ok_or(Error::TooLarge)?;
+        Ok(piece)
     }
 }

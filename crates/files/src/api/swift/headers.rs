@@ -1,15 +1,20 @@
 //! Metadata in headers.
 
-use std::collections::BTreeMap;
-
 use http::HeaderMap;
+use work::Time;
 
 use super::answer::set;
 use super::fault::Fault;
 use crate::Error;
+use crate::model::account_acl::{self, AccountAcl};
 use crate::model::acl::Acl;
 use crate::model::limits::Limits;
-use crate::model::metadata::{Changes, Metadata};
+use crate::model::metadata::{Changes, Metadata, bytes_of, text_of};
+use crate::model::{etag, quota, version};
+use crate::service::OWNERS;
+
+/// The last second that ten digits can name.
+const EXPIRY_MAX: i64 = 9_999_999_999;
 
 /// Headers that are kept with an object beside its own items.
 pub(super) const OBJECT_HEADERS: [&str; 9] = [
@@ -24,18 +29,29 @@ pub(super) const OBJECT_HEADERS: [&str; 9] = [
     "access-control-max-age",
 ];
 
-/// The text of a header's value, which must be UTF-8 and of bounded length.
-fn text<'h>(
-    name: &http::HeaderName,
-    value: &'h http::HeaderValue,
-    limits: &Limits,
-) -> Result<&'h str, Fault> {
+/// Refuses a header whose value is too long.
+fn check_length(name: &http::HeaderName, value: &http::HeaderValue, limits: &Limits) -> Result<(), Fault> {
     if value.len() > limits.max_header_size {
         let shown: String = name.as_str().chars().take(limits.max_meta_name_length).collect();
         return Err(Error::Invalid(format!("Header value too long: {shown}")).into());
     }
+    Ok(())
+}
+
+/// The text of a header's value, which must be UTF-8.
+fn text(value: &http::HeaderValue) -> Result<&str, Fault> {
     let text = std::str::from_utf8(value.as_bytes());
     text.map_err(|_| Error::Invalid("Metadata must be valid UTF-8".into()).into())
+}
+
+/// A header's text; `None` if it is missing or no text.
+pub(super) fn get<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+}
+
+/// Whether a header says yes.
+pub(super) fn says_yes(headers: &HeaderMap, name: &str) -> bool {
+    get(headers, name).is_some_and(super::listing::is_true)
 }
 
 /// Changes of an account's or container's items: `X-{kind}-Meta-…` sets (an empty value removes),
@@ -44,45 +60,189 @@ pub(super) fn changes(kind: &str, headers: &HeaderMap, limits: &Limits) -> Resul
     let (prefix, remove) = (format!("x-{kind}-meta-"), format!("x-remove-{kind}-meta-"));
     let mut changes = Changes::default();
     for (name, value) in headers {
-        let value = text(name, value, limits)?;
+        check_length(name, value, limits)?;
         if let Some(item) = name.as_str().strip_prefix(&prefix) {
-            changes.set_item(&prefix, item, value, limits)?;
+            changes.set_item(&prefix, item, text(value)?, limits)?;
         } else if let Some(item) = name.as_str().strip_prefix(&remove) {
             changes.0.entry(format!("{prefix}{item}")).or_insert(None);
         }
     }
-    if kind == "container" {
-        for name in ["x-container-read", "x-container-write"] {
-            if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
-                let clean = Acl::clean(name, value)?;
-                changes.0.insert(name.to_owned(), (!clean.is_empty()).then_some(clean));
-            } else if headers.contains_key(name.replacen("x-", "x-remove-", 1)) {
-                changes.0.insert(name.to_owned(), None);
-            }
-        }
+    if kind == "account" {
+        of_account(headers, &mut changes)?
+    } else {
+        of_container(headers, &mut changes)?
     }
     Ok(changes)
+}
+
+/// An account's ACL and quotas.
+fn of_account(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
+    if let Some(given) = get(headers, account_acl::HEADER) {
+        let kept = if given.is_empty() {
+            None
+        } else {
+            Some(AccountAcl::parse(given)?).filter(|acl| !acl.is_empty())
+        };
+        changes.0.insert(account_acl::HEADER.into(), kept.map(|acl| acl.to_text()));
+    } else if headers.contains_key("x-remove-account-access-control") {
+        changes.0.insert(account_acl::HEADER.into(), None);
+    }
+    quoting(headers, etag::ACCOUNT, changes)?;
+    for (name, value) in headers {
+        let name = name.as_str();
+        if let Some(kept) = name.strip_prefix("x-remove-").map(|name| format!("x-{name}"))
+            && quota::is_of_account(&kept)
+        {
+            changes.0.insert(kept, None);
+        } else if quota::is_of_account(name) && !headers.contains_key(name.replacen("x-", "x-remove-", 1)) {
+            let value = text(value)?;
+            if !value.is_empty() && !quota::is_number(value) {
+                return Err(Fault::status(http::StatusCode::BAD_REQUEST));
+            }
+            changes.0.insert(name.to_owned(), (!value.is_empty()).then(|| value.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A container's ACLs, versioning, quotas and synchronisation.
+fn of_container(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
+    for name in ["x-container-read", "x-container-write", "x-container-sync-to", "x-container-sync-key"] {
+        if let Some(value) = get(headers, name) {
+            let is_acl = matches!(name, "x-container-read" | "x-container-write");
+            let clean = if is_acl { Acl::clean(name, value)? } else { value.to_owned() };
+            changes.0.insert(name.to_owned(), (!clean.is_empty()).then_some(clean));
+        } else if headers.contains_key(name.replacen("x-", "x-remove-", 1)) {
+            changes.0.insert(name.to_owned(), None);
+        }
+    }
+    quoting(headers, etag::CONTAINER, changes)?;
+    for name in [quota::CONTAINER_BYTES, quota::CONTAINER_COUNT] {
+        if let Some(value) = get(headers, name) {
+            quota::check(name, value)?;
+        }
+    }
+    if let Some(enabled) = get(headers, version::ENABLED) {
+        let enabled = super::listing::is_true(enabled);
+        changes.0.insert(version::ENABLED.into(), Some(enabled.to_string()));
+    }
+    archives(headers, changes)
+}
+
+/// Whether ETags are to be shown in quotes.
+fn quoting(headers: &HeaderMap, name: &str, changes: &mut Changes) -> Result<(), Fault> {
+    if headers.contains_key(name.replacen("x-", "x-remove-", 1)) {
+        changes.0.insert(name.to_owned(), None);
+    } else if let Some(value) = headers.get(name) {
+        let value = text(value)?;
+        let wish = (!value.is_empty()).then(|| super::listing::is_true(value).to_string());
+        changes.0.insert(name.to_owned(), wish);
+    }
+    Ok(())
+}
+
+/// `X-Versions-Location` and `X-History-Location`, of which one alone may be set (Swift, Versioned writes).
+fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
+    let given = |name: &str| get(headers, name).filter(|value| !value.is_empty());
+    let (stack, history) = (given(version::STACK), given(version::HISTORY));
+    if stack.is_some() && history.is_some() {
+        let text = format!("Only one of {} or {} may be specified", version::STACK, version::HISTORY);
+        return Err(Error::Invalid(text).into());
+    }
+    for (name, value) in [(version::STACK, stack), (version::HISTORY, history)] {
+        if let Some(value) = value {
+            let decoded: Vec<u8> = percent_encoding::percent_decode_str(value).collect();
+            let place = String::from_utf8_lossy(&decoded).into_owned();
+            if place.contains('/') {
+                let text = "Container name cannot contain slashes";
+                return Err(Fault::text(http::StatusCode::PRECONDITION_FAILED, text));
+            }
+            changes.0.insert(name.into(), Some(place));
+        }
+    }
+    let removes =
+        ["x-remove-versions-location", "x-remove-history-location", version::STACK, version::HISTORY];
+    if stack.is_none() && history.is_none() && removes.iter().any(|name| headers.contains_key(*name)) {
+        changes.0.insert(version::STACK.into(), None);
+        changes.0.insert(version::HISTORY.into(), None);
+    }
+    Ok(())
 }
 
 /// An object's items and kept headers, as a whole.
 pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata, Fault> {
     let mut changes = Changes::default();
     for (name, value) in headers {
-        let value = text(name, value, limits)?;
+        check_length(name, value, limits)?;
+        let text = text_of(value.as_bytes());
         if let Some(item) = name.as_str().strip_prefix("x-object-meta-") {
-            changes.set_item("x-object-meta-", item, value, limits)?;
+            changes.set_item("x-object-meta-", item, &text, limits)?;
         } else if OBJECT_HEADERS.contains(&name.as_str()) && !value.is_empty() {
-            changes.0.insert(name.as_str().to_owned(), Some(value.to_owned()));
+            changes.0.insert(name.as_str().to_owned(), Some(text));
         }
+    }
+    if let Some(pointer) = get(headers, "x-object-manifest") {
+        check_pointer(pointer)?;
+        changes.0.insert("x-object-manifest".into(), Some(pointer.to_owned()));
     }
     Ok(changes.into_values())
 }
 
+/// `X-Object-Manifest: container/prefix` (Swift, Dynamic large objects).
+fn check_pointer(pointer: &str) -> Result<(), Fault> {
+    let fits = pointer.split_once('/').is_some_and(|(container, prefix)| {
+        !container.is_empty()
+            && !prefix.is_empty()
+            && !prefix.starts_with('/')
+            && !pointer.contains(['?', '&'])
+    });
+    if fits {
+        return Ok(());
+    }
+    Err(Error::Page("X-Object-Manifest must be in the format container/prefix".into()).into())
+}
+
+/// When an object is to be gone: `X-Delete-After`, which wins, or `X-Delete-At` (Swift, Expiring objects).
+pub(super) fn expiry(headers: &HeaderMap, now: Time) -> Result<Option<Time>, Fault> {
+    let number = |name: &str| -> Option<Option<i64>> {
+        let value = headers.get(name)?;
+        Some(value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok()))
+    };
+    let refused = |text: &str| Err(Error::Invalid(text.into()).into());
+    if let Some(after) = number("x-delete-after") {
+        let Some(after) = after else { return refused("Non-integer X-Delete-After") };
+        let at = now.seconds().saturating_add(after).clamp(0, EXPIRY_MAX);
+        return if at <= now.seconds() {
+            refused("X-Delete-After in past")
+        } else {
+            Ok(Some(Time::from_seconds(at)))
+        };
+    }
+    match number("x-delete-at") {
+        None => Ok(None),
+        Some(None) => refused("Non-integer X-Delete-At"),
+        Some(Some(at)) if at <= now.seconds() => refused("X-Delete-At in past"),
+        Some(Some(at)) => Ok(Some(Time::from_seconds(at.min(EXPIRY_MAX)))),
+    }
+}
+
 /// Shows items; what only an owner may see is left out for others.
 pub(super) fn show(metadata: &Metadata, owner: bool, headers: &mut HeaderMap) {
-    let hidden = |name: &str| !owner && matches!(name, "x-container-read" | "x-container-write");
-    let shown: BTreeMap<_, _> = metadata.0.iter().filter(|(name, _)| !hidden(name)).collect();
-    for (name, value) in shown {
-        set(headers, name, value);
+    for (name, value) in &metadata.0 {
+        if name == etag::CONTAINER || name == etag::ACCOUNT {
+            // Swift shows Python's words.
+            set(headers, name, if value == "true" { "True" } else { "False" });
+        } else if owner || !is_for_owners(name) {
+            set(headers, name, bytes_of(value));
+        }
     }
+}
+
+/// What only an owner sees (Swift, `swift_owner_headers`).
+fn is_for_owners(name: &str) -> bool {
+    OWNERS.contains(&name)
+        || matches!(
+            name,
+            "x-account-meta-temp-url-key" | "x-account-meta-temp-url-key-2" | "x-account-access-control"
+        )
 }

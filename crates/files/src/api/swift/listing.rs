@@ -10,7 +10,9 @@ use web::xml::Element;
 
 use super::answer;
 use super::fault::Fault;
-use crate::model::listing::{Line, Query};
+use crate::model::listing::{Line, ObjectEntry, Query, VersionLine};
+use crate::model::policy::Policies;
+use crate::model::shape::Shape;
 use crate::model::time;
 use crate::service::AccountLine;
 
@@ -20,26 +22,40 @@ pub(super) enum Form {
     Text,
     Json,
     Xml,
+    /// XML under its other name.
+    TextXml,
 }
 
 impl Form {
     /// By `format=`, which wins, or by `Accept`.
     pub(super) fn asked(query: &UrlQuery, headers: &HeaderMap) -> Result<Self, Fault> {
+        Self::asked_with(query, headers, &["text/plain", "application/json", "application/xml", "text/xml"])
+    }
+
+    /// As [`Form::asked`], where not every form is offered.
+    pub(super) fn asked_with(query: &UrlQuery, headers: &HeaderMap, offered: &[&str]) -> Result<Self, Fault> {
+        let named = |kind: &str| match kind {
+            "application/json" => Self::Json,
+            "application/xml" => Self::Xml,
+            "text/xml" => Self::TextXml,
+            _ => Self::Text,
+        };
         if let Some(format) = query.text("format") {
-            return Ok(match format.to_ascii_lowercase().as_str() {
-                "json" => Self::Json,
-                "xml" => Self::Xml,
-                _ => Self::Text,
-            });
+            let kind = match format.to_ascii_lowercase().as_str() {
+                "json" => "application/json",
+                "xml" => "application/xml",
+                _ => "text/plain",
+            };
+            let offers = offered.contains(&kind);
+            return if offers { Ok(named(kind)) } else { Err(Fault::status(StatusCode::NOT_ACCEPTABLE)) };
         }
         let accept =
             headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match preferred(accept, &["text/plain", "application/json", "application/xml", "text/xml"]) {
-            Some(0) => Ok(Self::Text),
-            Some(1) => Ok(Self::Json),
-            Some(_) => Ok(Self::Xml),
-            None => Err(Fault::status(StatusCode::NOT_ACCEPTABLE)),
+        if !is_accept(accept) {
+            return Err(Fault::html(StatusCode::BAD_REQUEST, "Invalid Accept header"));
         }
+        let chosen = preferred(accept, offered).ok_or_else(|| Fault::status(StatusCode::NOT_ACCEPTABLE))?;
+        Ok(named(offered[chosen]))
     }
 
     pub(super) fn content_type(self) -> &'static str {
@@ -47,7 +63,28 @@ impl Form {
             Self::Text => "text/plain; charset=utf-8",
             Self::Json => "application/json; charset=utf-8",
             Self::Xml => "application/xml; charset=utf-8",
+            Self::TextXml => "text/xml; charset=utf-8",
         }
+    }
+}
+
+/// Whether a header is a list of media ranges.
+fn is_accept(accept: &str) -> bool {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\"/[]?={}".contains(&byte))
+    };
+    accept.trim().is_empty()
+        || accept.split(',').map(str::trim).filter(|range| !range.is_empty()).all(|range| {
+            let media = range.split(';').next().unwrap_or_default().trim();
+            media.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+        })
+}
+
+/// Says that the form followed `Accept`, unless the query chose it.
+pub(super) fn vary(query: &UrlQuery, headers: &mut HeaderMap) {
+    if !query.has("format") {
+        headers.insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
     }
 }
 
@@ -60,7 +97,7 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
     {
         limit = text.parse().unwrap_or(usize::MAX);
         if limit > limit_max {
-            return Err(Fault::text(
+            return Err(Fault::html(
                 StatusCode::PRECONDITION_FAILED,
                 format!("Maximum limit is {limit_max}"),
             ));
@@ -70,7 +107,7 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
         let bytes = query.bytes(name).unwrap_or_default();
         if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
             let text = format!("\"{name}\" parameter not valid UTF-8");
-            return Err(Fault::text(StatusCode::BAD_REQUEST, text));
+            return Err(Fault::text(StatusCode::PRECONDITION_FAILED, text));
         }
         Ok(bytes.to_vec())
     };
@@ -96,7 +133,7 @@ pub(super) fn answer(form: Form, body: String) -> Response {
     answer::with(status, form.content_type(), body)
 }
 
-pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine]) -> String {
+pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine], policies: &Policies) -> String {
     match form {
         Form::Text => text(lines.iter().map(|line| match line {
             AccountLine::Container(entry) => entry.name.as_str(),
@@ -109,19 +146,22 @@ pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine]) ->
                 let (counts, changed) = (entry.counts, time::listing(entry.changed));
                 let _ = write!(
                     out,
-                    ", \"count\": {}, \"bytes\": {}, \"last_modified\": \"{changed}\"}}",
+                    ", \"count\": {}, \"bytes\": {}, \"last_modified\": \"{changed}\", \"storage_policy\": ",
                     counts.objects, counts.bytes
                 );
+                string(policies.name(entry.policy), out);
+                out.push('}');
             }
             AccountLine::Subdirectory(name) => subdirectory(name, out),
         }),
-        Form::Xml => {
+        Form::Xml | Form::TextXml => {
             let children = lines.iter().map(|line| match line {
                 AccountLine::Container(entry) => Element::new("container")
                     .child(Element::new("name").text(&*entry.name))
                     .child(Element::new("count").text(entry.counts.objects.to_string()))
                     .child(Element::new("bytes").text(entry.counts.bytes.to_string()))
-                    .child(Element::new("last_modified").text(time::listing(entry.changed))),
+                    .child(Element::new("last_modified").text(time::listing(entry.changed)))
+                    .child(Element::new("storage_policy").text(policies.name(entry.policy))),
                 AccountLine::Subdirectory(name) => Element::new("subdir").attr("name", name),
             });
             Element::new("account").attr("name", account).children(children).to_document()
@@ -129,7 +169,7 @@ pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine]) ->
     }
 }
 
-pub(super) fn write_container(form: Form, container: &str, lines: &[Line]) -> String {
+pub(super) fn write_container(form: Form, (account, container): (&str, &str), lines: &[Line]) -> String {
     match form {
         Form::Text => text(lines.iter().map(|line| match line {
             Line::Object(entry) => entry.name.as_str(),
@@ -137,22 +177,17 @@ pub(super) fn write_container(form: Form, container: &str, lines: &[Line]) -> St
         })),
         Form::Json => json(lines, |line, out| match line {
             Line::Object(entry) => {
-                let _ = write!(out, "{{\"hash\": \"{}\", \"last_modified\": \"", entry.etag);
-                out.push_str(&time::listing(entry.changed));
-                let _ = write!(out, "\", \"bytes\": {}, \"name\": ", entry.size);
-                string(&entry.name, out);
-                out.push_str(", \"content_type\": ");
-                string(&entry.content_type, out);
+                object(entry, account, out);
                 out.push('}');
             }
             Line::Subdirectory(name) => subdirectory(name, out),
         }),
-        Form::Xml => {
+        Form::Xml | Form::TextXml => {
             let children = lines.iter().map(|line| match line {
                 Line::Object(entry) => Element::new("object")
                     .child(Element::new("name").text(&*entry.name))
                     .child(Element::new("hash").text(&*entry.etag))
-                    .child(Element::new("bytes").text(entry.size.to_string()))
+                    .child(Element::new("bytes").text(shown_size(entry).to_string()))
                     .child(Element::new("content_type").text(&*entry.content_type))
                     .child(Element::new("last_modified").text(time::listing(entry.changed))),
                 Line::Subdirectory(name) => {
@@ -161,6 +196,54 @@ pub(super) fn write_container(form: Form, container: &str, lines: &[Line]) -> St
             });
             Element::new("container").attr("name", container).children(children).to_document()
         }
+    }
+}
+
+/// A listing of versions, in JSON (Swift, Object versioning).
+pub(super) fn write_versions((account, _container): (&str, &str), lines: &[VersionLine]) -> String {
+    json(lines, |line, out| match line {
+        VersionLine::Version(entry) => {
+            object(&entry.object, account, out);
+            let id = entry.version.map_or_else(|| "null".to_owned(), time::internal);
+            let _ = write!(out, ", \"version_id\": \"{id}\", \"is_latest\": {}}}", entry.is_latest);
+        }
+        VersionLine::Subdirectory(name) => subdirectory(name, out),
+    })
+}
+
+/// What a listing says of an object, without the closing brace.
+fn object(entry: &ObjectEntry, account: &str, out: &mut String) {
+    let _ = write!(out, "{{\"hash\": \"{}\", \"last_modified\": \"", entry.etag);
+    out.push_str(&time::listing(entry.changed));
+    let _ = write!(out, "\", \"bytes\": {}, \"name\": ", shown_size(entry));
+    string(&entry.name, out);
+    out.push_str(", \"content_type\": ");
+    string(&entry.content_type, out);
+    match &entry.shape {
+        None => {}
+        Some(Shape::Manifest { etag, .. }) => {
+            let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
+        }
+        Some(Shape::Link(link)) => {
+            let place = link.account.clone().unwrap_or_else(|| account.to_owned());
+            let place = (place, link.container.clone(), link.name.clone());
+            out.push_str(", \"symlink_path\": ");
+            string(&answer::path(&place), out);
+            if let (Some(etag), Some(size)) = (&link.etag, link.size) {
+                let _ = write!(out, ", \"symlink_etag\": \"{etag}\", \"symlink_bytes\": {size}");
+            }
+            if let Some(etag) = &link.manifest_etag {
+                let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
+            }
+        }
+    }
+}
+
+/// A static large object is listed with what its segments have together.
+fn shown_size(entry: &ObjectEntry) -> u64 {
+    match entry.shape {
+        Some(Shape::Manifest { size, .. }) => size,
+        _ => entry.size,
     }
 }
 

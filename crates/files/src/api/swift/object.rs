@@ -1,25 +1,23 @@
-//! Objects (seeds 000 and 002; Swift, object services).
+//! Reading objects (seeds 000 and 002; Swift, object services).
 
-use async_trait::async_trait;
 use axum::body::Body;
-use blobs::Reader;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
-use percent_encoding::percent_decode_str;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use web::Response;
-use web::conditional::{Validators, Verdict, evaluate, http_date, range_applies};
-use web::range::{Selection, select};
+use web::conditional::{Validators, Verdict, evaluate, http_date};
+use web::range::Selection;
 
 use super::answer::{self, set};
 use super::fault::Fault;
-use super::{Call, headers, listing};
-use crate::Error;
+use super::ranges::{self, Several, body};
+use super::{Call, headers};
 use crate::model::entry::Object;
-use crate::model::name::Target;
-use crate::model::time;
-use crate::service::{self, Content, CopyRequest, PutRequest};
+use crate::model::etag::is_quoted;
+use crate::model::shape::Shape;
+use crate::model::version::VersionId;
+use crate::model::{manifest, time};
+use crate::service::{Found, Look};
 
 /// Times a read begins anew when the object was replaced under it.
 const ATTEMPTS: u32 = 4;
@@ -32,9 +30,11 @@ impl Call<'_> {
         name: &str,
         request: &Parts,
     ) -> Result<Response, Fault> {
+        let part = self.part_number(request)?;
+        let look = Look { segments: request.method == Method::GET || part.is_some(), ..self.look()? };
         for _ in 0..ATTEMPTS {
-            let found = self.files.object(self.context, account, container, name).await?;
-            if let Some(mut response) = self.represent(&found.object, request).await? {
+            let found = self.files.look(self.context, account, container, name, look).await?;
+            if let Some(mut response) = self.represent(&found, look, part, request).await? {
                 self.dispose(&found.object, name, response.headers_mut());
                 return Ok(response);
             }
@@ -42,56 +42,166 @@ impl Call<'_> {
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// The answer to a GET or HEAD of an object; `None` when it was replaced meanwhile.
-    async fn represent(&self, object: &Object, request: &Parts) -> Result<Option<Response>, Fault> {
-        let found =
-            Validators { etag: Some(&object.etag), modified: Some(time::last_modified(object.changed)) };
-        let mut response = match evaluate(&request.headers, found) {
-            Verdict::Failed => return Err(Fault::status(StatusCode::PRECONDITION_FAILED)),
-            Verdict::NotModified => {
-                let mut response = answer::html(StatusCode::NOT_MODIFIED, String::new());
-                describe(object, response.headers_mut());
-                return Ok(Some(response));
-            }
-            Verdict::Proceed => Response::new(Body::empty()),
+    /// Which representation the query asks for.
+    pub(super) fn look(&self) -> Result<Look, Fault> {
+        let is = |name: &str, value: &str| self.query.text(name).is_some_and(|text| text == value);
+        Ok(Look {
+            link: is("symlink", "get"),
+            manifest: is("multipart-manifest", "get"),
+            segments: false,
+            version: self.version_id()?,
+        })
+    }
+
+    /// `?version-id=` (Swift, Object versioning).
+    pub(super) fn version_id(&self) -> Result<Option<VersionId>, Fault> {
+        let Some(text) = self.query.text("version-id").filter(|text| !text.is_empty()) else {
+            return Ok(None);
         };
-        describe(object, response.headers_mut());
-        let header = request.headers.get(http::header::RANGE).and_then(|value| value.to_str().ok());
-        let header = header.filter(|_| range_applies(&request.headers, found));
+        let refused = || Fault::html(StatusCode::BAD_REQUEST, "Invalid version parameter");
+        VersionId::parse(&text).ok_or_else(refused).map(Some)
+    }
+
+    /// `?part-number=` (Swift, Static large objects).
+    fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
+        let Some(text) = self.query.text("part-number") else { return Ok(None) };
+        let refused = |text: &str| Fault::html(StatusCode::BAD_REQUEST, text);
+        let number = text.parse().ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| refused("Part number must be an integer greater than 0"))?;
+        if ranges::any(&request.headers) {
+            return Err(refused("Range requests are not supported with part number queries"));
+        }
+        Ok(Some(number))
+    }
+
+    /// The answer to a GET or HEAD of an object; `None` when it was replaced meanwhile.
+    async fn represent(
+        &self,
+        found: &Found,
+        look: Look,
+        part: Option<usize>,
+        request: &Parts,
+    ) -> Result<Option<Response>, Fault> {
+        if look.manifest && matches!(found.object.shape, Some(Shape::Manifest { .. })) {
+            return self.show_manifest(found, request).await;
+        }
+        let validators =
+            Validators { etag: Some(found.etag()), modified: Some(time::last_modified(found.changed())) };
+        let mut response = answer::html(StatusCode::OK, String::new());
+        self.describe(found, look, response.headers_mut());
+        if let Some(status) = condition(request, validators) {
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+            return Ok(Some(response));
+        }
         let is_head = request.method == Method::HEAD;
-        match select(header, object.size) {
+        let selection = match (part, &found.segments) {
+            (Some(number), Some(segments)) if matches!(found.object.shape, Some(Shape::Manifest { .. })) => {
+                set(response.headers_mut(), "x-parts-count", segments.count().to_string());
+                match segments.part(number) {
+                    Some(range) => Selection::Pieces(vec![range]),
+                    None => return Ok(Some(beyond_parts(response, found.size(), is_head))),
+                }
+            }
+            _ if is_head => Selection::Whole,
+            _ => ranges::asked(&request.headers, validators, found.size()),
+        };
+        let headers = response.headers_mut();
+        match selection {
             Selection::Whole => {
-                response.headers_mut().insert(CONTENT_LENGTH, object.size.into());
+                headers.insert(CONTENT_LENGTH, found.size().into());
                 if !is_head {
-                    let Some(content) = self.files.open_object(object, 0..object.size).await? else {
+                    let Some(content) = self.files.content(self.context, found, 0..found.size()).await?
+                    else {
                         return Ok(None);
                     };
                     *response.body_mut() = body(content);
                 }
             }
-            Selection::Unsatisfiable => return Err(Fault::range(object.size)),
+            Selection::Unsatisfiable => {
+                set(headers, "content-range", format!("bytes */{}", found.size()));
+                let page = super::fault::page(StatusCode::RANGE_NOT_SATISFIABLE);
+                headers.insert(CONTENT_LENGTH, page.len().into());
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                *response.body_mut() = Body::from(page);
+            }
             Selection::Pieces(pieces) => {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                if let [piece] = pieces.as_slice() {
-                    let text = format!("bytes {}-{}/{}", piece.start, piece.end - 1, object.size);
-                    set(response.headers_mut(), "content-range", text);
-                    response.headers_mut().insert(CONTENT_LENGTH, (piece.end - piece.start).into());
-                    if !is_head {
-                        let Some(content) = self.files.open_object(object, piece.clone()).await? else {
-                            return Ok(None);
-                        };
-                        *response.body_mut() = body(content);
-                    }
-                } else {
-                    let several = Several::new(object, pieces);
-                    response.headers_mut().insert(CONTENT_LENGTH, several.length.into());
-                    set(response.headers_mut(), "content-type", several.content_type());
-                    if !is_head {
-                        *response.body_mut() = several.body(self.files.clone(), object.clone());
-                    }
-                }
+                return self.represent_pieces(found, pieces, response, is_head).await;
             }
         }
+        Ok(Some(response))
+    }
+
+    async fn represent_pieces(
+        &self,
+        found: &Found,
+        pieces: Vec<std::ops::Range<u64>>,
+        mut response: Response,
+        is_head: bool,
+    ) -> Result<Option<Response>, Fault> {
+        let headers = response.headers_mut();
+        if let [piece] = pieces.as_slice() {
+            set(
+                headers,
+                "content-range",
+                format!("bytes {}-{}/{}", piece.start, piece.end - 1, found.size()),
+            );
+            headers.insert(CONTENT_LENGTH, (piece.end - piece.start).into());
+            if !is_head {
+                let Some(content) = self.files.content(self.context, found, piece.clone()).await? else {
+                    return Ok(None);
+                };
+                *response.body_mut() = body(content);
+            }
+        } else {
+            let several = Several::new(shown_type(&found.object.content_type), found.size(), pieces);
+            headers.insert(CONTENT_LENGTH, several.length.into());
+            set(headers, "content-type", several.content_type());
+            if !is_head {
+                *response.body_mut() = several.body(self.files.clone(), self.context.clone(), found.clone());
+            }
+        }
+        Ok(Some(response))
+    }
+
+    /// A static large object's manifest: as it is kept, or with `format=raw` as it could be stored again.
+    async fn show_manifest(&self, found: &Found, request: &Parts) -> Result<Option<Response>, Fault> {
+        let raw = self.query.text("format").is_some_and(|format| format == "raw");
+        let json =
+            if raw { manifest::raw(&self.files.manifest(found).await?).into_bytes() } else { Vec::new() };
+        let (etag, size) = if raw {
+            (hex::encode(fast_md5::digest(&json)), json.len() as u64)
+        } else {
+            (found.object.etag.clone(), found.object.size)
+        };
+        let validators =
+            Validators { etag: Some(&etag), modified: Some(time::last_modified(found.changed())) };
+        let mut response = answer::html(StatusCode::OK, String::new());
+        let look = Look { manifest: true, ..Look::default() };
+        self.describe(found, look, response.headers_mut());
+        set(response.headers_mut(), "etag", &etag);
+        if !raw {
+            set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
+        }
+        if let Some(status) = condition(request, validators) {
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+            return Ok(Some(response));
+        }
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        if request.method == Method::HEAD {
+            return Ok(Some(response));
+        }
+        *response.body_mut() = if raw {
+            Body::from(json)
+        } else {
+            match self.files.open_object(&found.object, 0..size).await? {
+                Some(content) => body(content),
+                None => return Ok(None),
+            }
+        };
         Ok(Some(response))
     }
 
@@ -99,324 +209,116 @@ impl Call<'_> {
     fn dispose(&self, object: &Object, name: &str, headers: &mut HeaderMap) {
         let filename = self.query.text("filename").filter(|name| !name.is_empty());
         let inline = self.query.has("inline");
-        if filename.is_none() && !inline {
-            return;
-        }
+        let kind = if inline { "inline" } else { "attachment" };
         let kept = object.metadata.get("content-disposition");
-        let last = name.rsplit('/').next().unwrap_or(name);
-        let shown = filename.as_deref().unwrap_or(last);
-        let text = match (inline, &filename, kept) {
-            (true, None, _) => "inline".to_owned(),
-            (_, _, _) => {
-                let kind = if inline { "inline" } else { "attachment" };
-                let plain: String = shown
-                    .chars()
-                    .map(|c| if c == '"' || c == '\\' || c.is_control() { '_' } else { c })
-                    .collect();
-                let encoded = web::query::encode(shown.as_bytes(), false);
-                format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+        let text = match (inline, &filename) {
+            (_, Some(filename)) => disposition(kind, filename),
+            (true, None) => kind.to_owned(),
+            (false, None) if self.context.pass.is_some() && kept.is_none() => {
+                disposition(kind, name.trim_end_matches('/').rsplit('/').next().unwrap_or(name))
             }
+            (false, None) => return,
         };
         set(headers, "content-disposition", text);
     }
 
-    pub(super) async fn put_object(
-        &self,
-        account: &str,
-        container: &str,
-        name: &str,
-        request: &Parts,
-        body: Body,
-    ) -> Result<Response, Fault> {
-        let only_new = only_new(&request.headers)?;
-        if let Some(source) = request.headers.get("x-copy-from") {
-            let source = source.to_str().map_err(|_| Error::BadName("X-Copy-From is not UTF-8".into()))?;
-            if length(&request.headers)?.unwrap_or(0) != 0 {
-                return Err(Error::Invalid("Copy requests require a zero byte body".into()).into());
-            }
-            let (source_container, source_name) = path_pair("X-Copy-From", source)?;
-            let source_account = account_header(&request.headers, "x-copy-from-account")?;
-            let source_account = source_account.unwrap_or_else(|| account.to_owned());
-            let target = Target::Object(account.to_owned(), container.to_owned(), name.to_owned());
-            let source = (source_account.as_str(), source_container.as_str(), source_name.as_str());
-            return self.copy(source, target, request).await;
+    fn describe(&self, found: &Found, look: Look, headers: &mut HeaderMap) {
+        let object = &found.object;
+        set(headers, "content-type", shown_type(&object.content_type));
+        if found.is_large() || is_quoted(&found.container) {
+            set(headers, "etag", format!("\"{}\"", found.etag()));
+        } else {
+            set(headers, "etag", found.etag());
         }
-        let length = length(&request.headers)?;
-        if length.is_none() && !request.headers.contains_key(http::header::TRANSFER_ENCODING) {
-            let is_http2 = request.version >= http::Version::HTTP_2;
-            if !is_http2 {
-                return Err(Fault::text(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header."));
+        set(headers, "last-modified", http_date(time::last_modified(object.changed)));
+        set(headers, "x-timestamp", time::x_timestamp(object.changed));
+        set(headers, "accept-ranges", "bytes");
+        headers::show(&object.metadata, true, headers);
+        if let Some(expires) = object.expires {
+            set(headers, "x-delete-at", expires.seconds().to_string());
+        }
+        match &object.shape {
+            None => {}
+            Some(Shape::Manifest { .. }) => {
+                set(headers, "x-static-large-object", "True");
+                if found.is_large() {
+                    set(headers, "x-manifest-etag", &object.etag);
+                }
+            }
+            Some(Shape::Link(link)) => {
+                let encode = |text: &str, slash| web::query::encode(text.as_bytes(), slash);
+                let place = format!("{}/{}", encode(&link.container, false), encode(&link.name, true));
+                set(headers, "x-symlink-target", place);
+                if let Some(account) = &link.account {
+                    set(headers, "x-symlink-target-account", encode(account, false));
+                }
+                if let Some(etag) = &link.etag {
+                    set(headers, "x-symlink-target-etag", etag);
+                }
+                if let Some(size) = link.size.filter(|_| link.etag.is_some()) {
+                    set(headers, "x-symlink-target-bytes", size.to_string());
+                }
             }
         }
-        let put = PutRequest {
-            length,
-            etag: etag(&request.headers),
-            content_type: content_type(&request.headers, name)?,
-            metadata: headers::of_object(&request.headers, self.files.limits())?,
-            only_new,
-        };
-        let mut incoming = Incoming(body);
-        let stored =
-            self.files.put_object(self.context, account, container, name, put, &mut incoming).await?;
-        Ok(created(&stored.object))
-    }
-
-    pub(super) async fn post_object(
-        &self,
-        account: &str,
-        container: &str,
-        name: &str,
-        request: &Parts,
-    ) -> Result<Response, Fault> {
-        let metadata = headers::of_object(&request.headers, self.files.limits())?;
-        let content_type = request.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-        let content_type = content_type.filter(|value| !value.is_empty()).map(str::to_owned);
-        let object =
-            self.files.post_object(self.context, account, container, name, metadata, content_type).await?;
-        let mut response = answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED));
-        set(response.headers_mut(), "x-timestamp", time::x_timestamp(object.changed));
-        Ok(response)
-    }
-
-    pub(super) async fn delete_object(
-        &self,
-        account: &str,
-        container: &str,
-        name: &str,
-    ) -> Result<Response, Fault> {
-        self.files.delete_object(self.context, account, container, name).await?;
-        Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
-    }
-
-    pub(super) async fn copy_object(
-        &self,
-        account: &str,
-        container: &str,
-        name: &str,
-        request: &Parts,
-    ) -> Result<Response, Fault> {
-        let destination = request.headers.get("destination").and_then(|value| value.to_str().ok());
-        let Some(destination) = destination else {
-            return Err(Fault::text(StatusCode::PRECONDITION_FAILED, "Destination header required"));
-        };
-        let (to_container, to_name) = path_pair("Destination", destination)?;
-        let to_account = account_header(&request.headers, "destination-account")?;
-        let target = Target::Object(to_account.unwrap_or_else(|| account.to_owned()), to_container, to_name);
-        self.copy((account, container, name), target, request).await
-    }
-
-    async fn copy(
-        &self,
-        source: (&str, &str, &str),
-        target: Target,
-        request: &Parts,
-    ) -> Result<Response, Fault> {
-        let Target::Object(account, container, name) = target else { return Err(Error::NotFound.into()) };
-        let given = &request.headers;
-        let content_type = given.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let fresh = given.get("x-fresh-metadata").and_then(|v| v.to_str().ok()).is_some_and(listing::is_true);
-        let copy = CopyRequest {
-            account,
-            container,
-            name,
-            metadata: headers::of_object(given, self.files.limits())?,
-            content_type: content_type.filter(|value| !value.is_empty()),
-            fresh,
-            etag: etag(given),
-            only_new: only_new(given)?,
-        };
-        let (found, stored) = self.files.copy_object(self.context, source, &copy).await?;
-        let mut response = created(&stored.object);
-        let from = format!("{}/{}", source.1, source.2);
-        let headers = response.headers_mut();
-        set(headers, "x-copied-from", web::query::encode(from.as_bytes(), true));
-        set(headers, "x-copied-from-account", web::query::encode(source.0.as_bytes(), false));
-        set(headers, "x-copied-from-last-modified", http_date(time::last_modified(found.object.changed)));
-        headers::show(&stored.object.metadata, true, headers);
-        Ok(response)
+        if found.linked {
+            set(headers, "content-location", answer::path(&found.place));
+        }
+        if let Some(version) = found.version {
+            set(headers, "x-object-version-id", id(version));
+            if look.version.is_none() && !found.linked && version != VersionId::Null {
+                let place = format!("{}?version-id={}", answer::path(&found.place), id(version));
+                set(headers, "content-location", place);
+            }
+        }
     }
 }
 
-fn describe(object: &Object, headers: &mut HeaderMap) {
-    set(headers, "content-type", &object.content_type);
-    set(headers, "etag", &object.etag);
-    set(headers, "last-modified", http_date(time::last_modified(object.changed)));
-    set(headers, "x-timestamp", time::x_timestamp(object.changed));
-    set(headers, "accept-ranges", "bytes");
-    headers::show(&object.metadata, true, headers);
+/// The status that a request's conditions come to, if it is not simply answered.
+fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> {
+    match evaluate(&request.headers, validators) {
+        Verdict::Failed => Some(StatusCode::PRECONDITION_FAILED),
+        Verdict::NotModified => Some(StatusCode::NOT_MODIFIED),
+        Verdict::Proceed => None,
+    }
 }
 
-fn created(object: &Object) -> Response {
-    let mut response = answer::html(StatusCode::CREATED, String::new());
-    set(response.headers_mut(), "etag", &object.etag);
-    set(response.headers_mut(), "last-modified", http_date(time::last_modified(object.changed)));
+fn beyond_parts(mut response: Response, size: u64, is_head: bool) -> Response {
+    const TEXT: &str = "The requested part number is not satisfiable";
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let headers = response.headers_mut();
+    set(headers, "content-range", format!("bytes */{size}"));
+    headers.insert(CONTENT_LENGTH, if is_head { 0 } else { TEXT.len() }.into());
+    if !is_head {
+        *response.body_mut() = Body::from(TEXT);
+    }
     response
 }
 
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
-    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
-    let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    length.map(Some).ok_or_else(|| Error::Invalid("Invalid Content-Length header value".into()).into())
-}
-
-/// The sender's own MD5: whatever it is, it must be equal in the end (errata: a malformed one is 422, too).
-fn etag(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(http::header::ETAG)?;
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let text = text.trim().trim_matches('"').to_ascii_lowercase();
-    (!text.is_empty()).then_some(text)
-}
-
-fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
-    match headers.get(http::header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
-        None => Ok(false),
-        Some(b"*") => Ok(true),
-        Some(_) => Err(Error::Invalid("Value for If-None-Match must be *".into()).into()),
+/// A version's id as headers show it.
+pub(super) fn id(version: VersionId) -> String {
+    match version {
+        VersionId::Null => "null".into(),
+        VersionId::At(at) => time::internal(at),
     }
 }
 
-fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
-    let given = headers.get(CONTENT_TYPE).map(|value| value.to_str());
-    let detect =
-        headers.get("x-detect-content-type").and_then(|v| v.to_str().ok()).is_some_and(listing::is_true);
-    match given {
-        Some(Err(_)) => Err(Error::Invalid("Content-Type is not text".into()).into()),
-        Some(Ok(given)) if !given.is_empty() && !detect => Ok(given.to_owned()),
-        _ => Ok(guessed_type(name)),
-    }
+/// A media type without the parameters that are the store's own (Swift, `swift_` parameters).
+pub(super) fn shown_type(content_type: &str) -> &str {
+    content_type.find(";swift_").map_or(content_type, |at| &content_type[..at])
 }
 
-/// The media type that a name suggests.
-pub(super) fn guessed_type(name: &str) -> String {
-    mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned()
-}
-
-/// `container/object` of a header, percent-encoded, with or without a slash in front.
-fn path_pair(header: &str, value: &str) -> Result<(String, String), Fault> {
-    let decoded: Vec<u8> = percent_decode_str(value.strip_prefix('/').unwrap_or(value)).collect();
-    let text = String::from_utf8(decoded).ok();
-    let pair =
-        text.as_deref().and_then(|text| text.split_once('/')).filter(|(c, o)| !c.is_empty() && !o.is_empty());
-    pair.map(|(container, object)| (container.to_owned(), object.to_owned())).ok_or_else(|| {
-        let text = format!("{header} header must be of the form <container name>/<object name>");
-        Fault::text(StatusCode::PRECONDITION_FAILED, text)
-    })
-}
-
-fn account_header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Fault> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    let decoded: Vec<u8> = percent_decode_str(value.to_str().unwrap_or_default()).collect();
-    let account =
-        String::from_utf8(decoded).ok().filter(|account| !account.is_empty() && !account.contains('/'));
-    let refused = || Fault::text(StatusCode::PRECONDITION_FAILED, "Account name cannot contain slashes");
-    account.map(Some).ok_or_else(refused)
-}
-
-/// A request's body as the service takes it.
-pub(super) struct Incoming(pub(super) Body);
-
-#[async_trait]
-impl service::Body for Incoming {
-    async fn next(&mut self) -> crate::Result<Option<Bytes>> {
-        Ok(web::body::next(&mut self.0).await?)
-    }
-}
-
-fn body(content: Content) -> Body {
-    match content {
-        Content::Whole(bytes) => Body::from(bytes),
-        Content::Stream(reader) => stream(reader),
-    }
-}
-
-/// Sends pieces as they are read; a bad one ends the connection, so that nobody takes what came for the whole.
-fn stream(reader: Box<dyn Reader>) -> Body {
-    Body::from_stream(futures_util::stream::unfold(Some(reader), |state| async move {
-        let mut reader = state?;
-        match reader.next().await {
-            Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
-            Ok(None) => None,
-            Err(error) => {
-                tracing::error!(%error, "an answer is cut off");
-                Some((Err(std::io::Error::other(error)), None))
+/// `Content-Disposition` with a file's name in both its forms (RFC 6266).
+fn disposition(kind: &str, name: &str) -> String {
+    let encode = |keep: &[u8]| -> String {
+        let mut out = String::new();
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
             }
         }
-    }))
-}
-
-/// Several ranges of an object in one answer (RFC 9110, 14.6).
-struct Several {
-    boundary: String,
-    length: u64,
-    parts: Vec<(String, std::ops::Range<u64>)>,
-}
-
-impl Several {
-    fn new(object: &Object, pieces: Vec<std::ops::Range<u64>>) -> Self {
-        let mut random = [0u8; 16];
-        // A fixed boundary would do as well: content that holds it is read by length all the same.
-        let _ = aws_lc_rs::rand::fill(&mut random);
-        let boundary = hex::encode(random);
-        let parts: Vec<_> = pieces
-            .into_iter()
-            .map(|piece| {
-                let head = format!(
-                    "--{boundary}\r\nContent-Type: {}\r\nContent-Range: bytes {}-{}/{}\r\n\r\n",
-                    object.content_type,
-                    piece.start,
-                    piece.end - 1,
-                    object.size
-                );
-                (head, piece)
-            })
-            .collect();
-        let framed: u64 =
-            parts.iter().map(|(head, piece)| head.len() as u64 + (piece.end - piece.start) + 2).sum();
-        Self { length: framed + boundary.len() as u64 + 4, boundary, parts }
-    }
-
-    fn content_type(&self) -> String {
-        format!("multipart/byteranges;boundary={}", self.boundary)
-    }
-
-    fn body(self, files: crate::Files, object: Object) -> Body {
-        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
-        tokio::spawn(async move {
-            let sent = self.send(&files, &object, &sender).await;
-            if let Err(error) = sent {
-                let _ = sender.send(Err(std::io::Error::other(error))).await;
-            }
-        });
-        Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
-            Some((receiver.recv().await?, receiver))
-        }))
-    }
-
-    async fn send(
-        self,
-        files: &crate::Files,
-        object: &Object,
-        sender: &tokio::sync::mpsc::Sender<Result<Bytes, std::io::Error>>,
-    ) -> crate::Result<()> {
-        for (head, piece) in self.parts {
-            // A closed channel means that the reader has gone.
-            if sender.send(Ok(head.into())).await.is_err() {
-                return Ok(());
-            }
-            let content = files.open_object(object, piece).await?;
-            match content.ok_or_else(|| Error::Unavailable("the object was replaced".into()))? {
-                Content::Whole(bytes) => drop(sender.send(Ok(bytes)).await),
-                Content::Stream(mut reader) => {
-                    while let Some(bytes) = reader.next().await? {
-                        if sender.send(Ok(bytes)).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-            drop(sender.send(Ok(Bytes::from_static(b"\r\n"))).await);
-        }
-        drop(sender.send(Ok(format!("--{}--", self.boundary).into())).await);
-        Ok(())
-    }
+        out
+    };
+    format!("{kind}; filename=\"{}\"; filename*=UTF-8''{}", encode(b" /"), encode(b"/"))
 }

@@ -1,12 +1,15 @@
 //! What every request of the dialect begins with: its target, its caller, its query.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::request::Parts;
+use identity::Caller;
 use percent_encoding::percent_decode_str;
 use web::query::Query;
 
-use super::Swift;
 use super::fault::Fault;
+use super::{Swift, headers, tempurl};
 use crate::model::name::Target;
 use crate::{Context, Error};
 
@@ -16,36 +19,53 @@ pub(super) struct Parsed {
     pub(super) query: Query,
 }
 
+/// What a request's path names.
+pub(super) fn target(head: &Parts) -> Result<Target, Fault> {
+    let path = head.uri.path().strip_prefix("/v1/").unwrap_or_default();
+    let mut segments = path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
+    let account = segments.next().unwrap_or_default();
+    if account.is_empty() {
+        return Err(Error::NotFound.into());
+    }
+    let (container, object) = (segments.next(), segments.next());
+    if container.as_ref().is_some_and(Vec::is_empty) && object.as_ref().is_some_and(|o| !o.is_empty()) {
+        return Err(Error::NotFound.into());
+    }
+    Ok(Target::from_path(account, container, object)?)
+}
+
 impl Parsed {
-    pub(super) async fn read(swift: &Swift, head: &Parts) -> Result<Self, Fault> {
-        let path = head.uri.path().strip_prefix("/v1/").unwrap_or_default();
-        let mut segments =
-            path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
-        let account = segments.next().unwrap_or_default();
-        if account.is_empty() {
-            return Err(Error::NotFound.into());
+    pub(super) async fn read(swift: &Swift, head: &mut Parts) -> Result<Self, Fault> {
+        let target = target(head)?;
+        let query = Query::parse(head.uri.query());
+        if let Some(signed) = tempurl::Signed::of(&query) {
+            let pass = signed?.check(&swift.files, head, &target).await?;
+            tempurl::clean(head)?;
+            let context = Context { pass: Some(pass), ..Context::default() };
+            return Ok(Self { target, context, query: tempurl::kept(&query) });
         }
-        let (container, object) = (segments.next(), segments.next());
-        if container.as_ref().is_some_and(Vec::is_empty) && object.as_ref().is_some_and(|o| !o.is_empty()) {
-            return Err(Error::NotFound.into());
-        }
-        let target = Target::from_path(account, container, object)?;
         let context = context(swift, &head.headers).await?;
-        Ok(Self { target, context, query: Query::parse(head.uri.query()) })
+        Ok(Self { target, context, query })
     }
 }
 
 /// The caller of a token, if one came along. A token that is no good is refused even where nobody need sign in.
 async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
-    let token = headers.get("x-auth-token").or_else(|| headers.get("x-storage-token"));
-    let caller = match token {
-        None => None,
-        Some(token) => {
-            let token = token.to_str().map_err(|_| Error::Unauthenticated)?;
-            Some(swift.tokens.caller(token).await.ok_or(Error::Unauthenticated)?)
-        }
-    };
+    let caller = caller(swift, headers, &["x-auth-token", "x-storage-token"]).await?;
+    // A service's token that is no good opens nothing, and harms nothing that needs none.
+    let service = caller_of(swift, headers, "x-service-token").await;
     let referrer =
         headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Context { caller, referrer })
+    let open_expired = headers::says_yes(headers, "x-open-expired");
+    Ok(Context { caller, service, referrer, pass: None, open_expired })
+}
+
+async fn caller(swift: &Swift, headers: &HeaderMap, names: &[&str]) -> Result<Option<Arc<Caller>>, Fault> {
+    let Some(name) = names.iter().find(|name| headers.contains_key(**name)) else { return Ok(None) };
+    caller_of(swift, headers, name).await.map(Some).ok_or_else(|| Error::Unauthenticated.into())
+}
+
+async fn caller_of(swift: &Swift, headers: &HeaderMap, name: &str) -> Option<Arc<Caller>> {
+    let token = headers.get(name)?.to_str().ok()?;
+    swift.tokens.caller(token).await
 }

@@ -1,0 +1,128 @@
+//! Many deletions in one request (Swift, Bulk delete).
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use http::StatusCode;
+use http::request::Parts;
+use percent_encoding::percent_decode;
+use web::Response;
+
+use super::fault::Fault;
+use super::large::Deletions;
+use super::report::{Form, line};
+use super::{Call, headers, put};
+
+impl Call<'_> {
+    /// Deletes the objects, then the containers, that a body names, one to a line and percent-encoded.
+    pub(super) async fn bulk_delete(
+        &self,
+        account: &str,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        let mut report = Deletions::default();
+        let Some(form) = Form::accepted(&request.headers) else {
+            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+            return Ok(report.answer(Form::Text));
+        };
+        match self.names(request, body).await {
+            Ok(names) => self.delete_named(account, names, &mut report).await,
+            Err(stopped) => report.stopped = Some(stopped),
+        }
+        Ok(report.answer(form))
+    }
+
+    async fn delete_named(&self, account: &str, names: Vec<Vec<u8>>, report: &mut Deletions) {
+        let is_object = |name: &[u8]| trimmed(name).contains(&b'/');
+        let (objects, containers): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_object(name));
+        let containers: BTreeSet<_> = containers.into_iter().collect();
+        for name in objects.into_iter().chain(containers) {
+            if report.errors.len() >= self.files.limits().max_failed {
+                report.stopped = Some((StatusCode::BAD_REQUEST, "Max delete failures exceeded".into()));
+                return;
+            }
+            let text = std::str::from_utf8(&name).ok().filter(|text| !text.contains('\0'));
+            let Some(text) = text else {
+                let status = line(StatusCode::PRECONDITION_FAILED);
+                report.errors.push((web::query::encode(&name, true), status));
+                continue;
+            };
+            let place = text.trim_start_matches('/');
+            let (container, object) = match place.split_once('/') {
+                Some((container, object)) if !object.is_empty() => (container, Some(object)),
+                Some((container, _)) => (container, None),
+                None => (place, None),
+            };
+            self.delete_one((account, container, object), report).await;
+        }
+    }
+
+    /// The names in a body.
+    async fn names(&self, request: &Parts, mut body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
+        let typed = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
+        if typed.is_some_and(|value| !value.starts_with("text/plain")) {
+            return Err((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+        }
+        let announced = put::length(&request.headers).ok().flatten().is_some()
+            || request.headers.contains_key("transfer-encoding")
+            || request.version >= http::Version::HTTP_2;
+        if !announced {
+            return Err((StatusCode::LENGTH_REQUIRED, page_text(StatusCode::LENGTH_REQUIRED)));
+        }
+        let limits = self.files.limits();
+        let line_max = 2 * 3 * (limits.max_container_name_length + limits.max_object_name_length + 2);
+        let (mut names, mut rest) = (Vec::new(), Vec::new());
+        while let Some(piece) =
+            web::body::next(&mut body).await.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?
+        {
+            rest.extend_from_slice(&piece);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                names.extend(name_of(&line));
+                if names.len() > limits.max_deletes_per_request {
+                    let text =
+                        format!("Maximum Bulk Deletes: {} per request", limits.max_deletes_per_request);
+                    return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
+                }
+            }
+            if rest.len() > line_max {
+                return Err((StatusCode::BAD_REQUEST, "Invalid File Name".into()));
+            }
+        }
+        names.extend(name_of(&rest));
+        if names.len() > limits.max_deletes_per_request {
+            let text = format!("Maximum Bulk Deletes: {} per request", limits.max_deletes_per_request);
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        Ok(names)
+    }
+}
+
+fn name_of(line: &[u8]) -> Option<Vec<u8>> {
+    let name: Vec<u8> = percent_decode(line.trim_ascii()).collect();
+    (!trimmed(&name).is_empty()).then_some(name)
+}
+
+fn trimmed(name: &[u8]) -> &[u8] {
+    let start = name.iter().position(|byte| *byte != b'/').unwrap_or(name.len());
+    let end = name.iter().rposition(|byte| *byte != b'/').map_or(start, |end| end + 1);
+    &name[start..end.max(start)]
+}
+
+fn page_text(status: StatusCode) -> String {
+    super::fault::page(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_decoded() {
+        assert_eq!(name_of(b"  /c/a%20b \r\n").unwrap(), b"/c/a b");
+        assert_eq!(name_of(b" // \n"), None);
+        assert_eq!(trimmed(b"/c/o/"), b"c/o");
+        assert_eq!(trimmed(b"//"), b"");
+    }
+}

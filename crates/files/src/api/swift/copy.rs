@@ -1,0 +1,153 @@
+//! `COPY`, and `PUT` with `X-Copy-From` (Swift, copy objects).
+
+use http::HeaderValue;
+use http::StatusCode;
+use http::request::Parts;
+use web::Response;
+use web::conditional::{Validators, http_date};
+use web::range::Selection;
+
+use super::answer::set;
+use super::fault::Fault;
+use super::put::{account_header, created, etag, length, only_new, path_pair};
+use super::{Call, headers, object, ranges};
+use crate::Error;
+use crate::model::entry::Object;
+use crate::model::shape::Shape;
+use crate::model::{manifest, time};
+use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest, Stored};
+
+/// Times a copy begins anew when its source was replaced under it.
+const ATTEMPTS: u32 = 4;
+
+impl Call<'_> {
+    pub(super) async fn copy_object(
+        &self,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        let Some(destination) =
+            headers::get(&request.headers, "destination").filter(|value| !value.is_empty())
+        else {
+            return Err(Fault::html(StatusCode::PRECONDITION_FAILED, "Destination header required"));
+        };
+        let to_account = account_header(&request.headers, "destination-account")?;
+        let (to_container, to_name) = path_pair("Destination", destination)?;
+        let to_account = to_account.unwrap_or_else(|| account.to_owned());
+        self.copy((account, container, name), (&to_account, &to_container, &to_name), request).await
+    }
+
+    /// A PUT whose bytes are another object's.
+    pub(super) async fn copy_here(
+        &self,
+        target: (&str, &str, &str),
+        source: &HeaderValue,
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        if length(&request.headers)?.unwrap_or(0) != 0 {
+            return Err(Error::Invalid("Copy requests require a zero byte body".into()).into());
+        }
+        let source = String::from_utf8_lossy(source.as_bytes());
+        let source_account = account_header(&request.headers, "x-copy-from-account")?;
+        let (container, name) = path_pair("X-Copy-From", &source)?;
+        let source_account = source_account.unwrap_or_else(|| target.0.to_owned());
+        self.copy((&source_account, &container, &name), target, request).await
+    }
+
+    async fn copy(
+        &self,
+        source: (&str, &str, &str),
+        (account, container, name): (&str, &str, &str),
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        let given = &request.headers;
+        let content_type = headers::get(given, "content-type").filter(|value| !value.is_empty());
+        let copy = CopyRequest {
+            account: account.to_owned(),
+            container: container.to_owned(),
+            name: name.to_owned(),
+            metadata: headers::of_object(given, self.files.limits())?,
+            content_type: content_type.map(|given| object::shown_type(given).to_owned()),
+            fresh: headers::says_yes(given, "x-fresh-metadata"),
+            etag: etag(given),
+            only_new: only_new(given)?,
+            expires: headers::expiry(given, self.files.now())?,
+        };
+        let look = self.look()?;
+        for _ in 0..ATTEMPTS {
+            let found = self.files.look_to_copy(self.context, source, look).await?;
+            let modified = Some(time::last_modified(found.changed()));
+            let validators = Validators { etag: Some(found.etag()), modified };
+            let range = match ranges::asked(given, validators, found.size()) {
+                Selection::Whole => None,
+                Selection::Pieces(pieces) if pieces.len() == 1 => pieces.into_iter().next(),
+                Selection::Pieces(_) => None,
+                Selection::Unsatisfiable => return Err(Fault::range(found.size())),
+            };
+            let is_manifest = look.manifest && matches!(found.object.shape, Some(Shape::Manifest { .. }));
+            let stored = if is_manifest {
+                Some(self.copy_manifest(&found, &copy, request).await?)
+            } else {
+                self.files.copy_object(self.context, &found, range, &copy).await?
+            };
+            if let Some(stored) = stored {
+                return Ok(copied(source, &found, &stored, look));
+            }
+        }
+        Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
+    /// A manifest's copy is stored as a manifest is: its segments must be there for whoever copies it.
+    async fn copy_manifest(
+        &self,
+        found: &Found,
+        copy: &CopyRequest,
+        request: &Parts,
+    ) -> Result<Stored, Fault> {
+        let json = manifest::raw(&self.files.manifest(found).await?);
+        let mut metadata = if copy.fresh { Default::default() } else { found.object.metadata.clone() };
+        metadata.0.extend(copy.metadata.0.clone());
+        let put = PutRequest {
+            length: Some(json.len() as u64),
+            etag: None,
+            content_type: copy.content_type.clone().unwrap_or_else(|| found.object.content_type.clone()),
+            metadata,
+            only_new: copy.only_new,
+            shape: None,
+            expires: copy.expires,
+        };
+        let place = (copy.account.as_str(), copy.container.as_str(), copy.name.as_str());
+        let body = &mut Incoming::of(json.into());
+        match self.files.put_manifest(self.context, place, put, body).await? {
+            ManifestPut::Stored(stored, etag) => {
+                let object = Object { etag, ..stored.object };
+                Ok(Stored { object, quoted: true })
+            }
+            ManifestPut::Refused(problems) => Err(super::large::refused(&request.headers, &problems)),
+        }
+    }
+}
+
+fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: Look) -> Response {
+    let mut response = created(&stored.object, stored.quoted);
+    let stored = &stored.object;
+    let from = format!("{}/{}", source.1, source.2);
+    let headers = response.headers_mut();
+    set(headers, "x-copied-from", web::query::encode(from.as_bytes(), true));
+    set(headers, "x-copied-from-account", web::query::encode(source.0.as_bytes(), false));
+    set(headers, "x-copied-from-last-modified", http_date(time::last_modified(found.changed())));
+    if let Some(version) = found.version.or(look.version) {
+        set(headers, "x-copied-from-version-id", object::id(version));
+    }
+    for (name, value) in &stored.metadata.0 {
+        if name.starts_with("x-object-meta-") {
+            set(headers, name, crate::model::metadata::bytes_of(value));
+        }
+    }
+    if let Some(expires) = stored.expires {
+        set(headers, "x-delete-at", expires.seconds().to_string());
+    }
+    response
+}

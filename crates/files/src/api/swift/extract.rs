@@ -1,0 +1,354 @@
+//! Archives turned into objects (Swift, Bulk upload).
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use http::request::Parts;
+use tokio::sync::mpsc;
+use web::Response;
+
+use super::answer;
+use super::fault::Fault;
+use super::put::guessed_type;
+use super::report::{Form, Report, line};
+use super::{Call, headers};
+
+use crate::model::metadata::{Changes, Metadata, text_of};
+use crate::model::name::Target;
+use crate::model::tar::{Entry, Event, Reader};
+use crate::service::{self, ContainerPut, PutRequest};
+
+/// Pieces of a file on their way into the store.
+const PIECES: usize = 4;
+
+/// How an archive is compressed.
+enum Unpack {
+    Plain,
+    Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
+    Bzip2(Box<bzip2::write::BzDecoder<Vec<u8>>>),
+}
+
+impl Unpack {
+    fn of(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().trim_matches('.') {
+            "tar" => Some(Self::Plain),
+            "tar.gz" => Some(Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new())))),
+            "tar.bz2" => Some(Self::Bzip2(Box::new(bzip2::write::BzDecoder::new(Vec::new())))),
+            _ => None,
+        }
+    }
+
+    /// What a piece of the body unpacks to.
+    fn feed(&mut self, piece: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Plain => Ok(piece.to_vec()),
+            Self::Gzip(decoder) => {
+                decoder.write_all(piece)?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+            Self::Bzip2(decoder) => {
+                decoder.write_all(piece)?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+        }
+    }
+
+    /// What is left at the end of the body.
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Plain => Ok(Vec::new()),
+            Self::Gzip(mut decoder) => {
+                decoder.try_finish()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+            Self::Bzip2(mut decoder) => {
+                decoder.try_finish()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+        }
+    }
+}
+
+/// The most that one piece of a body is fed at once, so that what it unpacks to stays bounded.
+const FED_AT_ONCE: usize = 4 << 10;
+
+/// What became of an archive.
+#[derive(Default)]
+struct Extraction {
+    created: u64,
+    errors: Vec<(String, String)>,
+    server_fault: bool,
+    stopped: Option<(StatusCode, String)>,
+    containers: BTreeSet<String>,
+    containers_made: usize,
+}
+
+impl Call<'_> {
+    /// PUT with `?extract-archive=`: every file in the archive becomes an object, its path behind the request's own.
+    pub(super) async fn extract_archive(
+        &self,
+        target: &Target,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        let kind = self.query.text("extract-archive").unwrap_or_default();
+        let Some(unpack) = Unpack::of(&kind) else {
+            return Err(Fault::html(StatusCode::BAD_REQUEST, "Unsupported archive format"));
+        };
+        let Some(form) = Form::accepted(&request.headers) else {
+            return Err(Fault::status(StatusCode::NOT_ACCEPTABLE));
+        };
+        let mut done = Extraction::default();
+        let announced = request.headers.contains_key("content-length")
+            || request.headers.contains_key("transfer-encoding")
+            || request.version >= http::Version::HTTP_2;
+        if announced {
+            if let Err(stopped) = self.extract(target, request, body, unpack, &mut done).await {
+                done.stopped = Some(stopped);
+            }
+        } else {
+            let status = StatusCode::LENGTH_REQUIRED;
+            done.stopped = Some((status, super::fault::page(status)));
+        }
+        Ok(answer::with(StatusCode::OK, form.content_type(), done.report().write(form, "extract")))
+    }
+
+    async fn extract(
+        &self,
+        target: &Target,
+        request: &Parts,
+        mut body: Body,
+        mut unpack: Unpack,
+        done: &mut Extraction,
+    ) -> Result<(), (StatusCode, String)> {
+        let invalid =
+            |why: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, format!("Invalid Tar File: {why}"));
+        let mut reader = Reader::default();
+        let (requests, mut files) = mpsc::channel::<(Entry, mpsc::Receiver<Bytes>)>(1);
+        let max_failed = self.files.limits().max_failed;
+        // One side takes the archive apart, the other stores its files one after another.
+        let parting = async {
+            let mut open: Option<mpsc::Sender<Bytes>> = None;
+            let mut ended = false;
+            while !ended {
+                let piece = web::body::next(&mut body).await.map_err(|e| invalid(&e))?;
+                let mut fed: Vec<Vec<u8>> = Vec::new();
+                match piece {
+                    Some(piece) => {
+                        for part in piece.chunks(FED_AT_ONCE) {
+                            fed.push(unpack.feed(part).map_err(|e| invalid(&e))?);
+                        }
+                    }
+                    None => {
+                        ended = true;
+                        fed.push(
+                            std::mem::replace(&mut unpack, Unpack::Plain)
+                                .finish()
+                                .map_err(|e| invalid(&e))?,
+                        );
+                    }
+                }
+                for bytes in fed {
+                    for event in reader.feed(&bytes).map_err(|e| invalid(&e))? {
+                        match event {
+                            Event::File(entry) => {
+                                let (sender, receiver) = mpsc::channel(PIECES);
+                                if requests.send((entry, receiver)).await.is_err() {
+                                    return Ok(());
+                                }
+                                open = Some(sender);
+                            }
+                            // A file that is not stored is passed over.
+                            Event::Bytes(bytes) => {
+                                if let Some(sender) = &open {
+                                    let _ = sender.send(bytes.into()).await;
+                                }
+                            }
+                            Event::End => open = None,
+                        }
+                    }
+                }
+            }
+            let ended = reader.finish().map_err(|e| invalid(&e));
+            drop(requests);
+            ended
+        };
+        let storing = async {
+            while let Some((entry, pieces)) = files.recv().await {
+                if let Err(stopped) = self.store_entry(target, request, entry, Pieces(pieces), done).await {
+                    files.close();
+                    return Err(stopped);
+                }
+                if done.errors.len() >= max_failed {
+                    files.close();
+                    return Ok(());
+                }
+            }
+            Ok(())
+        };
+        // Storing ends when the archive does, and taking apart when nothing more is stored.
+        let (parted, stored) = tokio::join!(parting, storing);
+        stored.and(parted)
+    }
+
+    async fn store_entry(
+        &self,
+        target: &Target,
+        request: &Parts,
+        entry: Entry,
+        mut pieces: Pieces,
+        done: &mut Extraction,
+    ) -> Result<(), (StatusCode, String)> {
+        let base = match target {
+            Target::Account(_) => String::new(),
+            Target::Container(_, container) => container.clone(),
+            Target::Object(_, container, name) => format!("{container}/{name}"),
+        };
+        let base = base.trim_end_matches('/');
+        let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+        let mut full = base.as_bytes().to_vec();
+        if !base.is_empty() {
+            full.push(b'/');
+        }
+        full.extend_from_slice(&path[start..]);
+        let shown = web::query::encode(&full, true);
+        let text = match String::from_utf8(full) {
+            Ok(text) if !text.contains('\0') => text,
+            _ => {
+                done.errors.push((shown, line(StatusCode::PRECONDITION_FAILED)));
+                return Ok(());
+            }
+        };
+        let Some((container, name)) = text.split_once('/').filter(|(_, name)| !name.is_empty()) else {
+            return Ok(());
+        };
+        if entry.size > self.files.limits().max_file_size {
+            done.errors.push((shown, line(StatusCode::PAYLOAD_TOO_LARGE)));
+            return Ok(());
+        }
+        let failure = self.ensure_container(target.account(), container, done).await?;
+        let outcome = self.put_entry(target.account(), (container, name), request, &entry, &mut pieces).await;
+        let Err(fault) = outcome else {
+            done.created += 1;
+            return Ok(());
+        };
+        done.errors.extend(failure);
+        done.server_fault |= fault.code().is_server_error();
+        done.errors.push((shown, line(fault.code())));
+        if fault.code() == StatusCode::UNAUTHORIZED {
+            return Err((fault.code(), super::fault::page(fault.code())));
+        }
+        Ok(())
+    }
+
+    /// Makes a container that the archive names for the first time; what refuses it may not refuse the object.
+    async fn ensure_container(
+        &self,
+        account: &str,
+        container: &str,
+        done: &mut Extraction,
+    ) -> Result<Option<(String, String)>, (StatusCode, String)> {
+        if !done.containers.insert(container.to_owned()) {
+            return Ok(None);
+        }
+        if self.files.container(self.context, account, container).await.is_ok() {
+            return Ok(None);
+        }
+        match self.files.put_container(self.context, account, container, Changes::default(), None).await {
+            Ok(ContainerPut::Updated) => Ok(None),
+            Ok(ContainerPut::Created) => {
+                done.containers_made += 1;
+                let max = self.files.limits().max_containers_per_extraction;
+                if done.containers_made > max {
+                    return Err((
+                        StatusCode::BAD_REQUEST,
+                        format!("More than {max} containers to create from tar."),
+                    ));
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let status = Fault::from(error).code();
+                if status == StatusCode::UNAUTHORIZED {
+                    return Err((status, super::fault::page(status)));
+                }
+                Ok(Some((web::query::encode(container.as_bytes(), true), line(status))))
+            }
+        }
+    }
+
+    async fn put_entry(
+        &self,
+        account: &str,
+        (container, name): (&str, &str),
+        request: &Parts,
+        entry: &Entry,
+        pieces: &mut Pieces,
+    ) -> Result<(), Fault> {
+        let limits = self.files.limits();
+        let mut given = headers::of_object(&request.headers, limits)?;
+        given.0.retain(|name, _| name.starts_with("x-object-meta-"));
+        let mut content_type = None;
+        let mut changes = Changes::default();
+        for (key, value) in &entry.records {
+            // As bsdtar and GNU tar write extended attributes.
+            let key = key
+                .strip_prefix("SCHILY.xattr.")
+                .or_else(|| key.strip_prefix("LIBARCHIVE.xattr."))
+                .unwrap_or(key);
+            if key == "user.mime_type" {
+                content_type = Some(String::from_utf8_lossy(value).into_owned());
+            } else if let Some(item) = key.strip_prefix("user.meta.") {
+                changes.set_item("x-object-meta-", &item.to_ascii_lowercase(), &text_of(value), limits)?;
+            }
+        }
+        let Metadata(items) = changes.into_values();
+        given.0.extend(items);
+        let put = PutRequest {
+            length: Some(entry.size),
+            etag: None,
+            content_type: content_type.unwrap_or_else(|| guessed_type(name)),
+            metadata: given,
+            only_new: false,
+            shape: None,
+            expires: headers::expiry(&request.headers, self.files.now())?,
+        };
+        self.files.put_object(self.context, account, container, name, put, pieces).await?;
+        Ok(())
+    }
+}
+
+impl Extraction {
+    fn report(self) -> Report {
+        let (status, text) = match self.stopped {
+            Some(stopped) => stopped,
+            None if self.server_fault => (StatusCode::BAD_GATEWAY, String::new()),
+            None if !self.errors.is_empty() => (StatusCode::BAD_REQUEST, String::new()),
+            None if self.created == 0 => (StatusCode::BAD_REQUEST, "Invalid Tar File: No Valid Files".into()),
+            None => (StatusCode::CREATED, String::new()),
+        };
+        Report {
+            fields: [
+                ("Number Files Created", self.created.into()),
+                ("Response Body", text.into()),
+                ("Response Status", line(status).into()),
+            ]
+            .into(),
+            errors: self.errors,
+        }
+    }
+}
+
+struct Pieces(mpsc::Receiver<Bytes>);
+
+#[async_trait]
+impl service::Body for Pieces {
+    async fn next(&mut self) -> crate::Result<Option<Bytes>> {
+        Ok(self.0.recv().await)
+    }
+}

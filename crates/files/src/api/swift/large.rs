@@ -1,0 +1,310 @@
+//! Manifests of static large objects: stored and deleted with their segments (Swift, Static large objects).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use web::Response;
+use web::conditional::http_date;
+
+use super::answer::{self, set};
+use super::fault::Fault;
+use super::put::{Incoming, created};
+use super::report::{Form, Report, line};
+use super::{Call, listing};
+use crate::model::time;
+use crate::service::{Expected, ManifestPut, Problem, PutRequest};
+use crate::{Context, Error, Files};
+
+/// With `heartbeat=on` a blank is sent as often as this while segments are looked at.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Manifests inside manifests that one deletion follows, and what they name together.
+const NAMED_MAX: usize = 10_000;
+
+impl Call<'_> {
+    /// PUT with `?multipart-manifest=put`.
+    pub(super) async fn put_manifest(
+        &self,
+        (account, container, name): (&str, &str, &str),
+        request: &Parts,
+        mut put: PutRequest,
+        mut incoming: Incoming,
+    ) -> Result<Response, Fault> {
+        let max = self.files.limits().max_manifest_size;
+        if put.length.is_some_and(|length| length > max as u64) {
+            return Err(Error::TooMany(format!("Manifest File > {max} bytes")).into());
+        }
+        put.length = None;
+        if self.query.text("heartbeat").is_some_and(|value| listing::is_true(&value)) {
+            let place = (account.to_owned(), container.to_owned(), name.to_owned());
+            return Ok(with_heartbeat(
+                self.files.clone(),
+                self.context.clone(),
+                place,
+                put,
+                incoming,
+                &request.headers,
+            ));
+        }
+        let place = (account, container, name);
+        match self.files.put_manifest(self.context, place, put, &mut incoming).await? {
+            ManifestPut::Refused(problems) => Err(refused(&request.headers, &problems)),
+            ManifestPut::Stored(stored, etag) => {
+                let mut response = created(&stored.object, false);
+                set(response.headers_mut(), "etag", format!("\"{etag}\""));
+                Ok(response)
+            }
+        }
+    }
+
+    /// DELETE with `?multipart-manifest=delete`: the segments, then the manifest, and a report.
+    pub(super) async fn delete_manifest(
+        &self,
+        place: (&str, &str, &str),
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        if self.query.text("async").is_some_and(|value| listing::is_true(&value)) {
+            return self.delete_manifest_later(place).await;
+        }
+        let Some(form) = Form::accepted(&request.headers) else {
+            return Err(Fault::status(StatusCode::NOT_ACCEPTABLE));
+        };
+        let mut report = Deletions::default();
+        let (account, container, name) = place;
+        match self.names_of(place).await {
+            Ok(names) => {
+                for (container, name) in names {
+                    self.delete_one((account, &container, Some(&name)), &mut report).await;
+                }
+            }
+            Err(fault) if fault.code() == StatusCode::NOT_FOUND => {
+                report.not_found += 1;
+            }
+            Err(fault) => {
+                let shown = web::query::encode(format!("/{container}/{name}").as_bytes(), true);
+                let text = if fault.code() == StatusCode::BAD_REQUEST {
+                    "Not an SLO manifest".to_owned()
+                } else {
+                    line(fault.code())
+                };
+                report.errors.push((shown, text));
+            }
+        }
+        Ok(report.answer(form))
+    }
+
+    /// Everything that a manifest names, whatever the depth, and the manifests themselves behind their segments.
+    async fn names_of(
+        &self,
+        (account, container, name): (&str, &str, &str),
+    ) -> Result<Vec<(String, String)>, Fault> {
+        let mut names = Vec::new();
+        let mut manifests = vec![(container.to_owned(), name.to_owned())];
+        let mut ahead = manifests.clone();
+        let mut first = true;
+        while let Some((container, name)) = ahead.pop() {
+            let segments = match self.files.segment_names(self.context, account, &container, &name).await {
+                Ok(segments) => segments,
+                Err(error) if first => return Err(error.into()),
+                Err(_) => continue,
+            };
+            first = false;
+            for segment in segments {
+                let (container, name) =
+                    segment.name.trim_start_matches('/').split_once('/').unwrap_or_default();
+                let place = (container.to_owned(), name.to_owned());
+                if segment.sub_slo {
+                    manifests.push(place.clone());
+                    ahead.push(place);
+                } else {
+                    names.push(place);
+                }
+            }
+            if names.len() + manifests.len() > NAMED_MAX {
+                return Err(Fault::html(
+                    StatusCode::BAD_REQUEST,
+                    "Too many buffered slo segments to delete.",
+                ));
+            }
+        }
+        names.extend(manifests.into_iter().rev());
+        Ok(names)
+    }
+
+    /// With `async=on` the segments go behind the answer; they must be plain and in one container.
+    async fn delete_manifest_later(
+        &self,
+        (account, container, name): (&str, &str, &str),
+    ) -> Result<Response, Fault> {
+        let segments =
+            self.files.segment_names(self.context, account, container, name).await.map_err(|e| match e {
+                Error::NotFound => Fault::html(StatusCode::NOT_FOUND, "SLO manifest not found"),
+                other => other.into(),
+            })?;
+        let mut containers = std::collections::BTreeSet::new();
+        let mut names = Vec::new();
+        for segment in &segments {
+            let (container, name) = segment.name.trim_start_matches('/').split_once('/').unwrap_or_default();
+            containers.insert(container.to_owned());
+            names.push(name.to_owned());
+        }
+        if containers.len() > 1 {
+            let shown: Vec<_> = containers
+                .iter()
+                .map(|name| format!("\"{}\"", web::query::encode(name.as_bytes(), true)))
+                .collect();
+            let text =
+                format!("All segments must be in one container. Found segments in {}", shown.join(", "));
+            return Err(Fault::html(StatusCode::BAD_REQUEST, text));
+        }
+        if segments.iter().any(|segment| segment.sub_slo) {
+            return Err(Fault::html(StatusCode::BAD_REQUEST, "No segments may be large objects."));
+        }
+        if let Some(segments_in) = containers.into_iter().next() {
+            self.files.delete_soon(self.context, account, &segments_in, names).await?;
+        }
+        self.files.delete_object(self.context, account, container, name, Expected::default()).await?;
+        Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
+    }
+
+    /// Deletes an object, or a container where there is no object's name, and notes what became of it.
+    pub(super) async fn delete_one(&self, place: (&str, &str, Option<&str>), report: &mut Deletions) {
+        let (account, container, name) = place;
+        let outcome = match name {
+            Some(name) => {
+                let expected = Expected::default();
+                self.files.delete_object(self.context, account, container, name, expected).await.map(|_| ())
+            }
+            None => self.files.delete_container(self.context, account, container).await,
+        };
+        match outcome {
+            Ok(()) => report.deleted += 1,
+            Err(error) => {
+                let status = Fault::from(error).code();
+                if status == StatusCode::NOT_FOUND {
+                    report.not_found += 1;
+                    return;
+                }
+                let shown = name.map_or_else(|| container.to_owned(), |name| format!("{container}/{name}"));
+                report.server_fault |= status.is_server_error();
+                report.errors.push((web::query::encode(shown.as_bytes(), true), line(status)));
+            }
+        }
+    }
+}
+
+/// What became of many deletions.
+#[derive(Default)]
+pub(super) struct Deletions {
+    pub(super) deleted: u64,
+    pub(super) not_found: u64,
+    pub(super) server_fault: bool,
+    pub(super) errors: Vec<(String, String)>,
+    /// Why it stopped, if it did.
+    pub(super) stopped: Option<(StatusCode, String)>,
+}
+
+impl Deletions {
+    pub(super) fn answer(self, form: Form) -> Response {
+        let (status, text) = match self.stopped {
+            Some(stopped) => stopped,
+            None if self.server_fault => (StatusCode::BAD_GATEWAY, String::new()),
+            None if !self.errors.is_empty() => (StatusCode::BAD_REQUEST, String::new()),
+            None if self.deleted + self.not_found == 0 => {
+                (StatusCode::BAD_REQUEST, "Invalid bulk delete.".into())
+            }
+            None => (StatusCode::OK, String::new()),
+        };
+        let report = Report {
+            fields: [
+                ("Number Deleted", self.deleted.into()),
+                ("Number Not Found", self.not_found.into()),
+                ("Response Body", text.into()),
+                ("Response Status", line(status).into()),
+            ]
+            .into(),
+            errors: self.errors,
+        };
+        answer::with(StatusCode::OK, form.content_type(), report.write(form, "delete"))
+    }
+}
+
+/// What refuses a manifest for its segments.
+pub(super) fn refused(headers: &HeaderMap, problems: &[Problem]) -> Fault {
+    let form = Form::accepted(headers).unwrap_or(Form::Text);
+    let report = Report { fields: [].into(), errors: shown(problems) };
+    let fault = Fault::text(StatusCode::BAD_REQUEST, report.write(form, "upload"));
+    fault.with(http::header::CONTENT_TYPE, form.content_type())
+}
+
+fn shown(problems: &[Problem]) -> Vec<(String, String)> {
+    problems.iter().map(|(path, why)| (web::query::encode(path.as_bytes(), true), why.clone())).collect()
+}
+
+/// Answers at once, sends blanks while the segments are looked at, and says in the body what became of it.
+fn with_heartbeat(
+    files: Files,
+    context: Context,
+    place: (String, String, String),
+    put: PutRequest,
+    mut incoming: Incoming,
+    headers: &HeaderMap,
+) -> Response {
+    let form = Form::accepted(headers).unwrap_or(Form::Text);
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::convert::Infallible>>(4);
+    tokio::spawn(async move {
+        let target = (place.0.as_str(), place.1.as_str(), place.2.as_str());
+        let outcome = files.put_manifest(&context, target, put, &mut incoming);
+        tokio::pin!(outcome);
+        // A reader who has gone does not undo what was asked.
+        let _ = sender.send(Ok(Bytes::from_static(b" "))).await;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut outcome => break outcome,
+                () = tokio::time::sleep(HEARTBEAT) => { let _ = sender.send(Ok(Bytes::from_static(b" "))).await; }
+            }
+        };
+        let text = format!("\r\n\r\n{}", outcome_of(outcome).write(form, "upload"));
+        let _ = sender.send(Ok(text.into())).await;
+    });
+    let body = Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    }));
+    answer::with(StatusCode::ACCEPTED, form.content_type(), body)
+}
+
+fn outcome_of(outcome: crate::Result<ManifestPut>) -> Report {
+    let failed = |status: StatusCode, text: String, errors| Report {
+        fields: [("Response Status", line(status).into()), ("Response Body", text.into())].into(),
+        errors,
+    };
+    match outcome {
+        Ok(ManifestPut::Stored(stored, etag)) => Report {
+            fields: [
+                ("Response Status", line(StatusCode::CREATED).into()),
+                ("Response Body", "".into()),
+                ("Etag", format!("\"{etag}\"").into()),
+                ("Last Modified", http_date(time::last_modified(stored.object.changed)).into()),
+            ]
+            .into(),
+            errors: Vec::new(),
+        },
+        Ok(ManifestPut::Refused(problems)) => {
+            let text = "Bad Request\nThe server could not comply with the request since it is either malformed or \
+                        otherwise incorrect.";
+            failed(StatusCode::BAD_REQUEST, text.into(), shown(&problems))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let fault = Fault::from(error);
+            let text = if fault.code() == StatusCode::UNPROCESSABLE_ENTITY {
+                "Unprocessable Entity\nUnable to process the contained instructions".into()
+            } else {
+                text
+            };
+            failed(fault.code(), text, Vec::new())
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Storing, changing and deleting objects (seeds 000 and 002; Swift, object services).
+
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
+use web::Response;
+use web::conditional::http_date;
+
+use super::answer::{self, set};
+use super::fault::Fault;
+use super::{Call, headers, object};
+use crate::Error;
+use crate::model::entry::Object;
+use crate::model::shape::{Link, Shape};
+use crate::model::time;
+use crate::model::version::VersionId;
+use crate::service::{self, Deleted, Expected, PostRequest, PutRequest};
+
+impl Call<'_> {
+    pub(super) async fn put_object(
+        &self,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        let is_manifest = self.query.text("multipart-manifest").is_some_and(|value| value == "put");
+        if let Some(source) = request.headers.get("x-copy-from").filter(|source| !source.is_empty()) {
+            if is_manifest {
+                let text = "Multipart Manifest PUTs cannot be COPY requests";
+                return Err(Fault::html(StatusCode::METHOD_NOT_ALLOWED, text));
+            }
+            return self.copy_here((account, container, name), source, request).await;
+        }
+        let length = announced(request)?;
+        if let Some(version) = self.version_id()? {
+            return self.restore((account, container, name), version, length, body).await;
+        }
+        let only_new = only_new(&request.headers)?;
+        let place = (account, container, name);
+        let mut put = self.put_request(name, request, length, only_new)?;
+        let mut incoming = Incoming(body);
+        if is_manifest {
+            return self.put_manifest(place, request, put, incoming).await;
+        }
+        if request.headers.contains_key("x-static-large-object") {
+            let text = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
+                        multipart-manifest=put.";
+            return Err(Fault::html(StatusCode::BAD_REQUEST, text));
+        }
+        let stored = if request.headers.contains_key("x-symlink-target") {
+            let link = link(&request.headers)?;
+            let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
+            put.etag = None;
+            self.files.put_link(self.context, place, link, put, typed, &mut incoming).await?
+        } else {
+            self.files.put_object(self.context, account, container, name, put, &mut incoming).await?
+        };
+        Ok(created(&stored.object, stored.quoted))
+    }
+
+    /// What is asked to be stored, but for its bytes.
+    pub(super) fn put_request(
+        &self,
+        name: &str,
+        request: &Parts,
+        length: Option<u64>,
+        only_new: bool,
+    ) -> Result<PutRequest, Fault> {
+        Ok(PutRequest {
+            length,
+            etag: etag(&request.headers),
+            content_type: content_type(&request.headers, name)?,
+            metadata: headers::of_object(&request.headers, self.files.limits())?,
+            only_new,
+            shape: None,
+            expires: headers::expiry(&request.headers, self.files.now())?,
+        })
+    }
+
+    /// PUT with `?version-id=`: the name points at that version again.
+    async fn restore(
+        &self,
+        (account, container, name): (&str, &str, &str),
+        version: VersionId,
+        length: Option<u64>,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        let mut incoming = Incoming(body);
+        if length.is_some_and(|length| length > 0) || service::Body::next(&mut incoming).await?.is_some() {
+            return Err(Error::Invalid("PUT version-id requests require a zero byte body".into()).into());
+        }
+        let restored = self.files.restore_version(self.context, account, container, name, version).await;
+        let restored = restored.map_err(|error| match error {
+            Error::NoVersion { .. } => {
+                Fault::text(StatusCode::NOT_FOUND, "The specified version does not exist")
+            }
+            other => other.into(),
+        })?;
+        Ok(created(&restored, false))
+    }
+
+    pub(super) async fn post_object(
+        &self,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: &Parts,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        if super::form::is_form(&request.headers) {
+            return self.receive_post(account, container, name, request, body).await;
+        }
+        if self.query.text("version-id").is_some_and(|id| !id.is_empty()) {
+            let text = "POST to a specific version is not allowed";
+            return Err(Fault::html(StatusCode::BAD_REQUEST, text));
+        }
+        if request.headers.contains_key("x-symlink-target") {
+            return Err(Error::Invalid("A PUT request is required to set a symlink target".into()).into());
+        }
+        let given = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
+        let post = PostRequest {
+            metadata: headers::of_object(&request.headers, self.files.limits())?,
+            content_type: given.map(|given| object::shown_type(given).to_owned()),
+            expires: headers::expiry(&request.headers, self.files.now())?,
+        };
+        let object = self.files.post_object(self.context, account, container, name, post).await?;
+        if let Some(Shape::Link(link)) = &object.shape {
+            return Err(redirected(link, account));
+        }
+        let mut response = answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED));
+        set(response.headers_mut(), "x-timestamp", time::x_timestamp(object.changed));
+        if let Some(version) = object.version {
+            set(response.headers_mut(), "x-object-version-id", time::internal(version));
+        }
+        Ok(response)
+    }
+
+    pub(super) async fn delete_object(
+        &self,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        if self.query.text("multipart-manifest").is_some_and(|value| value == "delete") {
+            return self.delete_manifest((account, container, name), request).await;
+        }
+        let deleted = match self.version_id()? {
+            Some(version) => {
+                self.files.delete_version(self.context, account, container, name, version).await?
+            }
+            None => {
+                let expected = Expected { expires: expected_expiry(&request.headers)? };
+                self.files.delete_object(self.context, account, container, name, expected).await?
+            }
+        };
+        Ok(no_content(deleted))
+    }
+}
+
+fn no_content(deleted: Deleted) -> Response {
+    let mut response = answer::html(StatusCode::NO_CONTENT, String::new());
+    if let Some(version) = deleted.version {
+        set(response.headers_mut(), "x-object-version-id", object::id(version));
+    }
+    if let Some(current) = deleted.current {
+        set(response.headers_mut(), "x-object-current-version-id", object::id(current));
+    }
+    response
+}
+
+/// A POST that was applied to a link: the target is elsewhere (Swift, Symlinks).
+fn redirected(link: &Link, account: &str) -> Fault {
+    let place = (
+        link.account.clone().unwrap_or_else(|| account.to_owned()),
+        link.container.clone(),
+        link.name.clone(),
+    );
+    let text = "The requested POST was applied to a symlink. POST directly to the target to apply requested metadata.";
+    let fault = Fault::html(StatusCode::TEMPORARY_REDIRECT, text).with(LOCATION, answer::path(&place));
+    match &link.etag {
+        Some(etag) => fault.with(http::HeaderName::from_static("x-symlink-target-etag"), etag.clone()),
+        None => fault,
+    }
+}
+
+fn expected_expiry(headers: &HeaderMap) -> Result<Option<work::Time>, Fault> {
+    let Some(value) = headers.get("x-if-delete-at") else { return Ok(None) };
+    let at = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let refused = || Error::Invalid("Bad X-If-Delete-At header value".into()).into();
+    at.map(work::Time::from_seconds).map(Some).ok_or_else(refused)
+}
+
+/// Where a new link leads: `X-Symlink-Target`, `-Account`, `-Etag`.
+fn link(given: &HeaderMap) -> Result<Link, Fault> {
+    let value = headers::get(given, "x-symlink-target").unwrap_or_default();
+    if percent_decode_str(value).next() == Some(b'/') {
+        return Err(malformed("X-Symlink-Target"));
+    }
+    let (container, name) = path_pair("X-Symlink-Target", value)?;
+    let etag = headers::get(given, "x-symlink-target-etag").map(|etag| etag.trim_matches('"').to_owned());
+    let etag = etag.filter(|etag| !etag.is_empty());
+    if etag.as_ref().is_some_and(|etag| etag.contains([';', '"', '\\'])) {
+        return Err(Error::Invalid("Bad X-Symlink-Target-Etag format".into()).into());
+    }
+    let account = account_header(given, "x-symlink-target-account")?;
+    Ok(Link { account, container, name, etag, size: None, manifest_etag: None })
+}
+
+/// The answer to what stored an object.
+pub(super) fn created(object: &Object, quoted: bool) -> Response {
+    let mut response = answer::html(StatusCode::CREATED, String::new());
+    let headers = response.headers_mut();
+    let etag = if quoted { format!("\"{}\"", object.etag) } else { object.etag.clone() };
+    set(headers, "etag", etag);
+    set(headers, "last-modified", http_date(time::last_modified(object.changed)));
+    if let Some(version) = object.version {
+        set(headers, "x-object-version-id", time::internal(version));
+    }
+    response
+}
+
+/// The length of what is to be stored, which must be told unless it comes in chunks.
+fn announced(request: &Parts) -> Result<Option<u64>, Fault> {
+    let length = length(&request.headers)?;
+    let encoding = headers::get(&request.headers, TRANSFER_ENCODING.as_str());
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("chunked")) {
+        let text = "Unsupported Transfer-Coding header value specified in Transfer-Encoding header";
+        return Err(Fault::text(StatusCode::NOT_IMPLEMENTED, text));
+    }
+    if length.is_none() && encoding.is_none() && request.version < http::Version::HTTP_2 {
+        return Err(Fault::text(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header."));
+    }
+    Ok(length)
+}
+
+pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Error::Invalid("Invalid Content-Length header value".into()).into())
+}
+
+/// The sender's own MD5: whatever it is, it must be equal in the end (errata: a malformed one is 422, too).
+pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(http::header::ETAG)?;
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let text = text.trim().trim_matches('"').to_ascii_lowercase();
+    (!text.is_empty()).then_some(text)
+}
+
+pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
+    match headers.get(http::header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
+        None => Ok(false),
+        Some(b"*" | b"\"*\"") => Ok(true),
+        Some(_) => Err(Error::Invalid("If-None-Match only supports *".into()).into()),
+    }
+}
+
+fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
+    let given = headers.get(CONTENT_TYPE).map(|value| std::str::from_utf8(value.as_bytes()));
+    let detect = headers::says_yes(headers, "x-detect-content-type");
+    match given {
+        Some(Err(_)) => Err(Error::Invalid("Invalid Content-Type".into()).into()),
+        Some(Ok(given)) if !given.is_empty() && !detect => Ok(object::shown_type(given).to_owned()),
+        _ => Ok(guessed_type(name)),
+    }
+}
+
+/// The media type that a name suggests.
+pub(super) fn guessed_type(name: &str) -> String {
+    match name.rsplit('.').next().map(str::to_ascii_lowercase).as_deref() {
+        // As Swift's Python has it.
+        Some("wav") => "audio/x-wav".into(),
+        _ => mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned(),
+    }
+}
+
+/// `container/object` of a header, percent-encoded, with or without a slash in front.
+pub(super) fn path_pair(header: &str, value: &str) -> Result<(String, String), Fault> {
+    let decoded: Vec<u8> = percent_decode_str(value).collect();
+    let decoded = decoded.strip_prefix(b"/").unwrap_or(&decoded);
+    let text = std::str::from_utf8(decoded).ok();
+    let pair = text.and_then(|text| text.split_once('/')).filter(|(c, o)| !c.is_empty() && !o.is_empty());
+    pair.map(|(container, object)| (container.to_owned(), object.to_owned())).ok_or_else(|| malformed(header))
+}
+
+fn malformed(header: &str) -> Fault {
+    let text = format!("{header} header must be of the form <container name>/<object name>");
+    Fault::html(StatusCode::PRECONDITION_FAILED, text)
+}
+
+pub(super) fn account_header(given: &HeaderMap, name: &str) -> Result<Option<String>, Fault> {
+    let Some(value) = headers::get(given, name) else { return Ok(None) };
+    let decoded: Vec<u8> = percent_decode_str(value).collect();
+    let account = String::from_utf8_lossy(&decoded).into_owned();
+    let refused = |text| Err(Fault::html(StatusCode::PRECONDITION_FAILED, text));
+    if account.is_empty() {
+        return refused("Account name cannot be empty");
+    }
+    if account.contains('/') {
+        return refused("Account name cannot contain slashes");
+    }
+    Ok(Some(account))
+}
+
+/// A request's body as the service takes it.
+pub(super) struct Incoming(pub(super) Body);
+
+#[async_trait]
+impl service::Body for Incoming {
+    async fn next(&mut self) -> crate::Result<Option<Bytes>> {
+        Ok(web::body::next(&mut self.0).await?)
+    }
+}

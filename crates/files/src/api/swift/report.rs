@@ -1,0 +1,131 @@
+//! Reports of what was done to many objects at once, in text, JSON or XML (Swift, bulk operations).
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+use web::format::preferred;
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Json,
+    Xml,
+    TextXml,
+}
+
+impl Form {
+    /// By `Accept`; `None` when none is acceptable.
+    pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let accept =
+            headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let offered = ["text/plain", "application/json", "application/xml", "text/xml"];
+        Some([Self::Text, Self::Json, Self::Xml, Self::TextXml][preferred(accept, &offered)?])
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=UTF-8",
+            Self::Json => "application/json",
+            Self::Xml => "application/xml",
+            Self::TextXml => "text/xml; charset=UTF-8",
+        }
+    }
+}
+
+/// A report.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Report {
+    pub(super) fields: BTreeMap<&'static str, Value>,
+    /// What failed: its name, percent-encoded, and its status.
+    pub(super) errors: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Writes it; `root` is the root element in XML.
+    pub(super) fn write(&self, form: Form, root: &str) -> String {
+        match form {
+            Form::Json => {
+                let mut all: Map<String, Value> =
+                    self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                all.insert(
+                    "Errors".into(),
+                    self.errors.iter().map(|(name, status)| vec![name.clone(), status.clone()]).collect(),
+                );
+                Value::Object(all).to_string()
+            }
+            Form::Xml | Form::TextXml => {
+                let mut out = format!("<{root}>\n");
+                for (name, value) in &self.fields {
+                    let tag = name.replace(' ', "_").to_ascii_lowercase();
+                    out.push_str(&format!("<{tag}>"));
+                    web::xml::escape_into(&plain(value), &mut out);
+                    out.push_str(&format!("</{tag}>\n"));
+                }
+                out.push_str("<errors>\n");
+                for (name, status) in &self.errors {
+                    out.push_str("<object><name>");
+                    web::xml::escape_into(name, &mut out);
+                    out.push_str("</name><status>");
+                    web::xml::escape_into(status, &mut out);
+                    out.push_str("</status></object>\n");
+                }
+                out.push_str(&format!("</errors>\n</{root}>\n"));
+                out
+            }
+            Form::Text => {
+                let mut out = String::new();
+                for (name, value) in &self.fields {
+                    out.push_str(&format!("{name}: {}\n", plain(value)));
+                }
+                out.push_str("Errors:\n");
+                for (name, status) in &self.errors {
+                    out.push_str(&format!("{name}, {status}\n"));
+                }
+                out
+            }
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A status with its reason, as reports and status lines have it.
+pub(super) fn line(status: StatusCode) -> String {
+    let reason = match status.as_u16() {
+        413 => "Request Entity Too Large",
+        416 => "Requested Range Not Satisfiable",
+        499 => "Client Disconnect",
+        500 => "Internal Error",
+        _ => status.canonical_reason().unwrap_or_default(),
+    };
+    format!("{} {reason}", status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_three_forms() {
+        let report = Report {
+            fields: [("Number Deleted", 1.into()), ("Response Body", "".into())].into(),
+            errors: vec![("c/a%20b".into(), "409 Conflict".into())],
+        };
+        assert_eq!(
+            report.write(Form::Text, "delete"),
+            "Number Deleted: 1\nResponse Body: \nErrors:\nc/a%20b, 409 Conflict\n"
+        );
+        assert_eq!(
+            report.write(Form::Json, "delete"),
+            r#"{"Errors":[["c/a%20b","409 Conflict"]],"Number Deleted":1,"Response Body":""}"#
+        );
+        assert_eq!(
+            report.write(Form::Xml, "delete"),
+            "<delete>\n<number_deleted>1</number_deleted>\n<response_body></response_body>\n<errors>\n<object><name>c/a%20b</name><status>409 Conflict</status></object>\n</errors>\n</delete>\n"
+        );
+    }
+}

@@ -1,0 +1,300 @@
+//! Manifests of static large objects: as a user sends them, and as they are kept (Swift, Static large objects).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use web::range::{Selection, select};
+
+/// A segment as a user asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Bytes that the manifest itself holds.
+    Data(Vec<u8>),
+    /// An object, or a part of one.
+    Object {
+        /// As it was sent, for reports.
+        path: String,
+        /// The container.
+        container: String,
+        /// The object.
+        name: String,
+        /// The ETag that it must have.
+        etag: Option<String>,
+        /// The length that it must have.
+        size: Option<u64>,
+        /// Which part, as in a `Range` header.
+        range: Option<String>,
+    },
+}
+
+/// A segment as it is kept, in Swift's own form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kept {
+    /// Bytes of its own.
+    Data {
+        /// In base64.
+        data: String,
+    },
+    /// An object, or a part of one.
+    Object(KeptObject),
+}
+
+/// An object of a kept manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptObject {
+    /// `/container/object`.
+    pub name: String,
+    /// Its length when the manifest was stored.
+    pub bytes: u64,
+    /// Its ETag when the manifest was stored.
+    pub hash: String,
+    /// Its media type then.
+    pub content_type: String,
+    /// When it was changed last, then.
+    pub last_modified: String,
+    /// `first-last`, if only a part is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
+    /// Whether it is a static large object itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sub_slo: bool,
+}
+
+/// Reads what a user sent.
+///
+/// # Errors
+/// Swift's text about what is wrong, a line for each segment.
+pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, String> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|_| "Manifest must be valid JSON.\n".to_owned())?;
+    let Value::Array(items) = value else { return Err("Manifest must be a list.\n".into()) };
+    let (mut asked, mut faults) = (Vec::with_capacity(items.len()), String::new());
+    let count = items.len();
+    for (index, item) in items.into_iter().enumerate() {
+        match segment(item, index + 1 == count, (own_container, own_name)) {
+            Ok(segment) => asked.push(segment),
+            Err(fault) => faults.push_str(&format!("Index {index}: {fault}\n")),
+        }
+    }
+    if faults.is_empty() && !asked.is_empty() && asked.iter().all(|segment| matches!(segment, Asked::Data(_)))
+    {
+        faults.push_str("Inline data segments require at least one object-backed segment.\n");
+    }
+    if faults.is_empty() { Ok(asked) } else { Err(faults) }
+}
+
+fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, String> {
+    const TOO_SMALL: &str = "too small; each segment must be at least 1 byte.";
+    let Value::Object(fields) = item else { return Err("not a JSON object".into()) };
+    let kind = ["data", "path"].into_iter().find(|kind| fields.contains_key(*kind));
+    let Some(kind) = kind else { return Err("expected keys to include one of 'data' or 'path'".into()) };
+    let allowed: &[&str] = if kind == "data" { &["data"] } else { &["path", "range", "etag", "size_bytes"] };
+    let mut extraneous: Vec<_> = fields.keys().filter(|key| !allowed.contains(&key.as_str())).collect();
+    if !extraneous.is_empty() {
+        extraneous.sort();
+        let shown: Vec<_> = extraneous.into_iter().map(|key| Value::from(key.as_str()).to_string()).collect();
+        return Err(format!("extraneous keys {}", shown.join(", ")));
+    }
+    if kind == "data" {
+        let text = fields["data"].as_str().ok_or("data must be valid base64")?;
+        let data = STANDARD.decode(text).map_err(|_| "data must be valid base64")?;
+        return if data.is_empty() { Err(TOO_SMALL.into()) } else { Ok(Asked::Data(data)) };
+    }
+    let path = fields["path"].as_str().ok_or("\"path\" must be a string")?.to_owned();
+    let etag = match fields.get("etag") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(etag)) => Some(etag.clone()),
+        Some(_) => return Err("\"etag\" must be a string or null (if provided)".into()),
+    };
+    if !path.trim_matches('/').contains('/') {
+        let text = "path does not refer to an object. Path must be of the form /container/object.";
+        return Err(text.into());
+    }
+    let (container, name) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+    let size = match fields.get("size_bytes") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(size_of(value).ok_or("invalid size_bytes")?),
+    };
+    if size == Some(0) && !is_last {
+        return Err(TOO_SMALL.into());
+    }
+    if (container, name) == own {
+        return Err("manifest must not include itself as a segment".into());
+    }
+    let range = match fields.get("range") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(range)) if range.is_empty() => None,
+        Some(value) => Some(value.as_str().ok_or("invalid range")?.replace(' ', "")),
+    };
+    if let Some(range) = &range {
+        check_range(range, size)?;
+    }
+    let (container, name) = (container.to_owned(), name.to_owned());
+    Ok(Asked::Object { path, container, name, etag, size, range })
+}
+
+fn size_of(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn check_range(range: &str, size: Option<u64>) -> Result<(), String> {
+    let one = |text: &str| {
+        text.split_once('-').is_some_and(|(first, last)| {
+            let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let ordered = match (first.parse::<u64>(), last.parse::<u64>()) {
+                (Ok(first), Ok(last)) => first <= last,
+                _ => true,
+            };
+            (number(first) && (last.is_empty() || number(last)) && ordered)
+                || (first.is_empty() && number(last))
+        })
+    };
+    if !range.split(',').all(one) {
+        return Err("invalid range".into());
+    }
+    if range.contains(',') {
+        return Err("multiple ranges (only one allowed)".into());
+    }
+    match size.map(|size| part(range, size)) {
+        Some(None) => Err("unsatisfiable range".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes that a segment's range means in an object of `size` bytes; `None` when there are none.
+#[must_use]
+pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
+    match select(Some(&format!("bytes={range}")), size) {
+        Selection::Pieces(pieces) => pieces.into_iter().next(),
+        _ => None,
+    }
+}
+
+/// The manifest as it was kept, in the form that a user sends (`format=raw`).
+#[must_use]
+pub fn raw(kept: &[Kept]) -> String {
+    let mut out = String::from("[");
+    for (index, segment) in kept.iter().enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        let text = |text: &str| Value::from(text).to_string();
+        match segment {
+            Kept::Data { data } => out.push_str(&format!("{{\"data\": {}}}", text(data))),
+            Kept::Object(object) => {
+                out.push_str(&format!("{{\"path\": {}", text(&object.name)));
+                out.push_str(&format!(
+                    ", \"etag\": {}, \"size_bytes\": {}",
+                    text(&object.hash),
+                    object.bytes
+                ));
+                if let Some(range) = &object.range {
+                    out.push_str(&format!(", \"range\": {}", text(range)));
+                }
+                out.push('}');
+            }
+        }
+    }
+    out.push(']');
+    out
+}
+
+/// The manifest as it is kept.
+#[must_use]
+pub fn to_json(kept: &[Kept]) -> String {
+    serde_json::to_string(kept).unwrap_or_default()
+}
+
+/// The ETag of the whole: the MD5 of its segments' ETags.
+#[must_use]
+pub fn etag(kept: &[Kept]) -> String {
+    let mut md5 = fast_md5::Md5::new();
+    for segment in kept {
+        match segment {
+            Kept::Data { data } => {
+                let data = STANDARD.decode(data).unwrap_or_default();
+                md5.update(hex::encode(fast_md5::digest(&data)).as_bytes());
+            }
+            Kept::Object(object) => {
+                md5.update(object.hash.as_bytes());
+                if let Some(range) = &object.range {
+                    md5.update(format!(":{range};").as_bytes());
+                }
+            }
+        }
+    }
+    hex::encode(md5.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(body: &str) -> String {
+        parse(body.as_bytes(), "c", "o").unwrap_err()
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_segment() {
+        for (body, expected) in [
+            ("{", "Manifest must be valid JSON.\n"),
+            ("{}", "Manifest must be a list.\n"),
+            ("[1]", "Index 0: not a JSON object\n"),
+            ("[{}]", "Index 0: expected keys to include one of 'data' or 'path'\n"),
+            (r#"[{"path": "/c/x", "b": 1, "a": 2}]"#, "Index 0: extraneous keys \"a\", \"b\"\n"),
+            (r#"[{"path": 1}]"#, "Index 0: \"path\" must be a string\n"),
+            (
+                r#"[{"path": "/c"}]"#,
+                "Index 0: path does not refer to an object. Path must be of the form /container/object.\n",
+            ),
+            (
+                r#"[{"path": "/c/x", "etag": 1}]"#,
+                "Index 0: \"etag\" must be a string or null (if provided)\n",
+            ),
+            (r#"[{"path": "/c/x", "size_bytes": "x"}]"#, "Index 0: invalid size_bytes\n"),
+            (
+                r#"[{"path": "/c/x", "size_bytes": 0}, {"path": "/c/x"}]"#,
+                "Index 0: too small; each segment must be at least 1 byte.\n",
+            ),
+            (r#"[{"path": "/c/o"}]"#, "Index 0: manifest must not include itself as a segment\n"),
+            (r#"[{"path": "/c/x", "range": "4-2"}]"#, "Index 0: invalid range\n"),
+            (r#"[{"path": "/c/x", "range": "0-1,3-4"}]"#, "Index 0: multiple ranges (only one allowed)\n"),
+            (r#"[{"path": "/c/x", "range": "9-", "size_bytes": 5}]"#, "Index 0: unsatisfiable range\n"),
+            (r#"[{"data": "%"}, {"path": "/c/x"}]"#, "Index 0: data must be valid base64\n"),
+            (r#"[{"data": "YQ=="}]"#, "Inline data segments require at least one object-backed segment.\n"),
+            (
+                r#"[1, {}]"#,
+                "Index 0: not a JSON object\nIndex 1: expected keys to include one of 'data' or 'path'\n",
+            ),
+        ] {
+            assert_eq!(fault(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_survives_and_turns_raw() {
+        let object = KeptObject {
+            name: "/c/x".into(),
+            bytes: 5,
+            hash: "h".into(),
+            content_type: "t".into(),
+            last_modified: "m".into(),
+            range: Some("0-1".into()),
+            sub_slo: false,
+        };
+        let kept = vec![Kept::Data { data: "YQ==".into() }, Kept::Object(object)];
+        assert_eq!(serde_json::from_str::<Vec<Kept>>(&to_json(&kept)).unwrap(), kept);
+        assert_eq!(
+            raw(&kept),
+            r#"[{"data": "YQ=="}, {"path": "/c/x", "etag": "h", "size_bytes": 5, "range": "0-1"}]"#
+        );
+        let a = hex::encode(fast_md5::digest(b"a"));
+        assert_eq!(etag(&kept), hex::encode(fast_md5::digest(format!("{a}h:0-1;").as_bytes())));
+    }
+}

@@ -1,0 +1,65 @@
+//! Quotas of accounts and containers (Swift, Account quotas and Container quotas).
+
+use crate::error::{Error, Result};
+use crate::model::metadata::Metadata;
+
+/// What an account may hold in bytes; with `-policy-{name}` behind it, in one storage policy.
+pub const ACCOUNT_BYTES: &str = "x-account-quota-bytes";
+/// How many objects an account may hold; with `-policy-{name}` behind it, in one storage policy.
+pub const ACCOUNT_COUNT: &str = "x-account-quota-count";
+/// The older name of [`ACCOUNT_BYTES`].
+pub const ACCOUNT_BYTES_OLD: &str = "x-account-meta-quota-bytes";
+/// What a container may hold in bytes.
+pub const CONTAINER_BYTES: &str = "x-container-meta-quota-bytes";
+/// How many objects a container may hold.
+pub const CONTAINER_COUNT: &str = "x-container-meta-quota-count";
+
+/// Whether a name is an account's quota, which the operator alone sets.
+#[must_use]
+pub fn is_of_account(name: &str) -> bool {
+    name.starts_with(ACCOUNT_BYTES) || name.starts_with(ACCOUNT_COUNT) || name == ACCOUNT_BYTES_OLD
+}
+
+/// The limit that metadata sets under `name`, if it is a number.
+#[must_use]
+pub fn limit(metadata: &Metadata, name: &str) -> Option<u64> {
+    metadata.get(name).filter(|text| is_number(text)).and_then(|text| text.parse().ok())
+}
+
+/// Whether a container's quota is written as a number.
+///
+/// # Errors
+/// [`Error::Invalid`] in Swift's words.
+pub fn check(name: &str, value: &str) -> Result<()> {
+    let kind = match name {
+        CONTAINER_BYTES => "bytes",
+        CONTAINER_COUNT => "count",
+        _ => return Ok(()),
+    };
+    if value.is_empty() || is_number(value) {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!("Invalid {kind} quota.")))
+    }
+}
+
+/// Digits alone.
+#[must_use]
+pub fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_number() {
+        assert_eq!(check(CONTAINER_BYTES, "12"), Ok(()));
+        assert_eq!(check(CONTAINER_COUNT, "-1"), Err(Error::Invalid("Invalid count quota.".into())));
+        let metadata = Metadata([(ACCOUNT_BYTES.to_owned(), "12".to_owned())].into());
+        assert_eq!(limit(&metadata, ACCOUNT_BYTES), Some(12));
+        assert_eq!(limit(&metadata, ACCOUNT_COUNT), None);
+        assert!(is_of_account("x-account-quota-bytes-policy-gold") && !is_of_account("x-account-meta-a"));
+    }
+}

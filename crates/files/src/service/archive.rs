@@ -1,0 +1,106 @@
+//! Containers that keep old versions in another container (Swift, Versioned writes): as a stack that deletion pops, or
+//! as a history with delete markers.
+
+use database::Tx;
+use work::Time;
+
+use super::write::{remove, replace, share};
+use crate::error::{Error, Result};
+use crate::model::entry::Container;
+use crate::model::version::{MARKER_TYPE, archived_name, archived_prefix};
+use crate::store;
+
+/// Old versions looked at for one deletion.
+const LOOKED_AT: usize = 2;
+
+/// Keeps a name's present object in the other container.
+///
+/// # Errors
+/// [`Error::Precondition`] when the other container is missing.
+pub(super) async fn keep(
+    tx: &mut Tx,
+    container: &Container,
+    place: &str,
+    name: &str,
+    now: Time,
+) -> Result<()> {
+    let Some(mut current) = store::objects::find_in(tx, container.id, name).await? else { return Ok(()) };
+    if current.is_expired(now) {
+        return Ok(());
+    }
+    let archive = archive_of(tx, container, place).await?;
+    let kept = archived_name(name, current.changed);
+    share(tx, &current).await?;
+    current.created = now;
+    current.changed = now;
+    current.version = None;
+    replace(tx, &archive, &kept, &current, false).await?;
+    Ok(())
+}
+
+async fn archive_of(tx: &mut Tx, container: &Container, place: &str) -> Result<Container> {
+    let missing = || Error::Precondition("the container for old versions is missing".into());
+    store::containers::find(tx, container.account, place).await?.ok_or_else(missing)
+}
+
+/// Deletes with a marker in the other container; `false` when there was nothing to delete.
+pub(super) async fn delete_with_history(
+    tx: &mut Tx,
+    container: &Container,
+    place: &str,
+    name: &str,
+    now: Time,
+) -> Result<bool> {
+    keep(tx, container, place, name, now).await?;
+    let archive = archive_of(tx, container, place).await?;
+    let marker = super::versions::marker(now);
+    replace(tx, &archive, &archived_name(name, now), &marker, false).await?;
+    remove(tx, container, name).await
+}
+
+/// Deletes and brings the last old version back; `false` when there was nothing to delete.
+pub(super) async fn delete_from_stack(
+    tx: &mut Tx,
+    container: &Container,
+    place: &str,
+    name: &str,
+    now: Time,
+) -> Result<bool> {
+    let Some(archive) = store::containers::find(tx, container.account, place).await? else {
+        return remove(tx, container, name).await;
+    };
+    let prefix = archived_prefix(name).into_bytes();
+    // Whatever follows the prefix begins with a digit.
+    let behind = [prefix.as_slice(), b":"].concat();
+    let kept = store::objects::range(tx, archive.id, &prefix, &behind, LOOKED_AT, true).await?;
+    let Some(last) = kept.first() else { return remove(tx, container, name).await };
+    if last.content_type != MARKER_TYPE {
+        restore(tx, &archive, &last.name, container, name, now).await?;
+        return Ok(true);
+    }
+    if store::objects::replaced(tx, container.id, name).await?.is_some() {
+        return remove(tx, container, name).await;
+    }
+    if let Some(before) = kept.get(1).filter(|before| before.content_type != MARKER_TYPE) {
+        restore(tx, &archive, &before.name, container, name, now).await?;
+    }
+    remove(tx, &archive, &last.name).await
+}
+
+/// Moves an old version to where it was.
+async fn restore(
+    tx: &mut Tx,
+    archive: &Container,
+    kept: &str,
+    container: &Container,
+    name: &str,
+    now: Time,
+) -> Result<()> {
+    let Some(mut object) = store::objects::find_in(tx, archive.id, kept).await? else { return Ok(()) };
+    share(tx, &object).await?;
+    object.created = now;
+    object.changed = now;
+    replace(tx, container, name, &object, false).await?;
+    remove(tx, archive, kept).await?;
+    Ok(())
+}

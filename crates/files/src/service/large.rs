@@ -1,0 +1,324 @@
+//! Large objects: the segments that a manifest or a prefix stands for, read one after another (Swift, Large objects).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::read::{Content, Found, Look};
+use super::upload::Body;
+use super::{Context, Files};
+use crate::error::{Error, Result};
+use crate::model::listing::{Line, Query};
+use crate::model::manifest::{Kept, KeptObject};
+use crate::model::shape::Shape;
+
+/// Manifests inside manifests (Swift, SLO: `max_slo_recursion_depth`).
+const DEPTH_MAX: usize = 10;
+/// Segments of a dynamic large object at most: ten pages of a listing.
+const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
+
+/// What a large object stands for.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    /// The MD5 of the segments' ETags.
+    pub etag: String,
+    /// What they have together, in bytes.
+    pub size: u64,
+    account: String,
+    list: Arc<Vec<Segment>>,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Data(Bytes),
+    Object {
+        container: String,
+        name: String,
+        /// The ETag that it must still have, if that matters.
+        etag: Option<String>,
+        /// What is meant of it.
+        part: Range<u64>,
+        /// Its whole length when it was listed.
+        size: u64,
+        is_manifest: bool,
+    },
+}
+
+impl Segment {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Object { part, .. } => part.end - part.start,
+        }
+    }
+}
+
+impl Segments {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The bytes of the whole that a segment gives, by its number from 1.
+    #[must_use]
+    pub fn part(&self, number: usize) -> Option<Range<u64>> {
+        let index = number.checked_sub(1)?;
+        let length = self.list.get(index)?.length();
+        let start: u64 = self.list[..index].iter().map(Segment::length).sum();
+        Some(start..start + length)
+    }
+}
+
+impl Files {
+    /// The segments of what was found; `None` where it stands for itself.
+    pub(super) async fn segments_of(&self, context: &Context, found: &Found) -> Result<Option<Segments>> {
+        if let Some(Shape::Manifest { etag, size }) = &found.object.shape {
+            let kept = self.manifest(found).await?;
+            let list = Arc::new(kept.into_iter().map(segment_of).collect());
+            let (etag, size, account) = (etag.clone(), *size, found.place.0.clone());
+            return Ok(Some(Segments { etag, size, account, list }));
+        }
+        let Some(pointer) = found.object.metadata.get("x-object-manifest") else { return Ok(None) };
+        self.dynamic(context, &found.place.0, pointer).await.map(Some)
+    }
+
+    /// A static large object's manifest as it is kept.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it cannot be read.
+    pub async fn manifest(&self, found: &Found) -> Result<Vec<Kept>> {
+        let replaced = || Error::Unavailable("the manifest was replaced".into());
+        let content = self.open_object(&found.object, 0..found.object.size).await?.ok_or_else(replaced)?;
+        let mut json = Vec::new();
+        match content {
+            Content::Whole(bytes) => json.extend_from_slice(&bytes),
+            Content::Stream(mut body) => {
+                while let Some(piece) = body.next().await? {
+                    json.extend_from_slice(&piece);
+                }
+            }
+        }
+        serde_json::from_slice(&json).map_err(|e| Error::Internal(format!("a manifest cannot be read: {e}")))
+    }
+
+    async fn dynamic(&self, context: &Context, account: &str, pointer: &str) -> Result<Segments> {
+        let decoded: Vec<u8> = percent_encoding::percent_decode_str(pointer).collect();
+        let decoded = String::from_utf8_lossy(&decoded);
+        let (container, prefix) = decoded.split_once('/').unwrap_or((&decoded, ""));
+        let limit = self.limits().container_listing_limit;
+        let mut query = Query { limit, prefix: prefix.into(), ..Query::default() };
+        let (mut list, mut md5, mut size) = (Vec::new(), fast_md5::Md5::new(), 0);
+        loop {
+            let page = self.list_container(context, account, container, query.clone()).await?;
+            let fetched = page.lines.len();
+            for line in page.lines {
+                let Line::Object(entry) = line else { continue };
+                query.marker = entry.name.clone().into_bytes();
+                md5.update(entry.etag.as_bytes());
+                let (length, is_manifest) = match entry.shape {
+                    Some(Shape::Manifest { size, .. }) => (size, true),
+                    _ => (entry.size, false),
+                };
+                size += length;
+                list.push(Segment::Object {
+                    container: container.to_owned(),
+                    name: entry.name,
+                    etag: None,
+                    part: 0..length,
+                    size: length,
+                    is_manifest,
+                });
+            }
+            if fetched < limit {
+                break;
+            }
+            if list.len() >= DYNAMIC_SEGMENTS_MAX {
+                return Err(Error::Conflict(format!("more than {DYNAMIC_SEGMENTS_MAX} segments")));
+            }
+        }
+        Ok(Segments {
+            etag: hex::encode(md5.finalize()),
+            size,
+            account: account.to_owned(),
+            list: Arc::new(list),
+        })
+    }
+
+    /// Opens a part of what segments give together. The first piece is read before this answers.
+    pub(super) async fn open_segments(
+        &self,
+        context: &Context,
+        segments: &Segments,
+        range: Range<u64>,
+    ) -> Result<Content> {
+        let mut reader = Assembled {
+            files: self.clone(),
+            context: context.clone(),
+            account: segments.account.clone(),
+            ahead: slices(&segments.list, range.clone(), 0),
+            open: None,
+            left: range.end - range.start,
+        };
+        let first = reader.next().await.map_err(|error| match error {
+            Error::NotFound | Error::MissingTarget(_) => Error::Conflict(String::new()),
+            other => other,
+        })?;
+        match first {
+            None => Ok(Content::Whole(Bytes::new())),
+            Some(first) if reader.left == 0 => Ok(Content::Whole(first)),
+            Some(first) => Ok(Content::Stream(Box::new(Ahead { first: Some(first), rest: reader }))),
+        }
+    }
+}
+
+fn segment_of(kept: Kept) -> Segment {
+    match kept {
+        Kept::Data { data } => Segment::Data(STANDARD.decode(data).unwrap_or_default().into()),
+        Kept::Object(object) => {
+            let part = part_of(&object);
+            let KeptObject { name, bytes, hash, sub_slo, .. } = object;
+            let (container, name) = name.trim_start_matches('/').split_once('/').unwrap_or_default();
+            Segment::Object {
+                container: container.to_owned(),
+                name: name.to_owned(),
+                etag: Some(hash),
+                part,
+                size: bytes,
+                is_manifest: sub_slo,
+            }
+        }
+    }
+}
+
+fn part_of(object: &KeptObject) -> Range<u64> {
+    let given = object.range.as_ref().and_then(|range| {
+        let (first, last) = range.split_once('-')?;
+        Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
+    });
+    given.unwrap_or(0..object.bytes)
+}
+
+/// A part of a segment, and how many manifests led to it.
+struct Slice {
+    segment: Segment,
+    range: Range<u64>,
+    depth: usize,
+}
+
+/// The parts of segments that a range of the whole needs.
+fn slices(list: &[Segment], range: Range<u64>, depth: usize) -> VecDeque<Slice> {
+    let mut at = 0;
+    let mut found = VecDeque::new();
+    for segment in list {
+        let (start, end) = (at, at + segment.length());
+        at = end;
+        if end <= range.start || start >= range.end {
+            continue;
+        }
+        let within = range.start.max(start) - start..range.end.min(end) - start;
+        found.push_back(Slice { segment: segment.clone(), range: within, depth });
+    }
+    found
+}
+
+/// Reads segments one after another.
+struct Assembled {
+    files: Files,
+    context: Context,
+    account: String,
+    ahead: VecDeque<Slice>,
+    open: Option<Box<dyn Body>>,
+    left: u64,
+}
+
+#[async_trait]
+impl Body for Assembled {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                if let Some(piece) = open.next().await? {
+                    return Ok(Some(self.give(piece)));
+                }
+                self.open = None;
+            }
+            let Some(slice) = self.ahead.pop_front() else {
+                return if self.left == 0 {
+                    Ok(None)
+                } else {
+                    Err(Error::Conflict("segments are missing".into()))
+                };
+            };
+            match self.begin(slice).await? {
+                Some(Content::Whole(piece)) => return Ok(Some(self.give(piece))),
+                Some(Content::Stream(body)) => self.open = Some(body),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Assembled {
+    fn give(&mut self, piece: Bytes) -> Bytes {
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        piece
+    }
+
+    /// Opens a slice; `None` when it was a manifest whose own slices come next.
+    async fn begin(&mut self, slice: Slice) -> Result<Option<Content>> {
+        let (container, name, etag, part, size, is_manifest) = match slice.segment {
+            Segment::Data(data) => {
+                let (start, end) = (index(slice.range.start), index(slice.range.end));
+                return Ok(Some(Content::Whole(data.slice(start..end))));
+            }
+            Segment::Object { container, name, etag, part, size, is_manifest } => {
+                (container, name, etag, part, size, is_manifest)
+            }
+        };
+        let range = part.start + slice.range.start..part.start + slice.range.end;
+        let look = Look { manifest: !is_manifest && etag.is_none(), ..Look::default() };
+        let found = self.files.look(&self.context, &self.account, &container, &name, look).await?;
+        let changed = etag.is_some_and(|etag| etag != found.etag())
+            || (found.size() != size && range.end > found.size());
+        if changed || found.size() != size {
+            return Err(Error::Conflict(format!("segment {container}/{name} has changed")));
+        }
+        if !found.is_large() {
+            let replaced = || Error::Conflict(format!("segment {container}/{name} was replaced"));
+            return self.files.open_object(&found.object, range).await?.ok_or_else(replaced).map(Some);
+        }
+        if slice.depth + 1 >= DEPTH_MAX {
+            return Err(Error::Conflict("manifests are nested too deeply".into()));
+        }
+        let inner = Box::pin(self.files.segments_of(&self.context, &found)).await?;
+        let inner = inner.ok_or_else(|| Error::Conflict("a manifest is missing".into()))?;
+        let mut nested = slices(&inner.list, range, slice.depth + 1);
+        nested.append(&mut self.ahead);
+        self.ahead = nested;
+        Ok(None)
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+struct Ahead {
+    first: Option<Bytes>,
+    rest: Assembled,
+}
+
+#[async_trait]
+impl Body for Ahead {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.rest.next().await,
+        }
+    }
+}

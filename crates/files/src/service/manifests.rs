@@ -1,0 +1,176 @@
+//! Storing the manifest of a static large object, and deleting one with its segments.
+
+use bytes::Bytes;
+
+use super::authorise::Action;
+use super::read::Look;
+use super::upload::{Body, Incoming, PutRequest, Stored};
+use super::{Context, Files};
+use crate::error::{Error, Result};
+use crate::model::manifest::{self, Asked, Kept, KeptObject};
+use crate::model::shape::Shape;
+use crate::model::time;
+
+/// A segment that a manifest cannot have: its path as sent, and why.
+pub type Problem = (String, String);
+
+/// What became of a manifest.
+pub enum ManifestPut {
+    /// It is stored; its ETag as a whole.
+    Stored(Box<Stored>, String),
+    /// Nothing is stored.
+    Refused(Vec<Problem>),
+}
+
+impl Files {
+    /// Stores a static large object: looks at every segment, then keeps the manifest. `request.etag` is the ETag of the
+    /// whole.
+    ///
+    /// # Errors
+    /// [`Error::Page`] for what is no manifest, [`Error::TooMany`], and as [`Files::put_object`].
+    pub async fn put_manifest(
+        &self,
+        context: &Context,
+        (account, container, name): (&str, &str, &str),
+        request: PutRequest,
+        body: &mut dyn Body,
+    ) -> Result<ManifestPut> {
+        self.container_for(context, account, container, Action::WriteObject).await?;
+        let sent = self.read_manifest(body).await?;
+        let asked = manifest::parse(&sent, container, name).map_err(Error::Invalid)?;
+        let objects = asked.iter().filter(|asked| matches!(asked, Asked::Object { .. })).count();
+        let max = self.limits().max_manifest_segments;
+        if objects > max {
+            return Err(Error::TooMany(format!("Number of object-backed segments must be <= {max}")));
+        }
+        let (mut kept, mut problems, mut size) = (Vec::with_capacity(asked.len()), Vec::new(), 0u64);
+        let count = asked.len();
+        for (index, asked) in asked.into_iter().enumerate() {
+            let (segment, length) =
+                self.keep(context, account, asked, index + 1 == count, &mut problems).await?;
+            size = size.saturating_add(length);
+            kept.extend(segment);
+        }
+        if !problems.is_empty() {
+            return Ok(ManifestPut::Refused(problems));
+        }
+        let etag = manifest::etag(&kept);
+        if request.etag.as_ref().is_some_and(|wanted| *wanted != etag) {
+            return Err(Error::WrongEtag);
+        }
+        let json = Bytes::from(manifest::to_json(&kept));
+        let request = PutRequest {
+            length: Some(json.len() as u64),
+            etag: None,
+            shape: Some(Shape::Manifest { etag: etag.clone(), size }),
+            ..request
+        };
+        let stored =
+            self.put_object(context, account, container, name, request, &mut Incoming::of(json)).await?;
+        Ok(ManifestPut::Stored(Box::new(stored), etag))
+    }
+
+    async fn read_manifest(&self, body: &mut dyn Body) -> Result<Vec<u8>> {
+        let max = self.limits().max_manifest_size;
+        let mut sent = Vec::new();
+        while let Some(piece) = body.next().await? {
+            sent.extend_from_slice(&piece);
+            if sent.len() > max {
+                return Err(Error::TooMany(format!("Manifest File > {max} bytes")));
+            }
+        }
+        Ok(sent)
+    }
+
+    /// A segment as it will be kept, and the bytes that it gives.
+    async fn keep(
+        &self,
+        context: &Context,
+        account: &str,
+        asked: Asked,
+        is_last: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(Option<Kept>, u64)> {
+        let (path, container, name, etag, size, range) = match asked {
+            Asked::Data(data) => {
+                use base64::Engine;
+                let length = data.len() as u64;
+                let data = base64::engine::general_purpose::STANDARD.encode(data);
+                return Ok((Some(Kept::Data { data }), length));
+            }
+            Asked::Object { path, container, name, etag, size, range } => {
+                (path, container, name, etag, size, range)
+            }
+        };
+        let found = match self.look(context, account, &container, &name, Look::default()).await {
+            Ok(found) => found,
+            Err(error) => {
+                let status = match error {
+                    Error::NotFound | Error::MissingTarget(_) => "404 Not Found",
+                    Error::Forbidden => "403 Forbidden",
+                    Error::Unauthenticated => "401 Unauthorized",
+                    Error::Conflict(_) | Error::BrokenLink { .. } => "409 Conflict",
+                    other => return Err(other),
+                };
+                problems.push((path, status.into()));
+                return Ok((None, 0));
+            }
+        };
+        let (mut length, mut range_kept) = (found.size(), None);
+        if let Some(range) = range {
+            match manifest::part(&range, found.size()) {
+                None => problems.push((path.clone(), "Unsatisfiable Range".into())),
+                Some(part) if part == (0..found.size()) => {}
+                Some(part) => {
+                    length = part.end - part.start;
+                    range_kept = Some(format!("{}-{}", part.start, part.end - 1));
+                }
+            }
+        }
+        if length == 0 && !is_last {
+            problems.push((path.clone(), "Too small; each segment must be at least 1 byte.".into()));
+        }
+        if size.is_some_and(|size| size != found.size()) {
+            problems.push((path.clone(), "Size Mismatch".into()));
+        }
+        if etag.is_some_and(|etag| etag != found.etag()) {
+            problems.push((path.clone(), "Etag Mismatch".into()));
+        }
+        let kept = KeptObject {
+            name: format!("/{}", path.trim_start_matches('/')),
+            bytes: found.size(),
+            hash: found.etag().to_owned(),
+            content_type: found.object.content_type.clone(),
+            last_modified: time::listing(work::Time::from_seconds(time::last_modified(found.changed()))),
+            range: range_kept,
+            sub_slo: matches!(found.object.shape, Some(Shape::Manifest { .. })),
+        };
+        Ok((Some(Kept::Object(kept)), length))
+    }
+
+    /// What a manifest names, itself last: the objects to delete with it, as container and name.
+    ///
+    /// # Errors
+    /// [`Error::Page`] for what is no manifest, [`Error::NotFound`].
+    pub async fn segment_names(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+    ) -> Result<Vec<KeptObject>> {
+        let look = Look { manifest: true, ..Look::default() };
+        let found = self.look(context, account, container, name, look).await?;
+        if !matches!(found.object.shape, Some(Shape::Manifest { .. })) {
+            return Err(Error::Page("Not an SLO manifest".into()));
+        }
+        let kept = self.manifest(&found).await?;
+        Ok(kept
+            .into_iter()
+            .filter_map(|kept| match kept {
+                Kept::Object(object) => Some(object),
+                Kept::Data { .. } => None,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,319 @@
+//! Reading: an object or a version, at the end of its links, with what its bytes stand for.
+
+use blobs::Reader;
+use bytes::Bytes;
+use work::Time;
+
+use super::authorise::{Action, is_owner};
+use super::large::Segments;
+use super::upload::Body;
+use super::{Context, Files};
+use crate::error::{Error, Result};
+use crate::model::entry::{Container, Object};
+use crate::model::shape::{Link, Shape};
+use crate::model::version::{VersionId, is_versioned};
+use crate::store;
+
+/// Times a read begins anew when the object was replaced under it.
+const ATTEMPTS: u32 = 4;
+/// Links followed for one read (Swift, symlink: `symloop_max`).
+pub const LINKS_MAX: usize = 2;
+
+/// Which representation of an object is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// A link itself, not what it leads to.
+    pub link: bool,
+    /// A large object's manifest, not its segments.
+    pub manifest: bool,
+    /// The segments of a large object, which a HEAD may do without.
+    pub segments: bool,
+    /// A version, not what the name points at.
+    pub version: Option<VersionId>,
+}
+
+/// An object and where it is.
+#[derive(Clone)]
+pub struct Found {
+    /// The object.
+    pub object: Object,
+    /// The container that it is in.
+    pub container: Container,
+    /// Its account's, container's and own name.
+    pub place: (String, String, String),
+    /// Whether links led to it.
+    pub linked: bool,
+    /// The version that was read, in a container that keeps versions.
+    pub version: Option<VersionId>,
+    /// The segments that it stands for, if it is a large object and they were asked for.
+    pub segments: Option<Segments>,
+    /// Whether it is shown as what it stands for.
+    whole: bool,
+}
+
+impl Found {
+    /// The ETag of what is shown.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        match (&self.object.shape, &self.segments) {
+            (Some(Shape::Manifest { etag, .. }), _) if self.whole => etag,
+            (_, Some(segments)) => &segments.etag,
+            _ => &self.object.etag,
+        }
+    }
+
+    /// The length of what is shown.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match (&self.object.shape, &self.segments) {
+            (Some(Shape::Manifest { size, .. }), _) if self.whole => *size,
+            (_, Some(segments)) => segments.size,
+            _ => self.object.size,
+        }
+    }
+
+    /// Whether what is shown is put together from segments.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.whole && (matches!(self.object.shape, Some(Shape::Manifest { .. })) || self.segments.is_some())
+    }
+
+    /// When what is shown was stored.
+    #[must_use]
+    pub fn changed(&self) -> Time {
+        self.object.changed
+    }
+}
+
+/// An object's bytes, or a part of them.
+pub enum Content {
+    /// All that was asked for, already checked.
+    Whole(Bytes),
+    /// To be read piece by piece.
+    Stream(Box<dyn Body>),
+}
+
+impl Files {
+    /// Looks at an object as it is stored: no link is followed, no segment is looked at.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unauthenticated`].
+    pub async fn object(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+    ) -> Result<Found> {
+        let place = (account.to_owned(), container.to_owned(), name.to_owned());
+        self.one(context, place, None).await
+    }
+
+    async fn one(
+        &self,
+        context: &Context,
+        place: (String, String, String),
+        version: Option<VersionId>,
+    ) -> Result<Found> {
+        let container = self.container_for(context, &place.0, &place.1, Action::ReadObject).await?;
+        let object = match version {
+            Some(version) => self.version(&container, &place.2, version).await?,
+            None => store::objects::find(&self.0.db, container.id, &place.2).await?.ok_or(Error::NotFound)?,
+        };
+        if object.expires.is_some() && object.is_expired(self.now()) {
+            let open = context.open_expired
+                && self.settings().allow_open_expired
+                && is_owner(context, &place.0, Some(&container.account_metadata));
+            if !open {
+                return Err(Error::NotFound);
+            }
+        }
+        let read = version.or_else(|| {
+            is_versioned(&container.metadata).then(|| object.version.map_or(VersionId::Null, VersionId::At))
+        });
+        Ok(Found { object, container, place, linked: false, version: read, segments: None, whole: false })
+    }
+
+    /// Looks at what a name stands for.
+    ///
+    /// # Errors
+    /// As [`Files::object`], and [`Error::BrokenLink`] for links that lead nowhere fit.
+    pub async fn look(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+        look: Look,
+    ) -> Result<Found> {
+        let place = (account.to_owned(), container.to_owned(), name.to_owned());
+        let mut found = self.one(context, place, look.version).await?;
+        if !look.link && found.object.shape.as_ref().is_some_and(|shape| shape.link().is_some()) {
+            found = self.follow(context, found).await?;
+        }
+        found.whole = !look.manifest;
+        if found.whole && (look.segments || found.object.metadata.get("x-object-manifest").is_some()) {
+            found.segments = self.segments_of(context, &found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Follows links from one that was found.
+    async fn follow(&self, context: &Context, first: Found) -> Result<Found> {
+        let version = first.version;
+        let mut found = first;
+        let mut expected: Option<String> = None;
+        for followed in 0.. {
+            let Some(link) = found.object.shape.as_ref().and_then(Shape::link).cloned() else { break };
+            let own = link.etag.as_ref().unwrap_or(&found.object.etag);
+            if expected.as_ref().is_some_and(|expected| expected != own) {
+                let text = "X-Symlink-Target-Etag headers do not match".into();
+                return Err(Error::BrokenLink { text, place: found.place });
+            }
+            if followed == LINKS_MAX {
+                let text = format!("Too many levels of symbolic links, maximum allowed is {LINKS_MAX}");
+                return Err(Error::Conflict(text));
+            }
+            expected.clone_from(&link.etag);
+            let place = target(&link, &found.place.0);
+            found = self.one(context, place.clone(), None).await.map_err(|error| match error {
+                Error::NotFound => Error::MissingTarget(place.clone()),
+                other => other,
+            })?;
+            found.linked = true;
+        }
+        found.version = version;
+        if let Some(expected) = expected
+            && expected != shown_etag(&found.object)
+        {
+            let text = format!(
+                "Object Etag '{}' does not match X-Symlink-Target-Etag header '{expected}'",
+                shown_etag(&found.object)
+            );
+            return Err(Error::BrokenLink { text, place: found.place });
+        }
+        Ok(found)
+    }
+
+    /// What a new static link leads to, if it may: an object of that ETag.
+    pub(super) async fn link_target(&self, context: &Context, account: &str, link: &Link) -> Result<Found> {
+        let place = target(link, account);
+        let missing =
+            || Error::BrokenLink { text: "X-Symlink-Target does not exist".into(), place: place.clone() };
+        let mut found = self.one(context, place.clone(), None).await.map_err(|error| match error {
+            Error::NotFound => missing(),
+            other => other,
+        })?;
+        let wanted = link.etag.clone().unwrap_or_default();
+        // A soft link on the way is an object like any other; a static one must agree.
+        if let Some(next) =
+            found.object.shape.as_ref().and_then(Shape::link).filter(|next| next.etag.is_some())
+        {
+            if next.etag.as_ref() != Some(&wanted) {
+                let text = "X-Symlink-Target-Etag headers do not match".into();
+                return Err(Error::BrokenLink { text, place });
+            }
+            found = self.follow(context, found).await.map_err(|error| match error {
+                Error::MissingTarget(place) => {
+                    Error::BrokenLink { text: "X-Symlink-Target does not exist".into(), place }
+                }
+                other => other,
+            })?;
+        }
+        if shown_etag(&found.object) != wanted {
+            let text = format!(
+                "Object Etag '{}' does not match X-Symlink-Target-Etag header '{wanted}'",
+                shown_etag(&found.object)
+            );
+            return Err(Error::BrokenLink { text, place: found.place });
+        }
+        Ok(found)
+    }
+
+    /// Opens a part of what was found a moment ago. `None` when it was replaced since: look again.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when its bytes are not what was stored, [`Error::Conflict`] when a large object's segments
+    /// are not.
+    pub async fn content(
+        &self,
+        context: &Context,
+        found: &Found,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<Content>> {
+        match &found.segments {
+            Some(segments) if found.whole => self.open_segments(context, segments, range).await.map(Some),
+            _ => self.open_object(&found.object, range).await,
+        }
+    }
+
+    /// Opens a part of a stored object's own bytes. `None` when it was replaced since: look again.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when its bytes are not what was stored.
+    pub async fn open_object(&self, object: &Object, range: std::ops::Range<u64>) -> Result<Option<Content>> {
+        let Some(blob) = object.blob.filter(|_| !range.is_empty()) else {
+            return Ok(Some(Content::Whole(Bytes::new())));
+        };
+        let length = range.end - range.start;
+        let mut reader = match self.0.blobs.read(blob.id, blob.location, range).await {
+            Err(blobs::Error::Missing { .. }) => return Ok(None),
+            other => other?,
+        };
+        // The first piece is read before anything is answered: bad bytes become a status, not a broken stream.
+        let first = reader.next().await?.unwrap_or_default();
+        if first.len() as u64 == length {
+            return Ok(Some(Content::Whole(first)));
+        }
+        Ok(Some(Content::Stream(Box::new(Resumed { first: Some(first), rest: reader }))))
+    }
+
+    /// Finds an object and opens all of it; looks again when it is replaced in between.
+    ///
+    /// # Errors
+    /// As [`Files::look`] and [`Files::content`].
+    pub async fn read_whole(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        name: &str,
+    ) -> Result<(Found, Content)> {
+        let look = Look { segments: true, ..Look::default() };
+        for _ in 0..ATTEMPTS {
+            let found = self.look(context, account, container, name, look).await?;
+            if let Some(content) = self.content(context, &found, 0..found.size()).await? {
+                return Ok((found, content));
+            }
+        }
+        Err(Error::Unavailable("the object is being replaced over and over".into()))
+    }
+}
+
+/// The ETag that an object is shown with.
+pub(super) fn shown_etag(object: &Object) -> &str {
+    match &object.shape {
+        Some(Shape::Manifest { etag, .. }) => etag,
+        _ => &object.etag,
+    }
+}
+
+fn target(link: &Link, account: &str) -> (String, String, String) {
+    let account = link.account.clone().unwrap_or_else(|| account.to_owned());
+    (account, link.container.clone(), link.name.clone())
+}
+
+struct Resumed {
+    first: Option<Bytes>,
+    rest: Box<dyn Reader>,
+}
+
+#[async_trait::async_trait]
+impl Body for Resumed {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => Ok(self.rest.next().await?),
+        }
+    }
+}

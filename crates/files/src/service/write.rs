@@ -1,0 +1,107 @@
+//! The units in which names come to point at objects and cease to, counted as they do.
+
+use blobs::BlobId;
+use database::Tx;
+use work::Time;
+
+use super::{archive, versions};
+use crate::error::{Error, Result};
+use crate::model::entry::{Container, Object};
+use crate::model::version::Keeping;
+use crate::store;
+
+/// What a unit did to a name.
+pub(super) struct Named {
+    /// The object as it stands.
+    pub(super) object: Object,
+    /// Whether a blob may have been let go.
+    pub(super) freed: bool,
+}
+
+/// Points a name at an object whose blob is counted already, as the container keeps old versions.
+pub(super) async fn store_object(
+    tx: &mut Tx,
+    container: &Container,
+    name: &str,
+    object: &Object,
+    only_new: bool,
+) -> Result<Named> {
+    match Keeping::of(&container.metadata) {
+        Keeping::Nothing => {}
+        Keeping::Versions => return versions::store(tx, container, name, object, only_new).await,
+        Keeping::Stack(place) | Keeping::History(place) => {
+            archive::keep(tx, container, &place, name, object.created).await?;
+        }
+    }
+    replace(tx, container, name, object, only_new).await
+}
+
+/// Points a name at an object whose blob is counted already; what it pointed at goes.
+pub(super) async fn replace(
+    tx: &mut Tx,
+    container: &Container,
+    name: &str,
+    object: &Object,
+    only_new: bool,
+) -> Result<Named> {
+    let old = store::objects::replaced(tx, container.id, name).await?;
+    if only_new && old.as_ref().is_some_and(|old| old.expires.is_none_or(|expires| expires > object.created))
+    {
+        return Err(Error::Precondition("an object of that name exists".into()));
+    }
+    let mut object = object.clone();
+    if let Some(old) = &old {
+        object.created = later(object.created, old.created);
+        object.changed = object.created;
+    }
+    store::objects::put(tx, container.id, name, &object).await?;
+    let (count, old_size) = old.as_ref().map_or((1, 0), |old| (0, old.counted()));
+    count_change(tx, container, count, signed(object.size) - signed(old_size));
+    let freed = old.and_then(|old| old.blob);
+    release(tx, freed).await?;
+    Ok(Named { object, freed: freed.is_some() })
+}
+
+/// Removes an object and counts it; `false` when it is not there.
+pub(super) async fn remove(tx: &mut Tx, container: &Container, name: &str) -> Result<bool> {
+    let Some(old) = store::objects::replaced(tx, container.id, name).await? else { return Ok(false) };
+    store::objects::delete(tx, container.id, name).await?;
+    release(tx, old.blob).await?;
+    count_change(tx, container, -1, -signed(old.counted()));
+    Ok(true)
+}
+
+/// Counts objects and bytes for a container and its account.
+pub(super) fn count_change(tx: &mut Tx, container: &Container, objects: i64, bytes: i64) {
+    if objects == 0 && bytes == 0 {
+        return;
+    }
+    store::containers::add(tx, container.id, objects, bytes);
+    store::accounts::add(tx, container.account, container.policy, 0, objects, bytes);
+}
+
+/// One name fewer for a blob.
+pub(super) async fn release(tx: &mut Tx, blob: Option<BlobId>) -> Result<()> {
+    if let Some(blob) = blob {
+        store::blobs::let_go(tx, blob).await?;
+    }
+    Ok(())
+}
+
+/// One name more for a blob.
+pub(super) async fn share(tx: &mut Tx, object: &Object) -> Result<bool> {
+    match &object.blob {
+        Some(blob) => Ok(store::blobs::share(tx, blob.id).await?),
+        None => Ok(true),
+    }
+}
+
+/// Now, but behind what it replaces: the newest commit carries the newest time.
+pub(super) fn later(now: Time, than: Time) -> Time {
+    now.max(Time(than.0 + 10))
+}
+
+/// A size as counters add it.
+pub(super) fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
