@@ -183,7 +183,7 @@ fn hostile_images_are_refused() {
         "--object",
         "secret,id=s,data=abc",
         "-o",
-        "encrypt.format=luks,encrypt.key-secret=s",
+        "encrypt.format=aes,encrypt.key-secret=s",
         "locked.qcow2",
         "16M",
     ]);

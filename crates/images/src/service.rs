@@ -332,7 +332,7 @@ impl Images {
             }
             for pin in pins {
                 self.vault.unpin(&pin).await?;
-                self.db.execute("DELETE FROM discarded WHERE pin = $1", database::params![pin]).await?;
+                store::unpinned(&self.db, &pin).await?;
             }
         }
     }

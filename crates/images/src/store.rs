@@ -1,6 +1,6 @@
 //! The tables of images, their members and the pins to let go of.
 
-use database::{Error, Migration, Row, Tx, params};
+use database::{Database, Error, Migration, Row, Tx, params};
 use uuid::Uuid;
 use work::Time;
 
@@ -262,6 +262,11 @@ pub(crate) async fn is_wanted(tx: &mut Tx, digest: &str) -> Result<Option<bool>,
 pub(crate) async fn discard(tx: &mut Tx, pin: &str) -> Result<(), Error> {
     let sql = "INSERT INTO discarded (pin) VALUES ($1) ON CONFLICT (pin) DO NOTHING";
     tx.execute(sql, params![pin]).await.map(|_| ())
+}
+
+/// A pin was let go of.
+pub(crate) async fn unpinned(db: &Database, pin: &str) -> Result<(), Error> {
+    db.execute("DELETE FROM discarded WHERE pin = $1", params![pin]).await.map(|_| ())
 }
 
 pub(crate) async fn discarded(tx: &mut Tx, limit: i64) -> Result<Vec<String>, Error> {

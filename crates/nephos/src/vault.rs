@@ -14,8 +14,8 @@ use images::{Object, Stored, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::StreamReader;
 
-/// The container in each owner's account that images are in.
-const CONTAINER: &str = "images";
+/// The container in each owner's account that images are in, as the service of the day called it.
+const CONTAINER: &str = "cloudservers";
 /// A piece on its way into an object, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -46,7 +46,8 @@ impl FilesVault {
     }
 
     fn account(&self, owner: Option<&str>) -> String {
-        format!("AUTH_{}", owner.unwrap_or(&self.operator_tenant))
+        // The operator's own are for all, and not in sight of whoever lists the first tenant's account.
+        owner.map_or_else(|| format!("SERVICE_{}", self.operator_tenant), |tenant| format!("AUTH_{tenant}"))
     }
 }
 

@@ -53,6 +53,7 @@ pub struct VersionEntry {
 
 /// A line of a listing of versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "lines live for one page; a box each would cost more")]
 pub enum VersionLine {
     /// A version.
     Version(VersionEntry),
@@ -232,8 +233,8 @@ mod tests {
         let mut walk = Walk::new(query.clone());
         let mut lines = Vec::new();
         while lines.len() < query.limit {
-            let next = names.iter().filter(|name| walk.wants(name));
-            let next = if query.reverse { next.last() } else { next.into_iter().next() };
+            let mut wanted = names.iter().filter(|name| walk.wants(name));
+            let next = if query.reverse { wanted.next_back() } else { wanted.next() };
             let Some(name) = next.cloned() else { break };
             match walk.take(&name) {
                 Step::Show => lines.push(name),
