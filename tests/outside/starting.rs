@@ -101,6 +101,49 @@ fn administration_works_with_and_without_a_server() {
 }
 
 #[test]
+fn operators_run_accounts_from_the_command_line() {
+    use tests::http::sign_in;
+    let cloud = Cloud::start();
+    cloud.admin_json(&["tenant", "create", "acme"]);
+    let user = cloud.admin_json(&["user", "create", "ann", "--tenant", "acme", "--role", "observer"]);
+    let key = user["api_key"].as_str().unwrap();
+    let answer = sign_in(&cloud.url, "ann", key);
+    let token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
+    let account = answer.header("x-storage-url").to_owned();
+    let put = || curl(&["-X", "PUT", "-H", &token, &format!("{account}/c")]).status;
+    assert_eq!(put(), 403, "an observer looks");
+    cloud.admin_json(&["role", "grant", "admin", "--user", "ann", "--tenant", "acme"]);
+    assert_eq!(put(), 201, "at once");
+    assert_eq!(curl(&["-X", "PUT", "-H", &token, "-d", "x", &format!("{account}/c/o")]).status, 201);
+    let shown = cloud.admin_json(&["user", "show", "ann"]);
+    assert_eq!(shown["roles"].as_array().unwrap().len(), 2, "{shown}");
+
+    cloud.admin_json(&["user", "disable", "ann"]);
+    assert_eq!(put(), 401, "a disabled user's tokens end at once");
+    assert!(matches!(sign_in(&cloud.url, "ann", key).status, 401 | 403));
+    cloud.admin_json(&["user", "enable", "ann"]);
+    cloud.admin_json(&["user", "set", "ann", "--api-key", "0123456789abcdef0123456789abcdef"]);
+    assert_eq!(sign_in(&cloud.url, "ann", key).status, 401);
+    assert_eq!(sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef").status, 204);
+
+    let limits = cloud.admin_json(&["tenant", "limits", "acme", "--set", "ram-mib=1024"]);
+    assert_eq!((&limits["ram-mib"], &limits["ip-groups"]), (&1024.into(), &25.into()));
+    let bad = cloud.admin(&["tenant", "limits", "acme", "--set", "ram-mib"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(cloud.admin_json(&["host", "list"])["name"].as_str().unwrap().starts_with("simulated"));
+    let audit = cloud.admin(&["audit"]);
+    assert!(String::from_utf8_lossy(&audit.stdout).contains("ann"), "{audit:?}");
+
+    cloud.admin_json(&["tenant", "delete", "acme"]);
+    let admin = sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
+    let operator = format!("X-Auth-Token: {}", admin.header("x-auth-token"));
+    until("its objects to be gone", PATIENCE, || {
+        (curl(&["-H", &operator, &format!("{account}/c/o")]).status == 404).then_some(())
+    });
+    assert_eq!(sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef").status, 401);
+}
+
+#[test]
 fn requests_under_way_end_before_the_program_does() {
     let mut cloud = Cloud::start();
     let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
