@@ -75,6 +75,15 @@ pub struct Volume {
     pub bytes: u64,
 }
 
+/// A part of what was written to a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// The blobs and their places.
+    pub blobs: Vec<(BlobId, Location)>,
+    /// Where the next part begins; `None` behind the last.
+    pub next: Option<u64>,
+}
+
 /// A store of blobs.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
@@ -92,6 +101,9 @@ pub trait Blobs: Send + Sync + 'static {
 
     /// Volumes that take no more blobs, for compaction.
     fn sealed_volumes(&self) -> Vec<Volume>;
+
+    /// Blobs that were written to a sealed volume, dead or alive: up to `limit` from `offset` on, and where to go on.
+    async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records>;
 
     /// Removes a sealed volume that no row names any more.
     async fn remove_volume(&self, number: i64) -> Result<()>;

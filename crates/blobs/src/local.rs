@@ -8,6 +8,7 @@ mod single;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::{BlobId, Blobs, Location, Reader, Volume, Writer};
+use crate::{BlobId, Blobs, Location, Reader, Records, Volume, Writer};
 
 /// Blobs in a directory.
 pub struct Local {
@@ -51,6 +52,14 @@ impl Local {
     /// # Errors
     /// [`Error::Open`].
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::with_volumes_of(dir, append::VOLUME_BYTES_MAX)
+    }
+
+    /// As [`Local::open`], with volumes that take no more records beyond `volume_bytes_max` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn with_volumes_of(dir: &Path, volume_bytes_max: u64) -> Result<Self> {
         let volume_dir = dir.join("volumes");
         for made in [&volume_dir, &dir.join("single")] {
             std::fs::create_dir_all(made).map_err(|e| unusable(made, &e))?;
@@ -64,10 +73,29 @@ impl Local {
             volumes.insert(number, Arc::new(file));
         }
         let volumes = Arc::new(volumes);
-        let appender = append::Appender::start(Arc::clone(&volumes))?;
+        let appender = append::Appender::start(Arc::clone(&volumes), volume_bytes_max)?;
         let singles = single::Singles::new(dir.join("single"));
         Ok(Self { appender, volumes, singles, opened: BlobId::new() })
     }
+}
+
+fn records(file: &File, number: i64, mut offset: u64, limit: usize) -> std::io::Result<Records> {
+    let mut blobs = Vec::new();
+    let length = file.metadata()?.len();
+    while blobs.len() < limit {
+        let mut header = [0; record::HEADER_BYTES];
+        if offset + header.len() as u64 > length {
+            return Ok(Records { blobs, next: None });
+        }
+        file.read_exact_at(&mut header, offset)?;
+        let Some((id, bytes)) = record::read_header(&header) else {
+            return Ok(Records { blobs, next: None });
+        };
+        let place = i64::try_from(offset).unwrap_or(i64::MAX);
+        blobs.push((id, Location { volume: number, offset: place, length: bytes }));
+        offset += record::record_bytes(bytes);
+    }
+    Ok(Records { blobs, next: Some(offset) })
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
@@ -88,7 +116,8 @@ impl Blobs for Local {
         let (file, start) = if location.volume == 0 {
             (Arc::new(self.singles.open(id).await?), 0)
         } else {
-            let file = self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
+            let file =
+                self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
             let offset = u64::try_from(location.offset).unwrap_or(u64::MAX);
             (file, offset + record::HEADER_BYTES as u64)
         };
@@ -108,6 +137,12 @@ impl Blobs for Local {
             .collect()
     }
 
+    async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records> {
+        let Some(file) = self.volumes.get(number) else { return Ok(Records::default()) };
+        let walk = move || records(&file, number, offset, limit);
+        read::blocking(walk).await.map_err(|e| Error::io("walking a volume", &e))
+    }
+
     async fn remove_volume(&self, number: i64) -> Result<()> {
         if number == self.appender.current() {
             return Ok(());
@@ -116,7 +151,9 @@ impl Blobs for Local {
         self.volumes.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         let path = self.volumes.path(number);
         match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing a volume", &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("removing a volume", &error))
+            }
             _ => Ok(()),
         }
     }

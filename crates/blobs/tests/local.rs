@@ -134,3 +134,22 @@ async fn the_sweep_sees_only_what_is_older_than_this_life() {
     assert_eq!(store.older_singles(None, 10).await.unwrap(), vec![old]);
     assert_eq!(store.older_singles(Some(old), 10).await.unwrap(), vec![]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volumes_records_are_walked_in_parts_and_a_sealed_one_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    let mut stored = Vec::new();
+    for length in [10, 70_000, 3, 4096] {
+        let id = BlobId::new();
+        stored.push((id, store.put(id, pattern(length)).await.unwrap()));
+    }
+    let first = store.records(1, 0, 3).await.unwrap();
+    assert_eq!(first.blobs, stored[..3]);
+    let second = store.records(1, first.next.unwrap(), 3).await.unwrap();
+    assert_eq!((second.blobs.as_slice(), second.next), (&stored[3..], None));
+    assert_eq!(store.sealed_volumes(), vec![], "the one that is written is not sealed");
+    store.remove_volume(1).await.unwrap();
+    let (id, location) = stored[0];
+    assert_eq!(read(&store, id, location, 0..10).await.unwrap(), pattern(10), "nor can it be removed");
+}

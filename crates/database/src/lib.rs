@@ -74,7 +74,9 @@ impl Database {
     pub async fn open(location: &Location, service: &'static str, migrations: &[Migration]) -> Result<Self> {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
-            Location::Postgres(url) => Engine::Postgres(postgres::Postgres::open(url, service, migrations).await?),
+            Location::Postgres(url) => {
+                Engine::Postgres(postgres::Postgres::open(url, service, migrations).await?)
+            }
         };
         Ok(Self { engine: Arc::new(engine) })
     }

@@ -33,15 +33,9 @@ impl Postgres {
         let schema = config.get_options().and_then(schema_prefix).unwrap_or_default() + service;
         config.options(format!("-c search_path={schema}"));
         config.connect_timeout(Duration::from_secs(10));
-        let manager = Manager::from_config(
-            config,
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(CONNECTIONS)
-            .build()
-            .map_err(|e| failed(e.to_string()))?;
+        let manager =
+            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).build().map_err(|e| failed(e.to_string()))?;
         let client = pool.get().await.map_err(|e| failed(pool_reason(&e)))?;
         migrate(&client, &schema, service, migrations).await?;
         drop(client);

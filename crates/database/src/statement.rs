@@ -60,6 +60,9 @@ mod tests {
 
     #[test]
     fn schema_is_spelled_for_postgres() {
-        assert_eq!(schema_for_postgres("CREATE TABLE t (n BLOB) WITHOUT ROWID;"), "CREATE TABLE t (n BYTEA);");
+        assert_eq!(
+            schema_for_postgres("CREATE TABLE t (n BLOB) WITHOUT ROWID;"),
+            "CREATE TABLE t (n BYTEA);"
+        );
     }
 }

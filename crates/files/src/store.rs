@@ -36,6 +36,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
               id BLOB NOT NULL PRIMARY KEY, volume BIGINT NOT NULL, place BIGINT NOT NULL, size BIGINT NOT NULL,
               refs BIGINT NOT NULL
           ) WITHOUT ROWID;
+          CREATE TABLE volumes (
+              volume BIGINT NOT NULL, slot BIGINT NOT NULL, dead BIGINT NOT NULL, PRIMARY KEY (volume, slot)
+          ) WITHOUT ROWID;
           CREATE TABLE pins (
               pin TEXT NOT NULL PRIMARY KEY, blob BLOB, size BIGINT NOT NULL
           ) WITHOUT ROWID;

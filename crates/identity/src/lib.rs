@@ -1,5 +1,26 @@
 //! Tenants, users, roles and tokens, in the dialects v1.0, v1.1, v2.0 and v3.
+//!
+//! Other services need two things of it: [`Identity::authenticate`], which makes a [`Caller`] of a token, and
+//! [`Caller::may`], the one question that authorises an operation.
 
 pub mod model;
 
+mod api;
+mod key;
+mod service;
+mod settings;
+mod store;
+
+pub use api::{Route, routes};
+pub use key::{MasterKey, MasterKeyError, Unsealable};
 pub use model::{Caller, Grant, Product, Right, RoleRef, TenantRef};
+pub use service::admin::{
+    Administration, NewTenantUser, RoleView, TenantChange, TenantView, UserChange, UserView,
+};
+pub use service::bootstrap::FirstUser;
+pub use service::deletion::TenantDeleted;
+pub use service::error::Error;
+pub use service::sessions::Denied;
+pub use service::{Identity, OpenError};
+pub use settings::{Service, Settings};
+pub use store::audit::AuditEntry;

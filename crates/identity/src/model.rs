@@ -1,5 +1,19 @@
 //! What identity is about: pure types and rules.
 
 mod caller;
+mod catalog;
+mod credential;
+mod name;
+mod role;
+mod scope;
+mod token;
+mod user;
 
 pub use caller::{Caller, Grant, Product, Right, RoleRef, TenantRef};
+pub use catalog::{Catalog, CatalogService, Endpoint, Interface, Region, ServiceRecord};
+pub use credential::{ApplicationCredential, Ec2Credential};
+pub use name::{NAME_MAX, NameError, check_name};
+pub use role::{ADMIN, BUILTIN_ROLES, BuiltinRole, Role, USER_ADMIN, builtin_role_id};
+pub use scope::Scope;
+pub use token::{Method, Session, Token, hash_of};
+pub use user::{Assignment, Domain, Tenant, User};

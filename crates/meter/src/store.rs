@@ -32,11 +32,7 @@ pub(crate) async fn add(db: &Database, sums: Sums) -> Result<(), Error> {
     .await
 }
 
-pub(crate) async fn usage(
-    db: &Database,
-    tenant: Option<&str>,
-    first_day: i64,
-) -> Result<Vec<Usage>, Error> {
+pub(crate) async fn usage(db: &Database, tenant: Option<&str>, first_day: i64) -> Result<Vec<Usage>, Error> {
     let sql = "SELECT tenant, day, measure, total FROM usage
                WHERE day >= $1 AND ($2 = '' OR tenant = $2) ORDER BY tenant, day, measure";
     let rows = db.rows(sql, params![first_day, tenant.unwrap_or("")]).await?;

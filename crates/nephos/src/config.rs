@@ -156,21 +156,25 @@ impl Config {
         let listen = common.listen.clone().or(file.listen).unwrap_or_else(|| "127.0.0.1:8080".into());
         let listen = address("listen", &listen)?;
         let database = common.database.clone().or(file.database).unwrap_or_else(|| "sqlite:".into());
-        let database = database::Location::parse(&database, &data_dir).map_err(|e| Bad::new("database", e))?;
+        let database =
+            database::Location::parse(&database, &data_dir).map_err(|e| Bad::new("database", e))?;
         let blobs = common.blobs.clone().or(file.blobs).unwrap_or_else(|| "file:".into());
         let blobs = match blobs.strip_prefix("file:") {
             Some("") => data_dir.join("blobs"),
             Some(dir) => PathBuf::from(dir),
             None => return Err(Bad::new("blobs", format!("{blobs:?}: expected file: or file:DIR"))),
         };
-        let hypervisors = if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
+        let hypervisors =
+            if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
         let public_url = common.public_url.clone().or(file.public_url);
         let public_url = public_url.map_or_else(|| Ok(own_url(listen)), checked_url)?;
         let rate_limits = common.servers_rate_limits.clone().or(file.servers.rate_limits);
         let rate_limits = match rate_limits.as_deref() {
             None | Some("on") => true,
             Some("off") => false,
-            Some(other) => return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off"))),
+            Some(other) => {
+                return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off")));
+            }
         };
         Ok(Self {
             data_dir,
@@ -214,7 +218,10 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
 fn checked_url(url: String) -> Result<String, Bad> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#'])) {
-        return Err(Bad::new("public_url", format!("{url:?}: expected http://HOST[:PORT] or https://HOST[:PORT]")));
+        return Err(Bad::new(
+            "public_url",
+            format!("{url:?}: expected http://HOST[:PORT] or https://HOST[:PORT]"),
+        ));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }

@@ -40,7 +40,7 @@ impl FilesVault {
             service: true,
             expires: work::Time(i64::MAX),
         };
-        let context = Context { caller: Some(Arc::new(caller)), referrer: None };
+        let context = Context { caller: Some(Arc::new(caller)), ..Context::default() };
         Self { files, operator_tenant: operator_tenant.to_owned(), context }
     }
 
@@ -54,7 +54,7 @@ impl Vault for FilesVault {
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
         let account = self.account(object.owner.as_deref());
         self.files
-            .put_container(&self.context, &account, CONTAINER, files::model::metadata::Changes::default())
+            .put_container(&self.context, &account, CONTAINER, files::model::metadata::Changes::default(), None)
             .await
             .map_err(|e| refused(&e))?;
         let put = PutRequest {
@@ -63,6 +63,8 @@ impl Vault for FilesVault {
             content_type: "application/octet-stream".into(),
             metadata: files::model::metadata::Metadata::default(),
             only_new: false,
+            shape: None,
+            expires: None,
         };
         let mut body = Incoming(bytes);
         self.files

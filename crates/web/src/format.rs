@@ -74,7 +74,7 @@ pub fn preferred(accept: &str, offered: &[&str]) -> Option<usize> {
 fn quality(text: &str) -> Option<u16> {
     let value: f32 = text.parse().ok()?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    (0.0..=1.0).contains(&value).then(|| (value * 1000.0) as u16)
+    (0.0..=1.0).contains(&value).then_some((value * 1000.0) as u16)
 }
 
 /// Takes `.json` or `.xml` off the end of a path: the URI without it, and the format if there was one.

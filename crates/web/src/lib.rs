@@ -5,6 +5,7 @@
 pub mod body;
 pub mod conditional;
 pub mod format;
+pub mod gzip;
 pub mod listener;
 pub mod metrics;
 mod patience;

@@ -33,7 +33,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceName(pub &'static str);
 
-/// Who a request came from, in its extensions.
+/// Where a request's connection comes from: an extension of every request that the listener takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub std::net::SocketAddr);
 
@@ -47,7 +47,7 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        // As Swift and the services of the day wrote them; clients of the day compare them so.
+        // The seeds' spelling, which some clients of their time compare letter by letter.
         .title_case_headers(true)
         .half_close(false);
     builder

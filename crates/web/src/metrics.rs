@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+/// Renders the metrics.
+pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
 /// Installs the process's recorder and answers the handle that renders it.
 ///
 /// # Panics
 /// When called twice in one process.
 #[must_use]
-pub fn install() -> PrometheusHandle {
+pub fn install() -> Handle {
     let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
@@ -18,7 +20,12 @@ pub fn install() -> PrometheusHandle {
 }
 
 /// Counts one answered request.
-pub(crate) fn request(service: &'static str, method: &http::Method, status: http::StatusCode, took: Duration) {
+pub(crate) fn request(
+    service: &'static str,
+    method: &http::Method,
+    status: http::StatusCode,
+    took: Duration,
+) {
     let method = method_label(method);
     let class = class_label(status);
     metrics::counter!("nephos_requests_total", "service" => service, "method" => method, "status" => class)

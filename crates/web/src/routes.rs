@@ -66,7 +66,6 @@ where
     }
 
     /// The router, to which the dialect adds its fallbacks.
-    #[must_use]
     pub fn into_router(self) -> Router<S> {
         self.router
     }

@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn a_request_is_read_whatever_its_prefix() {
         let plain = parse(br#"<server xmlns="http://x" name="a &amp; b"><m key="k">v</m></server>"#).unwrap();
-        let prefixed = parse(br#"<s:server xmlns:s="http://x" name="a &amp; b"><s:m key="k">v</s:m></s:server>"#);
+        let prefixed =
+            parse(br#"<s:server xmlns:s="http://x" name="a &amp; b"><s:m key="k">v</s:m></s:server>"#);
         assert_eq!(plain, prefixed.unwrap());
         assert_eq!(plain.attribute("name"), Some("a & b"));
         assert_eq!(plain.find("m").unwrap().text, "v");

@@ -53,6 +53,12 @@ impl Time {
         self.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// `2010-10-10T12:00:00.123Z`: milliseconds, in UTC (Cloud Identity v2.0).
+    #[must_use]
+    pub fn iso_millis(self) -> String {
+        self.timestamp().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    }
+
     /// `2010-10-10T12:00:00.123456Z`: microseconds, in UTC (Keystone).
     #[must_use]
     pub fn iso_micros(self) -> String {
@@ -153,6 +159,7 @@ mod tests {
     fn instants_are_spelled_as_the_dialects_want_them() {
         let time = Time(1_286_712_000_123_456);
         assert_eq!(time.iso_seconds(), "2010-10-10T12:00:00Z");
+        assert_eq!(time.iso_millis(), "2010-10-10T12:00:00.123Z");
         assert_eq!(time.iso_micros(), "2010-10-10T12:00:00.123456Z");
     }
 }

@@ -115,7 +115,8 @@ pub(crate) async fn claim(
             let mut claimed = Vec::new();
             for mut row in tx.rows(due, params![now.0, *limit]).await? {
                 let id: String = row.take(0)?;
-                let sql = "UPDATE jobs SET owner = $2, lease_until = $3, fence = fence + 1, attempts = attempts + 1
+                let sql =
+                    "UPDATE jobs SET owner = $2, lease_until = $3, fence = fence + 1, attempts = attempts + 1
                            WHERE id = $1
                            RETURNING kind, subject, payload, created, deadline, attempts, fence";
                 if let Some(mut row) = tx.row(sql, params![id, owner, until.0]).await? {

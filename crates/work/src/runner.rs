@@ -92,7 +92,8 @@ impl Runner {
         let owner = crate::owner();
         let mut steps = JoinSet::new();
         loop {
-            if *stopped.borrow() {
+            // Nobody is left who could wake it or stop it: it ends as well.
+            if *stopped.borrow() || stopped.has_changed().is_err() {
                 break;
             }
             let now = self.clock.now();

@@ -12,8 +12,8 @@ use super::{Volumes, record, unusable};
 use crate::error::{Error, Result};
 use crate::{BlobId, Location};
 
-/// A volume takes no more records beyond this, in bytes.
-const VOLUME_BYTES_MAX: u64 = 1 << 30;
+/// A volume takes no more records beyond this unless another bound is given, in bytes.
+pub(super) const VOLUME_BYTES_MAX: u64 = 1 << 30;
 /// A volume found at start that is shorter is scanned and written further; a longer one is left as it is.
 const SCANNED_BYTES_MAX: u64 = 64 << 20;
 /// Space is reserved in steps of this, so that most syncs need not record a new length, in bytes.
@@ -36,7 +36,7 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    pub(super) fn start(volumes: Arc<Volumes>) -> Result<Self> {
+    pub(super) fn start(volumes: Arc<Volumes>, volume_bytes_max: u64) -> Result<Self> {
         let tail = Tail::find(&volumes)?;
         let current = Arc::new(AtomicI64::new(tail.number));
         let (queue, appends) = mpsc::channel(QUEUE_RECORDS);
@@ -44,7 +44,7 @@ impl Appender {
             .name("blob-appender".into())
             .spawn({
                 let current = Arc::clone(&current);
-                move || append_batches(&volumes, tail, appends, &current)
+                move || append_batches(&volumes, tail, appends, &current, volume_bytes_max)
             })
             .map_err(|e| Error::io("starting the appender", &e))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), current })
@@ -154,6 +154,7 @@ fn append_batches(
     mut tail: Tail,
     mut appends: mpsc::Receiver<Append>,
     current: &AtomicI64,
+    volume_bytes_max: u64,
 ) {
     let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
     while appends.blocking_recv_many(&mut batch, BATCH_RECORDS_MAX) > 0 {
@@ -171,10 +172,10 @@ fn append_batches(
                 }
                 // After a failed sync the kernel may have dropped the dirty pages, so nothing more is written to
                 // this volume: what it holds beyond its end stays unacknowledged.
-                tail.end = VOLUME_BYTES_MAX;
+                tail.end = tail.end.max(volume_bytes_max);
             }
         }
-        if tail.end >= VOLUME_BYTES_MAX {
+        if tail.end >= volume_bytes_max {
             match Tail::create(volumes, tail.number + 1) {
                 Ok(next) => {
                     let _ = tail.file.set_len(tail.end.min(tail.reserved));

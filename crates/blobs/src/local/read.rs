@@ -132,10 +132,8 @@ async fn fill_buffer(file: &Arc<File>, length: usize, at: u64) -> std::io::Resul
         return Ok(buffer);
     }
     let file = Arc::clone(file);
-    blocking(move || {
-        file.read_exact_at(&mut buffer.space(length)[done..], at + done as u64).map(|()| buffer)
-    })
-    .await
+    blocking(move || file.read_exact_at(&mut buffer.space(length)[done..], at + done as u64).map(|()| buffer))
+        .await
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

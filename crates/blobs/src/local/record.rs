@@ -6,8 +6,8 @@
 //! 40  data · table (a CRC32C per 64 KiB block) · zeros to a multiple of 8
 //! ```
 
-use crate::checksum::{Table, blocks, crc32c, first_bad_block};
 use crate::BlobId;
+use crate::checksum::{Table, blocks, crc32c, first_bad_block};
 
 pub(crate) const HEADER_BYTES: usize = 40;
 const MAGIC: &[u8; 4] = b"NBLB";
@@ -35,11 +35,8 @@ pub(crate) fn encode(id: BlobId, data: &[u8]) -> Vec<u8> {
 
 /// The whole length of the record at the front of `bytes`, if one is there, complete and sound.
 pub(crate) fn check(bytes: &[u8]) -> Option<usize> {
-    let header = bytes.get(..HEADER_BYTES)?;
-    if &header[..4] != MAGIC || crc32c(&header[8..]).to_le_bytes() != header[4..8] {
-        return None;
-    }
-    let length = usize::try_from(u64::from_le_bytes(header[8..16].try_into().ok()?)).ok()?;
+    let header: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
+    let length = usize::try_from(read_header(header)?.1).ok()?;
     let table_bytes = usize::try_from(blocks(length as u64)).ok()? * 4;
     let data = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
     let table = bytes.get(HEADER_BYTES + length..HEADER_BYTES + length + table_bytes)?;
@@ -47,6 +44,20 @@ pub(crate) fn check(bytes: &[u8]) -> Option<usize> {
         return None;
     }
     Some(padded(HEADER_BYTES + length + table_bytes))
+}
+
+/// The blob and data length that a sound header names.
+pub(crate) fn read_header(header: &[u8; HEADER_BYTES]) -> Option<(BlobId, u64)> {
+    if &header[..4] != MAGIC || crc32c(&header[8..]).to_le_bytes() != header[4..8] {
+        return None;
+    }
+    let length = u64::from_le_bytes(header[8..16].try_into().ok()?);
+    Some((BlobId::from_slice(&header[16..32])?, length))
+}
+
+/// The length of a whole record with that much data.
+pub(crate) fn record_bytes(length: u64) -> u64 {
+    (HEADER_BYTES as u64 + length + blocks(length) * 4).next_multiple_of(8)
 }
 
 fn padded(length: usize) -> usize {

@@ -49,12 +49,19 @@ impl Singles {
     pub(super) async fn remove(&self, id: BlobId) -> Result<()> {
         let path = self.path(id);
         match blocking(move || std::fs::remove_file(path)).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing a blob", &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("removing a blob", &error))
+            }
             _ => Ok(()),
         }
     }
 
-    pub(super) async fn list(&self, after: Option<BlobId>, before: BlobId, limit: usize) -> Result<Vec<BlobId>> {
+    pub(super) async fn list(
+        &self,
+        after: Option<BlobId>,
+        before: BlobId,
+        limit: usize,
+    ) -> Result<Vec<BlobId>> {
         let dir = self.dir.clone();
         let list = move || {
             let mut found = Vec::new();

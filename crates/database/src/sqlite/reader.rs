@@ -55,8 +55,7 @@ impl Readers {
         let open = || -> rusqlite::Result<Connection> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.set_prepared_statement_cache_capacity(256);
-            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            super::prepare_connection(&connection)?;
             connection.execute_batch("PRAGMA mmap_size=268435456; PRAGMA cache_size=-4096;")?;
             Ok(connection)
         };

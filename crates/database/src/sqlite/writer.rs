@@ -37,7 +37,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: PathBuf, service: &'static str) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        path: PathBuf,
+        service: &'static str,
+    ) -> std::io::Result<Self> {
         let (queue, units) = mpsc::channel(QUEUE_UNITS);
         let wal_pages = Arc::new(AtomicU64::new(0));
         let written = Arc::new(AtomicBool::new(false));
@@ -108,7 +112,9 @@ fn write_batches(
         let mut tx = Tx::new(TxConnection::Sqlite(connection), 0);
         let mut answers = Vec::with_capacity(batch.len());
         let fate = run_batch(&mut tx, batch.drain(..), &mut answers);
-        let TxConnection::Sqlite(returned) = tx.connection else { unreachable!("the connection is SQLite's") };
+        let TxConnection::Sqlite(returned) = tx.connection else {
+            unreachable!("the connection is SQLite's")
+        };
         connection = returned;
         if let Err(error) = &fate {
             tracing::error!(%error, units = answers.len(), "batch lost");
@@ -130,11 +136,7 @@ fn write_batches(
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
 }
 
-fn run_batch(
-    tx: &mut Tx,
-    batch: impl Iterator<Item = Unit>,
-    answers: &mut Vec<Answer>,
-) -> Result<(), Error> {
+fn run_batch(tx: &mut Tx, batch: impl Iterator<Item = Unit>, answers: &mut Vec<Answer>) -> Result<(), Error> {
     statement(tx, "BEGIN IMMEDIATE")?;
     for unit in batch {
         statement(tx, "SAVEPOINT unit")?;

@@ -30,8 +30,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
-use http::Method;
+use http::header::CONNECTION;
 use http::request::Parts;
+use http::{HeaderValue, Method};
 use identity::Caller;
 use web::listener::ServiceName;
 use web::{Request, Response};
@@ -70,12 +71,18 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
-    let account = request.uri().path().split('/').nth(2).unwrap_or_default().to_owned();
+    let account = request.uri().path().split('/').nth(2).unwrap_or_default();
+    let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
+    let keeps = request.version() == http::Version::HTTP_11 && !request.headers().contains_key(CONNECTION);
     let mut response = match handle(&swift, request).await {
         Ok(response) => response,
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
+    if keeps {
+        // Said aloud, as Swift does.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
     response
 }
 

@@ -55,7 +55,7 @@ pub struct VersionEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionLine {
     /// A version.
-    Version(VersionEntry),
+    Version(Box<VersionEntry>),
     /// Everything below a name that ends in the delimiter.
     Subdirectory(String),
 }
@@ -232,8 +232,8 @@ mod tests {
         let mut walk = Walk::new(query.clone());
         let mut lines = Vec::new();
         while lines.len() < query.limit {
-            let next = names.iter().filter(|name| walk.wants(name));
-            let next = if query.reverse { next.last() } else { next.into_iter().next() };
+            let mut wanted = names.iter().filter(|name| walk.wants(name));
+            let next = if query.reverse { wanted.next_back() } else { wanted.next() };
             let Some(name) = next.cloned() else { break };
             match walk.take(&name) {
                 Step::Show => lines.push(name),

@@ -110,18 +110,12 @@ impl Files {
             self.container_for(context, &request.account, &request.container, Action::WriteObject).await?;
         self.check_quotas(context, &target, found.object.size).await?;
         if let Some(Shape::Link(link)) = &found.object.shape {
-            let to = link.account.as_deref().unwrap_or(&found.place.0);
+            // A link that names no account leads into the copy's own.
+            let to = link.account.as_deref().unwrap_or(&request.account);
             let own = (request.account.as_str(), request.container.as_str(), request.name.as_str());
             if (to, link.container.as_str(), link.name.as_str()) == own {
                 return Err(Error::Invalid("Symlink cannot target itself".into()));
             }
-        }
-        let mut shape = found.object.shape.clone();
-        if let Some(Shape::Link(link)) = &mut shape
-            && link.account.is_none()
-            && request.account != found.place.0
-        {
-            link.account = Some(found.place.0.clone());
         }
         let (now, quoted) = (self.now(), is_quoted(&target));
         let copy = Object {
@@ -131,7 +125,6 @@ impl Files {
             metadata,
             expires,
             version: None,
-            shape,
             ..found.object.clone()
         };
         let copied = self

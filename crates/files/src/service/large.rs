@@ -166,7 +166,10 @@ impl Files {
             left: range.end - range.start,
         };
         let first = reader.next().await.map_err(|error| match error {
-            Error::NotFound | Error::MissingTarget(_) => Error::Conflict(String::new()),
+            Error::NotFound | Error::Forbidden | Error::Unauthenticated => Error::Conflict(String::new()),
+            Error::Conflict(_) | Error::Beyond(..) | Error::BrokenLink { .. } => {
+                Error::Conflict(String::new())
+            }
             other => other,
         })?;
         match first {

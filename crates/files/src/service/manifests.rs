@@ -105,8 +105,12 @@ impl Files {
         let found = match self.look(context, account, &container, &name, Look::default()).await {
             Ok(found) => found,
             Err(error) => {
+                let error = match error {
+                    Error::Beyond(error, _) => *error,
+                    other => other,
+                };
                 let status = match error {
-                    Error::NotFound | Error::MissingTarget(_) => "404 Not Found",
+                    Error::NotFound => "404 Not Found",
                     Error::Forbidden => "403 Forbidden",
                     Error::Unauthenticated => "401 Unauthorized",
                     Error::Conflict(_) | Error::BrokenLink { .. } => "409 Conflict",

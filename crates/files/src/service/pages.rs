@@ -252,11 +252,11 @@ async fn version_lines(
             let name = place.name.clone();
             after = Some(place);
             if shown.as_ref() == Some(&name) {
-                lines.push(VersionLine::Version(entry));
+                lines.push(VersionLine::Version(Box::new(entry)));
             } else if walk.wants(&name) {
                 match walk.take(&name) {
                     Step::Show => {
-                        lines.push(VersionLine::Version(entry));
+                        lines.push(VersionLine::Version(Box::new(entry)));
                         shown = Some(name);
                     }
                     Step::Subdirectory(directory) => {

@@ -176,10 +176,8 @@ impl Files {
             }
             expected.clone_from(&link.etag);
             let place = target(&link, &found.place.0);
-            found = self.one(context, place.clone(), None).await.map_err(|error| match error {
-                Error::NotFound => Error::MissingTarget(place.clone()),
-                other => other,
-            })?;
+            let target = self.one(context, place.clone(), None).await;
+            found = target.map_err(|error| Error::Beyond(Box::new(error), place))?;
             found.linked = true;
         }
         found.version = version;
@@ -214,7 +212,7 @@ impl Files {
                 return Err(Error::BrokenLink { text, place });
             }
             found = self.follow(context, found).await.map_err(|error| match error {
-                Error::MissingTarget(place) => {
+                Error::Beyond(error, place) if *error == Error::NotFound => {
                     Error::BrokenLink { text: "X-Symlink-Target does not exist".into(), place }
                 }
                 other => other,

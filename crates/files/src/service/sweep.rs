@@ -12,6 +12,8 @@ use crate::store;
 const ROUND: usize = 256;
 /// The place of every blob on its own.
 const SINGLE: Location = Location { volume: 0, offset: 0, length: 0 };
+/// A volume is compacted when more than this part of it is dead, in percent.
+const DEAD_PERCENT: u64 = 50;
 /// Nothing to do for this long: look all the same.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -26,6 +28,9 @@ impl Files {
                 Ok(removed) if removed == ROUND => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "queued blobs stay until the next round"),
+            }
+            if let Err(error) = self.compact().await {
+                tracing::warn!(%error, "a volume stays as it is until the next round");
             }
             tokio::select! {
                 () = self.0.garbage.notified() => {}
@@ -63,5 +68,38 @@ impl Files {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Copies what is alive out of sealed volumes that are mostly dead, and removes them.
+    pub async fn compact(&self) -> Result<()> {
+        let dead = store::blobs::dead(&self.0.db).await?;
+        for volume in self.0.blobs.sealed_volumes() {
+            let dead = dead.iter().find(|(number, _)| *number == volume.number).map_or(0, |(_, dead)| *dead);
+            if dead * 100 > volume.bytes * DEAD_PERCENT {
+                self.empty(volume.number).await?;
+                self.0.blobs.remove_volume(volume.number).await?;
+                store::blobs::forget_volume(&self.0.db, volume.number).await?;
+                tracing::info!(volume = volume.number, dead, "compacted");
+            }
+        }
+        Ok(())
+    }
+
+    async fn empty(&self, volume: i64) -> Result<()> {
+        let mut from = Some(0);
+        while let Some(offset) = from {
+            let records = self.0.blobs.records(volume, offset, ROUND).await?;
+            from = records.next;
+            for (id, old) in store::blobs::alive(&self.0.db, records.blobs).await? {
+                let mut reader = self.0.blobs.read(id, old, 0..old.length).await?;
+                let mut bytes = bytes::BytesMut::new();
+                while let Some(piece) = reader.next().await? {
+                    bytes.extend_from_slice(&piece);
+                }
+                let new = self.0.blobs.put(id, bytes.freeze()).await?;
+                store::blobs::moved(&self.0.db, id, old, new).await?;
+            }
+        }
+        Ok(())
     }
 }

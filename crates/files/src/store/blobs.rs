@@ -1,7 +1,7 @@
 //! Where blobs are, and how many objects share each.
 
 use blobs::{BlobId, Location};
-use database::{Database, Error, Tx, params};
+use database::{Cell, Database, Error, Tx, params};
 
 use crate::model::entry::Blob;
 
@@ -24,17 +24,62 @@ pub(crate) async fn share(tx: &mut Tx, id: BlobId) -> Result<bool, Error> {
 
 /// One object fewer shares it. With none left, its row goes, and a file of its own is queued for removal.
 pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
-    let sql = "UPDATE blobs SET refs = refs - 1 WHERE id = $1 RETURNING refs, volume";
+    let sql = "UPDATE blobs SET refs = refs - 1 WHERE id = $1 RETURNING refs, volume, size";
     let Some(row) = tx.row(sql, params![id.0]).await? else { return Ok(()) };
     if row.get::<i64>(0)? > 0 {
         return Ok(());
     }
     tx.execute("DELETE FROM blobs WHERE id = $1", params![id.0]).await?;
-    if row.get::<i64>(1)? == 0 {
-        tx.execute("INSERT INTO garbage (blob) VALUES ($1) ON CONFLICT (blob) DO NOTHING", params![id.0])
-            .await?;
+    match row.get::<i64>(1)? {
+        0 => {
+            let sql = "INSERT INTO garbage (blob) VALUES ($1) ON CONFLICT (blob) DO NOTHING";
+            tx.execute(sql, params![id.0]).await?;
+        }
+        volume => {
+            let sql = "INSERT INTO volumes (volume, slot, dead) VALUES ($1, $2, $3)
+                       ON CONFLICT (volume, slot) DO UPDATE SET dead = volumes.dead + excluded.dead";
+            let slot = tx.slot();
+            tx.fold(sql, vec![Cell::Int(volume), Cell::Int(slot)], &[row.get::<i64>(2)?]);
+        }
     }
     Ok(())
+}
+
+/// Volumes that hold dead blobs, and how many bytes of them.
+pub(crate) async fn dead(db: &Database) -> Result<Vec<(i64, u64)>, Error> {
+    let sql = "SELECT volume, CAST(SUM(dead) AS BIGINT) FROM volumes GROUP BY volume ORDER BY volume";
+    db.rows(sql, &[]).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// A volume is gone, and with it what was dead in it.
+pub(crate) async fn forget_volume(db: &Database, volume: i64) -> Result<(), Error> {
+    db.execute("DELETE FROM volumes WHERE volume = $1", params![volume]).await.map(|_| ())
+}
+
+/// Which of these blobs are still named at these places.
+pub(crate) async fn alive(
+    db: &Database,
+    blobs: Vec<(BlobId, Location)>,
+) -> Result<Vec<(BlobId, Location)>, Error> {
+    db.scan(blobs, |blobs, tx| {
+        Box::pin(async move {
+            let mut alive = Vec::new();
+            for (id, at) in blobs {
+                let sql = "SELECT 1 FROM blobs WHERE id = $1 AND volume = $2 AND place = $3";
+                if tx.row(sql, params![id.0, at.volume, at.offset]).await?.is_some() {
+                    alive.push((*id, *at));
+                }
+            }
+            Ok(alive)
+        })
+    })
+    .await
+}
+
+/// A blob was copied to another place; nothing changes when it was let go meanwhile.
+pub(crate) async fn moved(db: &Database, id: BlobId, from: Location, to: Location) -> Result<(), Error> {
+    let sql = "UPDATE blobs SET volume = $4, place = $5 WHERE id = $1 AND volume = $2 AND place = $3";
+    db.execute(sql, params![id.0, from.volume, from.offset, to.volume, to.offset]).await.map(|_| ())
 }
 
 pub(crate) async fn garbage(db: &Database, limit: i64) -> Result<Vec<BlobId>, Error> {

@@ -81,6 +81,21 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whoever administers at the machine itself, by command line or socket: an operator without tenant or token.
+    #[must_use]
+    pub fn console() -> Self {
+        Self {
+            user_id: "console".to_owned(),
+            user_name: "console".to_owned(),
+            tenant: None,
+            roles: Vec::new(),
+            grants: Vec::new(),
+            operator: true,
+            service: false,
+            expires: Time(i64::MAX),
+        }
+    }
+
     /// Whether the caller's tenant is `tenant_id`.
     #[must_use]
     pub fn is_of(&self, tenant_id: &str) -> bool {
@@ -95,9 +110,10 @@ impl Caller {
             return true;
         }
         self.is_of(tenant_id)
-            && self.grants.iter().any(|grant| {
-                grant.right >= right && grant.product.is_none_or(|granted| granted == product)
-            })
+            && self
+                .grants
+                .iter()
+                .any(|grant| grant.right >= right && grant.product.is_none_or(|granted| granted == product))
     }
 }
 

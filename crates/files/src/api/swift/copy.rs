@@ -69,7 +69,7 @@ impl Call<'_> {
             container: container.to_owned(),
             name: name.to_owned(),
             metadata: headers::of_object(given, self.files.limits())?,
-            content_type: content_type.map(|given| object::shown_type(given).to_owned()),
+            content_type: content_type.map(|given| object::own_type(given).to_owned()),
             fresh: headers::says_yes(given, "x-fresh-metadata"),
             etag: etag(given),
             only_new: only_new(given)?,

@@ -105,7 +105,7 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
     }
     let bytes = |name: &str| -> Result<Vec<u8>, Fault> {
         let bytes = query.bytes(name).unwrap_or_default();
-        if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
+        if std::str::from_utf8(bytes).is_err() {
             let text = format!("\"{name}\" parameter not valid UTF-8");
             return Err(Fault::text(StatusCode::PRECONDITION_FAILED, text));
         }
@@ -130,7 +130,12 @@ pub(super) fn is_true(value: &str) -> bool {
 /// The answer with a written listing: 204 for an empty one of text.
 pub(super) fn answer(form: Form, body: String) -> Response {
     let status = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
-    answer::with(status, form.content_type(), body)
+    let is_empty = body.is_empty();
+    let mut response = answer::with(status, form.content_type(), body);
+    if is_empty {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, 0.into());
+    }
+    response
 }
 
 pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine], policies: &Policies) -> String {

@@ -1,0 +1,130 @@
+//! Cloud Servers v1.0 (developer guide of 2009-07-13), in JSON and XML.
+
+mod actions;
+mod addresses;
+mod body;
+mod call;
+mod documents;
+mod fault;
+mod flavors;
+mod groups;
+mod images;
+mod limits;
+mod schedules;
+mod servers;
+mod versions;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use http::{Method, Uri};
+use identity::Right;
+use web::listener::ServiceName;
+use web::{Format, Response, Routes, format, gzip};
+
+use super::Tokens;
+use crate::Compute;
+use fault::Fault;
+
+/// The XML namespace of everything.
+pub(crate) const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) compute: Compute,
+    pub(crate) tokens: Arc<dyn Tokens>,
+}
+
+/// Every operation, with what its caller needs; paths are behind `/servers`.
+#[must_use]
+pub fn routes() -> Routes<Api, Right> {
+    use Right::{Administer, Create, Observe};
+    let routes = Routes::new()
+        .add(Method::GET, "/v1.0/{tenant}/limits", Observe, limits::show)
+        .add(Method::GET, "/v1.0/{tenant}/flavors", Observe, flavors::list)
+        .add(Method::GET, "/v1.0/{tenant}/flavors/detail", Observe, flavors::detail)
+        .add(Method::GET, "/v1.0/{tenant}/flavors/{id}", Observe, flavors::show)
+        .add(Method::GET, "/v1.0/{tenant}/images", Observe, images::list)
+        .add(Method::GET, "/v1.0/{tenant}/images/detail", Observe, images::detail)
+        .add(Method::GET, "/v1.0/{tenant}/images/{id}", Observe, images::show)
+        .add(Method::POST, "/v1.0/{tenant}/images", Create, images::create)
+        .add(Method::DELETE, "/v1.0/{tenant}/images/{id}", Administer, images::delete)
+        .add(Method::GET, "/v1.0/{tenant}/servers", Observe, servers::list)
+        .add(Method::GET, "/v1.0/{tenant}/servers/detail", Observe, servers::detail)
+        .add(Method::POST, "/v1.0/{tenant}/servers", Create, servers::create);
+    routes
+        .add(Method::GET, "/v1.0/{tenant}/servers/{id}", Observe, servers::show)
+        .add(Method::PUT, "/v1.0/{tenant}/servers/{id}", Create, servers::update)
+        .add(Method::DELETE, "/v1.0/{tenant}/servers/{id}", Administer, servers::delete)
+        .add(Method::POST, "/v1.0/{tenant}/servers/{id}/action", Create, actions::act)
+        .add(Method::GET, "/v1.0/{tenant}/servers/{id}/ips", Observe, addresses::list)
+        .add(Method::GET, "/v1.0/{tenant}/servers/{id}/ips/public", Observe, addresses::public)
+        .add(Method::GET, "/v1.0/{tenant}/servers/{id}/ips/private", Observe, addresses::private)
+        .add(Method::PUT, "/v1.0/{tenant}/servers/{id}/ips/public/{address}", Create, addresses::share)
+        .add(
+            Method::DELETE,
+            "/v1.0/{tenant}/servers/{id}/ips/public/{address}",
+            Administer,
+            addresses::unshare,
+        )
+        .add(Method::GET, "/v1.0/{tenant}/servers/{id}/backup_schedule", Observe, schedules::show)
+        .add(Method::POST, "/v1.0/{tenant}/servers/{id}/backup_schedule", Create, schedules::set)
+        .add(Method::DELETE, "/v1.0/{tenant}/servers/{id}/backup_schedule", Administer, schedules::delete)
+        .add(Method::GET, "/v1.0/{tenant}/shared_ip_groups", Observe, groups::list)
+        .add(Method::GET, "/v1.0/{tenant}/shared_ip_groups/detail", Observe, groups::detail)
+        .add(Method::POST, "/v1.0/{tenant}/shared_ip_groups", Create, groups::create)
+        .add(Method::GET, "/v1.0/{tenant}/shared_ip_groups/{id}", Observe, groups::show)
+        .add(Method::DELETE, "/v1.0/{tenant}/shared_ip_groups/{id}", Administer, groups::delete)
+}
+
+/// The dialect, with faults of its own for every mistake.
+pub(crate) fn router(api: Api) -> Router {
+    let inner = routes()
+        .into_router()
+        .route("/", axum::routing::get(versions::list))
+        .route("/v1.0", axum::routing::get(versions::show))
+        .route("/v1.0/docs/guide.html", axum::routing::get(documents::guide))
+        .route("/v1.0/application.wadl", axum::routing::get(documents::wadl))
+        .route("/v1.0/docs/servers.xsd", axum::routing::get(documents::xsd))
+        .fallback(|request: Request| async move { not_found(&request) })
+        .method_not_allowed_fallback(|request: Request| async move { bad_method(&request) })
+        .with_state(api);
+    let service = tower::ServiceBuilder::new()
+        .map_request(|request: Request| format::negotiate(without_slash(request)))
+        .map_response(|mut response: Response| {
+            response.extensions_mut().insert(ServiceName("servers"));
+            response
+        })
+        .service(inner);
+    Router::new().fallback_service(service).layer(axum::middleware::from_fn(gzip::layer))
+}
+
+/// `/servers/` is `/servers`, whatever stands between.
+fn without_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    let path = uri.path();
+    if path.len() > 1 && path.ends_with('/') {
+        let trimmed = path.trim_end_matches('/');
+        let trimmed = if trimmed.is_empty() { "/" } else { trimmed };
+        let text = uri.query().map_or_else(|| trimmed.to_owned(), |query| format!("{trimmed}?{query}"));
+        if let Ok(shorter) = text.parse::<Uri>() {
+            *request.uri_mut() = shorter;
+        }
+    }
+    request
+}
+
+fn format_of(request: &Request) -> Format {
+    request.extensions().get().copied().unwrap_or_default()
+}
+
+fn not_found(request: &Request) -> Response {
+    Fault::new("itemNotFound", 404, "there is nothing at this path").render(format_of(request))
+}
+
+fn bad_method(request: &Request) -> Response {
+    let message = format!("{} is not for this path", request.method());
+    Fault::new("badMethod", 405, message).render(format_of(request))
+}

@@ -1,0 +1,95 @@
+//! A server's addresses: list, share, unshare.
+
+use std::net::Ipv4Addr;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::StatusCode;
+use networks::Label;
+use serde_json::{Map, Value, json};
+use web::Response;
+use web::xml::Element;
+
+use super::Api;
+use super::body::Document;
+use super::call::{Call, empty};
+use super::fault::Fault;
+use super::servers::named;
+use crate::model::{Id, Server};
+
+/// Addresses by network.
+pub(super) fn json(server: &Server, labels: &[Label]) -> Value {
+    let of = |label: &Label| server.addresses(*label).map(|address| address.to_string()).collect::<Vec<_>>();
+    let map: Map<String, Value> =
+        labels.iter().map(|label| (label.as_str().to_owned(), of(label).into())).collect();
+    map.into()
+}
+
+fn network(server: &Server, label: Label) -> Element {
+    let ip = |address: Ipv4Addr| Element::new("ip").attr("addr", address);
+    Element::new(label.as_str()).children(server.addresses(label).map(ip))
+}
+
+/// Likewise, as an element.
+pub(super) fn xml(server: &Server) -> Element {
+    Element::new("addresses").children(Label::ALL.iter().map(|label| network(server, *label)))
+}
+
+pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
+    match named(&api, &call).await {
+        Err(fault) => fault.render(call.format),
+        Ok(server) => call.cached(Some(server.updated), || {
+            call.answer(
+                StatusCode::OK,
+                || json!({ "addresses": json(&server, &Label::ALL) }),
+                || xml(&server),
+            )
+        }),
+    }
+}
+
+async fn one(api: &Api, call: &Call, label: Label) -> Response {
+    match named(api, call).await {
+        Err(fault) => fault.render(call.format),
+        Ok(server) => call.cached(Some(server.updated), || {
+            call.answer(StatusCode::OK, || json(&server, &[label]), || network(&server, label))
+        }),
+    }
+}
+
+pub(super) async fn public(State(api): State<Api>, call: Call) -> Response {
+    one(&api, &call, Label::Public).await
+}
+
+pub(super) async fn private(State(api): State<Api>, call: Call) -> Response {
+    one(&api, &call, Label::Private).await
+}
+
+fn address(call: &Call) -> Result<Ipv4Addr, Fault> {
+    let missing = crate::Error::NotFound("address");
+    call.param("address").parse().map_err(|_| Fault::of(&missing, call.now))
+}
+
+pub(super) async fn share(State(api): State<Api>, call: Call, body: Body) -> Response {
+    let shared = async {
+        let (id, address) = (Id::Number(call.id("server")?), address(&call)?);
+        let document = Document::read(&call.headers, body).await?;
+        let order = document.root("shareIp")?;
+        let group = order.required("sharedIpGroupId")?;
+        let configure = order.flag("configureServer")?.unwrap_or(false);
+        let shared = api.compute.share_ip(&call.context, id, address, group, configure).await;
+        shared.map_err(|error| Fault::of(&error, call.now))?;
+        Ok::<_, Fault>(empty(StatusCode::ACCEPTED))
+    };
+    shared.await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+pub(super) async fn unshare(State(api): State<Api>, call: Call) -> Response {
+    let unshared = async {
+        let (id, address) = (Id::Number(call.id("server")?), address(&call)?);
+        let unshared = api.compute.unshare_ip(&call.context, id, address).await;
+        unshared.map_err(|error| Fault::of(&error, call.now))?;
+        Ok::<_, Fault>(empty(StatusCode::ACCEPTED))
+    };
+    unshared.await.unwrap_or_else(|fault| fault.render(call.format))
+}

@@ -1,0 +1,227 @@
+//! Request bodies: JSON or XML by Content-Type, read into one shape. JSON's members are XML's attributes.
+
+use axum::body::Body;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use serde_json::Value;
+use web::xml::Element;
+use web::{Format, body, gzip, xml};
+
+use super::fault::Fault;
+
+/// The longest body that any operation needs: five files of 10 KB in base64 with room for white space.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// A body that was read.
+pub(super) enum Document {
+    Json(Value),
+    Xml(Element),
+}
+
+/// An object of a body.
+#[derive(Clone, Copy)]
+pub(super) enum Node<'a> {
+    Json(&'a Value),
+    Xml(&'a Element),
+}
+
+fn unreadable(error: body::Error) -> Fault {
+    match error {
+        body::Error::TooLong { .. } => Fault::new("overLimit", 413, error.to_string()),
+        other => Fault::bad_request(other.to_string()),
+    }
+}
+
+impl Document {
+    /// Reads a body.
+    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Fault> {
+        let Some(format) = Format::of_body(headers) else {
+            let message = "the body must be application/json or application/xml, as Content-Type says";
+            return Err(Fault::new("badMediaType", 415, message));
+        };
+        let mut bytes = body::read(body, BODY_BYTES_MAX).await.map_err(unreadable)?;
+        match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
+            None | Some(b"identity") => {}
+            Some(b"gzip" | b"x-gzip") => {
+                bytes = gzip::unpacked(&bytes, BODY_BYTES_MAX).map_err(unreadable)?.into();
+            }
+            Some(_) => return Err(Fault::new("badMediaType", 415, "Content-Encoding may be gzip alone")),
+        }
+        match format {
+            Format::Json => serde_json::from_slice(&bytes)
+                .map(Self::Json)
+                .map_err(|error| Fault::bad_request(format!("malformed JSON: {error}"))),
+            Format::Xml => xml::parse(&bytes)
+                .map(Self::Xml)
+                .map_err(|error| Fault::bad_request(format!("malformed {error}"))),
+        }
+    }
+
+    /// The one object of the body, and its name.
+    pub(super) fn only(&self) -> Result<(&str, Node<'_>), Fault> {
+        match self {
+            Self::Xml(root) => Ok((root.name.as_str(), Node::Xml(root))),
+            Self::Json(Value::Object(map)) if map.len() == 1 => {
+                let mut members = map.iter();
+                let (name, value) = members.next().ok_or_else(|| Fault::bad_request("the body is empty"))?;
+                Ok((name.as_str(), Node::Json(value)))
+            }
+            Self::Json(_) => Err(Fault::bad_request("the body must be an object with one member")),
+        }
+    }
+
+    /// The object of that name.
+    pub(super) fn root(&self, expected: &str) -> Result<Node<'_>, Fault> {
+        let (found, node) = self.only()?;
+        if found == expected {
+            Ok(node)
+        } else {
+            Err(Fault::bad_request(format!("the body must hold {expected}, not {found:.80}")))
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    /// A member of a JSON object that is not null.
+    fn member(self, name: &str) -> Option<&'a Value> {
+        match self {
+            Self::Json(value) => value.get(name).filter(|value| !value.is_null()),
+            Self::Xml(_) => None,
+        }
+    }
+
+    /// A text.
+    pub(super) fn text(self, name: &str) -> Result<Option<String>, Fault> {
+        match (self, self.member(name)) {
+            (Self::Xml(element), _) => Ok(element.attribute(name).map(str::to_owned)),
+            (_, None) => Ok(None),
+            (_, Some(Value::String(text))) => Ok(Some(text.clone())),
+            (_, Some(Value::Number(number))) => Ok(Some(number.to_string())),
+            (_, Some(_)) => Err(Fault::bad_request(format!("{name} must be a string"))),
+        }
+    }
+
+    /// A number, which may come as text.
+    pub(super) fn number(self, name: &str) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let number = text.trim().parse();
+        number.map(Some).map_err(|_| Fault::bad_request(format!("{name} must be a whole number")))
+    }
+
+    /// A number that must be there.
+    pub(super) fn required(self, name: &str) -> Result<i64, Fault> {
+        self.number(name)?.ok_or_else(|| Fault::bad_request(format!("{name} is missing")))
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(self, name: &str) -> Result<Option<bool>, Fault> {
+        if let Some(Value::Bool(flag)) = self.member(name) {
+            return Ok(Some(*flag));
+        }
+        match self.text(name)?.as_deref() {
+            None => Ok(None),
+            Some("true" | "True" | "1") => Ok(Some(true)),
+            Some("false" | "False" | "0") => Ok(Some(false)),
+            Some(_) => Err(Fault::bad_request(format!("{name} must be true or false"))),
+        }
+    }
+
+    /// Keys and values: a JSON object, or `<metadata><meta key="…">…</meta></metadata>`.
+    pub(super) fn metadata(self) -> Result<Vec<(String, String)>, Fault> {
+        if let Self::Xml(element) = self {
+            let Some(metadata) = element.find("metadata") else { return Ok(Vec::new()) };
+            let missing = || Fault::bad_request("metadata has an item without key");
+            return metadata
+                .children
+                .iter()
+                .map(|meta| Ok((meta.attribute("key").ok_or_else(missing)?.to_owned(), meta.text.clone())))
+                .collect();
+        }
+        match self.member("metadata") {
+            None => Ok(Vec::new()),
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(key, value)| match value {
+                    Value::String(text) => Ok((key.clone(), text.clone())),
+                    Value::Number(number) => Ok((key.clone(), number.to_string())),
+                    Value::Bool(flag) => Ok((key.clone(), flag.to_string())),
+                    _ => Err(Fault::bad_request(format!("metadata item {key:.80} must be a string"))),
+                })
+                .collect(),
+            Some(_) => Err(Fault::bad_request("metadata must be an object")),
+        }
+    }
+
+    /// Paths and contents in base64, still encoded.
+    pub(super) fn personality(self) -> Result<Vec<(String, String)>, Fault> {
+        let missing = |what: &str| Fault::bad_request(format!("personality has a file without {what}"));
+        if let Self::Xml(element) = self {
+            let Some(personality) = element.find("personality") else { return Ok(Vec::new()) };
+            return personality
+                .children
+                .iter()
+                .map(|file| {
+                    let path = file.attribute("path").ok_or_else(|| missing("path"))?;
+                    Ok((path.to_owned(), file.text.clone()))
+                })
+                .collect();
+        }
+        match self.member("personality") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(files)) => files
+                .iter()
+                .map(|file| {
+                    let file = Node::Json(file);
+                    let path = file.text("path")?.ok_or_else(|| missing("path"))?;
+                    Ok((path, file.text("contents")?.ok_or_else(|| missing("contents"))?))
+                })
+                .collect(),
+            Some(_) => Err(Fault::bad_request("personality must be an array")),
+        }
+    }
+
+    /// The public addresses that a server is to have: `"addresses": {"public": ["…"]}`, or its XML.
+    pub(super) fn public_addresses(self) -> Result<Vec<String>, Fault> {
+        if let Self::Xml(element) = self {
+            let public = element.find("addresses").and_then(|addresses| addresses.find("public"));
+            let missing = || Fault::bad_request("addresses has an ip without addr");
+            let ips = public.map_or(&[][..], |public| &public.children);
+            return ips
+                .iter()
+                .map(|ip| ip.attribute("addr").map(str::to_owned).ok_or_else(missing))
+                .collect();
+        }
+        let Some(addresses) = self.member("addresses") else { return Ok(Vec::new()) };
+        match addresses.get("public") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(public)) => public
+                .iter()
+                .map(|ip| ip.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| Fault::bad_request("addresses must hold strings")),
+            Some(_) => Err(Fault::bad_request("addresses.public must be an array")),
+        }
+    }
+
+    /// The one server of a new group: JSON's `server`, or `<server id="…"/>`. Several are refused (guide, Create Shared
+    /// IP Group).
+    pub(super) fn first_server(self) -> Result<Option<i64>, Fault> {
+        let one = || Fault::bad_request("a shared IP group is created empty or with a single server");
+        match self {
+            Self::Xml(element) => {
+                let servers: Vec<_> =
+                    element.children.iter().filter(|child| child.name == "server").collect();
+                if element.find("servers").is_some() || servers.len() > 1 {
+                    return Err(one());
+                }
+                servers.first().map(|server| Node::Xml(server).required("id")).transpose()
+            }
+            Self::Json(_) => {
+                if self.member("servers").is_some() || self.member("server").is_some_and(Value::is_array) {
+                    return Err(one());
+                }
+                self.number("server")
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A call: who, for which account, in which format, with which parameters. Extracting it authenticates, authorises and
+//! counts, so that no handler runs without.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::header::{CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use identity::Right;
+use serde_json::Value;
+use web::query::Query;
+use web::xml::Element;
+use web::{Format, Response, TransactionId, conditional};
+use work::Time;
+
+use super::fault::Fault;
+use super::{Api, NAMESPACE};
+use crate::api::Denied;
+use crate::model::Page;
+use crate::{Context, Error};
+
+/// Items in a list at most (guide, Paginated Collections).
+pub(super) const PAGE_MAX: i64 = 1000;
+
+/// An authorised call.
+pub(super) struct Call {
+    pub(super) context: Context,
+    pub(super) format: Format,
+    pub(super) headers: HeaderMap,
+    pub(super) now: Time,
+    query: Query,
+    params: HashMap<String, String>,
+}
+
+impl FromRequestParts<Api> for Call {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let format = parts.extensions.get().copied().unwrap_or_default();
+        let now = api.compute.clock().now();
+        extract(parts, api, format, now).await.map_err(|fault| fault.render(format))
+    }
+}
+
+async fn extract(parts: &mut Parts, api: &Api, format: Format, now: Time) -> Result<Call, Fault> {
+    let right = parts.extensions.get::<Right>().copied().unwrap_or(Right::Administer);
+    let raw = RawPathParams::from_request_parts(parts, &()).await;
+    let raw = raw.map_err(|error| Fault::bad_request(error.to_string()))?;
+    let params: HashMap<String, String> =
+        raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let tenant = params.get("tenant").cloned().unwrap_or_default();
+    let unauthorized = |message: &str| Fault::new("unauthorized", 401, message);
+    let token = parts.headers.get("x-auth-token").and_then(|value| value.to_str().ok());
+    let token = token.ok_or_else(|| unauthorized("X-Auth-Token is missing"))?;
+    let caller = match api.tokens.authenticate(token).await {
+        Ok(caller) => caller,
+        Err(Denied::Invalid) => return Err(unauthorized("the token is not valid or has expired")),
+        Err(Denied::Unavailable(reason)) => return Err(Fault::of(&Error::Unavailable(reason), now)),
+    };
+    let request = parts.extensions.get::<TransactionId>().map_or("", TransactionId::as_str);
+    let of = |error: Error| Fault::of(&error, now);
+    let context = Context::new(caller, &tenant, request).map_err(of)?;
+    context.need(right).map_err(of)?;
+    api.compute.count(&tenant, parts.method.as_str(), tail(parts, &tenant)).await.map_err(of)?;
+    let query = Query::parse(parts.uri.query());
+    Ok(Call { context, format, headers: parts.headers.clone(), now, query, params })
+}
+
+/// Path and query behind the account.
+fn tail<'a>(parts: &'a Parts, tenant: &str) -> &'a str {
+    let whole = parts.uri.path_and_query().map_or("", |whole| whole.as_str());
+    let account = format!("/v1.0/{tenant}");
+    whole.find(&account).map_or(whole, |at| &whole[at + account.len()..])
+}
+
+impl Call {
+    /// The number that a path names; what is no number names nothing.
+    pub(super) fn id(&self, what: &'static str) -> Result<i64, Fault> {
+        let text = self.param("id");
+        text.parse().map_err(|_| Fault::of(&Error::NotFound(what), self.now))
+    }
+
+    /// A part of the path.
+    pub(super) fn param(&self, name: &str) -> &str {
+        self.params.get(name).map_or("", String::as_str)
+    }
+
+    /// `limit`, `offset` and `changes-since`. No limit, or one over the most, is the most.
+    pub(super) fn page(&self) -> Result<Page, Fault> {
+        let limit = self.count("limit")?.filter(|limit| (1..=PAGE_MAX).contains(limit)).unwrap_or(PAGE_MAX);
+        Ok(Page { offset: self.count("offset")?.unwrap_or(0), limit, since: self.changes_since()? })
+    }
+
+    fn count(&self, name: &str) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.query.text(name) else { return Ok(None) };
+        match text.parse::<i64>() {
+            Ok(number) if number >= 0 => Ok(Some(number)),
+            _ => Err(Fault::bad_request(format!("{name} is a number that is not negative"))),
+        }
+    }
+
+    /// `changes-since`: seconds since 1970, as the guide has it, or a date, as later clients send it.
+    pub(super) fn changes_since(&self) -> Result<Option<Time>, Fault> {
+        let Some(text) = self.query.text("changes-since") else { return Ok(None) };
+        if let Ok(seconds) = text.parse::<i64>() {
+            return Ok(Some(Time::from_seconds(seconds)));
+        }
+        let bad = |_| Fault::bad_request("changes-since is a number of seconds since 1970-01-01T00:00:00Z");
+        text.parse::<jiff::Timestamp>().map(|at| Some(Time(at.as_microsecond()))).map_err(bad)
+    }
+
+    pub(super) fn fault(&self, error: &Error) -> Response {
+        Fault::of(error, self.now).render(self.format)
+    }
+
+    /// An answer in the format that was asked for.
+    pub(super) fn answer(
+        &self,
+        status: StatusCode,
+        json: impl FnOnce() -> Value,
+        xml: impl FnOnce() -> Element,
+    ) -> Response {
+        let body = match self.format {
+            Format::Json => json().to_string(),
+            Format::Xml => {
+                let mut root = xml();
+                root.attributes.insert(0, ("xmlns".into(), NAMESPACE.into()));
+                root.to_document()
+            }
+        };
+        respond(status, self.format, body)
+    }
+
+    /// An answer that the client may have already: 304 where nothing changed since it asked last, and otherwise
+    /// `Last-Modified`. Exact: a change within the second of the last one is told as well, since a second is only
+    /// given as the last change's once it is over.
+    pub(super) fn cached(&self, changed: Option<Time>, answer: impl FnOnce() -> Response) -> Response {
+        let Some(changed) = changed else { return answer() };
+        let over = changed.seconds() + 1;
+        let asked = self.headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+        let mut response = match asked.and_then(http_seconds) {
+            Some(asked) if asked >= over => empty(StatusCode::NOT_MODIFIED),
+            _ => answer(),
+        };
+        let stamp = conditional::http_date(over.min(self.now.seconds()));
+        if let Ok(value) = HeaderValue::from_str(&stamp) {
+            response.headers_mut().insert(LAST_MODIFIED, value);
+        }
+        response
+    }
+}
+
+fn http_seconds(text: &str) -> Option<i64> {
+    let at = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(at.timestamp().as_second())
+}
+
+/// An answer without body.
+pub(super) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// An answer with body.
+pub(super) fn respond(status: StatusCode, format: Format, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let media = match format {
+        Format::Json => HeaderValue::from_static("application/json"),
+        Format::Xml => HeaderValue::from_static("application/xml; charset=UTF-8"),
+    };
+    response.headers_mut().insert(CONTENT_TYPE, media);
+    response
+}

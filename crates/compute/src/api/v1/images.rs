@@ -1,0 +1,127 @@
+//! Images: list, create, details, delete.
+
+use axum::body::Body;
+use axum::extract::State;
+use http::StatusCode;
+use images::{Id, Image, Page};
+use serde_json::{Value, json};
+use web::Response;
+use web::xml::Element;
+
+use super::Api;
+use super::body::Document;
+use super::call::{Call, empty};
+use super::fault::Fault;
+use crate::Error;
+use crate::model;
+
+fn status(image: &Image) -> &'static str {
+    if image.deleted.is_some() { "DELETED" } else { image.status.as_str() }
+}
+
+/// Shown only in flight (guide, List Images: "the conditional progress element").
+fn progress(image: &Image) -> Option<u8> {
+    (image.deleted.is_none() && image.status.in_flight()).then_some(image.progress)
+}
+
+fn json(image: &Image) -> Value {
+    let mut out = json!({
+        "id": image.number,
+        "name": image.name,
+        "updated": image.updated.iso_seconds(),
+        "created": image.created.iso_seconds(),
+        "status": status(image),
+    });
+    if let Some((_, server)) = image.server {
+        out["serverId"] = server.into();
+    }
+    if let Some(progress) = progress(image) {
+        out["progress"] = progress.into();
+    }
+    out
+}
+
+fn xml(image: &Image) -> Element {
+    Element::new("image")
+        .attr("id", image.number)
+        .attr("name", &image.name)
+        .attr_if("serverId", image.server.map(|(_, server)| server))
+        .attr("updated", image.updated.iso_seconds())
+        .attr("created", image.created.iso_seconds())
+        .attr("status", status(image))
+        .attr_if("progress", progress(image))
+}
+
+async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
+    let page = call.page()?;
+    let page = Page { offset: page.offset, limit: page.limit, since: page.since };
+    let of = |error: images::Error| Fault::of(&error.into(), call.now);
+    let tenant = call.context.tenant();
+    let changed = api.compute.images().latest_change(tenant).await.map_err(of)?;
+    let list = api.compute.images().list(tenant, page).await.map_err(of)?;
+    if page.since.is_some() && list.is_empty() {
+        return Ok(empty(StatusCode::NOT_MODIFIED));
+    }
+    let brief = |image: &Image| json!({ "id": image.number, "name": image.name });
+    let short = |image: &Image| Element::new("image").attr("id", image.number).attr("name", &image.name);
+    Ok(call.cached(changed, || {
+        call.answer(
+            StatusCode::OK,
+            || {
+                let images = list.iter().map(|image| if detailed { json(image) } else { brief(image) });
+                json!({ "images": images.collect::<Vec<_>>() })
+            },
+            || {
+                let images = list.iter().map(|image| if detailed { xml(image) } else { short(image) });
+                Element::new("images").children(images)
+            },
+        )
+    }))
+}
+
+pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
+    page(&api, &call, false).await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+pub(super) async fn detail(State(api): State<Api>, call: Call) -> Response {
+    page(&api, &call, true).await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
+    let shown = async {
+        let id = Id::Number(call.id("image")?);
+        let found = api.compute.images().get(call.context.tenant(), id).await;
+        let image = found.map_err(|error| Fault::of(&error.into(), call.now))?;
+        if call.changes_since()?.is_some_and(|since| image.updated < since) {
+            return Ok(empty(StatusCode::NOT_MODIFIED));
+        }
+        Ok::<_, Fault>(call.cached(Some(image.updated), || {
+            call.answer(StatusCode::OK, || json!({ "image": json(&image) }), || xml(&image))
+        }))
+    };
+    shown.await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Response {
+    let created = async {
+        let document = Document::read(&call.headers, body).await?;
+        let new = document.root("image")?;
+        let server = model::Id::Number(new.required("serverId")?);
+        let name = new.text("name")?.unwrap_or_default();
+        let created = api.compute.create_image(&call.context, server, &name).await;
+        let image = created.map_err(|error: Error| Fault::of(&error, call.now))?;
+        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || json!({ "image": json(&image) }), || xml(&image)))
+    };
+    created.await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+/// The guide has no such operation, every client of its time does.
+pub(super) async fn delete(State(api): State<Api>, call: Call) -> Response {
+    let deleted = async {
+        let id = Id::Number(call.id("image")?);
+        let deleted = api.compute.delete_image(&call.context, id).await;
+        deleted.map_err(|error| Fault::of(&error, call.now))?;
+        Ok::<_, Fault>(empty(StatusCode::NO_CONTENT))
+    };
+    deleted.await.unwrap_or_else(|fault| fault.render(call.format))
+}

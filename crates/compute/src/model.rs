@@ -1,0 +1,15 @@
+//! What compute speaks of: servers and their states, flavors, limits, backup windows, shared IP groups. Pure values.
+
+pub mod backup;
+pub mod flavor;
+pub mod launch;
+pub mod limits;
+pub mod server;
+pub mod state;
+
+pub use backup::{Cadence, Daily, Schedule, Weekly};
+pub use flavor::{FLAVORS, Flavor};
+pub use launch::{File, Launch};
+pub use limits::{Limits, Rate, Rule, Unit};
+pub use server::{Fault, Group, Id, Page, Resize, Server};
+pub use state::{Action, Reboot, Refusal, State, Task, Vm};

@@ -1,0 +1,176 @@
+//! What a tenant does to its servers.
+
+use std::net::Ipv4Addr;
+
+use identity::Right;
+use images::{Image, Origin};
+use uuid::Uuid;
+
+use super::orders::{NewImage, Order, Orderer};
+use super::{Compute, Context, Error};
+use crate::model::{Flavor, Id, Reboot, Server, launch};
+use crate::store;
+
+pub use crate::store::actions::Entry;
+
+/// Entries of an action log at most.
+const LOG_PAGE: i64 = 1000;
+
+impl Compute {
+    async fn order(&self, context: &Context, id: Id, right: Right, order: Order) -> Result<Server, Error> {
+        context.need(right)?;
+        let by = Orderer {
+            tenant: Some(context.tenant().to_owned()),
+            user: context.user().to_owned(),
+            request: context.request().to_owned(),
+            operator: context.is_operator(),
+        };
+        self.0.accept(id, order, by).await
+    }
+
+    /// Changes a server's name in the books, its administrative password, or both (guide, Update Server).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Refused`].
+    pub async fn update(
+        &self,
+        context: &Context,
+        id: Id,
+        name: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Server, Error> {
+        let name = name.map(launch::name).transpose()?;
+        let Some(password) = password else {
+            let name = name.ok_or_else(|| Error::invalid("server", "has neither name nor adminPass"))?;
+            return self.order(context, id, Right::Create, Order::Rename(name)).await;
+        };
+        launch::password(password)?;
+        let server = self.get(context, id).await?;
+        let sealed = self.0.seal.seal(&server.id.to_string(), password.as_bytes())?;
+        self.order(context, id, Right::Create, Order::Password { sealed, name }).await
+    }
+
+    /// Restarts a server.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn reboot(&self, context: &Context, id: Id, kind: Reboot) -> Result<Server, Error> {
+        self.order(context, id, Right::Create, Order::Reboot(kind)).await
+    }
+
+    /// Makes a server's disk anew, from its image or another. Its ids and addresses stay.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the image, [`Error::Refused`].
+    pub async fn rebuild(
+        &self,
+        context: &Context,
+        id: Id,
+        image: Option<images::Id>,
+    ) -> Result<Server, Error> {
+        context.need(Right::Create)?;
+        let server = self.get(context, id).await?;
+        let image = image.unwrap_or(images::Id::Uuid(server.image));
+        let image = self.0.usable_image(context.tenant(), image, server.flavor).await?;
+        let order = Order::Rebuild { image: image.id, number: image.number };
+        self.order(context, id, Right::Create, order).await
+    }
+
+    /// Gives a server another flavor; what it was is kept until this is confirmed or reverted.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::ResizeNotAllowed`], [`Error::OverLimit`], [`Error::NoCapacity`],
+    /// [`Error::Refused`].
+    pub async fn resize(&self, context: &Context, id: Id, flavor: i64) -> Result<Server, Error> {
+        let flavor =
+            Flavor::by_number(flavor).ok_or_else(|| Error::invalid("flavorId", "names no flavor"))?;
+        self.order(context, id, Right::Create, Order::Resize(flavor)).await
+    }
+
+    /// Keeps a resized server as it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn confirm_resize(&self, context: &Context, id: Id) -> Result<Server, Error> {
+        self.order(context, id, Right::Create, Order::Confirm).await
+    }
+
+    /// Brings a resized server back to what it was.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn revert_resize(&self, context: &Context, id: Id) -> Result<Server, Error> {
+        self.order(context, id, Right::Create, Order::Revert).await
+    }
+
+    /// Makes an image of a server's disk: QUEUED when this answers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the server, [`Error::Refused`], [`Error::Invalid`] for the name.
+    pub async fn create_image(&self, context: &Context, server: Id, name: &str) -> Result<Image, Error> {
+        let name = launch::name(name)?;
+        let new = NewImage { id: Uuid::new_v4(), name, cadence: None };
+        let server = self.order(context, server, Right::Create, Order::Image(new.clone())).await?;
+        // The job makes it too, should this process die in between.
+        let begun = images::NewImage {
+            id: new.id,
+            owner: server.tenant.clone(),
+            name: new.name,
+            server: (server.id, server.number),
+            origin: Origin::Snapshot,
+        };
+        Ok(self.0.images.begin(begun).await?)
+    }
+
+    /// Deletes an image of the tenant's own.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`] for someone else's, [`Error::Conflict`] while it is being saved.
+    pub async fn delete_image(&self, context: &Context, id: images::Id) -> Result<(), Error> {
+        context.need(Right::Administer)?;
+        Ok(self.0.images.delete(context.tenant(), id).await?)
+    }
+
+    /// Lets a server use an address of another server of its group.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Refused`].
+    pub async fn share_ip(
+        &self,
+        context: &Context,
+        id: Id,
+        address: Ipv4Addr,
+        group: i64,
+        configure: bool,
+    ) -> Result<Server, Error> {
+        self.order(context, id, Right::Create, Order::Share { address, group, configure }).await
+    }
+
+    /// Takes a shared address from a server.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] for its own, [`Error::Refused`].
+    pub async fn unshare_ip(&self, context: &Context, id: Id, address: Ipv4Addr) -> Result<Server, Error> {
+        self.order(context, id, Right::Administer, Order::Unshare(address)).await
+    }
+
+    /// Deletes a server. During a build only where `during_build`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn delete(&self, context: &Context, id: Id, during_build: bool) -> Result<(), Error> {
+        self.order(context, id, Right::Administer, Order::Delete { during_build }).await.map(|_| ())
+    }
+
+    /// What was asked of a server, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn actions(&self, context: &Context, id: Id) -> Result<Vec<Entry>, Error> {
+        let server = self.get(context, id).await?;
+        let list = self.0.db.read(server.id, |server, tx| {
+            Box::pin(async move { store::actions::of_server(tx, *server, LOG_PAGE).await })
+        });
+        Ok(list.await?)
+    }
+}

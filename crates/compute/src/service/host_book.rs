@@ -1,0 +1,67 @@
+//! What is known of the hosts: their room, and whether they answer.
+
+use std::sync::PoisonError;
+
+use super::{Error, Inner};
+use crate::store;
+
+pub use crate::store::hosts::Host;
+
+impl Inner {
+    /// Hosts of an earlier configuration get no servers.
+    pub(super) async fn close_hosts_that_left(&self) -> Result<(), Error> {
+        let present: Vec<String> = self.hosts.keys().cloned().collect();
+        let closed = self.db.write(present, |present, tx| {
+            Box::pin(async move {
+                for host in store::hosts::all(tx).await? {
+                    if !present.contains(&host.name) {
+                        store::hosts::set_up(tx, &host.name, false).await?;
+                    }
+                }
+                Ok::<_, Error>(())
+            })
+        });
+        closed.await
+    }
+
+    /// Asks a host what it can carry and keeps it.
+    pub(super) async fn survey(&self, host: &dyn hypervisor::Hypervisor) -> Result<(), hypervisor::Error> {
+        let capacity = host.capacity().await?;
+        let memory = i64::try_from(capacity.memory_mib).unwrap_or(i64::MAX);
+        let disk = i64::try_from(capacity.disk_bytes >> 30).unwrap_or(i64::MAX);
+        let input = (host.host().to_owned(), memory, disk);
+        let kept = self.db.write(input, |(name, memory, disk), tx| {
+            Box::pin(async move { store::hosts::survey(tx, name, *memory, *disk).await })
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, host = host.host(), "cannot keep a host's capacity");
+        }
+        Ok(())
+    }
+
+    /// Notes whether a host answers; its servers show it at once.
+    pub(super) async fn set_reachable(&self, host: &str, reachable: bool) {
+        let news = {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            if reachable { lost.remove(host) } else { lost.insert(host.to_owned()) }
+        };
+        if !news {
+            return;
+        }
+        if reachable {
+            tracing::info!(host, "host answers again");
+        } else {
+            tracing::warn!(host, "host does not answer: its servers show UNKNOWN");
+        }
+        let input = (host.to_owned(), reachable, self.clock.now());
+        let noted = self.db.write(input, |(host, reachable, now), tx| {
+            Box::pin(async move {
+                store::hosts::set_up(tx, host, *reachable).await?;
+                store::servers::touch_host(tx, host, *now).await
+            })
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, host, "cannot note whether a host answers");
+        }
+    }
+}

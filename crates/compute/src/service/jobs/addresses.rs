@@ -1,0 +1,46 @@
+//! Shared addresses: books, packet filters, and perhaps the guest.
+
+use std::net::Ipv4Addr;
+
+use hypervisor::{Power, Reboot as How};
+use networks::{Label, Port};
+
+use super::{Hand, Trouble};
+use crate::model::Server;
+
+impl Hand<'_> {
+    pub(super) async fn share(
+        &self,
+        server: Server,
+        address: Ipv4Addr,
+        configure: bool,
+    ) -> Result<(), Trouble> {
+        let ports = self.inner.networks.share(server.id, address).await?;
+        let server = self.readdress(&server, ports).await?;
+        if configure {
+            // The guest reads its config drive when it boots (guide: "does require a reboot").
+            self.write_drive(&server).await?;
+            let host = self.host(&server)?;
+            if host.state(server.id).await?.power == Power::Running {
+                host.reboot(server.id, How::Soft).await?;
+                self.until_running(&server).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn unshare(&self, server: Server, address: Ipv4Addr) -> Result<(), Trouble> {
+        let ports = self.inner.networks.unshare(server.id, address).await?;
+        self.readdress(&server, ports).await.map(|_| ())
+    }
+
+    /// Brings a server's books and its machine's filters to what its ports hold.
+    async fn readdress(&self, server: &Server, ports: Vec<Port>) -> Result<Server, Trouble> {
+        let host = self.host(server)?;
+        if let Some(public) = ports.iter().find(|port| port.label == Label::Public) {
+            let allowed: Vec<_> = public.addresses.iter().map(|held| held.address.into()).collect();
+            host.set_addresses(server.id, public.mac, &allowed).await?;
+        }
+        self.show(move |server| server.interfaces.clone_from(&ports)).await
+    }
+}

@@ -1,0 +1,162 @@
+//! Building a machine: networks, image, disk, config drive, definition, start.
+
+use std::time::Duration;
+
+use hypervisor::{Hypervisor, MachineSpec, Power, Progress};
+use images::Image;
+use networks::machine_nics;
+
+use super::{Hand, Trouble};
+use crate::model::{File, Flavor, Server};
+use crate::service::Transfer;
+
+/// How far a build is at the end of each step, in hundredths.
+const AFTER_NETWORKS: u8 = 5;
+const AFTER_IMAGE: u8 = 70;
+const AFTER_DISK: u8 = 80;
+const AFTER_DRIVE: u8 = 85;
+const AFTER_DEFINITION: u8 = 90;
+const AFTER_START: u8 = 95;
+/// How often a transfer's progress is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+/// How often a machine that was started is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked at until it counts as shut down again.
+const LOOKS_MAX: u32 = 300;
+
+impl Hand<'_> {
+    pub(super) async fn build(&self, server: Server) -> Result<(), Trouble> {
+        let host = self.host(&server)?;
+        self.networks(host.as_ref()).await?;
+        self.progress(AFTER_NETWORKS).await?;
+        let image = self.inner.images.by_id(server.image).await?;
+        self.bring_image(host.as_ref(), &image).await?;
+        let spec = self.spec(&server, server.flavor, &image)?;
+        host.ensure_disk(&spec).await?;
+        self.progress(AFTER_DISK).await?;
+        self.launch(&server, &spec).await
+    }
+
+    pub(super) async fn rebuild(&self, server: Server) -> Result<(), Trouble> {
+        let host = self.host(&server)?;
+        self.networks(host.as_ref()).await?;
+        self.progress(AFTER_NETWORKS).await?;
+        let image = self.inner.images.by_id(server.image).await?;
+        self.bring_image(host.as_ref(), &image).await?;
+        if server.resize.is_some() {
+            // It failed while it was reverted: a new disk decides for the size that it has.
+            host.confirm_resize(server.id).await?;
+        }
+        match host.stop(server.id).await {
+            // A build that failed early left no machine.
+            Err(error) if error.is_absent() => {}
+            stopped => stopped?,
+        }
+        let spec = self.spec(&server, server.flavor, &image)?;
+        host.replace_disk(&spec).await?;
+        self.progress(AFTER_DISK).await?;
+        self.launch(&server, &spec).await
+    }
+
+    /// From a disk to a running machine.
+    async fn launch(&self, server: &Server, spec: &MachineSpec) -> Result<(), Trouble> {
+        let host = self.host(server)?;
+        self.write_drive(server).await?;
+        self.progress(AFTER_DRIVE).await?;
+        host.define(spec).await?;
+        self.progress(AFTER_DEFINITION).await?;
+        host.start(server.id).await?;
+        self.progress(AFTER_START).await?;
+        self.until_running(server).await
+    }
+
+    pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), Trouble> {
+        let transfer = Transfer::Networks { host: host.host().to_owned() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
+        for network in self.inner.networks.specs() {
+            host.ensure_network(&network).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings an image to the host, showing how far that is. Builds that want the same one wait for the first.
+    pub(super) async fn bring_image(&self, host: &dyn Hypervisor, image: &Image) -> Result<(), Trouble> {
+        let content = image.content.as_ref().ok_or(Trouble::Failed("the image has no content".into()))?;
+        let spec = content.spec();
+        if host.holds_image(&spec.digest).await? {
+            return self.progress(AFTER_IMAGE).await;
+        }
+        let transfer = Transfer::Image { host: host.host().to_owned(), digest: spec.digest.clone() };
+        let _turn = self.inner.transfers.of(transfer).take().await;
+        let source = self.inner.images.source(image).await?;
+        let progress = Progress::new();
+        let upload = host.upload_image(&spec, source, &progress);
+        tokio::pin!(upload);
+        let mut shown = 0;
+        loop {
+            tokio::select! {
+                uploaded = &mut upload => {
+                    uploaded?;
+                    return self.progress(AFTER_IMAGE).await;
+                }
+                () = tokio::time::sleep(SHOW_EVERY) => {
+                    let span = AFTER_IMAGE - AFTER_NETWORKS;
+                    let percent = u16::from(progress.percent()) * u16::from(span) / 100;
+                    if percent != shown {
+                        shown = percent;
+                        self.progress(AFTER_NETWORKS + u8::try_from(percent).unwrap_or(span)).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The machine that a server of this flavor and image is.
+    pub(super) fn spec(
+        &self,
+        server: &Server,
+        flavor: &Flavor,
+        image: &Image,
+    ) -> Result<MachineSpec, Trouble> {
+        let content = image.content.as_ref().ok_or(Trouble::Failed("the image has no content".into()))?;
+        Ok(MachineSpec {
+            id: server.id,
+            name: server.name.clone(),
+            memory_mib: u64::from(flavor.memory_mib),
+            vcpus: flavor.vcpus,
+            cpu_shares: flavor.cpu_shares,
+            disk_bytes: flavor.disk_bytes(),
+            image: content.digest.clone(),
+            boot: content.boot(),
+            nics: machine_nics(&server.interfaces),
+        })
+    }
+
+    /// Writes the config drive; files are in it only until the build is done.
+    pub(super) async fn write_drive(&self, server: &Server) -> Result<(), Trouble> {
+        let password = self.password_of(server.id).await?;
+        let files = match self.secret(server.id, "files").await? {
+            Some(plain) => serde_json::from_slice::<Vec<(String, Vec<u8>)>>(&plain)
+                .map_err(|error| Trouble::Failed(error.to_string()))?,
+            None => Vec::new(),
+        };
+        let files: Vec<File> = files.into_iter().map(|(path, contents)| File { path, contents }).collect();
+        let networks = self.inner.networks.config();
+        let drive = super::super::config_drive::build(server, password.as_deref(), &files, networks);
+        Ok(self.host(server)?.ensure_config_drive(server.id, &drive).await?)
+    }
+
+    pub(super) async fn until_running(&self, server: &Server) -> Result<(), Trouble> {
+        let host = self.host(server)?;
+        for _ in 0..LOOKS_MAX {
+            let state = host.state(server.id).await?;
+            match state.power {
+                Power::Running => return Ok(()),
+                Power::Crashed => return Err(Trouble::Failed(format!("it crashed ({})", state.reason))),
+                Power::Absent => return Err(Trouble::Failed("its machine is gone".into())),
+                Power::ShutOff | Power::Paused => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+        Err(Trouble::Failed("its machine does not stay on".into()))
+    }
+}

@@ -1,0 +1,92 @@
+//! Resizes: the old size is kept until it is confirmed, by its owner or after a day by itself.
+
+use hypervisor::Power;
+
+use super::{Hand, Trouble};
+use crate::model::{Flavor, Server, Task};
+use crate::service::Error;
+use crate::service::orders::{Order, Orderer};
+
+impl Hand<'_> {
+    pub(super) async fn resize(&self, server: Server, flavor: i64) -> Result<(), Trouble> {
+        let flavor =
+            Flavor::by_number(flavor).ok_or_else(|| Trouble::Failed("there is no such flavor".into()))?;
+        let server = if server.state.task == Some(Task::ResizeQueued) {
+            self.show(|server| server.state.task = Some(Task::ResizePrep)).await?
+        } else {
+            server
+        };
+        let host = self.host(&server)?;
+        let spec = self.respec(&server, flavor).await?;
+        self.power_down(&server).await?;
+        self.progress(30).await?;
+        host.begin_resize(&spec).await?;
+        self.progress(60).await?;
+        host.define(&spec).await?;
+        host.start(server.id).await?;
+        self.progress(90).await?;
+        self.until_running(&server).await
+    }
+
+    /// What a failed resize left is undone, as far as its host answers: the server is to run as it was.
+    pub(super) async fn undo_resize(&self, server: &Server) -> Result<(), Trouble> {
+        let host = self.host(server)?;
+        let spec = self.respec(server, server.flavor).await?;
+        host.stop(server.id).await?;
+        host.revert_resize(&spec).await?;
+        host.define(&spec).await?;
+        host.start(server.id).await?;
+        self.until_running(server).await
+    }
+
+    pub(super) async fn confirm(&self, server: &Server) -> Result<(), Trouble> {
+        Ok(self.host(server)?.confirm_resize(server.id).await?)
+    }
+
+    pub(super) async fn revert(&self, server: Server) -> Result<(), Trouble> {
+        let Some(resize) = server.resize else { return Ok(()) };
+        let host = self.host(&server)?;
+        let spec = self.respec(&server, resize.from).await?;
+        host.stop(server.id).await?;
+        host.revert_resize(&spec).await?;
+        host.define(&spec).await?;
+        host.start(server.id).await?;
+        self.until_running(&server).await
+    }
+
+    /// The day is over: what was not decided is confirmed.
+    pub(super) async fn auto_confirm(&self, server: &Server) -> Result<(), Trouble> {
+        let id = crate::model::Id::Uuid(server.id);
+        match self.inner.accept(id, Order::Confirm, Orderer::default()).await {
+            Ok(_) | Err(Error::Refused(_) | Error::NotFound(_)) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// The machine in another size. Its image may be deleted since: the disk is there, only its boot is needed.
+    async fn respec(&self, server: &Server, flavor: &Flavor) -> Result<hypervisor::MachineSpec, Trouble> {
+        let image = self.inner.images.by_id_or_tombstone(server.image).await?;
+        self.spec(server, flavor, &image)
+    }
+
+    /// Asks the guest to shut down, and cuts the power if it does not.
+    async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
+        let host = self.host(server)?;
+        if host.state(server.id).await?.power == Power::Running {
+            host.ask_to_shut_down(server.id).await?;
+            let down = async {
+                while host.state(server.id).await?.power == Power::Running {
+                    tokio::time::sleep(super::building::LOOK_EVERY).await;
+                }
+                Ok::<_, Trouble>(())
+            };
+            if let Ok(down) = tokio::time::timeout(GUEST_GOES_DOWN_WITHIN, down).await {
+                down?;
+            }
+        }
+        Ok(host.stop(server.id).await?)
+    }
+}
+
+/// A guest has so long to shut down before its power is cut.
+const GUEST_GOES_DOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,185 @@
+//! The end of a job: its server's next state, what was booked, its entry in the log, all in one unit.
+
+use std::time::Duration;
+
+use database::Tx;
+use hypervisor::Power;
+use work::{NewJob, Next, Time, jobs};
+
+use super::{Hand, Payload, Trouble, Work};
+use crate::model::{Fault, Flavor, Resize, Server, Vm};
+use crate::store;
+
+/// The longest pause between attempts.
+const PAUSE_MAX_SECONDS: u64 = 30;
+/// How often a busy server is tried in its backup window.
+const BACKUP_AGAIN: Duration = Duration::from_secs(60);
+/// How long a host may take to undo what a failed job left, and to say whether the machine runs.
+const UNDO_WITHIN: Duration = Duration::from_secs(60);
+
+struct End {
+    job: work::Job,
+    payload: Payload,
+    failure: Option<String>,
+    power: Option<Power>,
+    now: Time,
+    auto_confirm: Time,
+}
+
+impl Hand<'_> {
+    /// Ends the job if its work came to an end, well or ill; otherwise says when to go on.
+    pub(super) async fn end(&self, outcome: Result<(), Trouble>) -> Next {
+        let failure = match outcome {
+            Ok(()) => None,
+            Err(Trouble::Lost) => return Next::Ended,
+            Err(Trouble::Later(reason)) => return self.later(&reason),
+            Err(Trouble::Failed(reason)) if self.payload.work == Work::Delete => return self.later(&reason),
+            Err(Trouble::Failed(reason)) if self.payload.work.waits() => return self.later(&reason),
+            Err(Trouble::Failed(reason)) => Some(reason),
+        };
+        if let Some(reason) = &failure {
+            tracing::warn!(server = %self.payload.server, job = self.job.kind, reason, "a job failed");
+            if tokio::time::timeout(UNDO_WITHIN, self.undo(reason)).await.is_err() {
+                tracing::warn!(server = %self.payload.server, "what a failed job left could not be undone in time");
+            }
+        }
+        let now = self.inner.clock.now();
+        let end = End {
+            power: tokio::time::timeout(UNDO_WITHIN, self.power()).await.ok().flatten(),
+            job: self.job.clone(),
+            payload: self.payload.clone(),
+            failure,
+            now,
+            auto_confirm: now.after(self.inner.settings.deadlines.auto_confirm),
+        };
+        match self.inner.db.write(end, |end, tx| Box::pin(settle(end, tx))).await {
+            Ok(()) => {
+                self.inner.wake();
+                Next::Ended
+            }
+            Err(error) => self.later(&error.to_string()),
+        }
+    }
+
+    fn later(&self, reason: &str) -> Next {
+        if matches!(self.payload.work, Work::Backup { .. }) {
+            return Next::After(BACKUP_AGAIN);
+        }
+        let attempts = u32::try_from(self.job.attempts.clamp(1, 6)).unwrap_or(1);
+        let pause = (1u64 << (attempts - 1)).min(PAUSE_MAX_SECONDS);
+        tracing::info!(server = %self.payload.server, job = self.job.kind, reason, pause, "a job goes on later");
+        Next::After(Duration::from_secs(pause))
+    }
+
+    /// What a failed job must not leave.
+    async fn undo(&self, reason: &str) {
+        let Ok(server) = self.server().await else { return };
+        match &self.payload.work {
+            Work::Image(image) => self.undo_image(&server, image.id, reason).await,
+            Work::Resize { .. } => {
+                if let Err(error) = self.undo_resize(&server).await {
+                    tracing::warn!(?error, server = %server.id, "a failed resize could not be undone");
+                }
+            }
+            Work::Share { address, .. } => {
+                if let Err(error) = self.unshare(server, *address).await {
+                    tracing::warn!(?error, server = %self.payload.server, "a failed share could not be undone");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the machine runs, if its host can say.
+    async fn power(&self) -> Option<Power> {
+        let server = self.server().await.ok()?;
+        let state = self.host(&server).ok()?.state(server.id).await.ok()?;
+        Some(state.power)
+    }
+}
+
+async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
+    let End { job, payload, failure, now, .. } = end;
+    if !job.finish(tx).await? || payload.work.waits() {
+        return Ok(());
+    }
+    if let Some(action) = &payload.action {
+        store::actions::finish(tx, action, failure.as_deref(), *now).await?;
+    }
+    let Some(mut server) = store::servers::by_id(tx, payload.server).await? else { return Ok(()) };
+    let running = matches!(end.power, Some(Power::Running | Power::Paused));
+    server.state = match failure {
+        None => server.state.succeeded(),
+        Some(_) => server.state.failed(running),
+    };
+    server.power = end.power.unwrap_or(server.power);
+    server.updated = *now;
+    server.fault = match failure {
+        Some(message) => Some(Fault { message: message.clone(), at: now.0 }),
+        None if server.state.vm == Vm::Active => None,
+        None => server.fault.take(),
+    };
+    book(end, tx, &mut server).await?;
+    if server.resize.is_some() && matches!(server.state.vm, Vm::Active | Vm::Resized) {
+        // Undecided, also where what was decided failed: it is confirmed by itself in the end.
+        server.state.vm = Vm::Resized;
+        await_decision(end, tx, &server).await?;
+    }
+    store::servers::update(tx, &server).await?;
+    if payload.work == Work::Delete {
+        store::servers::bury(tx, &server, *now).await?;
+    }
+    Ok(())
+}
+
+/// What the end of a job changes beside the state.
+async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), database::Error> {
+    let failed = end.failure.is_some();
+    match &end.payload.work {
+        Work::Build | Work::Rebuild if !failed => {
+            server.progress = 100;
+            if server.resize.take().is_some() {
+                release(tx, server, server.flavor).await?;
+            }
+            store::servers::forget_secret(tx, server.id, "files").await?;
+        }
+        Work::Resize { .. } if failed => release(tx, server, server.flavor).await?,
+        Work::Resize { flavor } => {
+            if let Some(to) = Flavor::by_number(*flavor) {
+                server.resize = Some(Resize { from: server.flavor });
+                server.flavor = to;
+                server.progress = 100;
+            }
+        }
+        Work::Confirm if !failed => {
+            server.resize = None;
+            release(tx, server, server.flavor).await?;
+        }
+        Work::Revert if !failed => {
+            if let Some(resize) = server.resize.take() {
+                server.flavor = resize.from;
+            }
+            release(tx, server, server.flavor).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Writes the job that confirms a resize by itself.
+async fn await_decision(end: &End, tx: &mut Tx, server: &Server) -> Result<(), database::Error> {
+    let payload = Payload { server: server.id, work: Work::AutoConfirm, action: None }.to_json();
+    let subject = Work::confirm_subject(server.id);
+    jobs::cancel_all(tx, &subject).await?;
+    let (due, deadline) = (end.auto_confirm, Time(i64::MAX));
+    let job = NewJob { kind: "autoConfirm", subject: &subject, payload, due, deadline };
+    jobs::enqueue(tx, end.now, &job).await.map(|_| ())
+}
+
+/// A resize is decided: only one size is booked any more.
+async fn release(tx: &mut Tx, server: &Server, flavor: &Flavor) -> Result<(), database::Error> {
+    let (memory, disk) = (i64::from(flavor.memory_mib), i64::from(flavor.disk_gib));
+    let held = store::servers::held_memory(tx, server.id).await?;
+    store::servers::hold_room(tx, server.id, &server.host, memory, disk).await?;
+    store::servers::add_ram(tx, &server.tenant, memory - held).await
+}

@@ -1,0 +1,267 @@
+//! Orders: one action on one server, admitted by the state machine and accepted in one unit with its job.
+
+use std::net::Ipv4Addr;
+
+use database::Tx;
+use images::Origin;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use work::{Time, jobs};
+
+use super::jobs::Work;
+use super::limits::absolute;
+use super::{Error, Inner};
+use crate::model::{Action, Flavor, Id, Reboot, Server, Task};
+use crate::store;
+
+/// What is to be done to a server, with all that it needs.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    Rename(String),
+    /// The new password, sealed, and perhaps a new name with it.
+    Password {
+        sealed: Vec<u8>,
+        name: Option<String>,
+    },
+    Reboot(Reboot),
+    Rebuild {
+        image: Uuid,
+        number: i64,
+    },
+    Resize(&'static Flavor),
+    Confirm,
+    Revert,
+    Image(NewImage),
+    Share {
+        address: Ipv4Addr,
+        group: i64,
+        configure: bool,
+    },
+    Unshare(Ipv4Addr),
+    Delete {
+        during_build: bool,
+    },
+    Suspend,
+    Resume,
+    Start,
+}
+
+/// An image to be made of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NewImage {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    /// `None` on demand.
+    pub(super) cadence: Option<crate::model::Cadence>,
+}
+
+impl NewImage {
+    pub(super) fn origin(&self) -> Origin {
+        self.cadence.map_or(Origin::Snapshot, crate::model::Cadence::origin)
+    }
+}
+
+/// Who orders, and of whose servers: no tenant where the cloud itself or its operator does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Orderer {
+    pub(super) tenant: Option<String>,
+    pub(super) user: String,
+    pub(super) request: String,
+    pub(super) operator: bool,
+}
+
+impl Order {
+    fn action(&self) -> Action {
+        match self {
+            Self::Rename(_) => Action::Rename,
+            Self::Password { .. } => Action::ChangePassword,
+            Self::Reboot(kind) => Action::Reboot(*kind),
+            Self::Rebuild { .. } => Action::Rebuild,
+            Self::Resize(_) => Action::Resize,
+            Self::Confirm => Action::ConfirmResize,
+            Self::Revert => Action::RevertResize,
+            Self::Image(_) => Action::CreateImage,
+            Self::Share { configure, .. } => Action::ShareIp { configure: *configure },
+            Self::Unshare(_) => Action::UnshareIp,
+            Self::Delete { during_build } => Action::Delete { during_build: *during_build },
+            Self::Suspend => Action::Suspend,
+            Self::Resume => Action::Resume,
+            Self::Start => Action::Start,
+        }
+    }
+
+    /// Its name in the log of actions, and the work that it comes to; none for what is done at once.
+    fn work(&self) -> (&'static str, Option<Work>) {
+        match self.clone() {
+            Self::Rename(_) => ("rename", None),
+            Self::Password { sealed, .. } => {
+                ("changePassword", Some(Work::Password { sealed: hex::encode(sealed) }))
+            }
+            Self::Reboot(kind) => ("reboot", Some(Work::Reboot { kind })),
+            Self::Rebuild { .. } => ("rebuild", Some(Work::Rebuild)),
+            Self::Resize(flavor) => ("resize", Some(Work::Resize { flavor: flavor.number })),
+            Self::Confirm => ("confirmResize", Some(Work::Confirm)),
+            Self::Revert => ("revertResize", Some(Work::Revert)),
+            Self::Image(image) => ("createImage", Some(Work::Image(image))),
+            Self::Share { address, configure, .. } => ("shareIp", Some(Work::Share { address, configure })),
+            Self::Unshare(address) => ("unshareIp", Some(Work::Unshare { address })),
+            Self::Delete { .. } => ("delete", Some(Work::Delete)),
+            Self::Suspend => ("suspend", Some(Work::Suspend)),
+            Self::Resume => ("resume", Some(Work::Resume)),
+            Self::Start => ("start", Some(Work::Start)),
+        }
+    }
+}
+
+struct Accept {
+    id: Id,
+    order: Order,
+    by: Orderer,
+    now: Time,
+    deadline: Time,
+    disk_overcommit: i64,
+}
+
+impl Inner {
+    /// Accepts an order, or refuses it and changes nothing. Answers the server as it is then.
+    pub(super) async fn accept(&self, id: Id, order: Order, by: Orderer) -> Result<Server, Error> {
+        let deadlines = &self.settings.deadlines;
+        let within = match &order {
+            Order::Rebuild { .. } | Order::Resize(_) => deadlines.build,
+            Order::Image(_) => deadlines.image,
+            _ => deadlines.short,
+        };
+        let now = self.clock.now();
+        let disk_overcommit = self.settings.disk_overcommit;
+        let deletes = matches!(order, Order::Delete { .. });
+        let accept = Accept { id, order, by, now, deadline: now.after(within), disk_overcommit };
+        let server = self.db.write(accept, |accept, tx| Box::pin(write(accept, tx))).await?;
+        if deletes {
+            self.turn(server.id).interrupt();
+        }
+        self.wake();
+        Ok(server)
+    }
+}
+
+async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
+    let Accept { id, order, by, now, .. } = accept;
+    let found = match (&by.tenant, id) {
+        (Some(tenant), id) => store::servers::of_tenant(tx, tenant, *id).await?,
+        (None, Id::Uuid(id)) => store::servers::by_id(tx, *id).await?,
+        (None, Id::Number(number)) => store::servers::by_number(tx, *number).await?,
+    };
+    let mut server = found.ok_or(Error::NotFound("server"))?;
+    if server.locked && !by.operator {
+        return Err(Error::Conflict("the server is locked".into()));
+    }
+    if server.state.task == Some(Task::Deleting) && matches!(order, Order::Delete { .. }) {
+        return Ok(server);
+    }
+    let state = server.state.admit(order.action())?;
+    prepare(accept, tx, &mut server).await?;
+    server.state = state;
+    server.updated = *now;
+    store::servers::update(tx, &server).await?;
+    let (name, work) = order.work();
+    match work {
+        Some(work) => work.enqueue(tx, &server, name, (&by.request, &by.user), *now, accept.deadline).await?,
+        None => {
+            let entry = store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
+            store::actions::finish(tx, &entry, None, *now).await?;
+        }
+    }
+    Ok(server)
+}
+
+/// What an order must check and book beside the state machine.
+async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<(), Error> {
+    match &accept.order {
+        Order::Rename(name) | Order::Password { name: Some(name), .. } => server.name.clone_from(name),
+        Order::Rebuild { image, number } => {
+            (server.image, server.image_number, server.progress) = (*image, *number, 0);
+            server.fault = None;
+        }
+        Order::Resize(flavor) => {
+            server.progress = 0;
+            book_resize(accept, tx, server, flavor).await?;
+        }
+        Order::Share { address, group, .. } => share(tx, server, *address, *group).await?,
+        Order::Unshare(address) => {
+            let held = server.interfaces.iter().flat_map(|port| &port.addresses);
+            match held.into_iter().find(|held| held.address == *address) {
+                None => return Err(Error::NotFound("address")),
+                Some(held) if !held.shared => {
+                    return Err(Error::invalid("address", "is the server's own, not a shared one"));
+                }
+                Some(_) => {}
+            }
+        }
+        Order::Delete { .. } => {
+            jobs::cancel_all(tx, &server.id.to_string()).await?;
+            jobs::cancel_all(tx, &Work::confirm_subject(server.id)).await?;
+            for cadence in crate::model::Cadence::ALL {
+                jobs::cancel_all(tx, &Work::backup_subject(server.id, cadence)).await?;
+            }
+            store::actions::abandon(tx, server.id, "the server was deleted", accept.now).await?;
+            server.deleted = Some(accept.now);
+            let memory = store::servers::held_memory(tx, server.id).await?;
+            store::servers::add_ram(tx, &server.tenant, -memory).await?;
+            if let Some(group) = server.group {
+                store::groups::touch(tx, group, accept.now).await?;
+            }
+        }
+        Order::Confirm | Order::Revert => {
+            jobs::cancel_all(tx, &Work::confirm_subject(server.id)).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A resize holds the larger of both sizes until it is decided; limits apply as to a create (guide, Absolute Limits).
+async fn book_resize(
+    accept: &Accept,
+    tx: &mut Tx,
+    server: &Server,
+    to: &'static Flavor,
+) -> Result<(), Error> {
+    if to.number == server.flavor.number {
+        return Err(Error::ResizeNotAllowed("the server has that flavor already".into()));
+    }
+    let (old, new) = (i64::from(server.flavor.memory_mib), i64::from(to.memory_mib));
+    let overrides = store::limits::overrides(tx, &server.tenant).await?;
+    let (used, limit) = (store::servers::ram_of(tx, &server.tenant).await?, absolute(&overrides, "ram-mib"));
+    if new > old && used - old + new > limit {
+        let reason =
+            format!("the account has {used} of {limit} MB RAM in use: {} more are too many", new - old);
+        return Err(Error::OverLimit { reason, retry_at: None });
+    }
+    let (old_disk, new_disk) = (i64::from(server.flavor.disk_gib), i64::from(to.disk_gib));
+    let (memory, disk) = ((new - old).max(0), (new_disk - old_disk).max(0));
+    if !store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
+        return Err(Error::NoCapacity(format!("the server's host has no {memory} MB RAM more")));
+    }
+    store::servers::hold_room(tx, server.id, &server.host, old.max(new), old_disk.max(new_disk)).await?;
+    Ok(store::servers::add_ram(tx, &server.tenant, (new - old).max(0)).await?)
+}
+
+/// Any server of a group may use any public address of the others (guide, Shared IP Groups).
+async fn share(tx: &mut Tx, server: &Server, address: Ipv4Addr, group: i64) -> Result<(), Error> {
+    if server.group != Some(group) {
+        return Err(Error::invalid("sharedIpGroupId", "names no shared IP group that the server is in"));
+    }
+    let held = |server: &Server, shared: bool| {
+        let all = server.interfaces.iter().filter(|port| port.label == networks::Label::Public);
+        all.flat_map(|port| &port.addresses).any(|held| held.address == address && held.shared == shared)
+    };
+    if held(server, false) {
+        return Err(Error::invalid("address", "is the server's own"));
+    }
+    let members = store::servers::in_group(tx, group).await?;
+    if members.iter().any(|member| member.id != server.id && held(member, false)) {
+        Ok(())
+    } else {
+        Err(Error::invalid("address", "belongs to no other server of the group"))
+    }
+}

@@ -1,0 +1,230 @@
+//! Reconcilers: what hosts show and what is written here are brought together, at the start, when a host comes back,
+//! when it says that something happened, and every minute. They take no input and may run at any time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hypervisor::{Event, Hypervisor, MachineState, Power};
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+use work::Time;
+
+use super::orders::{Order, Orderer};
+use super::{Halt, Inner};
+use crate::model::{Fault, Id, Server, State, Vm};
+use crate::store;
+
+/// How often a host is looked at as a whole, and ports and images are swept.
+const EVERY: Duration = Duration::from_secs(60);
+/// Ports of a server that does not exist after so long were left by a create that died.
+const PORT_GRACE: Duration = Duration::from_secs(300);
+/// Servers compared in one go.
+const PAGE: i64 = 200;
+/// The host's word for a machine that it found shut off when it came up: it lost power itself.
+const HOST_WAS_DOWN: &str = "unknown";
+
+/// Watches one host until the service ends.
+pub(super) async fn watch(inner: Arc<Inner>, host: Arc<dyn Hypervisor>) {
+    let mut halt = inner.halt.subscribe();
+    tokio::select! {
+        () = follow(&inner, &host) => {}
+        _ = halt.wait_for(|halt| *halt != Halt::No) => {}
+    }
+}
+
+async fn follow(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
+    let mut events = host.events();
+    let mut known = false;
+    loop {
+        look_at_all(inner, host.as_ref()).await;
+        if !std::mem::replace(&mut known, true) {
+            inner.unsurveyed.send_modify(|left| *left = left.saturating_sub(1));
+        }
+        let next_look = tokio::time::sleep(EVERY);
+        tokio::pin!(next_look);
+        loop {
+            tokio::select! {
+                () = &mut next_look => break,
+                event = events.recv() => match event {
+                    Ok(Event::Machine(state)) => look_at_one(inner, host.as_ref(), state.id).await,
+                    Ok(Event::HostLost) => inner.set_reachable(host.host(), false).await,
+                    Ok(Event::HostBack) | Err(RecvError::Lagged(_)) => break,
+                    // It says nothing any more: the regular look is left.
+                    Err(RecvError::Closed) => { next_look.as_mut().await; break }
+                },
+            }
+        }
+    }
+}
+
+async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
+    let machines = match host.machines().await {
+        Ok(machines) => machines,
+        Err(error) => {
+            tracing::debug!(%error, host = host.host(), "cannot look at a host");
+            return inner.set_reachable(host.host(), false).await;
+        }
+    };
+    if let Err(error) = inner.survey(host).await {
+        tracing::debug!(%error, host = host.host(), "cannot survey a host");
+        return inner.set_reachable(host.host(), false).await;
+    }
+    inner.set_reachable(host.host(), true).await;
+    let mut machines: HashMap<Uuid, MachineState> = machines.into_iter().map(|m| (m.id, m)).collect();
+    let mut after = String::new();
+    loop {
+        let page = inner.db.scan((host.host().to_owned(), after.clone()), |(host, after), tx| {
+            Box::pin(async move { store::servers::on_host(tx, host, after, PAGE).await })
+        });
+        let Ok(page) = page.await else { return };
+        let Some(last) = page.last() else { break };
+        after = last.id.to_string();
+        for server in page {
+            let seen = machines.remove(&server.id).map_or(Power::Absent, |machine| machine.power);
+            if server.state.task.is_none() && (seen != server.power || expects_other(&server, seen)) {
+                look_at_one(inner, host, server.id).await;
+            }
+        }
+    }
+    for id in machines.into_keys() {
+        remove_leftover(inner, host, id).await;
+    }
+    drop_old_snapshots(inner, host).await;
+}
+
+/// Snapshots of images that nobody makes any more. One of which nothing is known here may be another cloud's.
+async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
+    let Ok(snapshots) = host.snapshots().await else { return };
+    for id in snapshots {
+        let Ok(image) = inner.images.by_id_or_tombstone(id).await else { continue };
+        if image.deleted.is_none() && image.status.in_flight() {
+            continue;
+        }
+        if let Err(error) = host.drop_snapshot(id).await {
+            tracing::warn!(%error, host = host.host(), snapshot = %id, "cannot drop an old snapshot");
+        }
+    }
+}
+
+/// A machine of a server that is gone. One of which nothing is known here may be another cloud's.
+async fn remove_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
+    let gone = inner.db.read(id, |id, tx| Box::pin(async move { store::servers::is_gone(tx, *id).await }));
+    match gone.await {
+        Ok(true) => {
+            let _turn = inner.turn(id).take().await;
+            tracing::warn!(host = host.host(), machine = %id, "removing the machine of a deleted server");
+            if let Err(error) = host.delete(id).await {
+                tracing::warn!(%error, machine = %id, "cannot remove it");
+            }
+        }
+        Ok(false) => tracing::debug!(host = host.host(), machine = %id, "a machine that is not ours"),
+        Err(error) => tracing::warn!(%error, "cannot look up a machine"),
+    }
+}
+
+fn expects_other(server: &Server, seen: Power) -> bool {
+    matches!((server.state.vm, seen), (Vm::Active, power) if power != Power::Running)
+}
+
+/// Compares one server with its machine, in the machine's turn, asking the host anew: an event may be old.
+async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
+    let Ok(_turn) = tokio::time::timeout(EVERY, inner.turn(id).take()).await else { return };
+    let Ok(state) = host.state(id).await else { return };
+    let input = (id, host.host().to_owned(), state.clone(), inner.clock.now());
+    let noted = inner.db.write(input, |(id, host, state, now), tx| {
+        Box::pin(async move {
+            let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(false) };
+            if server.state.task.is_some() || server.host != *host {
+                return Ok(false);
+            }
+            let before = (server.state, server.power);
+            note(&mut server, state, *now);
+            if (server.state, server.power) != before {
+                server.updated = *now;
+                store::servers::update(tx, &server).await?;
+            }
+            Ok::<_, database::Error>(server.state.vm == Vm::Stopped && state.reason == HOST_WAS_DOWN)
+        })
+    });
+    match noted.await {
+        Ok(true) => {
+            tracing::info!(server = %id, "starting a server whose host was down");
+            if let Err(error) = inner.accept(Id::Uuid(id), Order::Start, Orderer::default()).await {
+                tracing::warn!(%error, server = %id, "cannot start it");
+            }
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, server = %id, "cannot note a machine's state"),
+    }
+}
+
+/// What a machine's state says of a server to which nothing is being done.
+fn note(server: &mut Server, machine: &MachineState, now: Time) {
+    server.power = machine.power;
+    let vm = match (server.state.vm, machine.power) {
+        (Vm::Active | Vm::Stopped, Power::Running | Power::Paused) => Vm::Active,
+        (Vm::Active, Power::ShutOff) => Vm::Stopped,
+        (Vm::Active | Vm::Resized, Power::Crashed) => {
+            let message = format!("the machine ended without being asked ({})", machine.reason);
+            server.fault = Some(Fault { message, at: now.0 });
+            if server.state.vm == Vm::Resized { Vm::Resized } else { Vm::Error }
+        }
+        (Vm::Active | Vm::Stopped, Power::Absent) => {
+            let message = "the machine is not on its host any more".to_owned();
+            server.fault = Some(Fault { message, at: now.0 });
+            Vm::Error
+        }
+        (other, _) => other,
+    };
+    server.state = State { vm, task: None };
+}
+
+struct Known<'a>(&'a Inner);
+
+#[async_trait]
+impl networks::Servers for Known<'_> {
+    async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, database::Error> {
+        let ids = ids.to_vec();
+        self.0.db.scan(ids, |ids, tx| Box::pin(async move { store::servers::existing(tx, ids).await })).await
+    }
+}
+
+/// Sweeps what no host knows: ports, images that nobody makes any more, bytes to let go of.
+pub(super) async fn sweep(inner: Arc<Inner>) {
+    let mut halt = inner.halt.subscribe();
+    let sweeping = async {
+        loop {
+            if let Err(error) = inner.networks.sweep(&Known(&inner), PORT_GRACE).await {
+                tracing::warn!(%error, "cannot sweep ports");
+            }
+            if let Err(error) = fail_orphaned_images(&inner).await {
+                tracing::warn!(%error, "cannot sweep images");
+            }
+            if let Err(error) = inner.images.let_go().await {
+                tracing::warn!(%error, "cannot let go of images' bytes");
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = sweeping => {}
+        _ = halt.wait_for(|halt| *halt != Halt::No) => {}
+    }
+}
+
+/// An image in flight whose server is not making one will never be finished.
+async fn fail_orphaned_images(inner: &Arc<Inner>) -> Result<(), super::Error> {
+    for image in inner.images.in_flight().await? {
+        let Some((server, _)) = image.server else { continue };
+        let found = inner.db.read(server, |id, tx| {
+            Box::pin(async move { Ok::<_, super::Error>(store::servers::by_id(tx, *id).await?) })
+        });
+        let making = found.await?.is_some_and(|server| server.state.task.is_some());
+        if !making {
+            inner.images.fail(image.id, "nobody makes it any more").await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The tables of compute: every SQL statement of the service, and nothing else.
+
+pub(crate) mod actions;
+pub(crate) mod groups;
+pub(crate) mod hosts;
+pub(crate) mod limits;
+pub(crate) mod schedules;
+pub(crate) mod servers;
+
+use database::{Error, Migration, Tx, params};
+
+/// The tables: those of its jobs, and compute's own.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: work::TABLES },
+    Migration { version: 2, sql: include_str!("store/tables.sql") },
+];
+
+pub(crate) fn bad(what: &str) -> Error {
+    Error::Statement { statement: "compute".into(), reason: format!("unreadable {what}") }
+}
+
+/// The next number of a sequence, from 1.
+pub(crate) async fn next_number(tx: &mut Tx, name: &str) -> Result<i64, Error> {
+    let sql = "INSERT INTO cursors (name, next) VALUES ($1, 2)
+               ON CONFLICT (name) DO UPDATE SET next = cursors.next + 1 RETURNING next - 1";
+    tx.row(sql, params![name]).await?.ok_or_else(|| bad("cursor"))?.take(0)
+}

@@ -1,0 +1,459 @@
+//! A cloud of simulated hosts behind an in-process router, its time in the test's hands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use compute::{Compute, Denied, Settings, Tokens};
+use database::Location;
+use database::testing::Scratch;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use hypervisor::faulty::{Fault, Faulty};
+use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
+use hypervisor::{Forward, Hypervisor, Reader};
+use identity::{Caller, Grant, Right, RoleRef, TenantRef};
+use images::{Directory, Images, Object, Stored, Vault, VaultError};
+use networks::{Config, Networks, Pool};
+use serde_json::Value;
+use tower::ServiceExt;
+use uuid::Uuid;
+use web::xml::{self, Element};
+use work::{Clock, Time};
+
+pub const TENANT: &str = "345812";
+pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
+/// 2010-10-10T12:00:00Z, as in the guide's samples.
+pub const NOON: i64 = 1_286_712_000;
+
+/// Tokens are `user`, `user:role` or `user@tenant`; `operator` is the operator.
+struct Book;
+
+#[async_trait]
+impl Tokens for Book {
+    async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied> {
+        let (user, tenant) = token.split_once('@').unwrap_or((token, TENANT));
+        let right = match user {
+            "jdoe" | "operator" => Right::Administer,
+            "creator" => Right::Create,
+            "observer" => Right::Observe,
+            "away" => return Err(Denied::Unavailable("identity is away".into())),
+            _ => return Err(Denied::Invalid),
+        };
+        Ok(Arc::new(Caller {
+            user_id: user.into(),
+            user_name: user.into(),
+            tenant: Some(TenantRef { id: tenant.into(), name: "jdoe".into() }),
+            roles: vec![RoleRef { id: "1".into(), name: "admin".into() }],
+            grants: vec![Grant { product: None, right }],
+            operator: user == "operator",
+            service: false,
+            expires: Time(i64::MAX),
+        }))
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn xml(&self) -> Element {
+        assert!(self.body.contains(&format!("xmlns=\"{NAMESPACE}\"")), "{}", self.body);
+        xml::parse(self.body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub struct Bed {
+    pub compute: Compute,
+    pub clock: Clock,
+    pub hosts: Vec<SimulatedHost>,
+    faulty: Vec<Arc<Faulty<SimulatedHost>>>,
+    pub steps: Steps,
+    pub settings: Settings,
+    images: Arc<Images>,
+    networks: Arc<Networks>,
+    router: Router,
+    location: Location,
+    /// Held for writing, no image is stored.
+    pub vault: Arc<tokio::sync::RwLock<()>>,
+    _dir: Arc<tempfile::TempDir>,
+    scratch: Option<Scratch>,
+}
+
+pub fn pools() -> Config {
+    let pool = |cidr: &str, gateway: [u8; 4], bridge: &str| Pool {
+        cidr: cidr.parse().unwrap(),
+        gateway: gateway.into(),
+        bridge: bridge.into(),
+        forward: Forward::Nat,
+    };
+    Config {
+        public: pool("67.23.0.0/20", [67, 23, 0, 1], "pub"),
+        private: pool("10.176.32.0/20", [10, 176, 32, 1], "priv"),
+    }
+}
+
+/// A vault that stores nothing while a test holds its gate.
+struct Gated {
+    vault: Directory,
+    gate: Arc<tokio::sync::RwLock<()>>,
+}
+
+#[async_trait]
+impl Vault for Gated {
+    async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
+        let _open = self.gate.read().await;
+        self.vault.put(object, bytes).await
+    }
+
+    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        self.vault.pin(owner, container, object).await
+    }
+
+    async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        self.vault.open(pin).await
+    }
+
+    async fn unpin(&self, pin: &str) -> Result<(), VaultError> {
+        self.vault.unpin(pin).await
+    }
+}
+
+fn dynamic(hosts: &[Arc<Faulty<SimulatedHost>>]) -> Vec<Arc<dyn Hypervisor>> {
+    hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Hypervisor>).collect()
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        Self::with(HostSettings::default(), Settings::default()).await
+    }
+
+    /// Without rate limits, for tests of many requests.
+    pub async fn unlimited() -> Self {
+        Self::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await
+    }
+
+    pub async fn with(hosts: HostSettings, settings: Settings) -> Self {
+        let scratch = Scratch::sqlite();
+        let mut bed = Self::at(&scratch.location, hosts, settings).await;
+        bed.scratch = Some(scratch);
+        bed
+    }
+
+    /// A cloud without any host.
+    pub async fn hostless() -> Self {
+        let mut bed = Self::new().await;
+        bed.compute.stop().await;
+        bed.faulty.clear();
+        bed.reopen().await;
+        bed
+    }
+
+    pub async fn at(location: &Location, hosts: HostSettings, settings: Settings) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let hosts = HostSettings { delay: Duration::ZERO, ..hosts };
+        let hosts = SimulatedHost::fleet(&hosts, None).unwrap();
+        let clock = Clock::frozen_at(Time::from_seconds(NOON));
+        let location = location.clone();
+        let faulty: Vec<_> = hosts.iter().map(|host| Arc::new(Faulty::new(host.clone()))).collect();
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let vault =
+            Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
+        let image_settings =
+            images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40 };
+        let images = Images::open(&location, clock.clone(), vault, image_settings).await.unwrap();
+        let networks = Networks::open(&location, clock.clone(), pools()).await.unwrap();
+        images.ensure_simulated_image().await.unwrap();
+        let (images, networks) = (Arc::new(images), Arc::new(networks));
+        let opened = Compute::open(
+            &location,
+            clock.clone(),
+            dynamic(&faulty),
+            Arc::clone(&networks),
+            Arc::clone(&images),
+            settings.clone(),
+        );
+        let compute = opened.await.unwrap();
+        let steps = hosts.first().map(|host| host.steps().clone()).unwrap_or_default();
+        let router = compute.router(Arc::new(Book));
+        Self {
+            compute,
+            clock,
+            hosts,
+            faulty,
+            steps,
+            settings,
+            images,
+            networks,
+            router,
+            location,
+            vault: gate,
+            _dir: dir,
+            scratch: None,
+        }
+    }
+
+    /// As a crash and a new start: every task of the service is dropped where it is; the hosts live on.
+    pub async fn crash_and_reopen(&mut self) {
+        self.compute.abandon().await;
+        self.reopen().await;
+    }
+
+    pub async fn reopen(&mut self) {
+        let opened = Compute::open(
+            &self.location,
+            self.clock.clone(),
+            dynamic(&self.faulty),
+            Arc::clone(&self.networks),
+            Arc::clone(&self.images),
+            self.settings.clone(),
+        );
+        self.compute = opened.await.unwrap();
+        self.router = self.compute.router(Arc::new(Book));
+    }
+
+    /// Lets the next call of an operation on the first host meet a fault.
+    pub fn fail_next(&self, operation: &str, fault: Fault) {
+        let host = &self.faulty[0];
+        host.inject(operation, host.calls(operation) + 1, fault);
+    }
+
+    /// Lets the `nth` call of an operation on the first host, counted from its beginning, meet a fault.
+    pub fn fail_at(&self, operation: &str, nth: u32, fault: Fault) {
+        self.faulty[0].inject(operation, nth, fault);
+    }
+
+    /// How often an operation of the first host has been called.
+    pub fn calls(&self, operation: &str) -> u32 {
+        self.faulty[0].calls(operation)
+    }
+
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let name = response.extensions().get::<web::listener::ServiceName>().map(|name| name.0);
+        assert_eq!(name, Some("servers"));
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    /// Headers and bytes of an answer.
+    pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers().clone();
+        (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+    }
+
+    /// A request of `jdoe`; `path` is behind the account, or whole where it begins with `//`.
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let uri = match path.strip_prefix('/').filter(|rest| rest.starts_with('/')) {
+            Some(whole) => whole.to_owned(),
+            None => format!("/v1.0/{TENANT}{path}"),
+        };
+        let mut request = Request::builder().method(method).uri(uri);
+        if !headers.iter().any(|(name, _)| *name == "x-auth-token") {
+            request = request.header("x-auth-token", "jdoe");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "").await
+    }
+
+    /// Whether the database's files hold these bytes anywhere.
+    pub fn is_written(&self, needle: &str) -> bool {
+        let Location::Sqlite(dir) = &self.location else { panic!("SQLite only") };
+        let files =
+            std::fs::read_dir(dir).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| bytes.windows(needle.len()).any(|part| part == needle.as_bytes()))
+    }
+
+    pub async fn get_xml(&self, path: &str) -> Answer {
+        self.call("GET", path, &[("accept", "application/xml")], "").await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.body("POST", path, body).await
+    }
+
+    pub async fn put(&self, path: &str, body: &str) -> Answer {
+        self.body("PUT", path, body).await
+    }
+
+    /// Sends JSON or XML, and wants the same back.
+    async fn body(&self, method: &str, path: &str, body: &str) -> Answer {
+        let media = if body.trim_start().starts_with('<') { "application/xml" } else { "application/json" };
+        self.call(method, path, &[("content-type", media), ("accept", media)], body).await
+    }
+
+    /// A server's status, or `gone`.
+    pub async fn status(&self, number: i64) -> String {
+        let answer = self.get(&format!("/servers/{number}")).await;
+        if answer.status == StatusCode::NOT_FOUND {
+            return "gone".into();
+        }
+        answer.json()["server"]["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a server has that status.
+    pub async fn until(&self, number: i64, wanted: &str) {
+        let mut last = String::new();
+        let reached = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                last = self.status(number).await;
+                if last == wanted {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        if reached.await.is_err() {
+            let server = self.get(&format!("/servers/{number}")).await.body;
+            panic!("server {number} is {last}, not {wanted}: {server}");
+        }
+    }
+
+    /// Sends so many creates at once; their codes.
+    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<u16> {
+        let mut calls: Vec<_> = (0..count).map(|_| Box::pin(self.post("/servers", body))).collect();
+        let mut codes = vec![0; count];
+        std::future::poll_fn(|context| {
+            for (call, code) in calls.iter_mut().zip(&mut codes) {
+                if *code == 0
+                    && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
+                {
+                    *code = answer.status.as_u16();
+                }
+            }
+            if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        })
+        .await;
+        codes
+    }
+
+    /// Waits until something holds.
+    pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let held = tokio::time::timeout(Duration::from_secs(20), async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        assert!(held.await.is_ok(), "never: {what}");
+    }
+
+    /// Launches a server and waits until it is there; its number and machine.
+    pub async fn active(&self, name: &str, flavor: i64) -> (i64, Uuid) {
+        let body = format!(r#"{{"server": {{"name": "{name}", "imageId": 1, "flavorId": {flavor}}}}}"#);
+        let answer = self.post("/servers", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let number = answer.json()["server"]["id"].as_i64().unwrap();
+        self.until(number, "ACTIVE").await;
+        (number, self.uuid(number).await)
+    }
+
+    /// The machine of a server.
+    pub async fn uuid(&self, number: i64) -> Uuid {
+        self.server(number).await.id
+    }
+
+    pub async fn server(&self, number: i64) -> compute::model::Server {
+        self.compute.get(&self.context(), compute::model::Id::Number(number)).await.unwrap()
+    }
+
+    pub fn context(&self) -> compute::Context {
+        let caller = Caller {
+            user_id: "jdoe".into(),
+            user_name: "jdoe".into(),
+            tenant: Some(TenantRef { id: TENANT.into(), name: "jdoe".into() }),
+            roles: Vec::new(),
+            grants: vec![Grant { product: None, right: Right::Administer }],
+            operator: false,
+            service: false,
+            expires: Time(i64::MAX),
+        };
+        compute::Context::new(Arc::new(caller), TENANT, "req-test").unwrap()
+    }
+
+    /// The host that a machine is on.
+    pub fn host_of(&self, machine: Uuid) -> &SimulatedHost {
+        self.hosts.iter().find(|host| host.spec(machine).is_some()).expect("a host has it")
+    }
+
+    /// Nothing of any server is left anywhere.
+    pub async fn assert_clean(&self) {
+        for host in &self.hosts {
+            assert!(host.machines().await.unwrap().is_empty(), "machines are left on {}", host.host());
+            assert!(host.snapshots().await.unwrap().is_empty(), "snapshots are left on {}", host.host());
+        }
+        let hosts = self.compute.hosts().await.unwrap();
+        assert!(hosts.iter().all(|host| (host.used_memory_mib, host.used_disk_gib) == (0, 0)), "{hosts:?}");
+    }
+}
+
+/// Asserts that an XML answer is the expected element, whatever the order of attributes; `*` stands for any value.
+pub fn assert_xml(found: &Element, expected: &str) {
+    let expected = xml::parse(expected.as_bytes()).unwrap();
+    let found_text = found.to_document();
+    assert!(same(found, &expected), "found {found_text}\nexpected {}", expected.to_document());
+}
+
+fn same(found: &Element, expected: &Element) -> bool {
+    let attributes = found.attributes.len() == expected.attributes.len()
+        && expected
+            .attributes
+            .iter()
+            .all(|(name, value)| found.attribute(name).is_some_and(|found| value == "*" || found == value));
+    found.name == expected.name
+        && attributes
+        && found.text.trim() == expected.text.trim()
+        && found.children.len() == expected.children.len()
+        && found.children.iter().zip(&expected.children).all(|(found, expected)| same(found, expected))
+}
+
+/// Likewise for JSON, where order means something in arrays alone.
+pub fn assert_json(found: &Value, expected: &Value) {
+    assert!(same_json(found, expected), "found {found:#}\nexpected {expected:#}");
+}
+
+fn same_json(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (_, Value::String(any)) if any == "*" => true,
+        (Value::Object(found), Value::Object(expected)) => {
+            found.len() == expected.len()
+                && expected.iter().all(|(name, value)| found.get(name).is_some_and(|f| same_json(f, value)))
+        }
+        (Value::Array(found), Value::Array(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same_json(f, e))
+        }
+        _ => found == expected,
+    }
+}

@@ -1,0 +1,287 @@
+//! A crash in the middle of each operation, at every step of it: whoever comes next ends it as promised.
+
+use database::on_each_engine;
+use hypervisor::Hypervisor;
+use hypervisor::faulty::Fault;
+use hypervisor::simulated::Settings as HostSettings;
+
+use compute::Settings;
+
+use crate::bed::Bed;
+
+/// An operation: what is sent, the status that it ends in, and a way to bring the server where it is possible.
+struct Operation {
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    before: Option<(&'static str, &'static str)>,
+    ends: &'static str,
+}
+
+const ACTION: &str = "/servers/1/action";
+const RESIZE: Option<(&str, &str)> = Some((r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE"));
+
+const fn operation(
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    ends: &'static str,
+) -> Operation {
+    Operation { name, method, path, body, before: None, ends }
+}
+
+const OPERATIONS: [Operation; 10] = [
+    operation(
+        "create",
+        "POST",
+        "/servers",
+        r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1, "personality": [{"path": "/a", "contents": "QQ=="}]}}"#,
+        "ACTIVE",
+    ),
+    operation("reboot", "POST", ACTION, r#"{"reboot": {"type": "HARD"}}"#, "ACTIVE"),
+    operation("password", "PUT", "/servers/1", r#"{"server": {"adminPass": "s3cret"}}"#, "ACTIVE"),
+    operation("rebuild", "POST", ACTION, r#"{"rebuild": {}}"#, "ACTIVE"),
+    operation("resize", "POST", ACTION, r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE"),
+    Operation {
+        before: RESIZE,
+        ..operation("confirm", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE")
+    },
+    Operation {
+        before: RESIZE,
+        ..operation("revert", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE")
+    },
+    operation("image", "POST", "/images", r#"{"image": {"serverId": 1, "name": "i"}}"#, "ACTIVE"),
+    operation("delete", "DELETE", "/servers/1", "", "gone"),
+    Operation { before: RESIZE, ..operation("delete resized", "DELETE", "/servers/1", "", "gone") },
+];
+
+/// More steps than any operation has.
+const STEPS_MAX: usize = 20;
+
+fn busy(bed: &Bed) -> impl Future<Output = bool> + use<> {
+    let (compute, context) = (bed.compute.clone(), bed.context());
+    async move {
+        let found = compute.get(&context, compute::model::Id::Number(1)).await;
+        found.is_ok_and(|server| server.state.task.is_some())
+    }
+}
+
+/// A bed in which `operation` can be sent.
+async fn prepared(operation: &Operation) -> Bed {
+    let settings = Settings { rate_limits: false, ..Settings::default() };
+    let bed = Bed::with(HostSettings::default(), settings).await;
+    if operation.name != "create" {
+        bed.active("x", 1).await;
+    }
+    if let Some((body, status)) = operation.before {
+        assert!(bed.post(ACTION, body).await.status.is_success());
+        bed.until(1, status).await;
+    }
+    bed
+}
+
+async fn send(bed: &Bed, operation: &Operation) {
+    let headers = [("content-type", "application/json")];
+    let answer = bed.call(operation.method, operation.path, &headers, operation.body).await;
+    assert!(answer.status.is_success(), "{}: {}", operation.name, answer.body);
+}
+
+/// Runs `operation` up to its `step`th change of a host and crashes there; `false` when it has not so many.
+async fn crash_at(operation: &Operation, step: usize) -> bool {
+    let mut bed = prepared(operation).await;
+    bed.steps.hold();
+    send(&bed, operation).await;
+    for _ in 0..step {
+        let next = tokio::select! {
+            next = bed.steps.next() => Some(next),
+            () = async {
+                while busy(&bed).await {
+                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                }
+            } => None,
+        };
+        match next {
+            Some(next) => next.release(),
+            None => return false,
+        }
+    }
+    bed.crash_and_reopen().await;
+    bed.steps.free();
+    bed.until(1, operation.ends).await;
+    if operation.name == "image" {
+        bed.eventually("the image is there", || async {
+            bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
+        })
+        .await;
+    }
+    // It can be used as ever, and leaves nothing when it goes.
+    bed.eventually("nothing is under way", || async { !busy(&bed).await }).await;
+    if operation.ends != "gone" {
+        if operation.name == "create" {
+            let server = bed.server(1).await;
+            let drive = bed.hosts[0].config_drive(server.id).unwrap();
+            assert!(drive.iter().any(|(path, bytes)| path == "openstack/content/0000" && bytes == b"A"));
+        }
+        assert_eq!(bed.delete("/servers/1").await.status, 202);
+        bed.until(1, "gone").await;
+    }
+    bed.assert_clean().await;
+    assert_eq!(bed.get("/images").await.json()["images"].as_array().unwrap().len(), 1);
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_survives_a_crash_at_every_step() {
+    let mut table = Vec::new();
+    for operation in &OPERATIONS {
+        let mut steps = 0;
+        while steps < STEPS_MAX && crash_at(operation, steps).await {
+            steps += 1;
+        }
+        assert!((1..STEPS_MAX).contains(&steps), "{} has {steps} steps", operation.name);
+        table.push((operation.name, steps));
+    }
+    println!("operation: steps crashed at\n{table:#?}");
+    let total: usize = table.iter().map(|(_, steps)| steps).sum();
+    assert!(total >= 40, "{total}");
+}
+
+/// What a host does for the operations, and may fail to do.
+const CALLS: [&str; 15] = [
+    "ensure_network",
+    "upload_image",
+    "ensure_disk",
+    "replace_disk",
+    "ensure_config_drive",
+    "define",
+    "start",
+    "stop",
+    "ask_to_shut_down",
+    "reboot",
+    "begin_resize",
+    "revert_resize",
+    "confirm_resize",
+    "take_snapshot",
+    "delete",
+];
+
+/// Runs `operation` with its `nth` call of `call` failing, and then deletes the server.
+async fn fail_at(operation: &Operation, call: &'static str, nth: u32, done: bool) {
+    let bed = prepared(operation).await;
+    let error = hypervisor::Error::Failed { operation: call, reason: "broken".into() };
+    let before = bed.calls(call);
+    bed.fail_at(call, before + nth, if done { Fault::After(error) } else { Fault::Before(error) });
+    send(&bed, operation).await;
+    let what = format!("{}: {call} {nth}", operation.name);
+    bed.eventually(&format!("{what}: nothing is under way"), || async {
+        // A deletion is tried again until it succeeds.
+        bed.clock.advance(std::time::Duration::from_secs(1));
+        !busy(&bed).await
+    })
+    .await;
+    assert!(bed.calls(call) >= before + nth, "{what} is never reached");
+    let status = bed.status(1).await;
+    assert!(["ACTIVE", "ERROR", "VERIFY_RESIZE", "gone"].contains(&status.as_str()), "{what}: {status}");
+    if status != "gone" {
+        assert_eq!(bed.delete("/servers/1").await.status, 202, "{what}");
+        bed.eventually(&format!("{what}: it is gone"), || async {
+            bed.clock.advance(std::time::Duration::from_secs(1));
+            bed.status(1).await == "gone"
+        })
+        .await;
+    }
+    bed.assert_clean().await;
+    assert_eq!(bed.get("/images").await.json()["images"].as_array().unwrap().len(), 1, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_survives_a_failure_of_every_call() {
+    let mut failed = 0;
+    for operation in &OPERATIONS {
+        let bed = prepared(operation).await;
+        let before = CALLS.map(|call| bed.calls(call));
+        send(&bed, operation).await;
+        bed.eventually("it is done", || async { !busy(&bed).await }).await;
+        for (call, before) in CALLS.into_iter().zip(before) {
+            for nth in 1..=bed.calls(call) - before {
+                for done in [false, true] {
+                    fail_at(operation, call, nth, done).await;
+                    failed += 1;
+                }
+            }
+        }
+    }
+    println!("calls failed: {failed}");
+    assert!(failed >= 50, "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_died_between_networks_and_compute_leaves_no_addresses() {
+    let mut bed =
+        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+    let orphan = uuid::Uuid::new_v4();
+    bed.networks().allocate(orphan, networks::PublicAddress::Own).await.unwrap();
+    let (_, machine) = bed.active("x", 1).await;
+    bed.clock.advance(std::time::Duration::from_secs(600));
+    bed.crash_and_reopen().await;
+    bed.eventually("the orphan's ports are free", || async {
+        bed.networks().ports(orphan).await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(bed.networks().ports(machine).await.unwrap().len(), 2);
+}
+
+on_each_engine! {
+    async fn a_servers_life_is_the_same(location: &Location) {
+        let settings = Settings { rate_limits: false, ..Settings::default() };
+        let bed = Bed::at(location, HostSettings { hosts: 2, ..HostSettings::default() }, settings).await;
+        let (server, machine) = bed.active("web", 1).await;
+        let action = format!("/servers/{server}/action");
+        for (body, status) in [
+            (r#"{"reboot": {"type": "SOFT"}}"#, "ACTIVE"),
+            (r#"{"rebuild": {}}"#, "ACTIVE"),
+            (r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE"),
+            (r#"{"revertResize": null}"#, "ACTIVE"),
+            (r#"{"resize": {"flavorId": 3}}"#, "VERIFY_RESIZE"),
+            (r#"{"confirmResize": null}"#, "ACTIVE"),
+        ] {
+            let answer = bed.post(&action, body).await;
+            assert!(answer.status.is_success(), "{body}: {}", answer.body);
+            bed.until(server, status).await;
+        }
+        assert_eq!(bed.host_of(machine).spec(machine).unwrap().memory_mib, 1024);
+        let image = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
+        assert_eq!(bed.post("/images", &image).await.status, 202);
+        bed.eventually("the image is there", || async {
+            bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
+        })
+        .await;
+        let group = format!(r#"{{"sharedIpGroup": {{"name": "g", "server": {server}}}}}"#);
+        assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
+        // Many at once.
+        let launch = r#"{"server": {"name": "many", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
+        let sent = bed.all_at_once(launch, 20).await;
+        assert_eq!(sent, [202; 20]);
+        for number in 2..=21 {
+            bed.until(number, "ACTIVE").await;
+        }
+        let list = bed.get("/servers/detail").await.json();
+        let mut addresses: Vec<String> = list["servers"].as_array().unwrap().iter()
+            .map(|server| server["addresses"]["public"][0].as_str().unwrap().to_owned()).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 21);
+        let hosts = bed.compute.hosts().await.unwrap();
+        assert_eq!(hosts.iter().map(|host| host.used_memory_mib).sum::<i64>(), 1024 + 20 * 256);
+        for number in 1..=21 {
+            assert_eq!(bed.delete(&format!("/servers/{number}")).await.status, 202);
+        }
+        for number in 1..=21 {
+            bed.until(number, "gone").await;
+        }
+        bed.assert_clean().await;
+        assert!(bed.hosts[0].images().await.unwrap().len() <= 1);
+    }
+}

@@ -1,0 +1,180 @@
+//! Hosts: where servers go, what becomes of them when a host or a machine fails.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use compute::{Compute, Settings};
+use hypervisor::Hypervisor;
+use hypervisor::simulated::Settings as HostSettings;
+use images::Images;
+
+use crate::bed::{Bed, TENANT};
+
+fn unlimited() -> Settings {
+    Settings { rate_limits: false, ..Settings::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_hypervisor_everything_serves_and_create_says_what_to_install() {
+    let bed = Bed::hostless().await;
+    for path in ["/servers", "/flavors/detail", "/images", "/limits", "/shared_ip_groups"] {
+        assert_eq!(bed.get(path).await.status, 200, "{path}");
+    }
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    assert_eq!(answer.status, 503);
+    let message = answer.json()["serviceUnavailable"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("libvirt-daemon-system") && message.contains("--hypervisor simulated"),
+        "{message}"
+    );
+    assert_eq!(bed.get("/servers").await.json()["servers"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenants_servers_are_spread_until_no_host_has_room() {
+    let three = HostSettings { hosts: 3, memory_mib: 1024, ..HostSettings::default() };
+    let bed = Bed::with(three, unlimited()).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 3 }).await;
+    let mut hosts = HashSet::new();
+    let mut ids = HashSet::new();
+    for _ in 0..3 {
+        let (server, machine) = bed.active("s", 2).await;
+        hosts.insert(bed.host_of(machine).host().to_owned());
+        ids.insert(bed.get(&format!("/servers/{server}")).await.json()["server"]["hostId"].to_string());
+    }
+    assert_eq!((hosts.len(), ids.len()), (3, 3));
+    for _ in 0..3 {
+        bed.active("s", 2).await;
+    }
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    assert_eq!(answer.status, 503);
+    let message = answer.json()["serverCapacityUnavailable"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("256 MB RAM"), "{message}");
+    assert_eq!(bed.delete("/servers/2").await.status, 202);
+    bed.until(2, "gone").await;
+    bed.active("s", 2).await;
+    // The host's id is the account's own.
+    assert_ne!(Compute::host_id(TENANT, "simulated-1"), Compute::host_id("1", "simulated-1"));
+    // No room to grow on a full host.
+    let answer = bed.post("/servers/1/action", r#"{"resize": {"flavorId": 3}}"#).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_host_gets_no_new_servers() {
+    let two = HostSettings { hosts: 2, ..HostSettings::default() };
+    let bed = Bed::with(two, unlimited()).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
+    bed.compute.drain("simulated-1", true).await.unwrap();
+    for _ in 0..3 {
+        let (_, machine) = bed.active("s", 1).await;
+        assert_eq!(bed.host_of(machine).host(), "simulated-2");
+    }
+    bed.compute.drain("simulated-1", false).await.unwrap();
+    let (_, machine) = bed.active("s", 1).await;
+    assert_eq!(bed.host_of(machine).host(), "simulated-1");
+    assert!(bed.compute.drain("simulated-9", true).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_host_shows_unknown_and_comes_back() {
+    let bed = Bed::with(HostSettings::default(), unlimited()).await;
+    let (server, _) = bed.active("web", 1).await;
+    bed.hosts[0].lose();
+    bed.until(server, "UNKNOWN").await;
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    assert_eq!(answer.status, 503);
+    // What is asked meanwhile is done when it answers again.
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    assert_eq!(bed.status(server).await, "DELETED");
+    bed.hosts[0].come_back();
+    bed.eventually("the deletion goes on", || async {
+        bed.clock.advance(Duration::from_secs(1));
+        bed.status(server).await == "gone"
+    })
+    .await;
+    bed.assert_clean().await;
+    bed.active("again", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_ends_by_itself_is_told_and_revived() {
+    let bed = Bed::with(HostSettings::default(), unlimited()).await;
+    let (server, machine) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    bed.hosts[0].crash(machine);
+    bed.until(server, "ERROR").await;
+    let fault = bed.server(server).await.fault.unwrap();
+    assert!(fault.message.contains("without being asked"), "{}", fault.message);
+    assert_eq!(bed.post(&action, r#"{"reboot": {"type": "SOFT"}}"#).await.status, 409);
+    assert_eq!(bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert!(bed.server(server).await.fault.is_none());
+    bed.hosts[0].shut_down_from_within(machine);
+    bed.until(server, "SUSPENDED").await;
+    assert_eq!(bed.post(&action, r#"{"reboot": {"type": "SOFT"}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_while_the_process_was_down_is_seen_at_the_start() {
+    let mut bed = Bed::with(HostSettings::default(), unlimited()).await;
+    let (crashed, machine) = bed.active("crashed", 1).await;
+    let (shut, other) = bed.active("shut", 1).await;
+    let (deleted, leftover) = bed.active("deleted", 1).await;
+    let (kept, running) = bed.active("kept", 1).await;
+    let spec = bed.hosts[0].spec(leftover).unwrap();
+    assert_eq!(bed.delete(&format!("/servers/{deleted}")).await.status, 202);
+    bed.until(deleted, "gone").await;
+    bed.compute.stop().await;
+    bed.hosts[0].crash(machine);
+    bed.hosts[0].shut_down_from_within(other);
+    // A machine of a server that is gone, and one of which nothing is known: only the first is removed.
+    let foreign = hypervisor::MachineSpec { id: uuid::Uuid::new_v4(), ..spec.clone() };
+    for spec in [&spec, &foreign] {
+        bed.hosts[0].ensure_disk(spec).await.unwrap();
+        bed.hosts[0].ensure_config_drive(spec.id, &Vec::new()).await.unwrap();
+        bed.hosts[0].define(spec).await.unwrap();
+    }
+    bed.reopen().await;
+    bed.until(crashed, "ERROR").await;
+    bed.until(shut, "SUSPENDED").await;
+    bed.eventually("the leftover is removed", || async { bed.hosts[0].spec(leftover).is_none() }).await;
+    assert!(bed.hosts[0].spec(foreign.id).is_some());
+    assert!(bed.hosts[0].spec(running).is_some());
+    assert_eq!(bed.status(kept).await, "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_stay_where_the_operator_keeps_them() {
+    let bed = Bed::with(HostSettings::default(), Settings { keep_images: true, ..unlimited() }).await;
+    let (server, _) = bed.active("web", 1).await;
+    let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
+    let image = bed.post("/images", &body).await.json()["image"]["id"].as_i64().unwrap();
+    let status = async |images: &Images| images.get(TENANT, images::Id::Number(image)).await.unwrap().status;
+    bed.eventually("the image is there", || async { status(bed.images()).await == images::Status::Active })
+        .await;
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    bed.until(server, "gone").await;
+    assert_eq!(status(bed.images()).await, images::Status::Active);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_go_to_a_host_each() {
+    const MANY: u32 = 200;
+    let bed = Bed::with(HostSettings { hosts: MANY, ..HostSettings::default() }, unlimited()).await;
+    let all = usize::try_from(MANY).unwrap();
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == all }).await;
+    let launch = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
+    let codes = bed.all_at_once(launch, all).await;
+    assert!(codes.iter().all(|code| *code == 202), "{codes:?}");
+    bed.eventually("all are built", || async {
+        let list = bed.get("/servers/detail").await.json();
+        list["servers"].as_array().unwrap().iter().all(|server| server["status"] == "ACTIVE")
+    })
+    .await;
+    let hosts = bed.compute.hosts().await.unwrap();
+    assert!(hosts.iter().all(|host| host.used_memory_mib == 256), "{hosts:?}");
+    // The account has its 50 GB in use.
+    assert_eq!(bed.post("/servers", launch).await.status, 413);
+}

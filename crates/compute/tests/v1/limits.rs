@@ -1,0 +1,135 @@
+//! Rate limits and absolute limits, with the time in the test's hands.
+
+use std::time::Duration;
+
+use compute::Settings;
+use hypervisor::simulated::Settings as HostSettings;
+use serde_json::json;
+
+use crate::bed::{Bed, NOON, assert_json, assert_xml};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_eleventh_post_of_a_minute_waits_for_the_next() {
+    let mut bed = Bed::new().await;
+    bed.clock.advance(Duration::from_millis(500));
+    for _ in 0..10 {
+        assert_eq!(bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await.status, 201);
+    }
+    bed.clock.advance(Duration::from_secs(20));
+    let answer = bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!((answer.header("retry-after"), answer.header("reply-after")), ("40", "40"));
+    let expected = json!({ "overLimit": {
+        "code": 413, "message": "OverLimit Please Retry...", "details": "only 10 POST requests to * a minute",
+        "retryAfter": "2010-10-10T12:01:01Z" } });
+    assert_json(&answer.json(), &expected);
+    let answer = bed.post("/shared_ip_groups", "<sharedIpGroup name='g'/>").await;
+    assert_xml(
+        &answer.xml(),
+        r#"<overLimit code="413" retryAfter="2010-10-10T12:01:01Z"><message>OverLimit Please Retry...</message>
+           <details>only 10 POST requests to * a minute</details></overLimit>"#,
+    );
+    // Another verb has a window of its own, and a restart forgets nothing.
+    assert_eq!(bed.delete("/shared_ip_groups/1").await.status, 204);
+    bed.compute.stop().await;
+    bed.reopen().await;
+    assert_eq!(bed.post("/shared_ip_groups", "{}").await.status, 413);
+    bed.clock.advance(Duration::from_secs(40));
+    assert_eq!(bed.post("/shared_ip_groups", "{}").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_are_counted_by_the_day_as_well() {
+    let bed = Bed::new().await;
+    for sent in 0..25 {
+        if sent % 10 == 0 {
+            bed.clock.advance(Duration::from_secs(60));
+        }
+        assert_eq!(bed.post("/servers", "{}").await.status, 400, "{sent}");
+    }
+    bed.clock.advance(Duration::from_secs(60));
+    let answer = bed.post("/servers", "{}").await;
+    assert_eq!(answer.status, 413);
+    let details = answer.json()["overLimit"]["details"].as_str().unwrap().to_owned();
+    assert_eq!(details, "only 25 POST requests to */servers a day");
+    // The refused one was not counted against the minute; another address is free.
+    assert_eq!(bed.post("/images", "{}").await.status, 400);
+    let rates = bed.get("/limits").await.json();
+    let remaining = |index: usize| rates["limits"]["rate"][index]["remaining"].as_i64().unwrap();
+    assert_eq!((remaining(0), remaining(1)), (9, 0));
+    assert_eq!(rates["limits"]["rate"][1]["resetTime"], NOON + 60 + 86_400);
+    bed.clock.advance(Duration::from_secs(86_400));
+    assert_eq!(bed.post("/servers", "{}").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_polls_for_changes_are_limited_among_gets() {
+    let bed = Bed::new().await;
+    for _ in 0..20 {
+        assert_eq!(bed.get("/servers/detail").await.status, 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(bed.get("/servers/detail?changes-since=1244012982").await.status, 304);
+    }
+    assert_eq!(bed.get("/images?changes-since=1244012982").await.status, 413);
+    assert_eq!(bed.get("/images").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_sets_an_accounts_limits() {
+    let bed = Bed::new().await;
+    bed.compute.set_limit("345812", "post", Some(2)).await.unwrap();
+    bed.compute.set_limit("345812", "ram-mib", Some(1024)).await.unwrap();
+    assert!(bed.compute.set_limit("345812", "moon", Some(2)).await.is_err());
+    let (server, _) = bed.active("one", 2).await;
+    let launch =
+        |flavor: i64| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": {flavor}}}}}"#);
+    let answer = bed.post("/servers", &launch(3)).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.header("retry-after"), "");
+    let fault = answer.json();
+    assert!(fault["overLimit"]["message"].as_str().unwrap().contains("512 of 1024 MB RAM"), "{fault}");
+    assert_eq!(fault["overLimit"].get("retryAfter"), None);
+    let answer = bed.post("/servers", &launch(1)).await;
+    assert_eq!(answer.header("retry-after"), "60");
+    bed.compute.set_limit("345812", "post", None).await.unwrap();
+    // A resize counts what it adds; what is deleted is free at once.
+    let action = format!("/servers/{server}/action");
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 4}}"#).await.status, 413);
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await.status, 202);
+    bed.until(server, "VERIFY_RESIZE").await;
+    assert_eq!(bed.post("/servers", &launch(1)).await.status, 413);
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.post("/servers", &launch(2)).await.status, 202);
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    assert_eq!(bed.post("/servers", &launch(2)).await.status, 202);
+    assert_eq!(bed.get("/limits").await.json()["limits"]["absolute"]["maxTotalRAMSize"], 1024);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_and_their_members_are_limited() {
+    let bed = Bed::unlimited().await;
+    for _ in 0..25 {
+        assert_eq!(bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await.status, 201);
+    }
+    let answer = bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.json()["overLimit"]["message"].as_str().unwrap().contains("25 shared IP groups"));
+    bed.compute.set_limit("345812", "ip-group-members", Some(1)).await.unwrap();
+    let launch = r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 3}}"#;
+    assert_eq!(bed.post("/servers", launch).await.status, 202);
+    let answer = bed.post("/servers", launch).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.json()["overLimit"]["message"].as_str().unwrap().contains("at most 1 member"));
+    assert_eq!(bed.get("/servers").await.json()["servers"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rate_limits_can_be_lifted() {
+    let bed =
+        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+    for _ in 0..30 {
+        assert_eq!(bed.post("/servers", "{}").await.status, 400);
+    }
+}

@@ -1,0 +1,11 @@
+//! The v1.0 dialect over simulated hosts, by the guide's own samples and rules.
+
+mod bed;
+mod crash;
+mod faults;
+mod hosts;
+mod limits;
+mod polling;
+mod samples;
+mod sharing;
+mod transitions;

@@ -1,0 +1,383 @@
+//! The guide's status transitions, each status seen; what conflicts; what fails; what time does by itself.
+
+use std::time::Duration;
+
+use hypervisor::faulty::Fault;
+use hypervisor::{Error, Hypervisor};
+use serde_json::json;
+
+use crate::bed::{Bed, NAMESPACE, NOON};
+
+fn broken(operation: &'static str) -> Fault {
+    Fault::Before(Error::Failed { operation, reason: "the disk is broken".into() })
+}
+
+/// Orders, the status while each is under way, and the one after it.
+const ORDERS: [(&str, &str, &str, &str); 7] = [
+    ("action", r#"{"reboot": {"type": "SOFT"}}"#, "REBOOT", "ACTIVE"),
+    ("action", r#"{"reboot": {"type": "HARD"}}"#, "HARD_REBOOT", "ACTIVE"),
+    ("action", r#"{"rebuild": {"imageId": 1}}"#, "REBUILD", "ACTIVE"),
+    ("action", r#"{"resize": {"flavorId": 2}}"#, "QUEUE_RESIZE", "VERIFY_RESIZE"),
+    ("action", r#"{"confirmResize": null}"#, "VERIFY_RESIZE", "ACTIVE"),
+    ("action", r#"{"resize": {"flavorId": 3}}"#, "QUEUE_RESIZE", "VERIFY_RESIZE"),
+    ("action", r#"{"revertResize": null}"#, "VERIFY_RESIZE", "ACTIVE"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_status_is_passed_through_and_seen() {
+    let bed = Bed::unlimited().await;
+    let (server, machine) = bed.active("web", 1).await;
+    for (path, order, during, after) in ORDERS {
+        bed.steps.hold();
+        let answer = bed.post(&format!("/servers/{server}/{path}"), order).await;
+        assert!(answer.status.is_success(), "{order}: {}", answer.body);
+        if during == "QUEUE_RESIZE" {
+            // Queued until its job begins, which happens at once.
+            assert!(["QUEUE_RESIZE", "PREP_RESIZE"].contains(&bed.status(server).await.as_str()));
+            bed.until(server, "PREP_RESIZE").await;
+        } else {
+            // A rebuild looks after its networks first.
+            let step = bed.steps.next().await;
+            assert_eq!(bed.status(server).await, during, "{order} at {}", step.operation);
+            step.release();
+        }
+        bed.steps.free();
+        bed.until(server, after).await;
+    }
+    bed.steps.hold();
+    assert_eq!(
+        bed.put(&format!("/servers/{server}"), r#"{"server": {"adminPass": "s3cret"}}"#).await.status,
+        202
+    );
+    assert_eq!(bed.status(server).await, "PASSWORD");
+    bed.steps.free();
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.hosts[0].password(machine).as_deref(), Some("s3cret"));
+    // After a rebuild the guest still has the password that its owner knows.
+    bed.post(&format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
+    bed.until(server, "ACTIVE").await;
+    let drive = bed.hosts[0].config_drive(machine).unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&drive[0].1).unwrap();
+    assert_eq!(meta["admin_pass"], "s3cret");
+
+    bed.steps.hold();
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    assert_eq!(bed.status(server).await, "DELETED");
+    assert_eq!(bed.get("/servers").await.json(), json!({ "servers": [] }));
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    assert_eq!(bed.post(&format!("/servers/{server}/action"), ORDERS[0].1).await.status, 404);
+    bed.steps.free();
+    bed.until(server, "gone").await;
+    bed.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_suspends_and_resumes() {
+    let bed = Bed::unlimited().await;
+    let (server, machine) = bed.active("web", 1).await;
+    let id = compute::model::Id::Number(server);
+    bed.compute.suspend(id).await.unwrap();
+    bed.until(server, "SUSPENDED").await;
+    bed.eventually("the machine is held", || async {
+        bed.hosts[0].state(machine).await.unwrap().power == hypervisor::Power::Paused
+    })
+    .await;
+    let answer = bed.post(&format!("/servers/{server}/action"), r#"{"reboot": {"type": "HARD"}}"#).await;
+    assert_eq!(answer.status, 409);
+    assert!(answer.json()["cloudServersFault"]["message"].as_str().unwrap().contains("suspended"));
+    bed.compute.resume(id).await.unwrap();
+    bed.until(server, "ACTIVE").await;
+    assert!(bed.compute.resume(id).await.is_err());
+    bed.compute.suspend(id).await.unwrap();
+    bed.until(server, "SUSPENDED").await;
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    bed.until(server, "gone").await;
+    bed.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_conflicts_is_refused_in_the_guides_words() {
+    let bed = Bed::unlimited().await;
+    bed.steps.hold();
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    assert_eq!(answer.status, 202);
+    let fault = async |method: &str, path: &str, body: &str| {
+        let answer = bed.call(method, path, &[("content-type", "application/json")], body).await;
+        let json = answer.json();
+        (answer.status.as_u16(), json.as_object().unwrap().keys().next().unwrap().clone())
+    };
+    let building = (409, "buildInProgress".to_owned());
+    let (reboot, resize) = (r#"{"reboot": {"type": "HARD"}}"#, r#"{"resize": {"flavorId": 2}}"#);
+    let image = r#"{"image": {"serverId": 1, "name": "i"}}"#;
+    let schedule = r#"{"backupSchedule": {"enabled": true, "daily": "H_0000_0200"}}"#;
+    for (method, path, body) in [
+        ("POST", "/servers/1/action", reboot),
+        ("POST", "/servers/1/action", resize),
+        ("POST", "/servers/1/action", r#"{"rebuild": {}}"#),
+        ("POST", "/servers/1/action", r#"{"confirmResize": null}"#),
+        ("PUT", "/servers/1", r#"{"server": {"name": "y"}}"#),
+        ("PUT", "/servers/1", r#"{"server": {"adminPass": "y"}}"#),
+        ("DELETE", "/servers/1", ""),
+        ("POST", "/images", image),
+        ("POST", "/servers/1/backup_schedule", schedule),
+    ] {
+        assert_eq!(fault(method, path, body).await, building, "{method} {path} {body}");
+    }
+    bed.steps.free();
+    bed.until(1, "ACTIVE").await;
+    let forbidden = (403, "resizeNotAllowed".to_owned());
+    assert_eq!(fault("POST", "/servers/1/action", r#"{"confirmResize": null}"#).await, forbidden);
+    assert_eq!(fault("POST", "/servers/1/action", r#"{"revertResize": null}"#).await, forbidden);
+    assert_eq!(fault("POST", "/servers/1/action", r#"{"resize": {"flavorId": 1}}"#).await, forbidden);
+    bed.steps.hold();
+    assert_eq!(bed.post("/images", image).await.status, 202);
+    let busy = (409, "backupOrResizeInProgress".to_owned());
+    for (path, body) in [("/servers/1/action", resize), ("/servers/1/action", reboot), ("/images", image)] {
+        assert_eq!(fault("POST", path, body).await, busy, "{path} {body}");
+    }
+    assert_eq!(fault("DELETE", "/images/2", "").await, (409, "cloudServersFault".to_owned()));
+    bed.steps.free();
+    bed.eventually("the image is there", || async {
+        bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
+    })
+    .await;
+    bed.until(1, "ACTIVE").await;
+    bed.eventually("the resize is accepted", || async {
+        bed.post("/servers/1/action", resize).await.status == 202
+    })
+    .await;
+    bed.until(1, "VERIFY_RESIZE").await;
+    for (path, body) in [
+        ("/servers/1/action", resize),
+        ("/servers/1/action", reboot),
+        ("/images", image),
+        ("/servers/1/backup_schedule", schedule),
+    ] {
+        assert_eq!(fault("POST", path, body).await, busy, "{path} {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_end_as_the_guides_transitions_say() {
+    let bed = Bed::unlimited().await;
+    // A build: ERROR with the reason, and nothing is left once it is deleted.
+    bed.fail_next("define", broken("define"));
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    let failed = answer.json()["server"]["id"].as_i64().unwrap();
+    bed.until(failed, "ERROR").await;
+    let server = bed.server(failed).await;
+    assert_eq!(server.fault.unwrap().message, "define failed: the disk is broken");
+    let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(failed)).await.unwrap();
+    assert_eq!(log[0].action, "create");
+    assert_eq!(log[0].message.as_deref(), Some("define failed: the disk is broken"));
+    assert!(log[0].finished.is_some());
+    assert_eq!(bed.delete(&format!("/servers/{failed}")).await.status, 202);
+    bed.until(failed, "gone").await;
+    bed.assert_clean().await;
+
+    let (server, machine) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    // A resize: ACTIVE unchanged, with its room given back.
+    bed.fail_next("begin_resize", broken("begin_resize"));
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.get(&format!("/servers/{server}")).await.json()["server"]["flavorId"], 1);
+    assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 256);
+    assert_eq!(bed.hosts[0].state(machine).await.unwrap().power, hypervisor::Power::Running);
+    assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 256);
+    // An image: FAILED, the server unharmed.
+    bed.fail_next("take_snapshot", broken("take_snapshot"));
+    let answer = bed.post("/images", &format!(r#"{{"image": {{"serverId": {server}, "name": "i"}}}}"#)).await;
+    let image = answer.json()["image"]["id"].as_i64().unwrap();
+    bed.eventually("the image has failed", || async {
+        bed.get(&format!("/images/{image}")).await.json()["image"]["status"] == "FAILED"
+    })
+    .await;
+    bed.until(server, "ACTIVE").await;
+    assert!(bed.hosts[0].snapshots().await.unwrap().is_empty());
+    assert_eq!(bed.delete(&format!("/images/{image}")).await.status, 204);
+    // A password: ACTIVE, the old one stays.
+    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    bed.fail_next("set_password", broken("set_password"));
+    assert_eq!(
+        bed.put(&format!("/servers/{server}"), r#"{"server": {"adminPass": "s3cret"}}"#).await.status,
+        202
+    );
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.hosts[0].password(machine), None);
+    // A rebuild: ERROR, from which another rebuild leads out.
+    bed.fail_next("replace_disk", broken("replace_disk"));
+    assert_eq!(bed.post(&action, r#"{"rebuild": {}}"#).await.status, 202);
+    bed.until(server, "ERROR").await;
+    let refused = bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(bed.post(&action, r#"{"rebuild": {}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert!(bed.server(server).await.fault.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_fails_is_taken_again() {
+    let bed = Bed::unlimited().await;
+    let (server, machine) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    let free = async || {
+        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await
+    };
+    bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.until(server, "VERIFY_RESIZE").await;
+    // Confirming fails, by the owner and after a day; the next day it succeeds.
+    bed.fail_next("confirm_resize", broken("confirm_resize"));
+    assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
+    free().await;
+    assert_eq!(bed.status(server).await, "VERIFY_RESIZE");
+    bed.clock.advance(Duration::from_secs(86_400));
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 512);
+    // Reverting fails with the machine off: ERROR; started again it waits for its decision, and may be reverted.
+    bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
+    bed.until(server, "VERIFY_RESIZE").await;
+    bed.fail_next("revert_resize", broken("revert_resize"));
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
+    bed.until(server, "ERROR").await;
+    assert_eq!(bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await.status, 202);
+    bed.until(server, "VERIFY_RESIZE").await;
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
+    // Or rebuilt: that decides for the new size.
+    bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
+    bed.until(server, "VERIFY_RESIZE").await;
+    bed.fail_next("revert_resize", broken("revert_resize"));
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
+    bed.until(server, "ERROR").await;
+    assert_eq!(bed.post(&action, r#"{"rebuild": {}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 1024);
+    assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 1024);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hangs_is_failed_at_its_deadline() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    bed.fail_next("start", Fault::Hang);
+    let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
+    let hanging = answer.json()["server"]["id"].as_i64().unwrap();
+    bed.eventually("the build has come to its start", || async {
+        bed.get(&format!("/servers/{hanging}")).await.json()["server"]["progress"] == 90
+    })
+    .await;
+    bed.clock.advance(Duration::from_secs(3600));
+    bed.until(hanging, "ERROR").await;
+    let fault = bed.server(hanging).await.fault.unwrap();
+    assert_eq!(fault.message, "it was not finished within 60 minutes");
+    assert_eq!(bed.delete(&format!("/servers/{hanging}")).await.status, 202);
+    bed.until(hanging, "gone").await;
+    assert_eq!(bed.status(server).await, "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resize_is_confirmed_by_itself_after_a_day() {
+    let mut bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.until(server, "VERIFY_RESIZE").await;
+    bed.clock.advance(Duration::from_secs(86_399));
+    // Also when the process was down in between.
+    bed.compute.stop().await;
+    bed.reopen().await;
+    assert_eq!(bed.status(server).await, "VERIFY_RESIZE");
+    bed.clock.advance(Duration::from_secs(1));
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.get(&format!("/servers/{server}")).await.json()["server"]["flavorId"], 2);
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_are_made_in_their_windows_and_rotated() {
+    let mut bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    // 2010-10-10, noon, was a Sunday.
+    let schedule = format!(
+        r#"<backupSchedule xmlns="{NAMESPACE}" enabled="true" weekly="TUESDAY" daily="H_1400_1600"/>"#
+    );
+    assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), &schedule).await.status, 204);
+    let free = async |bed: &Bed| {
+        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+            .await;
+    };
+    let to = |bed: &Bed, seconds: i64| {
+        let by = seconds - bed.clock.now().seconds();
+        bed.clock.advance(Duration::from_secs(u64::try_from(by).unwrap()));
+    };
+    let images = async |bed: &Bed| -> Vec<(i64, String, String)> {
+        let list = bed.get("/images/detail").await.json();
+        let mut images = list["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .skip(1)
+            .map(|image| {
+                let text = |name: &str| image[name].as_str().unwrap().to_owned();
+                (image["id"].as_i64().unwrap(), text("name"), text("status"))
+            })
+            .collect::<Vec<_>>();
+        images.sort();
+        images
+    };
+    let made = |id: i64, name: &str| (id, name.to_owned(), "ACTIVE".to_owned());
+    let day = 86_400;
+    let window = NOON + 2 * 3600;
+    to(&bed, window - 1);
+    assert_eq!(images(&bed).await, []);
+    to(&bed, window);
+    bed.eventually("Sunday's", || async { images(&bed).await == [made(2, "daily")] }).await;
+    free(&bed).await;
+    to(&bed, window + day);
+    bed.eventually("Monday's in its place", || async { images(&bed).await == [made(3, "daily")] }).await;
+    free(&bed).await;
+    // On Tuesday both; the second waits while the first is made.
+    to(&bed, window + 2 * day);
+    let fresh = async |bed: &Bed| {
+        let images = images(bed).await;
+        images.iter().filter(|(id, _, status)| *id > 3 && status == "ACTIVE").count()
+    };
+    bed.eventually("one of Tuesday's", || async { fresh(&bed).await >= 1 }).await;
+    free(&bed).await;
+    bed.clock.advance(Duration::from_secs(60));
+    bed.eventually("both of Tuesday's", || async { fresh(&bed).await == 2 }).await;
+    assert_eq!(images(&bed).await.len(), 2);
+    let mut names: Vec<_> = images(&bed).await.into_iter().map(|(_, name, _)| name).collect();
+    names.sort();
+    assert_eq!(names, ["daily", "weekly"]);
+    // Down through a whole window: skipped, said so, and the next one is kept.
+    free(&bed).await;
+    bed.compute.stop().await;
+    to(&bed, window + 3 * day + 3 * 3600);
+    bed.reopen().await;
+    let skipped = || async {
+        let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(server)).await.unwrap();
+        log.iter().filter(|entry| entry.action == "backup" && entry.message.is_some()).count()
+    };
+    bed.eventually("the missed one is written down", || async { skipped().await == 1 }).await;
+    let before = images(&bed).await;
+    to(&bed, window + 4 * day);
+    bed.eventually("Thursday's", || async {
+        let now = images(&bed).await;
+        now != before && now.len() == 2 && now.iter().all(|(_, _, status)| status == "ACTIVE")
+    })
+    .await;
+    // Deleting the schedule ends it.
+    free(&bed).await;
+    assert_eq!(bed.delete(&format!("/servers/{server}/backup_schedule")).await.status, 204);
+    let before = images(&bed).await;
+    to(&bed, window + 9 * day);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(images(&bed).await, before);
+    // Its images go with the server (guide, Delete Server).
+    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+    bed.until(server, "gone").await;
+    assert_eq!(images(&bed).await, []);
+}

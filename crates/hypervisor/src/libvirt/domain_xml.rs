@@ -1,0 +1,120 @@
+//! A machine's definition in libvirt's words.
+
+use super::names;
+use super::trouble::Outcome;
+use super::xml::{Element, escape};
+use crate::{Accelerator, Boot, MachineSpec};
+
+/// The weights that both generations of control groups take as they are.
+const LIGHTEST: u32 = 2;
+const HEAVIEST: u32 = 10_000;
+
+/// The disk's name towards libvirt.
+pub const DISK_TARGET: &str = "vda";
+
+/// What a definition needs beside the machine itself: paths on the host.
+pub struct Surroundings<'a> {
+    pub accelerator: Accelerator,
+    pub disk: &'a str,
+    pub config_drive: &'a str,
+    pub console: &'a str,
+    pub kernel: &'a str,
+    pub initrd: Option<&'a str>,
+    /// Whether the host can weigh machines against each other.
+    pub weighs: bool,
+}
+
+pub fn domain_xml(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
+    let (kind, processor) = match around.accelerator {
+        Accelerator::Kvm => ("kvm", "<cpu mode='host-model'/>"),
+        Accelerator::Tcg | Accelerator::None => ("qemu", ""),
+    };
+    let MachineSpec { id, memory_mib, vcpus, .. } = machine;
+    let (name, title) = (names::domain(*id), title(&machine.name));
+    let shares = if around.weighs {
+        let shares = machine.cpu_shares.clamp(LIGHTEST, HEAVIEST);
+        format!("<cputune><shares>{shares}</shares></cputune>")
+    } else {
+        String::new()
+    };
+    let (disk, config_drive, console) =
+        (escape(around.disk), escape(around.config_drive), escape(around.console));
+    let boot = boot(machine, around);
+    let cards: String = machine.nics.iter().map(|nic| card(machine, nic)).collect();
+    format!(
+        "<domain type='{kind}'><name>{name}</name><uuid>{id}</uuid>{title}\
+         <memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpus}</vcpu>{shares}\
+         <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os>\
+         <features><acpi/><apic/></features>{processor}<clock offset='utc'/>\
+         <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>\
+         <devices>\
+         <disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='writeback' discard='unmap'/>\
+         <source file='{disk}'/><target dev='{DISK_TARGET}' bus='virtio'/></disk>\
+         <controller type='scsi' index='0' model='virtio-scsi'/>\
+         <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{config_drive}'/>\
+         <target dev='sda' bus='scsi'/><readonly/></disk>{cards}\
+         <serial type='pty'><log file='{console}' append='on'/><target port='0'/></serial>\
+         <console type='pty'><target type='serial' port='0'/></console>\
+         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
+         <graphics type='vnc'><listen type='socket'/></graphics><video><model type='vga'/></video>\
+         <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\
+         <memballoon model='virtio'/></devices></domain>"
+    )
+}
+
+const LONGEST_TITLE: usize = 200;
+
+fn title(name: &str) -> String {
+    let shown: String = escape(&name.chars().take(LONGEST_TITLE).collect::<String>());
+    if shown.trim().is_empty() { String::new() } else { format!("<title>{shown}</title>") }
+}
+
+fn boot(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
+    let Boot::Kernel { command_line } = &machine.boot else {
+        return "<boot dev='hd'/>".to_owned();
+    };
+    let kernel = escape(around.kernel);
+    let initrd = around.initrd.map_or(String::new(), |path| format!("<initrd>{}</initrd>", escape(path)));
+    let command_line = escape(command_line);
+    format!("<kernel>{kernel}</kernel>{initrd}<cmdline>{command_line}</cmdline>")
+}
+
+fn card(machine: &MachineSpec, nic: &crate::Nic) -> String {
+    let (network, mac) = (escape(&nic.network), nic.mac);
+    let filter = names::filter(machine.id, mac);
+    format!(
+        "<interface type='network'><mac address='{mac}'/><source network='{network}'/><model type='virtio'/>\
+         <filterref filter='{filter}'/></interface>"
+    )
+}
+
+/// The file that a definition has as its disk.
+pub fn disk_path(definition: &str) -> Outcome<Option<String>> {
+    let domain = Element::parse(definition)?;
+    let Some(devices) = domain.at(&["devices"]) else {
+        return Ok(None);
+    };
+    let disk =
+        devices.children("disk").find(|disk| disk.attribute_at(&["target"], "dev") == Some(DISK_TARGET));
+    Ok(disk.and_then(|disk| disk.attribute_at(&["source"], "file")).map(str::to_owned))
+}
+
+/// Hardware address and network of each card in a definition.
+pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
+    let domain = Element::parse(definition)?;
+    let Some(devices) = domain.at(&["devices"]) else {
+        return Ok(Vec::new());
+    };
+    let read = |card: &Element| {
+        let mac = card.attribute_at(&["mac"], "address")?.to_lowercase();
+        Some((mac, card.attribute_at(&["source"], "network")?.to_owned()))
+    };
+    Ok(devices.children("interface").filter_map(read).collect())
+}
+
+/// A definition without the weight against other machines.
+pub fn without_weight(definition: &str) -> Option<String> {
+    let begin = definition.find("<cputune>")?;
+    let end = definition.find("</cputune>")? + "</cputune>".len();
+    Some(format!("{}{}", &definition[..begin], &definition[end..]))
+}

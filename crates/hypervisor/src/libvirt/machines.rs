@@ -1,0 +1,279 @@
+//! Machines: their definition, their power, and their end.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use uuid::Uuid;
+
+use super::domain_xml::{self, Surroundings};
+use super::link::Session;
+use super::sys::{Domain, Fault, code};
+use super::trouble::{Outcome, Trouble, found, gone};
+use super::{filters, lifecycle, names, networks};
+use crate::{Accelerator, Boot, Mac, MachineSpec, MachineState, NicUsage, Power, Reboot, Usage};
+
+/// Whether libvirt holds a process for a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alive {
+    Off,
+    Running,
+    Paused,
+}
+
+/// The machine's domain.
+pub fn find(session: &Session, machine: Uuid) -> Outcome<Domain> {
+    found(session.connection.domain(machine.as_bytes()))?.ok_or(Trouble::NoMachine(machine))
+}
+
+/// How the machine is, or nothing if it does not exist.
+pub fn alive(session: &Session, machine: Uuid) -> Outcome<Option<Alive>> {
+    let Some(domain) = found(session.connection.domain(machine.as_bytes()))? else {
+        return Ok(None);
+    };
+    alive_of(&domain).map(Some)
+}
+
+fn alive_of(domain: &Domain) -> Outcome<Alive> {
+    let (state, reason) = domain.state()?;
+    let paused = matches!(state, 3 | 7);
+    Ok(match lifecycle::power(state, reason).0 {
+        _ if paused => Alive::Paused,
+        Power::Running => Alive::Running,
+        _ => Alive::Off,
+    })
+}
+
+pub fn state(session: &Session, machine: Uuid) -> Outcome<MachineState> {
+    let found = found(session.connection.domain(machine.as_bytes()))?;
+    let absent = || MachineState { id: machine, power: Power::Absent, reason: "absent".to_owned() };
+    Ok(found.map(|domain| state_of(machine, &domain)).transpose()?.flatten().unwrap_or_else(absent))
+}
+
+fn state_of(id: Uuid, domain: &Domain) -> Outcome<Option<MachineState>> {
+    let state = found(domain.state())?.map(|(state, reason)| lifecycle::power(state, reason));
+    Ok(state.map(|(power, reason)| MachineState { id, power, reason: reason.to_owned() }))
+}
+
+pub fn list(session: &Session) -> Outcome<Vec<MachineState>> {
+    let mut states = Vec::new();
+    for domain in session.connection.domains()? {
+        if let Some(id) = names::machine_of_domain(&domain.name()) {
+            states.extend(state_of(id, &domain)?);
+        }
+    }
+    Ok(states)
+}
+
+/// Defines the machine on the disk that it has: the layer of an undecided resize if its definition says so.
+pub fn define(session: &Session, machine: &MachineSpec, accelerator: Accelerator) -> Outcome<()> {
+    let store = session.store()?;
+    let resized = names::resized_disk(machine.id);
+    let current = match found(session.connection.domain(machine.id.as_bytes()))? {
+        Some(domain) => domain_xml::disk_path(&domain.definition()?)?,
+        None => None,
+    };
+    let keeps_layer = current.is_some_and(|path| path == store.path(&resized)) && store.has(&resized)?;
+    let disk = if keeps_layer { resized } else { names::disk(machine.id) };
+    define_on(session, machine, &disk, accelerator)
+}
+
+/// Defines the machine on a certain volume, with the accelerator that it had.
+pub fn define_with_disk(session: &Session, machine: &MachineSpec, disk: &str) -> Outcome<()> {
+    let definition = find(session, machine.id)?.definition()?;
+    let kind = super::xml::Element::parse(&definition)?.attribute("type").map(str::to_owned);
+    let accelerator = if kind.as_deref() == Some("kvm") { Accelerator::Kvm } else { Accelerator::Tcg };
+    define_on(session, machine, disk, accelerator)
+}
+
+/// The domain comes first and its filters and reservations after, so that whatever exists can be found from it.
+fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: Accelerator) -> Outcome<()> {
+    let store = session.store()?;
+    let (kernel, initrd) = (names::kernel(&machine.image), names::initrd(&machine.image));
+    let config_drive = names::config_drive(machine.id);
+    for needed in [disk, config_drive.as_str()] {
+        if !store.has(needed)? {
+            return Err(Trouble::NotFound(needed.to_owned()));
+        }
+    }
+    if matches!(machine.boot, Boot::Kernel { .. }) && !store.has(&kernel)? {
+        return Err(Trouble::NotFound(format!("kernel of image {}", machine.image)));
+    }
+    for nic in &machine.nics {
+        check_card(session, nic)?;
+    }
+    let console = names::console(machine.id);
+    store.ensure_raw(&console, 0)?;
+    let initrd = store.has(&initrd)?.then(|| store.path(&initrd));
+    session.connection.define_domain(&domain_xml::domain_xml(
+        machine,
+        &Surroundings {
+            accelerator,
+            disk: &store.path(disk),
+            config_drive: &store.path(&config_drive),
+            console: &store.path(&console),
+            kernel: &store.path(&kernel),
+            initrd: initrd.as_deref(),
+            weighs: !session.weightless.load(Ordering::Relaxed),
+        },
+    ))?;
+    for nic in &machine.nics {
+        filters::ensure(session, machine.id, nic.mac, &nic.allowed)?;
+        networks::reserve(session, &nic.network, nic.mac, nic.lease)?;
+    }
+    Ok(())
+}
+
+fn check_card(session: &Session, nic: &crate::Nic) -> Outcome<()> {
+    if found(session.connection.network(&nic.network))?.is_none() {
+        return Err(Trouble::NotFound(format!("network {}", nic.network)));
+    }
+    check_count(&nic.allowed)
+}
+
+fn check_count(allowed: &[IpAddr]) -> Outcome<()> {
+    let most = filters::MOST_ADDRESSES;
+    if allowed.len() > most {
+        return Trouble::refused(format!("a network card may use at most {most} addresses"));
+    }
+    Ok(())
+}
+
+pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    if alive_of(&domain)? != Alive::Off {
+        return Ok(());
+    }
+    match domain.start() {
+        Err(fault) if refuses_weight(&fault) => start_without_weight(session, &domain),
+        Err(_) if alive_of(&domain)? != Alive::Off => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+fn refuses_weight(fault: &Fault) -> bool {
+    let about_weight = fault.message.contains("CPU tuning") || fault.message.contains("cgroup");
+    about_weight && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
+}
+
+fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
+    if !session.weightless.swap(true, Ordering::Relaxed) {
+        let host = &session.address.uri;
+        tracing::warn!(host, "no CPU control group on the host: machines go without their CPU shares");
+    }
+    if let Some(definition) = domain_xml::without_weight(&domain.definition()?) {
+        session.connection.define_domain(&definition)?;
+    }
+    Ok(domain.start()?)
+}
+
+pub fn stop(session: &Session, machine: Uuid) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    cut_power(&domain)
+}
+
+fn cut_power(domain: &Domain) -> Outcome<()> {
+    if alive_of(domain)? == Alive::Off {
+        return Ok(());
+    }
+    match domain.destroy() {
+        Err(_) if alive_of(domain)? == Alive::Off => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+pub fn ask_to_shut_down(session: &Session, machine: Uuid) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    match alive_of(&domain)? {
+        Alive::Off => Ok(()),
+        Alive::Paused => Trouble::refused("the machine is paused"),
+        Alive::Running => Ok(domain.shut_down()?),
+    }
+}
+
+pub fn reboot(session: &Session, machine: Uuid, kind: Reboot) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    match kind {
+        Reboot::Soft if alive_of(&domain)? == Alive::Running => Ok(domain.reboot()?),
+        Reboot::Soft => Trouble::refused("the machine is not running"),
+        Reboot::Hard => {
+            cut_power(&domain)?;
+            start(session, machine)
+        }
+    }
+}
+
+pub fn pause(session: &Session, machine: Uuid) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    match alive_of(&domain)? {
+        Alive::Paused => Ok(()),
+        Alive::Off => Trouble::refused("the machine does not run"),
+        Alive::Running => Ok(domain.suspend()?),
+    }
+}
+
+pub fn resume(session: &Session, machine: Uuid) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    match alive_of(&domain)? {
+        Alive::Running => Ok(()),
+        Alive::Off => Trouble::refused("the machine is shut off"),
+        Alive::Paused => Ok(domain.resume()?),
+    }
+}
+
+pub fn usage(session: &Session, machine: Uuid) -> Outcome<Usage> {
+    let domain = find(session, machine)?;
+    let off = alive_of(&domain)? == Alive::Off;
+    let mut usage = Usage { cpu_ns: if off { 0 } else { domain.cpu_ns()? }, nics: Vec::new() };
+    for (mac, _) in domain_xml::cards(&domain.definition()?)? {
+        let Ok(card) = mac.parse::<Mac>() else { continue };
+        let (received_bytes, sent_bytes) = if off { (0, 0) } else { domain.interface_bytes(&mac)? };
+        usage.nics.push(NicUsage { mac: card, received_bytes, sent_bytes });
+    }
+    Ok(usage)
+}
+
+const AGENT_SECONDS: i32 = 10;
+
+pub fn set_password(session: &Session, machine: Uuid, user: &str, password: &str) -> Outcome<()> {
+    let domain = find(session, machine)?;
+    if alive_of(&domain)? != Alive::Running {
+        return Trouble::refused("the machine is not running");
+    }
+    domain.limit_agent(AGENT_SECONDS)?;
+    domain.set_password(user, password).map_err(|fault| match fault.code {
+        code::AGENT_UNRESPONSIVE | code::AGENT_UNSYNCED => Trouble::GuestSilent(machine),
+        code::ARGUMENT_UNSUPPORTED | code::CONFIG_UNSUPPORTED => Trouble::GuestSilent(machine),
+        code::OPERATION_INVALID => Trouble::Refused(fault.message),
+        _ if fault.message.contains("QEMU agent command") => Trouble::Refused(fault.message),
+        _ => Trouble::Fault(fault),
+    })
+}
+
+pub fn set_addresses(session: &Session, machine: Uuid, card: Mac, allowed: &[IpAddr]) -> Outcome<()> {
+    check_count(allowed)?;
+    let definition = find(session, machine)?.definition()?;
+    let mac = card.to_string();
+    if !domain_xml::cards(&definition)?.iter().any(|(there, _)| *there == mac) {
+        return Err(Trouble::NotFound(format!("network card {card}")));
+    }
+    filters::ensure(session, machine, card, allowed)
+}
+
+/// Removes all that belongs to the machine, its domain last, since the rest is found from it.
+pub fn delete(session: &Session, machine: Uuid) -> Outcome<()> {
+    let store = session.store()?;
+    let domain = found(session.connection.domain(machine.as_bytes()))?;
+    if let Some(domain) = &domain {
+        cut_power(domain)?;
+        for (mac, network) in domain_xml::cards(&domain.definition()?)? {
+            if let Ok(card) = mac.parse() {
+                networks::reserve(session, &network, card, None)?;
+            }
+        }
+    }
+    filters::remove(session, machine)?;
+    for name in names::volumes(machine) {
+        store.remove(&name)?;
+    }
+    domain.map_or(Ok(()), |domain| gone(domain.undefine()))
+}

@@ -1,0 +1,190 @@
+//! The storage of a simulated host: images, disks, resizes and snapshots.
+
+use tokio::io::AsyncReadExt;
+use uuid::Uuid;
+
+use super::host::SimulatedHost;
+use super::state::{Disk, State};
+use super::{blank, state};
+use crate::{Error, ImageSource, ImageSpec, MachineSpec, Progress, Reader, Result, Snapshot};
+
+fn refused(operation: &'static str, reason: String) -> Error {
+    Error::Refused { operation, reason }
+}
+
+async fn drain(mut reader: Reader, name: &str, expected: u64, progress: &Progress) -> Result<()> {
+    let mut buffer = vec![0; 65_536];
+    let mut seen = 0;
+    loop {
+        let count = reader.read(&mut buffer).await.map_err(|error| Error::Failed {
+            operation: "upload_image",
+            reason: format!("{name}: {error}"),
+        })?;
+        seen += count as u64;
+        if count == 0 || seen > expected {
+            break;
+        }
+        progress.advance(count as u64);
+    }
+    if seen == expected {
+        Ok(())
+    } else {
+        let comparison = if seen > expected { "longer" } else { "shorter" };
+        Err(refused("upload_image", format!("{name} is {comparison} than {expected} bytes")))
+    }
+}
+
+pub async fn upload_image(
+    host: &SimulatedHost,
+    image: &ImageSpec,
+    source: ImageSource,
+    progress: &Progress,
+) -> Result<()> {
+    host.answers()?;
+    let kernel = image.kernel_bytes.unwrap_or(0);
+    let initrd = image.initrd_bytes.unwrap_or(0);
+    let total = image.size_bytes + kernel + initrd;
+    progress.begin(total);
+    if host.read(|state| state.images.contains_key(&image.digest))? {
+        progress.set(total);
+        return Ok(());
+    }
+    progress.begin(2 * total);
+    drain(source.disk, "disk", image.size_bytes, progress).await?;
+    for (reader, name, expected) in
+        [(source.kernel, "kernel", image.kernel_bytes), (source.initrd, "initrd", image.initrd_bytes)]
+    {
+        match (reader, expected) {
+            (Some(reader), Some(expected)) => drain(reader, name, expected, progress).await?,
+            (None, None) => {}
+            _ => {
+                return Err(refused("upload_image", format!("{name}: length and stream belong together")));
+            }
+        }
+    }
+    host.pass("upload_image", None).await?;
+    host.write(|state| {
+        state.images.insert(image.digest.clone(), image.clone());
+        Ok(())
+    })?;
+    progress.set(2 * total);
+    Ok(())
+}
+
+fn make_disk(
+    host: &SimulatedHost,
+    state: &mut State,
+    machine: &MachineSpec,
+    operation: &'static str,
+) -> Result<()> {
+    let image = state.images.get(&machine.image);
+    let missing = || Error::NotFound { operation, what: format!("image {}", machine.image) };
+    let bytes = image.ok_or_else(missing)?.virtual_bytes.max(machine.disk_bytes);
+    room_for(host, state, bytes, operation)?;
+    state.disks.insert(machine.id, Disk { image: machine.image.clone(), bytes, before_resize: None });
+    Ok(())
+}
+
+fn room_for(host: &SimulatedHost, state: &State, bytes: u64, operation: &'static str) -> Result<()> {
+    let free = (host.settings().disk_gib << 30).saturating_sub(state.disk_in_use());
+    if bytes > free {
+        return Err(Error::NoCapacity { operation, reason: format!("{bytes} bytes wanted, {free} free") });
+    }
+    Ok(())
+}
+
+pub async fn ensure_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<()> {
+    host.pass("ensure_disk", Some(machine.id)).await?;
+    host.write(|state| {
+        if state.disks.contains_key(&machine.id) {
+            return Ok(());
+        }
+        make_disk(host, state, machine, "ensure_disk")
+    })
+}
+
+pub async fn replace_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<()> {
+    host.pass("replace_disk", Some(machine.id)).await?;
+    host.write(|state| {
+        refuse_alive(state, machine.id, "replace_disk")?;
+        make_disk(host, state, machine, "replace_disk")
+    })
+}
+
+fn refuse_alive(state: &State, machine: Uuid, operation: &'static str) -> Result<()> {
+    if state.machines.get(&machine).is_some_and(state::Machine::alive) {
+        return Err(refused(operation, "the machine is not shut off".to_owned()));
+    }
+    Ok(())
+}
+
+pub async fn begin_resize(host: &SimulatedHost, resized: &MachineSpec) -> Result<()> {
+    host.pass("begin_resize", Some(resized.id)).await?;
+    let operation = "begin_resize";
+    host.write(|state| {
+        refuse_alive(state, resized.id, operation)?;
+        let missing = Error::NoMachine { operation, machine: resized.id };
+        let disk = state.disks.get(&resized.id).cloned().ok_or(missing.clone())?;
+        let larger = resized.disk_bytes.max(disk.bytes);
+        room_for(host, state, larger - disk.bytes, operation)?;
+        state.machines.get_mut(&resized.id).ok_or(missing)?.spec = resized.clone();
+        let before_resize = Some(disk.before_resize.unwrap_or(disk.bytes));
+        state.disks.insert(resized.id, Disk { bytes: larger, before_resize, ..disk });
+        Ok(())
+    })
+}
+
+pub async fn revert_resize(host: &SimulatedHost, original: &MachineSpec) -> Result<()> {
+    host.pass("revert_resize", Some(original.id)).await?;
+    let operation = "revert_resize";
+    host.write(|state| {
+        refuse_alive(state, original.id, operation)?;
+        let missing = Error::NoMachine { operation, machine: original.id };
+        state.machines.get_mut(&original.id).ok_or(missing)?.spec = original.clone();
+        if let Some(disk) = state.disks.get_mut(&original.id) {
+            disk.bytes = disk.before_resize.take().unwrap_or(disk.bytes);
+        }
+        Ok(())
+    })
+}
+
+pub async fn confirm_resize(host: &SimulatedHost, machine: Uuid) -> Result<()> {
+    host.pass("confirm_resize", Some(machine)).await?;
+    host.write(|state| {
+        let missing = Error::NoMachine { operation: "confirm_resize", machine };
+        state.disks.get_mut(&machine).ok_or(missing)?.before_resize = None;
+        Ok(())
+    })
+}
+
+pub async fn take_snapshot(
+    host: &SimulatedHost,
+    machine: Uuid,
+    snapshot: Uuid,
+    progress: &Progress,
+) -> Result<()> {
+    host.answers()?;
+    let missing = Error::NoMachine { operation: "take_snapshot", machine };
+    let bytes = host.read(|state| state.disks.get(&machine).map(|disk| disk.bytes))?.ok_or(missing)?;
+    progress.begin(bytes);
+    if host.read(|state| state.snapshots.contains_key(&snapshot))? {
+        progress.set(bytes);
+        return Ok(());
+    }
+    progress.set(bytes / 2);
+    host.pass("take_snapshot", Some(machine)).await?;
+    host.write(|state| {
+        state.snapshots.insert(snapshot, bytes);
+        Ok(())
+    })?;
+    progress.set(bytes);
+    Ok(())
+}
+
+pub fn open_snapshot(host: &SimulatedHost, snapshot: Uuid) -> Result<Snapshot> {
+    let missing = Error::NotFound { operation: "open_snapshot", what: format!("snapshot {snapshot}") };
+    let virtual_bytes = host.read(|state| state.snapshots.get(&snapshot).copied())?.ok_or(missing)?;
+    let bytes = blank::qcow2(virtual_bytes);
+    let size_bytes = bytes.len() as u64;
+    Ok(Snapshot { size_bytes, virtual_bytes, reader: Box::pin(std::io::Cursor::new(bytes)) })
+}

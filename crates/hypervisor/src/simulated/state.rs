@@ -1,0 +1,96 @@
+//! What a simulated host remembers, and the file that it is kept in.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{ConfigDrive, Digest, ImageSpec, MachineSpec, MachineState, NetworkSpec, Power};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    pub networks: BTreeMap<String, NetworkSpec>,
+    pub images: BTreeMap<Digest, ImageSpec>,
+    pub disks: BTreeMap<Uuid, Disk>,
+    pub machines: BTreeMap<Uuid, Machine>,
+    /// Virtual size of each snapshot, in bytes.
+    pub snapshots: BTreeMap<Uuid, u64>,
+    #[serde(skip)]
+    pub config_drives: BTreeMap<Uuid, ConfigDrive>,
+    /// Machines whose config drive exists; the content itself is not kept across restarts.
+    pub with_config_drive: std::collections::BTreeSet<Uuid>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Disk {
+    pub image: Digest,
+    pub bytes: u64,
+    /// Size before a resize that is neither confirmed nor reverted.
+    pub before_resize: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Machine {
+    pub spec: MachineSpec,
+    pub power: Power,
+    pub reason: String,
+    pub console: String,
+    pub boots: u32,
+    pub password: Option<String>,
+}
+
+impl Machine {
+    pub fn new(spec: MachineSpec) -> Self {
+        let reason = "defined".to_owned();
+        Self { spec, power: Power::ShutOff, reason, console: String::new(), boots: 0, password: None }
+    }
+
+    pub fn alive(&self) -> bool {
+        matches!(self.power, Power::Running | Power::Paused)
+    }
+
+    pub fn turn(&mut self, power: Power, reason: &str) -> MachineState {
+        self.power = power;
+        reason.clone_into(&mut self.reason);
+        self.state()
+    }
+
+    pub fn boot(&mut self) -> MachineState {
+        self.boots += 1;
+        let line = format!("{} booted (boot {})\n", self.spec.name, self.boots);
+        self.console.push_str(&line);
+        self.turn(Power::Running, "booted")
+    }
+
+    pub fn state(&self) -> MachineState {
+        MachineState { id: self.spec.id, power: self.power, reason: self.reason.clone() }
+    }
+}
+
+impl State {
+    pub fn load(path: &Path) -> io::Result<Self> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, serde_json::to_vec(self)?)?;
+        std::fs::rename(beside, path)
+    }
+
+    /// MiB of memory of the machines that are alive, but for one.
+    pub fn memory_in_use_beside(&self, machine: Uuid) -> u64 {
+        let others = self.machines.values().filter(|m| m.spec.id != machine && m.alive());
+        others.map(|m| m.spec.memory_mib).sum()
+    }
+
+    pub fn disk_in_use(&self) -> u64 {
+        self.disks.values().map(|disk| disk.bytes).sum()
+    }
+}

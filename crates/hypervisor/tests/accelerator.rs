@@ -1,0 +1,36 @@
+//! `accel=auto` on the machine at hand.
+
+use hypervisor::{Accelerator, Hypervisor, Options, open};
+
+async fn accelerator(host: &dyn Hypervisor) -> Accelerator {
+    host.capacity().await.unwrap().accelerator
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probe_is_made_once_and_remembered() {
+    let uri = std::env::var("NEPHOS_TEST_LIBVIRT")
+        .expect("NEPHOS_TEST_LIBVIRT is not set: run the tests by `tests/hosts/hypervisor.sh`");
+    let uri = uri.replace("accel=tcg", "accel=auto");
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { state_dir: Some(directory.path().to_owned()) };
+    let found = accelerator(open(&uri, &options).unwrap()[0].as_ref()).await;
+    assert_ne!(found, Accelerator::None);
+    let offered = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let memory = std::fs::read_dir(directory.path()).unwrap().next();
+    assert_eq!(memory.is_some(), offered, "there is something to probe exactly where KVM is offered");
+    let Some(memory) = memory else {
+        assert_eq!(found, Accelerator::Tcg);
+        return;
+    };
+
+    // What is remembered is believed: a false memory shows that nothing is probed again.
+    let memory = memory.unwrap().path();
+    let (other, word, other_word) = match found {
+        Accelerator::Kvm => (Accelerator::Tcg, r#""kvm""#, r#""tcg""#),
+        _ => (Accelerator::Kvm, r#""tcg""#, r#""kvm""#),
+    };
+    let remembered = std::fs::read_to_string(&memory).unwrap();
+    assert!(remembered.contains(word), "{remembered}");
+    std::fs::write(&memory, remembered.replace(word, other_word)).unwrap();
+    assert_eq!(accelerator(open(&uri, &options).unwrap()[0].as_ref()).await, other);
+}

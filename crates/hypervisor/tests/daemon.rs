@@ -1,0 +1,240 @@
+//! What becomes of machines and calls when processes on the host are killed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hypervisor::{
+    Boot, Digest, DiskFormat, Error, Event, Forward, Hypervisor, ImageSource, ImageSpec, Mac, MachineSpec,
+    NetworkSpec, Nic, Options, Power, Progress, Reader, open,
+};
+use tokio::sync::broadcast::Receiver;
+use uuid::Uuid;
+
+/// A libvirt host of the test's own.
+struct Daemon {
+    script: String,
+    name: String,
+    directory: tempfile::TempDir,
+    uri: String,
+}
+
+impl Daemon {
+    /// `letter` tells the daemons of one run apart.
+    fn start(letter: char) -> Self {
+        let script = std::env::var("NEPHOS_TEST_LIBVIRTD")
+            .expect("NEPHOS_TEST_LIBVIRTD is not set: run the tests by `tests/hosts/hypervisor.sh`");
+        let name = format!("hv{letter}{}", std::process::id());
+        let mut daemon = Self { script, name, directory: tempfile::tempdir().unwrap(), uri: String::new() };
+        daemon.uri = daemon.call("start");
+        daemon
+    }
+
+    fn call(&self, command: &str) -> String {
+        let mut call = Command::new(&self.script);
+        let output = call.args([command, &self.name]).arg(self.directory.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Kills the processes of the host whose program has this name.
+    fn kill(&self, program: &str) {
+        let pids = Command::new("ip").args(["netns", "pids", &self.name]).output().unwrap();
+        let pids = String::from_utf8(pids.stdout).unwrap();
+        let named = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(program))
+        };
+        let pids: Vec<_> = pids.split_whitespace().filter(named).collect();
+        assert!(!pids.is_empty(), "no {program} runs");
+        assert!(Command::new("kill").arg("-KILL").args(pids).status().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.call("stop");
+    }
+}
+
+async fn wait_for(events: &mut Receiver<Event>, what: &str, wanted: impl Fn(&Event) -> bool) {
+    let wait = async { while !wanted(&events.recv().await.unwrap()) {} };
+    tokio::time::timeout(Duration::from_secs(30), wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come"));
+}
+
+async fn wait_for_power(events: &mut Receiver<Event>, wanted: Power) {
+    wait_for(
+        events,
+        &format!("{wanted:?}"),
+        |event| matches!(event, Event::Machine(state) if state.power == wanted),
+    )
+    .await;
+}
+
+fn blank() -> (ImageSpec, ImageSource) {
+    let digest: Digest = "00000000000000000000000000000000".parse().unwrap();
+    let size_bytes = 1 << 20;
+    let spec = ImageSpec {
+        digest,
+        format: DiskFormat::Raw,
+        size_bytes,
+        virtual_bytes: size_bytes,
+        kernel_bytes: None,
+        initrd_bytes: None,
+    };
+    let disk: Reader = Box::pin(std::io::Cursor::new(vec![0; 1 << 20]));
+    (spec, ImageSource { disk, kernel: None, initrd: None })
+}
+
+/// A machine that finds nothing to boot and stays.
+async fn build(host: &dyn Hypervisor, nics: Vec<Nic>) -> Uuid {
+    let (image, source) = blank();
+    if !host.holds_image(&image.digest).await.unwrap() {
+        host.upload_image(&image, source, &Progress::new()).await.unwrap();
+    }
+    let machine = MachineSpec {
+        id: Uuid::new_v4(),
+        name: "idle".to_owned(),
+        memory_mib: 64,
+        vcpus: 1,
+        cpu_shares: 1024,
+        disk_bytes: 4 << 20,
+        image: image.digest,
+        boot: Boot::Disk,
+        nics,
+    };
+    host.ensure_disk(&machine).await.unwrap();
+    host.ensure_config_drive(machine.id, &vec![]).await.unwrap();
+    host.define(&machine).await.unwrap();
+    machine.id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_processes() {
+    let daemon = Daemon::start('k');
+    let pool = daemon.directory.path().join("pool");
+    let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
+    let host = open(&uri, &Options::default()).unwrap().remove(0);
+    let mut events = host.events();
+    let machine = build(host.as_ref(), vec![]).await;
+    host.start(machine).await.unwrap();
+    wait_for_power(&mut events, Power::Running).await;
+
+    daemon.kill("qemu-system");
+    wait_for_power(&mut events, Power::Crashed).await;
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Crashed);
+    host.start(machine).await.unwrap();
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running);
+
+    daemon.kill("libvirtd");
+    wait_for(&mut events, "HostLost", |event| *event == Event::HostLost).await;
+    let answer = host.state(machine).await;
+    assert!(matches!(answer, Err(Error::Unreachable { .. })), "{answer:?}");
+    daemon.call("start");
+    wait_for(&mut events, "HostBack", |event| *event == Event::HostBack).await;
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running);
+    host.pause(machine).await.unwrap();
+    wait_for_power(&mut events, Power::Paused).await;
+
+    daemon.kill("libvirtd");
+    daemon.call("start");
+    assert_eq!(
+        host.state(machine).await.unwrap().power,
+        Power::Paused,
+        "a call waits for a daemon that returns"
+    );
+    host.delete(machine).await.unwrap();
+    assert_eq!(host.machines().await.unwrap(), []);
+    assert_eq!(std::fs::read_dir(&pool).unwrap().count(), 2, "the image and its seal remain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_cut_off_is_not_held_and_can_be_made_again() {
+    let daemon = Daemon::start('u');
+    let pool = daemon.directory.path().join("pool");
+    let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
+    let host = open(&uri, &Options::default()).unwrap().remove(0);
+    let (image, source) = blank();
+    let (mut half, slow) = tokio::io::duplex(1 << 16);
+    let uploading = {
+        let (host, image) = (Arc::clone(&host), image.clone());
+        let source = ImageSource { disk: Box::pin(slow), ..blank().1 };
+        tokio::spawn(async move { host.upload_image(&image, source, &Progress::new()).await })
+    };
+    tokio::io::AsyncWriteExt::write_all(&mut half, &vec![0; 1 << 19]).await.unwrap();
+    daemon.kill("libvirtd");
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut half, &vec![0; 1 << 19]).await;
+    drop(half);
+    assert!(uploading.await.unwrap().is_err());
+    daemon.call("start");
+    assert!(!host.holds_image(&image.digest).await.unwrap());
+    host.upload_image(&image, source, &Progress::new()).await.unwrap();
+    assert!(host.holds_image(&image.digest).await.unwrap());
+    host.drop_image(&image.digest).await.unwrap();
+    assert_eq!(std::fs::read_dir(&pool).unwrap().count(), 0);
+}
+
+const MANY: u8 = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_machines_at_once_on_one_network() {
+    let daemon = Daemon::start('m');
+    let pool = daemon.directory.path().join("pool");
+    let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
+    let host = open(&uri, &Options::default()).unwrap().remove(0);
+    let network = NetworkSpec {
+        name: "many".to_owned(),
+        bridge: "many0".to_owned(),
+        subnet: "203.0.113.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(203, 0, 113, 1),
+        forward: Forward::Nat,
+    };
+    let (image, source) = blank();
+    host.upload_image(&image, source, &Progress::new()).await.unwrap();
+    let mut lives = tokio::task::JoinSet::new();
+    for number in 0..MANY {
+        let (host, network) = (Arc::clone(&host), network.clone());
+        lives.spawn(async move {
+            host.ensure_network(&network).await.unwrap();
+            let lease = Ipv4Addr::new(203, 0, 113, 10 + number);
+            let mac = Mac([0x52, 0x54, 0, 0, 1, number]);
+            let name = network.name.clone();
+            let nic = Nic { mac, network: name, lease: Some(lease), allowed: vec![IpAddr::V4(lease)] };
+            let machine = build(host.as_ref(), vec![nic]).await;
+            host.start(machine).await.unwrap();
+            assert_eq!(host.state(machine).await.unwrap().power, Power::Running);
+            host.set_addresses(machine, mac, &[]).await.unwrap();
+            machine
+        });
+    }
+    let machines = lives.join_all().await;
+    assert_eq!(host.machines().await.unwrap().len(), usize::from(MANY));
+    let virsh = |arguments: &[&str]| {
+        let output = Command::new("virsh").args(["-q", "-c", &daemon.uri]).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(virsh(&["net-dumpxml", "many"]).matches("<host ").count(), usize::from(MANY));
+    let mut ends = tokio::task::JoinSet::new();
+    for machine in machines {
+        let host = Arc::clone(&host);
+        ends.spawn(async move { host.delete(machine).await.unwrap() });
+    }
+    ends.join_all().await;
+    assert_eq!(host.machines().await.unwrap(), []);
+    assert_eq!(virsh(&["net-dumpxml", "many"]).matches("<host ").count(), 0, "no reservation is left");
+    assert!(!virsh(&["nwfilter-list"]).contains("nephos-"), "no filter is left");
+    host.drop_image(&image.digest).await.unwrap();
+    assert_eq!(std::fs::read_dir(&pool).unwrap().count(), 0, "no file is left");
+}
+
+#[tokio::test]
+async fn a_host_that_is_away_says_what_to_do() {
+    let host =
+        open("qemu+unix:///system?socket=/nowhere/libvirt-sock", &Options::default()).unwrap().remove(0);
+    match host.machines().await {
+        Err(Error::Unreachable { hint, .. }) => assert!(hint.contains("libvirt"), "{hint}"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! What only simulated hosts can do: steps, memory of a restarted process, faults at will.
+
+mod suite;
+
+use std::time::Duration;
+
+use hypervisor::faulty::{Fault, Faulty};
+use hypervisor::simulated::{Settings, SimulatedHost};
+use hypervisor::{Error, Event, Hypervisor, MachineSpec, Options, Power, Progress, open};
+use suite::{Cast, Setting};
+
+/// A defined machine on a host.
+async fn build(host: &dyn Hypervisor) -> MachineSpec {
+    let setting = Setting::simulated();
+    let cast = Cast::new(&setting);
+    host.ensure_network(&cast.public).await.unwrap();
+    host.ensure_network(&cast.private).await.unwrap();
+    let image = setting.image_spec(&cast.image);
+    host.upload_image(&image, setting.image_source(), &Progress::new()).await.unwrap();
+    host.ensure_disk(&cast.machine).await.unwrap();
+    host.ensure_config_drive(cast.machine.id, &cast.config_drive()).await.unwrap();
+    host.define(&cast.machine).await.unwrap();
+    cast.machine
+}
+
+#[tokio::test]
+async fn each_change_waits_for_its_step() {
+    let host = SimulatedHost::immediate();
+    let machine = build(&host).await.id;
+    host.steps().hold();
+    let starting = {
+        let host = host.clone();
+        tokio::spawn(async move { host.start(machine).await })
+    };
+    let step = host.steps().next_for(machine).await;
+    assert_eq!(step.operation, "start");
+    assert_eq!(host.state(machine).await.unwrap().power, Power::ShutOff);
+    step.release();
+    starting.await.unwrap().unwrap();
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running);
+
+    let progress = Progress::new();
+    let saving = {
+        let (host, progress) = (host.clone(), progress.clone());
+        tokio::spawn(async move { host.take_snapshot(machine, machine, &progress).await })
+    };
+    let step = host.steps().next_of("take_snapshot").await;
+    assert_eq!(progress.percent(), 50);
+    step.release();
+    saving.await.unwrap().unwrap();
+    assert_eq!(progress.percent(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_process_finds_its_machines() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { state_dir: Some(directory.path().to_owned()) };
+    let uri = "simulated:?hosts=3&delay=10000";
+    let machine = {
+        let hosts = open(uri, &options).unwrap();
+        let machine = build(hosts[1].as_ref()).await.id;
+        hosts[1].start(machine).await.unwrap();
+        machine
+    };
+    let hosts = open(uri, &options).unwrap();
+    let names: Vec<_> = hosts.iter().map(|host| host.host()).collect();
+    assert_eq!(names, ["simulated-1", "simulated-2", "simulated-3"]);
+    assert_eq!(hosts[1].state(machine).await.unwrap().power, Power::Running);
+    assert_eq!(hosts[0].machines().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn memory_runs_out() {
+    let settings = Settings { memory_mib: 300, delay: Duration::ZERO, ..Settings::default() };
+    let host = SimulatedHost::fleet(&settings, None).unwrap().remove(0);
+    let (first, second) = (build(&host).await.id, build(&host).await.id);
+    host.start(first).await.unwrap();
+    assert!(matches!(host.start(second).await, Err(Error::NoCapacity { .. })));
+    host.stop(first).await.unwrap();
+    host.start(second).await.unwrap();
+}
+
+#[tokio::test]
+async fn crashes_and_lost_hosts_are_told() {
+    let host = SimulatedHost::immediate();
+    let machine = build(&host).await.id;
+    host.start(machine).await.unwrap();
+    let mut events = host.events();
+    host.crash(machine);
+    let crashed = host.state(machine).await.unwrap();
+    assert_eq!(crashed.power, Power::Crashed);
+    assert_eq!(events.recv().await.unwrap(), Event::Machine(crashed));
+    host.lose();
+    assert_eq!(events.recv().await.unwrap(), Event::HostLost);
+    assert!(matches!(host.start(machine).await, Err(Error::Unreachable { .. })));
+    host.come_back();
+    assert_eq!(events.recv().await.unwrap(), Event::HostBack);
+    host.start(machine).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_meet_the_chosen_call() {
+    let host = Faulty::new(SimulatedHost::immediate());
+    let machine = build(&host).await.id;
+    let lost = Error::Timeout { operation: "start", after: Duration::from_secs(1) };
+    host.inject("start", 1, Fault::After(lost.clone()));
+    assert_eq!(host.start(machine).await, Err(lost));
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "the work was done");
+    host.inject("stop", 1, Fault::Hang);
+    assert!(tokio::time::timeout(Duration::from_secs(3600), host.stop(machine)).await.is_err());
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "and this one was not");
+}

@@ -1,0 +1,216 @@
+//! Images, disks and snapshots.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hypervisor::{Error, Hypervisor, ImageSource, Power, Progress, Reader};
+use tokio::io::AsyncReadExt;
+use uuid::Uuid;
+
+use super::console::wait_for_boot;
+use super::setting::{Cast, Image, Setting, assert_not_found, assert_refused};
+
+pub async fn images(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let spec = setting.image_spec(&cast.image);
+    assert!(!host.holds_image(&cast.image).await.unwrap());
+    let of_length = |length: usize| -> Reader {
+        let mut bytes = setting.image.disk.clone();
+        bytes.resize(length, 0);
+        Box::pin(std::io::Cursor::new(bytes))
+    };
+    let right = setting.image.disk.len();
+    for wrong in [right - 1, right + 1] {
+        let source = ImageSource { disk: of_length(wrong), ..setting.image_source() };
+        assert_refused(host.upload_image(&spec, source, &Progress::new()).await);
+    }
+    let broken: Reader = Box::pin(tokio_test_reader());
+    let source = ImageSource { disk: broken, ..setting.image_source() };
+    assert!(matches!(
+        host.upload_image(&spec, source, &Progress::new()).await,
+        Err(Error::Failed { .. } | Error::Refused { .. })
+    ));
+    assert!(!host.holds_image(&cast.image).await.unwrap());
+    for _ in 0..2 {
+        let progress = Progress::new();
+        host.upload_image(&spec, setting.image_source(), &progress).await.unwrap();
+        assert_eq!(progress.percent(), 100);
+    }
+    assert!(host.holds_image(&cast.image).await.unwrap());
+    assert!(host.images().await.unwrap().contains(&cast.image));
+}
+
+/// Some bytes, and then an error.
+fn tokio_test_reader() -> impl tokio::io::AsyncRead + Send {
+    let (mut sender, receiver) = tokio::io::duplex(64);
+    tokio::spawn(async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut sender, b"QFI").await;
+    });
+    receiver
+}
+
+async fn read_snapshot(host: &dyn Hypervisor, snapshot: Uuid, least: u64) -> Vec<u8> {
+    let mut opened = host.open_snapshot(snapshot).await.unwrap();
+    let mut bytes = Vec::new();
+    opened.reader.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes.len() as u64, opened.size_bytes);
+    assert!(bytes.starts_with(b"QFI\xfb"), "a qcow2");
+    assert_eq!(bytes[8..16], [0; 8], "without a backing file");
+    assert!(opened.virtual_bytes >= least);
+    bytes
+}
+
+async fn take(host: &dyn Hypervisor, machine: Uuid) -> Uuid {
+    let snapshot = Uuid::new_v4();
+    for _ in 0..2 {
+        let progress = Progress::new();
+        host.take_snapshot(machine, snapshot, &progress).await.unwrap();
+        assert_eq!(progress.percent(), 100);
+    }
+    assert!(host.snapshots().await.unwrap().contains(&snapshot));
+    snapshot
+}
+
+async fn drop_snapshot(host: &dyn Hypervisor, snapshot: Uuid) {
+    host.drop_snapshot(snapshot).await.unwrap();
+    host.drop_snapshot(snapshot).await.unwrap();
+    assert!(!host.snapshots().await.unwrap().contains(&snapshot));
+    assert_not_found(host.open_snapshot(snapshot).await.map(|_| ()));
+}
+
+pub async fn snapshots(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let snapshot = take(host, cast.machine.id).await;
+    let bytes = read_snapshot(host, snapshot, cast.machine.disk_bytes).await;
+    if setting.runs_guests {
+        check_with_qemu_img(&bytes);
+        machine_from_snapshot(host, setting, cast, bytes).await;
+    }
+    drop_snapshot(host, snapshot).await;
+    assert_eq!(host.state(cast.machine.id).await.unwrap().power, Power::Running);
+}
+
+/// A second machine made from the first one's disk finds there what the first one wrote.
+async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast, bytes: Vec<u8>) {
+    let mut other = Cast::new(setting);
+    let leases = [Ipv4Addr::new(203, 0, 113, 20), Ipv4Addr::new(203, 0, 114, 20)];
+    for (nic, network) in other.machine.nics.iter_mut().zip([&cast.public, &cast.private]) {
+        nic.network = network.name.clone();
+        nic.lease = None;
+        nic.allowed = vec![];
+    }
+    let image =
+        Image { disk: bytes, kernel: setting.image.kernel.clone(), initrd: setting.image.initrd.clone() };
+    let setting = Setting {
+        image,
+        virtual_bytes: cast.machine.disk_bytes,
+        boot: setting.boot.clone(),
+        runs_guests: true,
+        namespace: None,
+    };
+    let spec = setting.image_spec(&other.image);
+    host.upload_image(&spec, setting.image_source(), &Progress::new()).await.unwrap();
+    host.ensure_disk(&other.machine).await.unwrap();
+    host.ensure_config_drive(other.machine.id, &other.config_drive()).await.unwrap();
+    host.define(&other.machine).await.unwrap();
+    // Its DHCP client would wait long for an answer that never comes.
+    for (nic, lease) in other.machine.nics.iter_mut().zip(leases) {
+        nic.lease = Some(lease);
+        nic.allowed = vec![IpAddr::V4(lease)];
+    }
+    host.define(&other.machine).await.unwrap();
+    host.start(other.machine.id).await.unwrap();
+    let report = wait_for_boot(host, other.machine.id, 1).await;
+    assert!(report.contains("personality=applied"), "a new instance: {report}");
+    for lease in leases {
+        assert!(
+            report.contains(&format!(":{lease}")),
+            "with the addresses of its second definition: {report}"
+        );
+    }
+    assert!(report.contains("backup=/etc/banner.txt.bak."), "with the first one's file: {report}");
+    host.delete(other.machine.id).await.unwrap();
+    host.drop_image(&other.image).await.unwrap();
+}
+
+fn check_with_qemu_img(bytes: &[u8]) {
+    let path = std::env::temp_dir().join(format!("snapshot-{}.qcow2", std::process::id()));
+    std::fs::write(&path, bytes).unwrap();
+    let check =
+        std::process::Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(&path).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    std::fs::remove_file(path).unwrap();
+}
+
+pub async fn snapshot_of_machine_that_is_off(host: &dyn Hypervisor, cast: &Cast) {
+    let snapshot = take(host, cast.machine.id).await;
+    read_snapshot(host, snapshot, cast.machine.disk_bytes).await;
+    drop_snapshot(host, snapshot).await;
+}
+
+/// Value of a line like `NEPHOS-GUEST root-size=…`.
+fn fact(report: &str, name: &str) -> u64 {
+    let line = report.lines().rev().find_map(|line| line.split_once(&format!("NEPHOS-GUEST {name}=")));
+    line.unwrap_or_else(|| panic!("{name} in {report}")).1.trim().parse().unwrap()
+}
+
+/// Starts the machine and gives what it reported.
+async fn boot(host: &dyn Hypervisor, setting: &Setting, machine: Uuid, boots: usize) -> Option<String> {
+    host.start(machine).await.unwrap();
+    if setting.runs_guests { Some(wait_for_boot(host, machine, boots).await) } else { None }
+}
+
+pub async fn resize_and_revert(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let id = cast.machine.id;
+    host.revert_resize(&cast.machine).await.unwrap();
+    for _ in 0..2 {
+        host.begin_resize(&cast.resized()).await.unwrap();
+    }
+    if let Some(report) = boot(host, setting, id, 4).await {
+        assert!(fact(&report, "memory") > 256 << 20, "{report}");
+        assert!(fact(&report, "root-size") > 300 << 20, "{report}");
+        assert!(report.contains("personality=kept"), "{report}");
+    }
+    assert_refused(host.begin_resize(&cast.resized()).await);
+    assert_refused(host.revert_resize(&cast.machine).await);
+    host.stop(id).await.unwrap();
+    for _ in 0..2 {
+        host.revert_resize(&cast.machine).await.unwrap();
+    }
+    if let Some(report) = boot(host, setting, id, 5).await {
+        assert!(fact(&report, "memory") < 256 << 20, "{report}");
+        assert!(fact(&report, "root-size") < 256 << 20, "{report}");
+    }
+    host.stop(id).await.unwrap();
+}
+
+pub async fn resize_and_confirm(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let id = cast.machine.id;
+    host.begin_resize(&cast.resized()).await.unwrap();
+    boot(host, setting, id, 6).await;
+    for _ in 0..2 {
+        host.confirm_resize(id).await.unwrap();
+    }
+    assert_eq!(host.state(id).await.unwrap().power, Power::Running);
+    host.stop(id).await.unwrap();
+    host.define(&cast.resized()).await.unwrap();
+    host.begin_resize(&cast.resized()).await.unwrap();
+    host.confirm_resize(id).await.unwrap();
+    assert_eq!(host.state(id).await.unwrap().power, Power::ShutOff);
+    if let Some(report) = boot(host, setting, id, 7).await {
+        assert!(fact(&report, "root-size") > 300 << 20, "{report}");
+        assert!(report.contains("personality=kept"), "{report}");
+    }
+}
+
+pub async fn rebuild(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let id = cast.machine.id;
+    assert_refused(host.replace_disk(&cast.machine).await);
+    assert_refused(host.drop_image(&cast.image).await);
+    host.stop(id).await.unwrap();
+    for _ in 0..2 {
+        host.replace_disk(&cast.machine).await.unwrap();
+    }
+    host.define(&cast.machine).await.unwrap();
+    if let Some(report) = boot(host, setting, id, 8).await {
+        assert!(report.contains("personality=applied"), "{report}");
+        assert!(fact(&report, "root-size") < 256 << 20, "{report}");
+    }
+}

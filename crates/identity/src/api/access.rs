@@ -1,0 +1,101 @@
+//! What each route needs, and the extractor that sees to it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+use web::Format;
+use web::listener::Peer;
+
+use crate::api::{Failure, Shared};
+use crate::model::{Product, Right, Session};
+use crate::service::accounts::NOT_AUTHORIZED;
+use crate::service::error::Error;
+
+/// What a caller needs to be let in at all; the service decides what it reaches then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing.
+    Open,
+    /// A good token.
+    Token,
+    /// This right on the users of the token's own account.
+    Account(Right),
+    /// To be the cloud's operator.
+    Operator,
+}
+
+impl Need {
+    /// Its name, for tests.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Token => "token",
+            Self::Account(Right::Observe) => "account:observe",
+            Self::Account(_) => "account:administer",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Whether the session has it.
+    pub(crate) fn met_by(self, session: &Session) -> bool {
+        let caller = &session.caller;
+        match self {
+            Self::Open | Self::Token => true,
+            Self::Account(right) => {
+                caller.operator
+                    || caller.tenant.as_ref().is_some_and(|t| caller.may(&t.id, Product::Identity, right))
+            }
+            Self::Operator => caller.operator,
+        }
+    }
+}
+
+/// A caller that has what the route needs.
+pub(crate) struct Access {
+    pub(crate) session: Arc<Session>,
+    pub(crate) format: Format,
+}
+
+impl FromRequestParts<Shared> for Access {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, identity: &Shared) -> Result<Self, Failure> {
+        // A route that is in no table has no need to meet, and so is met by nobody.
+        let need = parts.extensions.get::<Need>().copied().unwrap_or(Need::Operator);
+        let token = header(&parts.headers, "x-auth-token").ok_or(Error::Token)?;
+        let session = identity.session(token).await.map_err(Error::from)?;
+        if !need.met_by(&session) {
+            return Err(Error::forbidden(NOT_AUTHORIZED).into());
+        }
+        let format = parts.extensions.get::<Format>().copied().unwrap_or_default();
+        Ok(Self { session, format })
+    }
+}
+
+/// A header's value, if it is text.
+pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Where the request came from.
+pub(crate) fn address_of(extensions: &http::Extensions) -> Option<IpAddr> {
+    extensions.get::<Peer>().map(|peer| peer.0.ip())
+}
+
+/// Where a request came from, for handlers of routes that need no token.
+pub(crate) struct Origin {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) format: Format,
+}
+
+impl<S: Sync> FromRequestParts<S> for Origin {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let format = parts.extensions.get::<Format>().copied().unwrap_or_default();
+        Ok(Self { address: address_of(&parts.extensions), format })
+    }
+}

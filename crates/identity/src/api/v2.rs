@@ -1,0 +1,201 @@
+//! v2.0: Cloud Identity's dialect, JSON and XML.
+
+mod access;
+mod credentials;
+mod domains;
+mod extensions;
+mod roles;
+mod tenants;
+mod tokens;
+mod users;
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::IntoResponse;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Map, Value, json};
+use web::query::{Query, encode};
+use web::xml::Element;
+use web::{Format, Response};
+
+use crate::api::access::Origin;
+use crate::api::versions::VERSIONS;
+use crate::api::{Failure, Need, Shared, Table};
+use crate::service::PAGE_MAX;
+use crate::service::error::Error;
+
+/// The dialect's namespace.
+pub(crate) const XMLNS: &str = "http://docs.openstack.org/identity/api/v2.0";
+
+/// The namespace of Rackspace's extensions.
+pub(crate) const RAX_AUTH: &str = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0";
+const ATOM: &str = "http://www.w3.org/2005/Atom";
+
+/// Every route with what it needs.
+pub(crate) fn table() -> Table {
+    let mut table = Table::new().add(Method::GET, "/", Need::Open, version);
+    for add in [
+        tokens::add as fn(Table) -> Table,
+        users::add,
+        credentials::add,
+        roles::add,
+        tenants::add,
+        domains::add,
+        extensions::add,
+    ] {
+        table = add(table);
+    }
+    table
+}
+
+/// An answer in both formats.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) json: Value,
+    pub(crate) xml: Element,
+}
+
+impl Answer {
+    /// 200.
+    pub(crate) fn ok(json: Value, xml: Element) -> Self {
+        Self { status: StatusCode::OK, json, xml }
+    }
+
+    /// A list with its links.
+    pub(crate) fn list(
+        name: &str,
+        json: Vec<Value>,
+        xml: Vec<Element>,
+        links: Vec<(&'static str, String)>,
+    ) -> Self {
+        let shown = links.iter().map(|(rel, href)| json!({"rel": rel, "href": href})).collect();
+        let mut fields = Map::new();
+        fields.insert(name.to_owned(), Value::Array(json));
+        fields.insert(format!("{name}_links"), Value::Array(shown));
+        let element = Element::new(name).attr("xmlns", XMLNS).attr("xmlns:RAX-AUTH", RAX_AUTH);
+        let element = if links.is_empty() { element } else { element.attr("xmlns:atom", ATOM) };
+        let links =
+            links.iter().map(|(rel, href)| Element::new("atom:link").attr("rel", rel).attr("href", href));
+        Self::ok(Value::Object(fields), element.children(xml).children(links))
+    }
+
+    /// It, in the format that was asked for.
+    pub(crate) fn in_format(self, format: Format) -> Response {
+        let body = match format {
+            Format::Json => self.json.to_string(),
+            Format::Xml => self.xml.to_document(),
+        };
+        (self.status, [(http::header::CONTENT_TYPE, format.content_type())], body).into_response()
+    }
+}
+
+/// A request's query, and the path for links.
+pub(crate) struct Asked {
+    query: Query,
+    path: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self { query: Query::parse(parts.uri.query()), path: parts.uri.path().to_owned() })
+    }
+}
+
+impl Asked {
+    /// A parameter's text, if it has any.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
+    }
+
+    /// How many at most; more than a page holds is refused (v2.0, Paginated collections).
+    pub(crate) fn limit(&self) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.text("limit") else { return Ok(None) };
+        match text.parse::<i64>() {
+            Ok(limit) if limit > PAGE_MAX => Err(Failure::OverLimit(PAGE_MAX)),
+            Ok(limit) if limit > 0 => Ok(Some(limit)),
+            _ => Err(Error::invalid("limit must be a whole number from 1").into()),
+        }
+    }
+
+    /// Links to the next and the previous page; an empty marker is the first page's.
+    pub(crate) fn links(
+        &self,
+        shared: &Shared,
+        next: Option<&str>,
+        previous: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
+        let base = format!("{}/identity/v2.0{}", shared.settings().public_url, self.path);
+        let kept: Vec<String> = self
+            .query
+            .pairs()
+            .filter(|(key, _)| *key != "marker")
+            .map(|(key, value)| format!("{}={}", encode(key.as_bytes(), false), encode(value, false)))
+            .collect();
+        let link = |marker: &str| {
+            let marker = (!marker.is_empty()).then(|| format!("marker={}", encode(marker.as_bytes(), false)));
+            let query: Vec<String> = kept.iter().cloned().chain(marker).collect();
+            if query.is_empty() { base.clone() } else { format!("{base}?{}", query.join("&")) }
+        };
+        let next = next.map(|marker| ("next", link(marker)));
+        next.into_iter().chain(previous.map(|marker| ("previous", link(marker)))).collect()
+    }
+}
+
+/// An answer of one header and no body.
+pub(crate) fn header_answer(status: StatusCode, name: &'static str, value: &str) -> Response {
+    let mut response = status.into_response();
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    response
+}
+
+async fn version(State(identity): State<Shared>, origin: Origin) -> Response {
+    let version = &VERSIONS[1];
+    let url = version.url(&identity);
+    let xml = Element::new("version")
+        .attr("xmlns", "http://docs.openstack.org/common/api/v1.0")
+        .attr("id", version.id)
+        .attr("status", "CURRENT")
+        .child(Element::new("link").attr("rel", "self").attr("href", &url));
+    Answer::ok(json!({"version": version.json(&identity)}), xml).in_format(origin.format)
+}
+
+/// The dialect's faults: `{"unauthorized": {"code": 401, "message": …}}` and the like in XML.
+pub(crate) fn fault(failure: &Failure, format: Format) -> Response {
+    let (status, name) = match failure {
+        Failure::Service(Error::Disabled) => (StatusCode::FORBIDDEN, "userDisabled"),
+        Failure::Service(Error::TooManyAttempts { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "overLimit"),
+        other => (other.status(), name_of(other.status())),
+    };
+    let message = failure.message();
+    let code = status.as_u16();
+    let xml = Element::new(name)
+        .attr("xmlns", XMLNS)
+        .attr("code", code)
+        .child(Element::new("message").text(message.clone()));
+    let mut fields = serde_json::Map::new();
+    fields.insert(name.to_owned(), json!({"code": code, "message": message}));
+    let mut response = Answer { status, json: Value::Object(fields), xml }.in_format(format);
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Keystone uri=\"/identity/v2.0\"");
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+fn name_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 | 408 => "badRequest",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "itemNotFound",
+        405 => "methodNotAllowed",
+        409 => "badRequest",
+        413 => "overLimit",
+        415 => "badMediaType",
+        _ => "serviceUnavailable",
+    }
+}

@@ -1,0 +1,179 @@
+//! `/v3/auth`: tokens, and what they open.
+
+use axum::extract::State;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use web::Response;
+
+use crate::api::access::{Access, Origin, header};
+use crate::api::fields::{Fields, JsonBody};
+use crate::api::v3::token::{body, catalog_of};
+use crate::api::v3::{Asked, domains, projects};
+use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::model::Scope;
+use crate::service::error::Error;
+use crate::service::signin::{CredentialName, DomainName, Named, Proof, SignIn, TokenKind, Wanted};
+use crate::service::tenants::TenantQuery;
+
+pub(crate) fn add(table: Table) -> Table {
+    table
+        .add(Method::POST, "/auth/tokens", Need::Open, issue)
+        .add(Method::GET, "/auth/tokens", Need::Token, validate)
+        .add(Method::DELETE, "/auth/tokens", Need::Token, revoke)
+        .add(Method::GET, "/auth/catalog", Need::Token, catalog)
+        .add(Method::GET, "/auth/projects", Need::Token, list_projects)
+        .add(Method::GET, "/auth/domains", Need::Token, list_domains)
+        .add(Method::GET, "/auth/system", Need::Token, list_system)
+}
+
+async fn issue(
+    State(identity): State<Shared>,
+    origin: Origin,
+    asked: Asked,
+    JsonBody(request): JsonBody,
+) -> Answered {
+    let auth = Fields::inside(&request, "auth")?;
+    let proof = proof(&auth.object("identity")?)?;
+    let wanted = wanted(&auth)?;
+    let request = SignIn { proof, wanted, address: origin.address, kind: TokenKind::Fresh };
+    let signed_in = identity.sign_in(request).await?;
+    let catalog = if asked.is_set("nocatalog") { None } else { Some(identity.catalog().await?) };
+    let shown = body(&signed_in.session, catalog.as_ref());
+    Ok(with_token(answer(StatusCode::CREATED, &shown), &signed_in.token))
+}
+
+/// What proves who asks: the first method that is named and that this dialect knows.
+fn proof(identity: &Fields<'_>) -> Result<Proof, Error> {
+    let methods = identity.texts("methods")?;
+    let known = ["password", "token", "application_credential"];
+    if let Some(other) = methods.iter().find(|method| !known.contains(&method.as_str())) {
+        return Err(Error::invalid(format!("auth.identity.methods: {other} is not supported")));
+    }
+    match methods.first().map(String::as_str) {
+        Some("password") => {
+            let user = identity.object("password")?.object("user")?;
+            Ok(Proof::Password { user: named(&user)?, password: user.text("password")? })
+        }
+        Some("token") => Ok(Proof::Token { token: identity.object("token")?.text("id")? }),
+        Some("application_credential") => {
+            let given = identity.object("application_credential")?;
+            let credential = match given.text_if("id")? {
+                Some(id) => CredentialName::Id(id),
+                None => {
+                    CredentialName::Of { user: named(&given.object("user")?)?, name: given.text("name")? }
+                }
+            };
+            Ok(Proof::Application { credential, secret: given.text("secret")? })
+        }
+        _ => Err(Error::invalid("auth.identity.methods must name a method")),
+    }
+}
+
+fn wanted(auth: &Fields<'_>) -> Result<Wanted, Error> {
+    if auth.is_text("scope", "unscoped") {
+        return Ok(Wanted::Unscoped);
+    }
+    let Some(scope) = auth.object_if("scope")? else { return Ok(Wanted::Usual) };
+    if let Some(project) = scope.object_if("project")? {
+        return Ok(Wanted::Tenant(named(&project)?));
+    }
+    if let Some(domain) = scope.object_if("domain")? {
+        return Ok(Wanted::Domain(domain_name(&domain)?));
+    }
+    if let Some(system) = scope.object_if("system")? {
+        return match system.flag_if("all")? {
+            Some(true) => Ok(Wanted::Cloud),
+            _ => Err(Error::invalid("auth.scope.system.all must be true")),
+        };
+    }
+    if scope.has("unscoped") {
+        return Ok(Wanted::Unscoped);
+    }
+    Err(Error::invalid("auth.scope must have project, domain, system or unscoped"))
+}
+
+fn named(fields: &Fields<'_>) -> Result<Named, Error> {
+    if let Some(id) = fields.text_if("id")? {
+        return Ok(Named::Id(id));
+    }
+    let domain = match fields.object_if("domain")? {
+        Some(domain) => Some(domain_name(&domain)?),
+        None => None,
+    };
+    Ok(Named::Name { name: fields.text("name")?, domain })
+}
+
+fn domain_name(fields: &Fields<'_>) -> Result<DomainName, Error> {
+    Ok(match fields.text_if("id")? {
+        Some(id) => DomainName::Id(id),
+        None => DomainName::Name(fields.text("name")?),
+    })
+}
+
+async fn validate(
+    State(identity): State<Shared>,
+    access: Access,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Answered {
+    let subject = subject(&headers)?;
+    let session = identity.validate(&access.session, subject).await?;
+    let catalog = if asked.is_set("nocatalog") { None } else { Some(identity.catalog().await?) };
+    let shown = body(&session, catalog.as_ref());
+    Ok(with_token(answer(StatusCode::OK, &shown), subject))
+}
+
+async fn revoke(State(identity): State<Shared>, access: Access, headers: HeaderMap) -> Answered {
+    identity.revoke(&access.session, subject(&headers)?).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+fn subject(headers: &HeaderMap) -> Result<&str, Error> {
+    header(headers, "x-subject-token").ok_or_else(|| Error::invalid("X-Subject-Token is missing"))
+}
+
+fn with_token(mut response: Response, token: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(token) {
+        response.headers_mut().insert(HeaderName::from_static("x-subject-token"), value);
+    }
+    response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("X-Auth-Token"));
+    response
+}
+
+async fn catalog(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+    let catalog = identity.catalog().await?;
+    let scope = &access.session.token.scope;
+    if *scope == Scope::Unscoped {
+        return Err(Error::forbidden("The token is not scoped, so there is no catalog for it.").into());
+    }
+    Ok(asked.list(&identity, "catalog", catalog_of(&catalog, scope.tenant()), None))
+}
+
+async fn list_projects(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+    let caller = &access.session.caller;
+    let query = TenantQuery {
+        of_user: Some(caller.user_id.clone()),
+        enabled: Some(true),
+        marker: asked.text("marker"),
+        limit: asked.limit()?,
+        ..TenantQuery::default()
+    };
+    let listed = identity.tenants(caller, query).await?;
+    let next = listed.items.last().filter(|_| listed.more).map(|tenant| tenant.id.clone());
+    let items: Vec<Value> = listed.items.iter().map(|tenant| projects::view(&identity, tenant)).collect();
+    Ok(asked.list(&identity, "projects", items, next.as_deref()))
+}
+
+async fn list_domains(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+    let found = identity.domains_to_scope(&access.session.caller).await?;
+    let items =
+        found.iter().filter(|domain| domain.enabled).map(|domain| domains::view(&identity, domain)).collect();
+    Ok(asked.list(&identity, "domains", items, None))
+}
+
+async fn list_system(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+    let caller = &access.session.caller;
+    let held = identity.roles_of(caller, &caller.user_id, Some(&Scope::Cloud)).await?;
+    let items = if held.is_empty() { Vec::new() } else { vec![json!({"all": true})] };
+    Ok(asked.list(&identity, "system", items, None))
+}

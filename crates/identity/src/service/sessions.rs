@@ -1,0 +1,231 @@
+//! From a token to its caller: the path that every request of every service takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use database::Tx;
+use quick_cache::sync::Cache;
+use work::Time;
+
+use crate::model::{
+    ApplicationCredential, BUILTIN_ROLES, Caller, Domain, RoleRef, Scope, Session, Tenant, TenantRef, Token,
+    User, hash_of,
+};
+use crate::service::Identity;
+use crate::service::error::Error;
+use crate::store;
+
+/// Good tokens kept in memory, at about a kilobyte each.
+const SESSIONS_MAX: usize = 50_000;
+/// No token is longer; what is need not be looked up.
+const TOKEN_MAX: usize = 255;
+
+/// A token was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Denied {
+    /// It is none, ran out, was revoked, or its user or tenant is disabled or gone: 401.
+    #[error("the token is not valid")]
+    Invalid,
+    /// It could not be looked up: 503.
+    #[error("tokens cannot be looked up: {0}")]
+    Unavailable(#[from] database::Error),
+}
+
+/// What was read of good tokens, by hash, until something about them changes.
+pub(crate) struct Sessions {
+    kept: Option<Cache<[u8; 32], Arc<Session>>>,
+    /// Grows with every change: what was read before one must not be kept after it.
+    changes: AtomicU64,
+}
+
+impl Sessions {
+    /// Keeps nothing unless this process is `alone` with the database.
+    pub(crate) fn new(alone: bool) -> Self {
+        Self { kept: alone.then(|| Cache::new(SESSIONS_MAX)), changes: AtomicU64::new(0) }
+    }
+
+    fn get(&self, hash: &[u8; 32]) -> Option<Arc<Session>> {
+        self.kept.as_ref()?.get(hash)
+    }
+
+    fn keep(&self, session: &Arc<Session>, read_at: u64) {
+        let Some(kept) = &self.kept else { return };
+        let hash = session.token.hash;
+        kept.insert(hash, Arc::clone(session));
+        // A change that came while this was read either sees it in here or is seen here.
+        if self.changes.load(Ordering::SeqCst) != read_at {
+            kept.remove(&hash);
+        }
+    }
+
+    /// Forgets every session that `concerned` holds for; called once the change is durable, before it is answered.
+    pub(crate) fn forget(&self, concerned: impl Fn(&Session) -> bool) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if let Some(kept) = &self.kept {
+            kept.retain(|_, session| !concerned(session));
+        }
+    }
+
+    /// Forgets one token.
+    pub(crate) fn forget_token(&self, hash: &[u8; 32]) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if let Some(kept) = &self.kept {
+            kept.remove(hash);
+        }
+    }
+
+    /// Forgets a user's tokens.
+    pub(crate) fn forget_user(&self, user_id: &str) {
+        self.forget(|session| session.user.id == user_id);
+    }
+
+    /// Forgets all tokens.
+    pub(crate) fn forget_all(&self) {
+        self.forget(|_| true);
+    }
+}
+
+/// What a user is in a scope.
+pub(crate) struct Standing {
+    pub(crate) user_domain: Domain,
+    pub(crate) roles: Vec<RoleRef>,
+    pub(crate) tenant: Option<(Tenant, Domain)>,
+    pub(crate) domain: Option<Domain>,
+}
+
+impl Identity {
+    /// The caller that `token` stands for.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied> {
+        Ok(Arc::clone(&self.session(token).await?.caller))
+    }
+
+    /// A good token with all that it stands for.
+    pub(crate) async fn session(&self, token: &str) -> Result<Arc<Session>, Denied> {
+        if token.is_empty() || token.len() > TOKEN_MAX {
+            return Err(Denied::Invalid);
+        }
+        let hash = hash_of(token);
+        let now = self.clock.now();
+        if let Some(session) = self.sessions.get(&hash) {
+            return if session.caller.expires > now { Ok(session) } else { Err(Denied::Invalid) };
+        }
+        let read_at = self.sessions.changes.load(Ordering::SeqCst);
+        let loaded: Result<Session, Error> =
+            self.db.read((hash, now), |(hash, now), tx| Box::pin(load(tx, hash, *now))).await;
+        match loaded {
+            Ok(session) => {
+                let session = Arc::new(session);
+                self.sessions.keep(&session, read_at);
+                Ok(session)
+            }
+            Err(Error::Database(error)) => Err(Denied::Unavailable(error)),
+            Err(_) => Err(Denied::Invalid),
+        }
+    }
+}
+
+async fn load(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Session, Error> {
+    let token =
+        store::tokens::by_hash(tx, hash).await?.filter(|token| token.expires > now).ok_or(Error::Token)?;
+    let (user, secrets) = store::users::with_secrets_by_id(tx, &token.user_id).await?.ok_or(Error::Token)?;
+    let credential = match &token.credential_id {
+        Some(id) => Some(store::credentials::by_id(tx, id).await?.ok_or(Error::Token)?.0),
+        None => None,
+    };
+    if credential.as_ref().and_then(|c| c.expires).is_some_and(|expires| expires <= now) {
+        return Err(Error::Token);
+    }
+    let standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
+    Ok(session_of(token, user, secrets.password_set, standing, credential.as_ref()))
+}
+
+/// What `user` is in `scope`: fails unless both are enabled and the user has anything to do there.
+pub(crate) async fn stand(
+    tx: &mut Tx,
+    user: &User,
+    scope: &Scope,
+    credential: Option<&ApplicationCredential>,
+) -> Result<Standing, Error> {
+    let user_domain = enabled_domain(tx, &user.domain_id).await?;
+    if !user.enabled {
+        return Err(Error::Disabled);
+    }
+    let mut standing = Standing { user_domain, roles: Vec::new(), tenant: None, domain: None };
+    if *scope == Scope::Unscoped {
+        return Ok(standing);
+    }
+    for assignment in store::grants::of_user(tx, &user.id).await? {
+        let holds = assignment.scope == *scope || assignment.scope == Scope::Cloud;
+        let kept = credential.is_none_or(|c| c.roles.contains(&assignment.role.id));
+        if holds && kept && !standing.roles.contains(&assignment.role) {
+            standing.roles.push(assignment.role);
+        }
+    }
+    match scope {
+        Scope::Unscoped => {}
+        Scope::Tenant(id) => {
+            let tenant = store::tenants::by_id(tx, id).await?.ok_or(Error::Credentials)?;
+            let domain = enabled_domain(tx, &tenant.domain_id).await?;
+            if !tenant.enabled {
+                return Err(Error::Disabled);
+            }
+            let of_it = user.tenant_id.as_deref() == Some(id);
+            if !of_it && standing.roles.is_empty() {
+                return Err(Error::Credentials);
+            }
+            standing.tenant = Some((tenant, domain));
+        }
+        Scope::Domain(id) => {
+            let domain = enabled_domain(tx, id).await?;
+            if standing.roles.is_empty() {
+                return Err(Error::Credentials);
+            }
+            standing.domain = Some(domain);
+        }
+        Scope::Cloud => {
+            if standing.roles.is_empty() {
+                return Err(Error::Credentials);
+            }
+        }
+    }
+    Ok(standing)
+}
+
+async fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Domain, Error> {
+    let domain = store::domains::by_id(tx, id).await?.ok_or(Error::Credentials)?;
+    if domain.enabled { Ok(domain) } else { Err(Error::Disabled) }
+}
+
+/// Puts a session together.
+pub(crate) fn session_of(
+    token: Token,
+    user: User,
+    password_set: Option<Time>,
+    standing: Standing,
+    credential: Option<&ApplicationCredential>,
+) -> Session {
+    let named = |name: &str| standing.roles.iter().any(|role| role.name == name);
+    let caller = Caller {
+        user_id: user.id.clone(),
+        user_name: user.name.clone(),
+        tenant: standing.tenant.as_ref().map(|(t, _)| TenantRef { id: t.id.clone(), name: t.name.clone() }),
+        grants: BUILTIN_ROLES.iter().filter(|role| named(role.name)).filter_map(|role| role.grant).collect(),
+        operator: named("operator"),
+        service: named("service"),
+        expires: credential.and_then(|c| c.expires).map_or(token.expires, |end| end.min(token.expires)),
+        roles: standing.roles,
+    };
+    Session {
+        caller: Arc::new(caller),
+        token,
+        user,
+        user_domain: standing.user_domain,
+        password_set,
+        tenant: standing.tenant,
+        domain: standing.domain,
+        restricted: credential.is_some_and(|c| !c.unrestricted),
+    }
+}

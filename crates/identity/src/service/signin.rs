@@ -1,0 +1,526 @@
+//! Signing in: from what proves who somebody is to a token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use database::Tx;
+
+use crate::model::{ApplicationCredential, Method, Scope, Session, Tenant, Token, User, hash_of};
+use crate::service::error::Error;
+use crate::service::secrets::{self, fits_random};
+use crate::service::sessions::{Standing, session_of, stand};
+use crate::service::{Identity, note};
+use crate::store;
+use crate::store::users::Secrets;
+
+/// What API keys are sealed for.
+pub(crate) const API_KEYS: &str = "api keys";
+
+/// A domain, by id or name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DomainName {
+    Id(String),
+    Name(String),
+}
+
+/// A user or tenant, by id or by name and perhaps domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Id(String),
+    Name { name: String, domain: Option<DomainName> },
+}
+
+impl Named {
+    /// By name alone, which is unique in the cloud.
+    pub(crate) fn name(name: &str) -> Self {
+        Self::Name { name: name.to_owned(), domain: None }
+    }
+
+    /// What failed attempts are counted under, until a user is found.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Name { name: text, .. } => text,
+        }
+    }
+}
+
+/// What proves who somebody is.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// An API key or, as TempAuth's users have it, the password.
+    Key { user: Named, key: String },
+    /// An API key.
+    ApiKey { user: Named, key: String },
+    /// A password.
+    Password { user: Named, password: String },
+    /// A good token.
+    Token { token: String },
+    /// An application credential.
+    Application { credential: CredentialName, secret: String },
+}
+
+/// An application credential, by id or by its user and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialName {
+    Id(String),
+    Of { user: Named, name: String },
+}
+
+/// Where the token is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// On the user's own tenant, if it has one.
+    Usual,
+    /// Nowhere.
+    Unscoped,
+    /// On a tenant.
+    Tenant(Named),
+    /// On a tenant of that id or name: v1.0's `tenant:user`.
+    TenantIdOrName(String),
+    /// On a domain.
+    Domain(DomainName),
+    /// On the whole cloud.
+    Cloud,
+}
+
+/// A request to sign in.
+#[derive(Clone)]
+pub(crate) struct SignIn {
+    pub(crate) proof: Proof,
+    pub(crate) wanted: Wanted,
+    /// Where the request came from.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) kind: TokenKind,
+}
+
+/// What kind of token is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TokenKind {
+    /// A new one each time (v3).
+    Fresh,
+    /// The same one until it is about to run out (v1.0, v1.1, v2.0).
+    Lasting,
+    /// As before, in TempAuth's spelling.
+    TempAuth,
+}
+
+/// Under what a lasting token is found again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reusable {
+    user_id: String,
+    scope: Scope,
+    method: Method,
+    kind: TokenKind,
+}
+
+/// A token and what it stands for.
+pub(crate) struct SignedIn {
+    pub(crate) token: Arc<str>,
+    pub(crate) session: Arc<Session>,
+}
+
+/// Whom a proof proved.
+struct Proven {
+    user: User,
+    secrets: Secrets,
+    method: Method,
+    /// The token or credential that it was proved by.
+    base: Option<Arc<Session>>,
+    credential: Option<ApplicationCredential>,
+}
+
+impl Identity {
+    /// Signs in.
+    pub(crate) async fn sign_in(&self, request: SignIn) -> Result<SignedIn, Error> {
+        let proven = self.prove(&request.proof, request.address).await?;
+        let scope = self.scope_for(&proven, &request.wanted).await?;
+        if let Some(base) = &proven.base
+            && (base.restricted || base.token.credential_id.is_some())
+            && base.token.scope != scope
+        {
+            return Err(Error::forbidden("An application credential's token cannot be given another scope."));
+        }
+        let reusable = Reusable {
+            user_id: proven.user.id.clone(),
+            scope: scope.clone(),
+            method: proven.method,
+            kind: request.kind,
+        };
+        // A token made from a token dies with it, so it is never given again.
+        let lasting = request.kind != TokenKind::Fresh && proven.base.is_none();
+        if lasting && let Some(signed_in) = self.still_good(&reusable).await? {
+            return Ok(signed_in);
+        }
+        let signed_in = self.issue(proven, scope, request.kind).await?;
+        if lasting {
+            self.reusable.insert(reusable, Arc::clone(&signed_in.token));
+        }
+        Ok(signed_in)
+    }
+
+    async fn still_good(&self, reusable: &Reusable) -> Result<Option<SignedIn>, Error> {
+        let Some(token) = self.reusable.get(reusable) else { return Ok(None) };
+        let renew_from = self.clock.now().after(self.settings.token_renewal);
+        match self.session(&token).await {
+            Ok(session) if session.caller.expires > renew_from => Ok(Some(SignedIn { token, session })),
+            Ok(_) | Err(crate::service::sessions::Denied::Invalid) => Ok(None),
+            Err(denied) => Err(denied.into()),
+        }
+    }
+
+    async fn prove(&self, proof: &Proof, address: Option<IpAddr>) -> Result<Proven, Error> {
+        match proof {
+            Proof::Key { user, key } => self.prove_user(user, address, Secret::Either(key)).await,
+            Proof::ApiKey { user, key } => self.prove_user(user, address, Secret::ApiKey(key)).await,
+            Proof::Password { user, password } => {
+                self.prove_user(user, address, Secret::Password(password)).await
+            }
+            Proof::Token { token } => self.prove_token(token).await,
+            Proof::Application { credential, secret } => {
+                self.prove_credential(credential, secret, address).await
+            }
+        }
+    }
+
+    /// Finds the user and checks what it says, with the same work whether there is such a user or not.
+    async fn prove_user(
+        &self,
+        named: &Named,
+        address: Option<IpAddr>,
+        secret: Secret<'_>,
+    ) -> Result<Proven, Error> {
+        let found = self.find_user(named).await?;
+        let counted = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
+        self.guard.admit(&counted, address)?;
+        let method = self.check(found.as_ref(), secret).await?;
+        match (found, method) {
+            (Some((user, secrets)), Some(method)) => {
+                self.guard.succeeded(&counted, address);
+                if !user.enabled {
+                    return Err(Error::Disabled);
+                }
+                Ok(Proven { user, secrets, method, base: None, credential: None })
+            }
+            _ => {
+                self.guard.failed(&counted, address);
+                Err(Error::Credentials)
+            }
+        }
+    }
+
+    pub(crate) async fn find_user(&self, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
+        self.db.read(named.clone(), |named, tx| Box::pin(find_user(tx, named))).await
+    }
+
+    /// How `secret` proves that it is the user's.
+    async fn check(
+        &self,
+        found: Option<&(User, Secrets)>,
+        secret: Secret<'_>,
+    ) -> Result<Option<Method>, Error> {
+        if let Secret::ApiKey(key) | Secret::Either(key) = secret
+            && self.fits_api_key(found, key)?
+        {
+            return Ok(Some(Method::ApiKey));
+        }
+        if let Secret::Password(password) | Secret::Either(password) = secret {
+            let stored = found.and_then(|(_, secrets)| secrets.password.as_deref());
+            if self.passwords.fits(password, stored).await? {
+                return Ok(Some(Method::Password));
+            }
+        }
+        Ok(None)
+    }
+
+    fn fits_api_key(&self, found: Option<&(User, Secrets)>, key: &str) -> Result<bool, Error> {
+        // Without a key to compare with, the same work is done on one that nobody has.
+        let sealed = found.and_then(|(user, secrets)| Some((user.id.as_str(), secrets.api_key.as_ref()?)));
+        let Some((user_id, sealed)) = sealed else {
+            let decoy = self.key.seal(API_KEYS, b"", b"00000000000000000000000000000000")?;
+            let opened = self.key.open(API_KEYS, b"", &decoy)?;
+            let _ = secrets::same(&opened, key.as_bytes());
+            return Ok(false);
+        };
+        let opened = self.key.open(API_KEYS, user_id.as_bytes(), sealed)?;
+        Ok(secrets::same(&opened, key.as_bytes()))
+    }
+
+    async fn prove_token(&self, token: &str) -> Result<Proven, Error> {
+        let base = self.session(token).await.map_err(|denied| match Error::from(denied) {
+            Error::Token => Error::Credentials,
+            other => other,
+        })?;
+        let (id, credential_id) = (base.user.id.clone(), base.token.credential_id.clone());
+        let (found, credential) = self
+            .db
+            .read((id, credential_id), |(id, credential_id), tx| {
+                Box::pin(async move {
+                    let user = store::users::with_secrets_by_id(tx, id).await?;
+                    let credential = match credential_id {
+                        Some(id) => {
+                            store::credentials::by_id(tx, id).await?.map(|(credential, _)| credential)
+                        }
+                        None => None,
+                    };
+                    Ok::<_, Error>((user, credential))
+                })
+            })
+            .await?;
+        let (user, secrets) = found.ok_or(Error::Credentials)?;
+        Ok(Proven { user, secrets, method: Method::Token, base: Some(base), credential })
+    }
+
+    async fn prove_credential(
+        &self,
+        named: &CredentialName,
+        secret: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Proven, Error> {
+        let found = self.db.read(named.clone(), |named, tx| Box::pin(find_credential(tx, named))).await?;
+        let counted = match (&found, named) {
+            (Some((user, _, _, _)), _) => user.id.clone(),
+            (None, CredentialName::Id(id)) => id.clone(),
+            (None, CredentialName::Of { user, .. }) => user.text().to_owned(),
+        };
+        self.guard.admit(&counted, address)?;
+        let stored = found.as_ref().map(|(_, _, _, stored)| stored.as_str());
+        let fits = match stored.and_then(|stored| fits_random(secret, stored)) {
+            Some(fits) => fits,
+            None => self.passwords.fits(secret, stored).await?,
+        };
+        let now = self.clock.now();
+        match found {
+            Some((user, secrets, credential, _))
+                if fits && credential.expires.is_none_or(|expires| expires > now) =>
+            {
+                self.guard.succeeded(&counted, address);
+                let method = Method::ApplicationCredential;
+                Ok(Proven { user, secrets, method, base: None, credential: Some(credential) })
+            }
+            _ => {
+                self.guard.failed(&counted, address);
+                Err(Error::Credentials)
+            }
+        }
+    }
+
+    async fn scope_for(&self, proven: &Proven, wanted: &Wanted) -> Result<Scope, Error> {
+        if let Some(credential) = proven.credential.as_ref().filter(|_| proven.base.is_none()) {
+            return match wanted {
+                Wanted::Usual => Ok(Scope::Tenant(credential.tenant_id.clone())),
+                _ => Err(Error::Credentials),
+            };
+        }
+        match wanted {
+            Wanted::Unscoped => Ok(Scope::Unscoped),
+            Wanted::Cloud => Ok(Scope::Cloud),
+            Wanted::Usual => {
+                // A token that holds somewhere is exchanged for one that holds there too.
+                let kept = proven.base.as_ref().map(|base| base.token.scope.clone());
+                let own = proven.user.tenant_id.clone().map_or(Scope::Unscoped, Scope::Tenant);
+                Ok(kept.filter(|scope| *scope != Scope::Unscoped).unwrap_or(own))
+            }
+            Wanted::Tenant(named) => {
+                let found = self.find_tenant(named.clone()).await?.ok_or(Error::Credentials)?;
+                Ok(Scope::Tenant(found.id))
+            }
+            Wanted::TenantIdOrName(text) => {
+                let found = match self.find_tenant(Named::Id(text.clone())).await? {
+                    Some(found) => Some(found),
+                    None => self.find_tenant(Named::name(text)).await?,
+                };
+                Ok(Scope::Tenant(found.ok_or(Error::Credentials)?.id))
+            }
+            Wanted::Domain(named) => {
+                let found = self.db.read(named.clone(), |named, tx| Box::pin(domain_id(tx, named))).await?;
+                Ok(Scope::Domain(found.ok_or(Error::Credentials)?))
+            }
+        }
+    }
+
+    async fn find_tenant(&self, named: Named) -> Result<Option<Tenant>, Error> {
+        self.db
+            .read(named, |named, tx| {
+                Box::pin(async move {
+                    Ok(match named {
+                        Named::Id(id) => store::tenants::by_id(tx, id).await?,
+                        Named::Name { name, domain } => {
+                            let found = store::tenants::by_name(tx, name).await?;
+                            let wanted = domain_of(tx, domain.as_ref()).await?;
+                            found.filter(|tenant| wanted.fits(&tenant.domain_id))
+                        }
+                    })
+                })
+            })
+            .await
+    }
+
+    async fn issue(&self, proven: Proven, scope: Scope, kind: TokenKind) -> Result<SignedIn, Error> {
+        let prefix = if kind == TokenKind::TempAuth { "AUTH_tk" } else { "" };
+        let text: Arc<str> = format!("{prefix}{}", secrets::random_hex::<16>()?).into();
+        let now = self.clock.now();
+        let mut token = Token {
+            hash: hash_of(&text),
+            user_id: proven.user.id.clone(),
+            scope,
+            methods: vec![proven.method],
+            issued: now,
+            expires: now.after(self.settings.token_lifetime),
+            audit_ids: vec![audit_id()?],
+            credential_id: proven.credential.as_ref().map(|credential| credential.id.clone()),
+        };
+        if let Some(end) = proven.credential.as_ref().and_then(|credential| credential.expires) {
+            token.expires = token.expires.min(end);
+        }
+        if let Some(base) = &proven.base {
+            token.expires = base.token.expires;
+            token.methods.extend(base.token.methods.iter().filter(|m| **m != Method::Token));
+            token.audit_ids.extend(base.token.audit_ids.first().cloned());
+        }
+        let password_set = proven.secrets.password_set;
+        let base = proven.base.as_ref().map(|base| base.token.hash);
+        let session = self
+            .db
+            .write(
+                (token, proven.user, proven.credential, base),
+                move |(token, user, credential, base), tx| {
+                    Box::pin(async move {
+                        // Read again within the unit: a change that came first must not be missed.
+                        let user = store::users::by_id(tx, &user.id).await?.ok_or(Error::Credentials)?;
+                        if let Some(base) = base {
+                            store::tokens::by_hash(tx, base).await?.ok_or(Error::Credentials)?;
+                        }
+                        let standing: Standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
+                        store::tokens::insert(tx, token).await?;
+                        Ok::<_, Error>(session_of(
+                            token.clone(),
+                            user,
+                            password_set,
+                            standing,
+                            credential.as_ref(),
+                        ))
+                    })
+                },
+            )
+            .await?;
+        Ok(SignedIn { token: text, session: Arc::new(session) })
+    }
+
+    /// A token as somebody else sees it: its own user, who manages that user, a service, or an operator.
+    pub(crate) async fn validate(&self, by: &Session, token: &str) -> Result<Arc<Session>, Error> {
+        let subject = self.subject(token).await?;
+        let allowed =
+            subject.user.id == by.user.id || by.caller.service || self.manages(&by.caller, &subject.user);
+        if allowed { Ok(subject) } else { Err(no_token()) }
+    }
+
+    async fn subject(&self, token: &str) -> Result<Arc<Session>, Error> {
+        self.session(token).await.map_err(|denied| match Error::from(denied) {
+            Error::Token => no_token(),
+            other => other,
+        })
+    }
+
+    /// Revokes a token, for its own bearer or for an operator.
+    pub(crate) async fn revoke(&self, by: &Session, token: &str) -> Result<(), Error> {
+        let hash = hash_of(token);
+        let subject = self.subject(token).await?;
+        let own = subject.user.id == by.user.id;
+        if !own && !self.manages(&by.caller, &subject.user) {
+            return Err(no_token());
+        }
+        let now = self.clock.now();
+        let audit_id = subject.token.audit_ids.first().cloned().unwrap_or_default();
+        self.db
+            .write((hash, by.caller.clone(), audit_id), move |(hash, by, audit_id), tx| {
+                Box::pin(async move {
+                    store::tokens::delete(tx, hash).await?;
+                    note(tx, now, by, "token.revoke", audit_id, "").await
+                })
+            })
+            .await?;
+        self.sessions.forget_token(&hash);
+        Ok(())
+    }
+}
+
+/// What somebody says to prove who it is.
+#[derive(Clone, Copy)]
+enum Secret<'a> {
+    ApiKey(&'a str),
+    Password(&'a str),
+    Either(&'a str),
+}
+
+/// A domain that was asked for.
+enum DomainWanted {
+    Any,
+    None,
+    Id(String),
+}
+
+impl DomainWanted {
+    fn fits(&self, id: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::None => false,
+            Self::Id(wanted) => wanted == id,
+        }
+    }
+}
+
+async fn domain_of(tx: &mut Tx, named: Option<&DomainName>) -> Result<DomainWanted, Error> {
+    let Some(named) = named else { return Ok(DomainWanted::Any) };
+    Ok(domain_id(tx, named).await?.map_or(DomainWanted::None, DomainWanted::Id))
+}
+
+async fn domain_id(tx: &mut Tx, named: &DomainName) -> Result<Option<String>, Error> {
+    let found = match named {
+        DomainName::Id(id) => store::domains::by_id(tx, id).await?,
+        // Clients spell the first domain's name like its id; the reference's databases ignore case.
+        DomainName::Name(name) if name.eq_ignore_ascii_case("default") => {
+            store::domains::by_id(tx, "default").await?
+        }
+        DomainName::Name(name) => store::domains::by_name(tx, name).await?,
+    };
+    Ok(found.map(|domain| domain.id))
+}
+
+async fn find_user(tx: &mut Tx, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
+    Ok(match named {
+        Named::Id(id) => store::users::with_secrets_by_id(tx, id).await?,
+        Named::Name { name, domain } => {
+            let found = store::users::with_secrets_by_name(tx, name).await?;
+            let wanted = domain_of(tx, domain.as_ref()).await?;
+            found.filter(|(user, _)| wanted.fits(&user.domain_id))
+        }
+    })
+}
+
+type FoundCredential = Option<(User, Secrets, ApplicationCredential, String)>;
+
+async fn find_credential(tx: &mut Tx, named: &CredentialName) -> Result<FoundCredential, Error> {
+    let id = match named {
+        CredentialName::Id(id) => Some(id.clone()),
+        CredentialName::Of { user, name } => match find_user(tx, user).await? {
+            Some((user, _)) => store::credentials::id_of(tx, &user.id, name).await?,
+            None => None,
+        },
+    };
+    let Some(id) = id else { return Ok(None) };
+    let Some((credential, stored)) = store::credentials::by_id(tx, &id).await? else { return Ok(None) };
+    let found = store::users::with_secrets_by_id(tx, &credential.user_id).await?;
+    Ok(found.map(|(user, secrets)| (user, secrets, credential, stored)))
+}
+
+fn no_token() -> Error {
+    Error::not_found("token", "the one given")
+}
+
+/// A token's name in logs (Keystone v3: 16 random bytes in URL-safe base 64).
+fn audit_id() -> Result<String, Error> {
+    use base64::Engine;
+    let mut bytes = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Busy)?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}

@@ -1,0 +1,271 @@
+//! Tenants: make, look at, change, delete.
+
+use std::time::Duration;
+
+use database::Tx;
+use work::NewJob;
+
+use crate::model::{Caller, Product, Right, Scope, Tenant, check_name};
+use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
+use crate::service::deletion::{TENANT_DELETED, patience};
+use crate::service::error::Error;
+use crate::service::users::check_text;
+use crate::service::{Identity, Listed, note, page_of};
+use crate::store;
+use crate::store::tenants::Filter;
+
+/// A tenant to be made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewTenant {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) enabled: bool,
+    pub(crate) domain_id: Option<String>,
+}
+
+/// What is to change of a tenant; `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChangedTenant {
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) enabled: Option<bool>,
+}
+
+/// Which tenants to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TenantQuery {
+    pub(crate) name: Option<String>,
+    pub(crate) domain_id: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    /// Those of this user alone.
+    pub(crate) of_user: Option<String>,
+    pub(crate) marker: Option<String>,
+    pub(crate) limit: Option<i64>,
+    /// A marker that names no tenant is an error (v2.0).
+    pub(crate) strict: bool,
+}
+
+/// A tenant that the caller may see: its own, one that it is of or has a role on, or any for an operator.
+pub(crate) async fn visible_tenant(tx: &mut Tx, caller: &Caller, id: &str) -> Result<Tenant, Error> {
+    let found = store::tenants::by_id(tx, id).await?.ok_or_else(|| Error::not_found("project", id))?;
+    if caller.operator || caller.is_of(id) {
+        return Ok(found);
+    }
+    let user = store::users::by_id(tx, &caller.user_id).await?;
+    let scope = Scope::Tenant(id.to_owned());
+    let roles = store::grants::of_user(tx, &caller.user_id).await?;
+    let known = user.is_some_and(|user| user.tenant_id.as_deref() == Some(id))
+        || roles.iter().any(|assignment| assignment.scope == scope);
+    if known { Ok(found) } else { Err(Error::not_found("project", id)) }
+}
+
+impl Identity {
+    /// Makes a tenant.
+    pub(crate) async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant, Error> {
+        operator_only(caller)?;
+        check_name("name", &new.name, false)?;
+        check_text("description", &new.description)?;
+        let now = self.clock.now();
+        self.db
+            .write((caller.clone(), new), move |(caller, new), tx| {
+                Box::pin(async move {
+                    let domain_id = new.domain_id.clone().unwrap_or_else(|| "default".to_owned());
+                    let domain = store::domains::by_id(tx, &domain_id).await?;
+                    domain.ok_or_else(|| Error::not_found("domain", &domain_id))?;
+                    let tenant = Tenant {
+                        id: store::tenants::next_id(tx).await?,
+                        name: new.name.clone(),
+                        domain_id,
+                        description: new.description.clone(),
+                        enabled: new.enabled,
+                        created: now,
+                    };
+                    if !store::tenants::insert(tx, &tenant).await? {
+                        return Err(taken(&tenant.name));
+                    }
+                    note(tx, now, caller, "tenant.create", &tenant.id, &tenant.name).await?;
+                    Ok(tenant)
+                })
+            })
+            .await
+    }
+
+    /// A tenant that the caller may see.
+    pub(crate) async fn tenant(&self, caller: &Caller, id: &str) -> Result<Tenant, Error> {
+        let input = (caller.clone(), id.to_owned());
+        self.db.read(input, |(caller, id), tx| Box::pin(visible_tenant(tx, caller, id))).await
+    }
+
+    /// A tenant of that name that the caller may see.
+    pub(crate) async fn tenant_named(&self, caller: &Caller, name: &str) -> Result<Tenant, Error> {
+        self.db
+            .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
+                Box::pin(async move {
+                    let found = store::tenants::by_name(tx, name).await?;
+                    let found = found.ok_or_else(|| Error::not_found("project", name))?;
+                    visible_tenant(tx, caller, &found.id).await.map_err(|_| Error::not_found("project", name))
+                })
+            })
+            .await
+    }
+
+    /// Tenants: all for an operator, else those that the caller is of or has a role on.
+    pub(crate) async fn tenants(&self, caller: &Caller, query: TenantQuery) -> Result<Listed<Tenant>, Error> {
+        let page = page_of(query.marker.as_deref(), query.limit);
+        let of_user = match query.of_user {
+            Some(id) if id == caller.user_id || caller.operator => Some(id),
+            Some(id) => Some(self.user(caller, &id).await?.id),
+            None if caller.operator => None,
+            None => Some(caller.user_id.clone()),
+        };
+        let filter = Filter { name: query.name, domain_id: query.domain_id, enabled: query.enabled, of_user };
+        let strict = query.strict;
+        self.db
+            .scan((filter, page, caller.clone()), move |(filter, page, caller), tx| {
+                Box::pin(async move {
+                    let listed = Listed::of(store::tenants::list(tx, filter, page).await?, page);
+                    if !strict || page.marker.is_empty() {
+                        return Ok(listed);
+                    }
+                    visible_tenant(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::tenants::before(tx, filter, page).await?, page))
+                })
+            })
+            .await
+    }
+
+    /// Changes a tenant: an operator anything, the account's owner its description. Disabling it ends its tokens.
+    pub(crate) async fn update_tenant(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: ChangedTenant,
+    ) -> Result<Tenant, Error> {
+        if let Some(name) = &change.name {
+            check_name("name", name, false)?;
+        }
+        change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
+        let now = self.clock.now();
+        let tenant = self
+            .db
+            .write((caller.clone(), id.to_owned(), change), move |(caller, id, change), tx| {
+                Box::pin(async move {
+                    let mut tenant = visible_tenant(tx, caller, id).await?;
+                    let own = caller.may(id, Product::Identity, Right::Administer);
+                    if change.name.is_some() || change.enabled.is_some() || !own {
+                        operator_only(caller)?;
+                    }
+                    let c = change.clone();
+                    tenant.name = c.name.unwrap_or(tenant.name);
+                    tenant.description = c.description.unwrap_or(tenant.description);
+                    tenant.enabled = c.enabled.unwrap_or(tenant.enabled);
+                    if !store::tenants::update(tx, &tenant).await? {
+                        return Err(taken(&tenant.name));
+                    }
+                    if !tenant.enabled {
+                        store::tokens::delete_of_scope(tx, &Scope::Tenant(id.clone())).await?;
+                    }
+                    note(tx, now, caller, "tenant.update", id, &tenant.name).await?;
+                    Ok(tenant)
+                })
+            })
+            .await?;
+        self.forget_tenant(id);
+        Ok(tenant)
+    }
+
+    /// Deletes a tenant with its users that have no role elsewhere; what it has in other services goes by a job that
+    /// this leaves behind.
+    pub(crate) async fn delete_tenant(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        operator_only(caller)?;
+        let now = self.clock.now();
+        self.db
+            .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
+                Box::pin(async move {
+                    let tenant = visible_tenant(tx, caller, id).await?;
+                    let users = store::users::of_tenant_alone(tx, id).await?;
+                    if users.contains(&caller.user_id) {
+                        return Err(Error::conflict(
+                            "You are a user of that tenant and would delete yourself.",
+                        ));
+                    }
+                    for user in &users {
+                        store::users::delete(tx, user).await?;
+                        note(tx, now, caller, "user.delete", user, "with its tenant").await?;
+                    }
+                    let scope = Scope::Tenant(id.clone());
+                    store::grants::delete_scope(tx, &scope).await?;
+                    store::tokens::delete_of_scope(tx, &scope).await?;
+                    store::tenants::delete(tx, id).await?;
+                    let job = NewJob {
+                        kind: TENANT_DELETED,
+                        subject: id,
+                        payload: String::new(),
+                        due: now,
+                        deadline: now.after(patience()),
+                    };
+                    work::jobs::enqueue(tx, now, &job).await?;
+                    note(tx, now, caller, "tenant.delete", id, &tenant.name).await
+                })
+            })
+            .await?;
+        self.sessions.forget_all();
+        if let Some(runner) = self.runner.get() {
+            runner.wake();
+        }
+        Ok(())
+    }
+
+    /// An account with its sessions' inactivity timeout (v2.0's domain).
+    pub(crate) async fn account(&self, caller: &Caller, id: &str) -> Result<(Tenant, String), Error> {
+        self.db
+            .read((caller.clone(), id.to_owned()), |(caller, id), tx| {
+                Box::pin(async move {
+                    let tenant = visible_tenant(tx, caller, id).await?;
+                    let timeout = store::tenants::session_timeout(tx, id).await?.unwrap_or_default();
+                    Ok((tenant, timeout))
+                })
+            })
+            .await
+    }
+
+    /// Sets an account's inactivity timeout, five minutes to a day.
+    pub(crate) async fn set_session_timeout(
+        &self,
+        caller: &Caller,
+        id: &str,
+        timeout: &str,
+    ) -> Result<(), Error> {
+        let span: Result<jiff::SignedDuration, _> = timeout.parse();
+        let within = |span: jiff::SignedDuration| (300..=86_400).contains(&span.as_secs());
+        if !timeout.starts_with("PT") || !span.is_ok_and(within) {
+            return Err(Error::invalid("sessionInactivityTimeout must be from PT5M to PT24H"));
+        }
+        let now = self.clock.now();
+        self.db
+            .write((caller.clone(), id.to_owned(), timeout.to_owned()), move |(caller, id, timeout), tx| {
+                Box::pin(async move {
+                    visible_tenant(tx, caller, id).await?;
+                    if !caller.may(id, Product::Identity, Right::Administer) {
+                        return Err(Error::forbidden(NOT_AUTHORIZED));
+                    }
+                    store::tenants::set_session_timeout(tx, id, timeout).await?;
+                    note(tx, now, caller, "tenant.update", id, "session timeout").await
+                })
+            })
+            .await
+    }
+
+    fn forget_tenant(&self, id: &str) {
+        self.sessions.forget(|session| session.token.scope.tenant() == Some(id));
+    }
+
+    /// How long a token of this cloud lives.
+    pub(crate) fn token_lifetime(&self) -> Duration {
+        self.settings.token_lifetime
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::conflict(format!("A project named {name} already exists."))
+}

@@ -1,0 +1,494 @@
+//! Users: make, look at, change, delete; passwords and API keys.
+
+use crate::model::{Caller, Method, Right, Scope, User, check_name};
+use crate::service::accounts::{NOT_AUTHORIZED, account_of, managed_user, visible_user};
+use crate::service::error::Error;
+use crate::service::passwords::PASSWORD_MAX;
+use crate::service::signin::{API_KEYS, Named};
+use crate::service::{Identity, Listed, note, page_of, secrets};
+use crate::store;
+use crate::store::users::{Filter, Secrets};
+
+/// Characters of free text at most.
+const TEXT_MAX: usize = 4096;
+
+/// A user to be made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewUser {
+    pub(crate) name: String,
+    pub(crate) email: Option<String>,
+    pub(crate) description: String,
+    pub(crate) enabled: bool,
+    pub(crate) domain_id: Option<String>,
+    /// The account; the caller's own if it is no operator.
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) password: Option<String>,
+    /// Given, or one is made up.
+    pub(crate) api_key: Option<String>,
+    pub(crate) region: Option<String>,
+    /// Roles on its account, by name.
+    pub(crate) roles: Vec<String>,
+}
+
+/// What is to change of a user; `None` stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChangedUser {
+    pub(crate) name: Option<String>,
+    pub(crate) email: Option<Option<String>>,
+    pub(crate) description: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) tenant_id: Option<Option<String>>,
+    pub(crate) password: Option<String>,
+    pub(crate) region: Option<Option<String>>,
+}
+
+/// Which users to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UserQuery {
+    pub(crate) name: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) domain_id: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) marker: Option<String>,
+    pub(crate) limit: Option<i64>,
+    /// A marker that names no user is an error (v2.0).
+    pub(crate) strict: bool,
+}
+
+pub(crate) fn check_password(password: &str) -> Result<(), Error> {
+    if password.is_empty() || password.len() > PASSWORD_MAX {
+        return Err(Error::invalid(format!("password must have 1 to {PASSWORD_MAX} bytes")));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Error> {
+    if text.chars().count() > TEXT_MAX || text.contains('\0') {
+        return Err(Error::invalid(format!("{field} must have at most {TEXT_MAX} characters and no NUL")));
+    }
+    Ok(())
+}
+
+fn check_email(email: &str) -> Result<(), Error> {
+    let fits = email.len() <= 255
+        && email.contains('@')
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if fits { Ok(()) } else { Err(Error::invalid("email is not an address")) }
+}
+
+fn check_api_key(key: &str) -> Result<(), Error> {
+    let fits = (8..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::invalid("an API key has 8 to 255 printable characters without blanks"))
+    }
+}
+
+impl Identity {
+    /// Makes a user, and answers it with its API key.
+    pub(crate) async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<(User, String), Error> {
+        check_name("name", &new.name, false)?;
+        check_text("description", &new.description)?;
+        new.email.as_deref().map_or(Ok(()), check_email)?;
+        new.password.as_deref().map_or(Ok(()), check_password)?;
+        new.api_key.as_deref().map_or(Ok(()), check_api_key)?;
+        self.check_region(new.region.as_deref()).await?;
+        if !caller.operator {
+            // Before the costly part: who may not make users shall not make this hash passwords.
+            account_of(caller, Right::Administer)?;
+        }
+        let now = self.clock.now();
+        let id = secrets::new_id();
+        let api_key = match new.api_key.clone() {
+            Some(key) => key,
+            None => secrets::random_hex::<16>()?,
+        };
+        let password = match &new.password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
+        };
+        let kept = Secrets {
+            password_set: password.as_ref().map(|_| now),
+            password,
+            api_key: Some(self.key.seal(API_KEYS, id.as_bytes(), api_key.as_bytes())?),
+        };
+        let user = self
+            .db
+            .write((caller.clone(), new, id, kept), move |(caller, new, id, kept), tx| {
+                Box::pin(async move {
+                    let tenant_id = if caller.operator {
+                        new.tenant_id.clone()
+                    } else {
+                        let own = account_of(caller, Right::Administer)?;
+                        if new.tenant_id.as_deref().is_some_and(|id| id != own) {
+                            return Err(Error::forbidden(NOT_AUTHORIZED));
+                        }
+                        Some(own.to_owned())
+                    };
+                    let tenant = match &tenant_id {
+                        Some(id) => Some(
+                            store::tenants::by_id(tx, id)
+                                .await?
+                                .ok_or_else(|| Error::not_found("project", id))?,
+                        ),
+                        None => None,
+                    };
+                    let own_domain = tenant.map_or_else(|| "default".to_owned(), |tenant| tenant.domain_id);
+                    let domain_id = match &new.domain_id {
+                        Some(id) if caller.operator || *id == own_domain => {
+                            store::domains::by_id(tx, id)
+                                .await?
+                                .ok_or_else(|| Error::not_found("domain", id))?
+                                .id
+                        }
+                        Some(_) => return Err(Error::forbidden(NOT_AUTHORIZED)),
+                        None => own_domain,
+                    };
+                    let user = User {
+                        id: id.clone(),
+                        name: new.name.clone(),
+                        domain_id,
+                        tenant_id: tenant_id.clone(),
+                        email: new.email.clone(),
+                        description: new.description.clone(),
+                        enabled: new.enabled,
+                        region: new.region.clone(),
+                        created: now,
+                    };
+                    if !store::users::insert(tx, &user, kept).await? {
+                        return Err(taken(&user.name));
+                    }
+                    note(tx, now, caller, "user.create", &user.id, &user.name).await?;
+                    for role in &new.roles {
+                        let Some(tenant_id) = &tenant_id else {
+                            return Err(Error::invalid("a user without a tenant has no roles on one"));
+                        };
+                        let scope = Scope::Tenant(tenant_id.clone());
+                        crate::service::roles::give_by_name(tx, now, caller, &user.id, role, &scope).await?;
+                    }
+                    Ok(user)
+                })
+            })
+            .await?;
+        Ok((user, api_key))
+    }
+
+    /// A user that the caller may see.
+    pub(crate) async fn user(&self, caller: &Caller, id: &str) -> Result<User, Error> {
+        let input = (caller.clone(), id.to_owned());
+        self.db.read(input, |(caller, id), tx| Box::pin(visible_user(tx, caller, id))).await
+    }
+
+    /// A user of that name that the caller may see.
+    pub(crate) async fn user_named(&self, caller: &Caller, name: &str) -> Result<User, Error> {
+        self.db
+            .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
+                Box::pin(async move {
+                    let found = store::users::by_name(tx, name).await?;
+                    let found = found.ok_or_else(|| Error::not_found("user", name))?;
+                    visible_user(tx, caller, &found.id).await.map_err(|_| Error::not_found("user", name))
+                })
+            })
+            .await
+    }
+
+    /// The users that the caller may see: all for an operator, the account's for who may look at it, else itself.
+    pub(crate) async fn users(&self, caller: &Caller, query: UserQuery) -> Result<Listed<User>, Error> {
+        let page = page_of(query.marker.as_deref(), query.limit);
+        let mut filter = Filter {
+            name: query.name,
+            email: query.email,
+            domain_id: query.domain_id,
+            enabled: query.enabled,
+            ..Filter::default()
+        };
+        if !caller.operator {
+            let Ok(account) = account_of(caller, Right::Observe) else {
+                return self.itself(caller, &filter).await;
+            };
+            filter.tenant_id = Some(account.to_owned());
+        }
+        let strict = query.strict;
+        self.db
+            .scan((filter, page, caller.clone()), move |(filter, page, caller), tx| {
+                Box::pin(async move {
+                    let listed = Listed::of(store::users::list(tx, filter, page).await?, page);
+                    if !strict || page.marker.is_empty() {
+                        return Ok(listed);
+                    }
+                    visible_user(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::users::before(tx, filter, page).await?, page))
+                })
+            })
+            .await
+    }
+
+    async fn itself(&self, caller: &Caller, filter: &Filter) -> Result<Listed<User>, Error> {
+        let user = self.user(caller, &caller.user_id).await?;
+        let fits = filter.name.as_ref().is_none_or(|name| *name == user.name)
+            && filter.email.as_ref().is_none_or(|email| Some(email) == user.email.as_ref())
+            && filter.domain_id.as_ref().is_none_or(|id| *id == user.domain_id)
+            && filter.enabled.is_none_or(|enabled| enabled == user.enabled);
+        Ok(Listed::whole(if fits { vec![user] } else { Vec::new() }))
+    }
+
+    /// Users with a role on a tenant, or of it.
+    pub(crate) async fn users_on_tenant(
+        &self,
+        caller: &Caller,
+        tenant_id: &str,
+        query: &UserQuery,
+    ) -> Result<Listed<User>, Error> {
+        self.tenant(caller, tenant_id).await?;
+        if !caller.may(tenant_id, crate::Product::Identity, Right::Observe) {
+            return Err(Error::forbidden(NOT_AUTHORIZED));
+        }
+        let page = page_of(query.marker.as_deref(), query.limit);
+        let filter = Filter { on_tenant: Some(tenant_id.to_owned()), ..Filter::default() };
+        self.db
+            .scan((filter, page, caller.clone()), |(filter, page, caller), tx| {
+                Box::pin(async move {
+                    let listed = Listed::of(store::users::list(tx, filter, page).await?, page);
+                    if page.marker.is_empty() {
+                        return Ok(listed);
+                    }
+                    visible_user(tx, caller, &page.marker).await?;
+                    Ok(listed.after(&store::users::before(tx, filter, page).await?, page))
+                })
+            })
+            .await
+    }
+
+    /// Changes a user. Disabling it and setting its password revoke its tokens at once.
+    pub(crate) async fn update_user(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: ChangedUser,
+    ) -> Result<User, Error> {
+        if let Some(name) = &change.name {
+            check_name("name", name, false)?;
+        }
+        change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
+        change.email.as_ref().and_then(|email| email.as_deref()).map_or(Ok(()), check_email)?;
+        self.check_region(change.region.as_ref().and_then(|region| region.as_deref())).await?;
+        let password = match &change.password {
+            Some(password) => {
+                check_password(password)?;
+                self.may_manage(caller, id).await?;
+                Some(self.passwords.hash(password).await?)
+            }
+            None => None,
+        };
+        let now = self.clock.now();
+        let user = self
+            .db
+            .write(
+                (caller.clone(), id.to_owned(), change, password),
+                move |(caller, id, change, password), tx| {
+                    Box::pin(async move {
+                        let (mut user, _) = managed_user(tx, caller, id).await?;
+                        if change.tenant_id.as_ref().is_some_and(|tenant| *tenant != user.tenant_id) {
+                            crate::service::accounts::operator_only(caller)?;
+                            if let Some(Some(tenant)) = &change.tenant_id {
+                                let found = store::tenants::by_id(tx, tenant).await?;
+                                found.ok_or_else(|| Error::not_found("project", tenant))?;
+                            }
+                        }
+                        if change.enabled == Some(false) && user.id == caller.user_id {
+                            return Err(Error::forbidden("You cannot disable yourself."));
+                        }
+                        let detail = changed_fields(change);
+                        let c = change.clone();
+                        user.name = c.name.unwrap_or(user.name);
+                        user.email = c.email.unwrap_or(user.email);
+                        user.description = c.description.unwrap_or(user.description);
+                        user.enabled = c.enabled.unwrap_or(user.enabled);
+                        user.tenant_id = c.tenant_id.unwrap_or(user.tenant_id);
+                        user.region = c.region.unwrap_or(user.region);
+                        if !store::users::update(tx, &user).await? {
+                            return Err(taken(&user.name));
+                        }
+                        if let Some(password) = password {
+                            store::users::set_password(tx, id, password, now).await?;
+                        }
+                        if password.is_some() || !user.enabled {
+                            store::tokens::delete_of_user(tx, id).await?;
+                        }
+                        note(tx, now, caller, "user.update", id, &detail).await?;
+                        Ok(user)
+                    })
+                },
+            )
+            .await?;
+        self.sessions.forget_user(id);
+        Ok(user)
+    }
+
+    /// Sets one's own password, given the old one; all of the user's tokens end.
+    pub(crate) async fn change_password(
+        &self,
+        named: &Named,
+        original: &str,
+        password: &str,
+        address: Option<std::net::IpAddr>,
+    ) -> Result<(), Error> {
+        check_password(password)?;
+        let found = self.find_user(named).await?;
+        let user_id = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
+        let user_id = user_id.as_str();
+        self.guard.admit(user_id, address)?;
+        let before = found.as_ref().and_then(|(_, secrets)| secrets.password.clone());
+        if !self.passwords.fits(original, before.as_deref()).await? {
+            self.guard.failed(user_id, address);
+            return Err(Error::Credentials);
+        }
+        self.guard.succeeded(user_id, address);
+        let (user, _) = found.ok_or(Error::Credentials)?;
+        if !user.enabled {
+            return Err(Error::Disabled);
+        }
+        let hashed = self.passwords.hash(password).await?;
+        let now = self.clock.now();
+        self.db
+            .write((user, hashed, before), move |(user, hashed, before), tx| {
+                Box::pin(async move {
+                    let found =
+                        store::users::with_secrets_by_id(tx, &user.id).await?.ok_or(Error::Credentials)?;
+                    if found.1.password != *before {
+                        return Err(Error::Credentials);
+                    }
+                    store::users::set_password(tx, &user.id, hashed, now).await?;
+                    store::tokens::delete_of_user(tx, &user.id).await?;
+                    let actor = (user.id.as_str(), user.name.as_str());
+                    Ok(store::audit::record(tx, now, actor, "user.password", &user.id, "").await?)
+                })
+            })
+            .await?;
+        self.sessions.forget_user(user_id);
+        Ok(())
+    }
+
+    /// Deletes a user with its tokens, credentials and roles.
+    pub(crate) async fn delete_user(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.db
+            .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
+                Box::pin(async move {
+                    let (user, _) = managed_user(tx, caller, id).await?;
+                    if user.id == caller.user_id {
+                        return Err(Error::forbidden("You cannot delete yourself."));
+                    }
+                    store::users::delete(tx, id).await?;
+                    note(tx, now, caller, "user.delete", id, &user.name).await
+                })
+            })
+            .await?;
+        self.sessions.forget_user(id);
+        Ok(())
+    }
+
+    /// The user's API key, for itself and for who manages it.
+    pub(crate) async fn api_key(&self, caller: &Caller, id: &str) -> Result<(User, Option<String>), Error> {
+        let (user, sealed) = self
+            .db
+            .read((caller.clone(), id.to_owned()), |(caller, id), tx| {
+                Box::pin(async move {
+                    let user = owned_user(tx, caller, id).await?;
+                    let found = store::users::with_secrets_by_id(tx, id).await?;
+                    Ok::<_, Error>((user, found.and_then(|(_, secrets)| secrets.api_key)))
+                })
+            })
+            .await?;
+        let Some(sealed) = sealed else { return Ok((user, None)) };
+        let key = self.key.open(API_KEYS, user.id.as_bytes(), &sealed)?;
+        Ok((user, Some(String::from_utf8(key).map_err(|_| Error::Secret)?)))
+    }
+
+    /// Sets the user's API key, to a new one if none is given; tokens that were got by the old one end.
+    pub(crate) async fn set_api_key(
+        &self,
+        caller: &Caller,
+        id: &str,
+        key: Option<String>,
+    ) -> Result<(User, String), Error> {
+        key.as_deref().map_or(Ok(()), check_api_key)?;
+        let key = match key {
+            Some(key) => key,
+            None => secrets::random_hex::<16>()?,
+        };
+        let sealed = self.key.seal(API_KEYS, id.as_bytes(), key.as_bytes())?;
+        let user = self.put_api_key(caller, id, Some(sealed)).await?;
+        Ok((user, key))
+    }
+
+    /// Takes the user's API key away.
+    pub(crate) async fn delete_api_key(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        self.put_api_key(caller, id, None).await.map(|_| ())
+    }
+
+    async fn put_api_key(&self, caller: &Caller, id: &str, sealed: Option<Vec<u8>>) -> Result<User, Error> {
+        let now = self.clock.now();
+        let user = self
+            .db
+            .write((caller.clone(), id.to_owned(), sealed), move |(caller, id, sealed), tx| {
+                Box::pin(async move {
+                    let user = owned_user(tx, caller, id).await?;
+                    store::users::set_api_key(tx, id, sealed.as_deref()).await?;
+                    store::tokens::delete_by_method(tx, id, Method::ApiKey).await?;
+                    let action = if sealed.is_some() { "user.api_key.set" } else { "user.api_key.delete" };
+                    note(tx, now, caller, action, id, "").await?;
+                    Ok::<_, Error>(user)
+                })
+            })
+            .await?;
+        self.sessions.forget_user(id);
+        Ok(user)
+    }
+
+    /// A default region must be one of the cloud's.
+    async fn check_region(&self, region: Option<&str>) -> Result<(), Error> {
+        let Some(region) = region else { return Ok(()) };
+        if self.regions().await?.iter().any(|found| found.id == region) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("there is no region {region}")))
+    }
+
+    /// Fails unless the caller may change the user.
+    async fn may_manage(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let input = (caller.clone(), id.to_owned());
+        self.db
+            .read(input, |(caller, id), tx| {
+                Box::pin(async move { managed_user(tx, caller, id).await.map(|_| ()) })
+            })
+            .await
+    }
+}
+
+/// A user whose secrets the caller may have: itself, or one that it manages.
+async fn owned_user(tx: &mut database::Tx, caller: &Caller, id: &str) -> Result<User, Error> {
+    if caller.user_id == id {
+        return visible_user(tx, caller, id).await;
+    }
+    Ok(managed_user(tx, caller, id).await?.0)
+}
+
+fn taken(name: &str) -> Error {
+    Error::conflict(format!("A user named {name} already exists."))
+}
+
+/// The names of what changes, for the audit log: never the values, which may be secret.
+fn changed_fields(change: &ChangedUser) -> String {
+    let fields = [
+        ("name", change.name.is_some()),
+        ("email", change.email.is_some()),
+        ("description", change.description.is_some()),
+        ("enabled", change.enabled.is_some()),
+        ("tenant", change.tenant_id.is_some()),
+        ("password", change.password.is_some()),
+        ("region", change.region.is_some()),
+    ];
+    fields.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+}

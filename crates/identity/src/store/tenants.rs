@@ -1,0 +1,125 @@
+//! Tenants.
+
+use database::{Error, Row, Tx, params};
+use work::Time;
+
+use crate::model::Tenant;
+use crate::store::Page;
+
+/// Which tenants a list shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) name: Option<String>,
+    pub(crate) domain_id: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    /// Only those that the user is of or has a role on.
+    pub(crate) of_user: Option<String>,
+}
+
+fn read(mut row: Row) -> Result<Tenant, Error> {
+    Ok(Tenant {
+        id: row.take(0)?,
+        name: row.take(1)?,
+        domain_id: row.take(2)?,
+        description: row.take(3)?,
+        enabled: row.take(4)?,
+        created: Time(row.take(5)?),
+    })
+}
+
+/// The next numeric id; one that was given is never given again.
+pub(crate) async fn next_id(tx: &mut Tx) -> Result<String, Error> {
+    let sql = "UPDATE sequences SET next = next + 1 WHERE name = 'tenant' RETURNING next - 1";
+    let row = tx.row(sql, &[]).await?;
+    let id: i64 = row.map_or(Ok(0), |row| row.get(0))?;
+    Ok(id.to_string())
+}
+
+/// Writes a tenant; `false` when its name is taken.
+pub(crate) async fn insert(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
+    let sql = "INSERT INTO tenants (id, name, domain_id, description, enabled, created)
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let t = tenant;
+    let params = params![t.id, t.name, t.domain_id, t.description, t.enabled, t.created.0];
+    Ok(tx.execute(sql, params).await? == 1)
+}
+
+pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Tenant>, Error> {
+    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants WHERE id = $1";
+    tx.row(sql, params![id]).await?.map(read).transpose()
+}
+
+pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Tenant>, Error> {
+    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants WHERE name = $1";
+    tx.row(sql, params![name]).await?.map(read).transpose()
+}
+
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<Tenant>, Error> {
+    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants
+               WHERE id > $1
+                 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
+                 AND (CAST($4 AS BIGINT) IS NULL OR enabled = $4)
+               ORDER BY id LIMIT $5";
+    let of_user = "SELECT id, name, domain_id, description, enabled, created FROM tenants
+               WHERE id > $1
+                 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
+                 AND (CAST($4 AS BIGINT) IS NULL OR enabled = $4)
+                 AND id IN (SELECT tenant_id FROM users WHERE id = $6 AND tenant_id IS NOT NULL
+                            UNION SELECT SUBSTR(scope, 3) FROM grants WHERE user_id = $6 AND scope LIKE 't:%')
+               ORDER BY id LIMIT $5";
+    let f = filter;
+    let rows = match &f.of_user {
+        None => tx.rows(sql, params![page.marker, f.name, f.domain_id, f.enabled, page.limit]).await?,
+        Some(user) => {
+            let params = params![page.marker, f.name, f.domain_id, f.enabled, page.limit, user];
+            tx.rows(of_user, params).await?
+        }
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Writes what may change of a tenant; `false` when its new name is taken by another.
+pub(crate) async fn update(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
+    if by_name(tx, &tenant.name).await?.is_some_and(|other| other.id != tenant.id) {
+        return Ok(false);
+    }
+    let sql = "UPDATE tenants SET name = $2, description = $3, enabled = $4 WHERE id = $1";
+    tx.execute(sql, params![tenant.id, tenant.name, tenant.description, tenant.enabled]).await?;
+    Ok(true)
+}
+
+pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
+    Ok(tx.execute("DELETE FROM tenants WHERE id = $1", params![id]).await? == 1)
+}
+
+pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {
+    Ok(tx.row("SELECT id FROM tenants LIMIT 1", &[]).await?.is_some())
+}
+
+/// Ids up to the page's marker, last first.
+pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
+    let all = "SELECT id FROM tenants WHERE id <= $1 ORDER BY id DESC LIMIT $2";
+    let of_user = "SELECT id FROM tenants
+                   WHERE id <= $1
+                     AND id IN (SELECT tenant_id FROM users WHERE id = $3 AND tenant_id IS NOT NULL
+                                UNION SELECT SUBSTR(scope, 3) FROM grants WHERE user_id = $3 AND scope LIKE 't:%')
+                   ORDER BY id DESC LIMIT $2";
+    let rows = match &filter.of_user {
+        None => tx.rows(all, params![page.marker, page.limit]).await?,
+        Some(user) => tx.rows(of_user, params![page.marker, page.limit, user]).await?,
+    };
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}
+
+/// v2.0's inactivity timeout of an account, an ISO 8601 duration.
+pub(crate) async fn session_timeout(tx: &mut Tx, id: &str) -> Result<Option<String>, Error> {
+    let row = tx.row("SELECT session_timeout FROM tenants WHERE id = $1", params![id]).await?;
+    row.map(|mut row| row.take(0)).transpose()
+}
+
+pub(crate) async fn set_session_timeout(tx: &mut Tx, id: &str, timeout: &str) -> Result<(), Error> {
+    let sql = "UPDATE tenants SET session_timeout = $2 WHERE id = $1";
+    tx.execute(sql, params![id, timeout]).await.map(|_| ())
+}

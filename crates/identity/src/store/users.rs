@@ -1,0 +1,193 @@
+//! Users and their secrets.
+
+use database::{Error, Row, Tx, params};
+use work::Time;
+
+use crate::model::User;
+use crate::store::Page;
+
+/// What is kept of a user's secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secrets {
+    /// The password as a PHC string.
+    pub(crate) password: Option<String>,
+    /// When it was set.
+    pub(crate) password_set: Option<Time>,
+    /// The API key, sealed.
+    pub(crate) api_key: Option<Vec<u8>>,
+}
+
+/// Which users a list shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) name: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) domain_id: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    /// Only those of this account.
+    pub(crate) tenant_id: Option<String>,
+    /// Only those with a role on this tenant, or of it.
+    pub(crate) on_tenant: Option<String>,
+}
+
+fn read(row: &mut Row) -> Result<User, Error> {
+    Ok(User {
+        id: row.take(0)?,
+        name: row.take(1)?,
+        domain_id: row.take(2)?,
+        tenant_id: row.take(3)?,
+        email: row.take(4)?,
+        description: row.take(5)?,
+        enabled: row.take(6)?,
+        region: row.take(7)?,
+        created: Time(row.take(8)?),
+    })
+}
+
+fn read_secrets(row: &mut Row, from: usize) -> Result<Secrets, Error> {
+    Ok(Secrets {
+        password: row.take(from)?,
+        password_set: row.take::<Option<i64>>(from + 1)?.map(Time),
+        api_key: row.take(from + 2)?,
+    })
+}
+
+/// Writes a user; `false` when its name is taken.
+pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Result<bool, Error> {
+    let sql =
+        "INSERT INTO users (id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                                  password, password_set, api_key)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+    let u = user;
+    let set = secrets.password_set.map(|time| time.0);
+    let params = params![
+        u.id,
+        u.name,
+        u.domain_id,
+        u.tenant_id,
+        u.email,
+        u.description,
+        u.enabled,
+        u.region,
+        u.created.0,
+        secrets.password,
+        set,
+        secrets.api_key,
+    ];
+    Ok(tx.execute(sql, params).await? == 1)
+}
+
+pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> {
+    Ok(with_secrets_by_id(tx, id).await?.map(|(user, _)| user))
+}
+
+pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<User>, Error> {
+    Ok(with_secrets_by_name(tx, name).await?.map(|(user, _)| user))
+}
+
+pub(crate) async fn with_secrets_by_id(tx: &mut Tx, id: &str) -> Result<Option<(User, Secrets)>, Error> {
+    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      password, password_set, api_key FROM users WHERE id = $1";
+    let row = tx.row(sql, params![id]).await?;
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 9)?))).transpose()
+}
+
+pub(crate) async fn with_secrets_by_name(tx: &mut Tx, name: &str) -> Result<Option<(User, Secrets)>, Error> {
+    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      password, password_set, api_key FROM users WHERE name = $1";
+    let row = tx.row(sql, params![name]).await?;
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 9)?))).transpose()
+}
+
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<User>, Error> {
+    // One text per way in, so that each has its index.
+    let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+               WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
+                 AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
+               ORDER BY id LIMIT $6";
+    let of_tenant =
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+               WHERE tenant_id = $7 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
+                 AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
+               ORDER BY id LIMIT $6";
+    let on_tenant =
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+               WHERE (tenant_id = $7 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $7))
+                 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
+                 AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
+               ORDER BY id LIMIT $6";
+    let f = filter;
+    let rows = match (&f.tenant_id, &f.on_tenant) {
+        (None, None) => {
+            let params = params![page.marker, f.name, f.email, f.domain_id, f.enabled, page.limit];
+            tx.rows(all, params).await?
+        }
+        (Some(tenant), _) => {
+            let params = params![page.marker, f.name, f.email, f.domain_id, f.enabled, page.limit, tenant];
+            tx.rows(of_tenant, params).await?
+        }
+        (None, Some(tenant)) => {
+            let params = params![page.marker, f.name, f.email, f.domain_id, f.enabled, page.limit, tenant];
+            tx.rows(on_tenant, params).await?
+        }
+    };
+    rows.into_iter().map(|mut row| read(&mut row)).collect()
+}
+
+/// Writes what may change of a user; `false` when its new name is taken by another.
+pub(crate) async fn update(tx: &mut Tx, user: &User) -> Result<bool, Error> {
+    if by_name(tx, &user.name).await?.is_some_and(|other| other.id != user.id) {
+        return Ok(false);
+    }
+    let sql =
+        "UPDATE users SET name = $2, tenant_id = $3, email = $4, description = $5, enabled = $6, region = $7
+               WHERE id = $1";
+    let u = user;
+    let params = params![u.id, u.name, u.tenant_id, u.email, u.description, u.enabled, u.region];
+    tx.execute(sql, params).await?;
+    Ok(true)
+}
+
+pub(crate) async fn set_password(tx: &mut Tx, id: &str, password: &str, at: Time) -> Result<(), Error> {
+    let sql = "UPDATE users SET password = $2, password_set = $3 WHERE id = $1";
+    tx.execute(sql, params![id, password, at.0]).await.map(|_| ())
+}
+
+pub(crate) async fn set_api_key(tx: &mut Tx, id: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
+    let sealed = sealed.map(<[u8]>::to_vec);
+    tx.execute("UPDATE users SET api_key = $2 WHERE id = $1", params![id, sealed]).await.map(|_| ())
+}
+
+pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
+    Ok(tx.execute("DELETE FROM users WHERE id = $1", params![id]).await? == 1)
+}
+
+/// Ids of an account's users that have no role elsewhere.
+pub(crate) async fn of_tenant_alone(tx: &mut Tx, tenant_id: &str) -> Result<Vec<String>, Error> {
+    let sql = "SELECT id FROM users WHERE tenant_id = $1
+               AND id NOT IN (SELECT user_id FROM grants WHERE scope <> 't:' || $1) ORDER BY id";
+    tx.rows(sql, params![tenant_id]).await?.into_iter().map(|mut row| row.take(0)).collect()
+}
+
+/// Ids up to the page's marker, last first.
+pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
+    let all = "SELECT id FROM users WHERE id <= $1 AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+               ORDER BY id DESC LIMIT $2";
+    let of_tenant = "SELECT id FROM users WHERE tenant_id = $4 AND id <= $1
+                       AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+                     ORDER BY id DESC LIMIT $2";
+    let on_tenant = "SELECT id FROM users
+                     WHERE (tenant_id = $4 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $4))
+                       AND id <= $1 AND (CAST($3 AS TEXT) IS NULL OR email = $3)
+                     ORDER BY id DESC LIMIT $2";
+    let f = filter;
+    let rows = match (&f.tenant_id, &f.on_tenant) {
+        (None, None) => tx.rows(all, params![page.marker, page.limit, f.email]).await?,
+        (Some(tenant), _) => tx.rows(of_tenant, params![page.marker, page.limit, f.email, tenant]).await?,
+        (None, Some(tenant)) => tx.rows(on_tenant, params![page.marker, page.limit, f.email, tenant]).await?,
+    };
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}

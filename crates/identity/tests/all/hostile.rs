@@ -1,0 +1,151 @@
+//! Bodies that nobody should send: each a clear fault in the dialect's shape, none a crash.
+
+use database::on_each_engine;
+use http::Method;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+
+const PLACES: [&str; 4] =
+    ["/v1.1/auth", "/v2.0/tokens", "/v3/auth/tokens", "/v2.0/users/RAX-AUTH/change-pwd"];
+
+fn is_fault(path: &str, body: &str, xml: bool) -> bool {
+    if xml {
+        return web::xml::parse(body.as_bytes()).is_ok_and(|fault| fault.attribute("code").is_some());
+    }
+    let Ok(Value::Object(fault)) = serde_json::from_str(body) else { return false };
+    let code = fault.values().next().and_then(|fault| fault.get("code")).and_then(Value::as_u64);
+    fault.len() == 1 && code.is_some() && (!path.starts_with("/v3") || fault.contains_key("error"))
+}
+
+on_each_engine! {
+    async fn bad_bodies_are_400_with_the_place(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let typed = [("content-type", "application/json")];
+        for path in PLACES {
+            for body in ["", "{", "[]", "null", "\"x\"", "{\"auth\": 1}", "{\"auth\": {\"identity\": []}}", "{\"a\":"] {
+                let reply = cloud.send(Method::POST, path, &typed, body).await.expect(400);
+                assert!(is_fault(path, &reply.body, false), "{path} {body}: {}", reply.body);
+            }
+            let reply = cloud.send(Method::POST, path, &typed, "{\n  \"auth\" }").await.expect(400);
+            assert!(reply.body.contains("line 2 column"), "{}", reply.body);
+            let other = [("content-type", "text/plain")];
+            let reply = cloud.send(Method::POST, path, &other, "{}").await.expect(415);
+            assert!(is_fault(path, &reply.body, false), "{}", reply.body);
+            let long = format!("\"{}\"", "x".repeat(70_000));
+            let reply = cloud.send(Method::POST, path, &typed, &long).await.expect(413);
+            assert!(is_fault(path, &reply.body, false), "{}", reply.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn hostile_xml_is_400() {
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = Cloud::start(&scratch.location).await;
+    let bomb = r#"<!DOCTYPE a [<!ENTITY b "cc">]><auth>&b;</auth>"#;
+    let headers = [("content-type", "application/xml"), ("accept", "application/xml")];
+    for path in ["/v1.1/auth", "/v2.0/tokens"] {
+        for body in [bomb, "<auth>", "<auth/>", "<a><b></a></b>", "", &"<a>".repeat(200), "<auth>text</auth>"]
+        {
+            let reply = cloud.send(Method::POST, path, &headers, body).await.expect(400);
+            assert!(is_fault(path, &reply.body, true), "{path} {body}: {}", reply.body);
+        }
+    }
+    let reply = cloud.send(Method::POST, "/v3/auth/tokens", &headers, "<auth/>").await.expect(415);
+    assert!(reply.value()["error"]["code"] == 415);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_faults_of_the_dialect() {
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = Cloud::start(&scratch.location).await;
+    let cases = [
+        (Method::GET, "/v1.1/nothing", 404),
+        (Method::GET, "/v2.0/nothing/at/all", 404),
+        (Method::GET, "/v3/nothing", 404),
+        (Method::GET, "/identity/v3/nothing", 404),
+        (Method::DELETE, "/v1.1/auth", 405),
+        (Method::PATCH, "/v2.0/tokens", 405),
+        (Method::PUT, "/v3/users", 405),
+    ];
+    for (method, path, status) in cases {
+        let reply = cloud.send(method, path, &[], "").await.expect(status);
+        assert!(is_fault(path, &reply.body, false), "{path}: {}", reply.body);
+        assert_eq!(status == 405, reply.headers.contains_key("allow"), "{path}");
+    }
+    let token = cloud.admin().await;
+    let reply = cloud.get("/v3/users/%ff%fe", &token).await;
+    assert!(matches!(reply.status.as_u16(), 400 | 404), "{}", reply.status);
+    assert!(is_fault("/v3", &reply.body, false), "{}", reply.body);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~é\u{0}]{0,12}".prop_map(Value::from),
+    ];
+    let names = prop::sample::select(vec![
+        "auth",
+        "identity",
+        "methods",
+        "password",
+        "user",
+        "name",
+        "domain",
+        "id",
+        "scope",
+        "project",
+        "token",
+        "passwordCredentials",
+        "RAX-KSKEY:apiKeyCredentials",
+        "username",
+        "apiKey",
+        "tenantId",
+        "credentials",
+        "key",
+        "application_credential",
+        "secret",
+        "system",
+        "changePasswordCredentials",
+        "newPassword",
+    ]);
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(names.clone(), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+#[test]
+fn no_body_brings_it_down() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = runtime.block_on(Cloud::start(&scratch.location));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
+    runner
+        .run(
+            &(any_json(), 0..PLACES.len(), prop::collection::vec(any::<u8>(), 0..60), any::<bool>()),
+            |case| {
+                let (value, place, bytes, as_bytes) = case;
+                let wrapped = json!({"auth": {"identity": value.clone(), "passwordCredentials": value}});
+                let body =
+                    if as_bytes { String::from_utf8_lossy(&bytes).into_owned() } else { wrapped.to_string() };
+                let kind = if as_bytes { "application/xml" } else { "application/json" };
+                let path = PLACES[place];
+                let reply = runtime.block_on(async {
+                    cloud.send(Method::POST, path, &[("content-type", kind)], &body).await
+                });
+                let refused = matches!(reply.status.as_u16(), 400 | 401 | 404 | 413 | 415 | 429);
+                prop_assert!(refused, "{path} {body}: {} {}", reply.status, reply.body);
+                prop_assert!(is_fault(path, &reply.body, false), "{path} {body}: {}", reply.body);
+                Ok(())
+            },
+        )
+        .unwrap();
+}

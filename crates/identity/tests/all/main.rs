@@ -1,0 +1,14 @@
+//! Identity from outside: its dialects over the router in process, and what other services call.
+
+mod administration;
+mod cloud;
+mod guessing;
+mod hostile;
+mod routes;
+mod tokens;
+mod v1;
+mod v11;
+mod v2;
+mod v2_account;
+mod v3;
+mod v3_manage;

@@ -1,0 +1,341 @@
+//! What images can do.
+
+mod import;
+mod making;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use database::{Database, Location};
+use hypervisor::ImageSource;
+use uuid::Uuid;
+use work::{Clock, Time};
+
+pub use import::{Import, Source};
+pub use making::NewImage;
+
+use crate::inspect::Hostile;
+use crate::model::{Id, Image, Page, Visibility};
+use crate::store;
+use crate::vault::{Vault, VaultError};
+
+/// Pins let go of in one go.
+const DISCARD_PAGE: i64 = 100;
+/// Bytes of a name at most.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Why images refused.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none that the caller may see.
+    #[error("no such image")]
+    NotFound,
+    /// The image belongs to someone else, who shares it.
+    #[error("the image belongs to another account")]
+    NotOwner,
+    /// The image is still being made.
+    #[error("the image is still being saved")]
+    InFlight,
+    /// Something given is wrong.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Which part of the request.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The image is not taken.
+    #[error("the image is refused: {0}")]
+    Hostile(#[from] Hostile),
+    /// The bytes could not be stored or read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A local file could not be read or written.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The database's own.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+/// What the operator decides about images.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where images are examined before they are taken.
+    pub scratch: PathBuf,
+    /// The largest disk that is taken from outside, in bytes.
+    pub virtual_bytes_max: u64,
+}
+
+/// The images of this cloud.
+pub struct Images {
+    db: Database,
+    clock: Clock,
+    vault: Arc<dyn Vault>,
+    settings: Settings,
+}
+
+impl Images {
+    /// Opens the database of images.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(
+        location: &Location,
+        clock: Clock,
+        vault: Arc<dyn Vault>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let db = Database::open(location, "images", store::MIGRATIONS).await?;
+        Ok(Self { db, clock, vault, settings })
+    }
+
+    /// The images that a tenant may use: everyone's, its own, those shared with it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list(&self, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
+        let input = (tenant.to_owned(), page);
+        let list = self
+            .db
+            .scan(input, |(tenant, page), tx| Box::pin(async move { store::page(tx, tenant, *page).await }));
+        Ok(list.await?)
+    }
+
+    /// When anything changed in what [`Images::list`] answers, deletions included.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn latest_change(&self, tenant: &str) -> Result<Option<Time>, Error> {
+        let latest = self.db.read(tenant.to_owned(), |tenant, tx| {
+            Box::pin(async move { store::latest_change(tx, tenant).await })
+        });
+        Ok(latest.await?)
+    }
+
+    /// An image that a tenant may use.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get(&self, tenant: &str, id: Id) -> Result<Image, Error> {
+        let found = self.db.read((tenant.to_owned(), id), |(tenant, id), tx| {
+            Box::pin(async move { Ok::<_, Error>(store::visible(tx, tenant, *id).await?) })
+        });
+        found.await?.ok_or(Error::NotFound)
+    }
+
+    /// An image whoever asks: for work that was authorised when it was accepted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn by_id(&self, id: Uuid) -> Result<Image, Error> {
+        let found =
+            self.db.read(id, |id, tx| Box::pin(async move { Ok::<_, Error>(store::by_id(tx, *id).await?) }));
+        found.await?.ok_or(Error::NotFound)
+    }
+
+    /// An image whoever asks, also one that was deleted since: a machine made of it still has its boot and digest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn by_id_or_tombstone(&self, id: Uuid) -> Result<Image, Error> {
+        let found = self.db.read(id, |id, tx| {
+            Box::pin(async move { Ok::<_, Error>(store::by_id_or_tombstone(tx, *id).await?) })
+        });
+        found.await?.ok_or(Error::NotFound)
+    }
+
+    /// Every image made of a server.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_server(&self, server: Uuid) -> Result<Vec<Image>, Error> {
+        let list =
+            self.db.read(server, |server, tx| Box::pin(async move { store::of_server(tx, *server).await }));
+        Ok(list.await?)
+    }
+
+    /// Every image that is still being made.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn in_flight(&self) -> Result<Vec<Image>, Error> {
+        let list = self.db.scan((), |(), tx| Box::pin(async move { store::in_flight(tx).await }));
+        Ok(list.await?)
+    }
+
+    /// The streams of an image, for a host.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has no content, and the vault's.
+    pub async fn source(&self, image: &Image) -> Result<ImageSource, Error> {
+        let content = image.content.as_ref().ok_or(Error::NotFound)?;
+        let disk = self.vault.open(&content.disk.pin).await?;
+        let kernel = match &content.kernel {
+            Some(piece) => Some(self.vault.open(&piece.pin).await?),
+            None => None,
+        };
+        let initrd = match &content.initrd {
+            Some(piece) => Some(self.vault.open(&piece.pin).await?),
+            None => None,
+        };
+        Ok(ImageSource { disk, kernel, initrd })
+    }
+
+    /// Deletes an image of the tenant's own. What was made of it keeps running.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::InFlight`].
+    pub async fn delete(&self, tenant: &str, id: Id) -> Result<(), Error> {
+        let input = (tenant.to_owned(), id, self.clock.now());
+        self.db
+            .write(input, |(tenant, id, now), tx| {
+                Box::pin(async move {
+                    let image = store::visible(tx, tenant, *id).await?.ok_or(Error::NotFound)?;
+                    owned(&image, tenant)?;
+                    if image.status.in_flight() {
+                        return Err(Error::InFlight);
+                    }
+                    Ok(store::delete(tx, &image, *now).await?)
+                })
+            })
+            .await?;
+        self.let_go().await
+    }
+
+    /// Deletes every image made of a server (guide, Delete Server).
+    ///
+    /// # Errors
+    /// The database's and the vault's.
+    pub async fn delete_of_server(&self, server: Uuid) -> Result<(), Error> {
+        let input = (server, self.clock.now());
+        self.db
+            .write(input, |(server, now), tx| {
+                Box::pin(async move {
+                    for image in store::of_server(tx, *server).await? {
+                        store::delete(tx, &image, *now).await?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            })
+            .await?;
+        self.let_go().await
+    }
+
+    /// Changes who may use an image beside its owner and members (guide, Roadmap: Image Sharing).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotOwner`].
+    pub async fn set_visibility(&self, tenant: &str, id: Id, visibility: Visibility) -> Result<Image, Error> {
+        self.change_own(tenant, id, move |image| image.visibility = visibility).await
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::Invalid`].
+    pub async fn rename(&self, tenant: &str, id: Id, name: &str) -> Result<Image, Error> {
+        let name = checked_name(name)?;
+        self.change_own(tenant, id, move |image| image.name.clone_from(&name)).await
+    }
+
+    async fn change_own(
+        &self,
+        tenant: &str,
+        id: Id,
+        change: impl Fn(&mut Image) + Send + Sync + 'static,
+    ) -> Result<Image, Error> {
+        let input = (tenant.to_owned(), id, self.clock.now(), change);
+        self.db
+            .write(input, |(tenant, id, now, change), tx| {
+                Box::pin(async move {
+                    let mut image = store::visible(tx, tenant, *id).await?.ok_or(Error::NotFound)?;
+                    owned(&image, tenant)?;
+                    change(&mut image);
+                    image.updated = *now;
+                    store::update(tx, &image).await?;
+                    Ok(image)
+                })
+            })
+            .await
+    }
+
+    /// Lets another tenant use an image; well if it may.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotOwner`].
+    pub async fn add_member(&self, tenant: &str, id: Id, member: &str) -> Result<(), Error> {
+        let image = self.get(tenant, id).await?;
+        owned(&image, tenant)?;
+        let input = (image.id, member.to_owned(), self.clock.now());
+        let added = self.db.write(input, |(image, member, now), tx| {
+            Box::pin(async move { store::add_member(tx, *image, member, *now).await })
+        });
+        Ok(added.await?)
+    }
+
+    /// Takes an image from a tenant again; what that tenant made of it keeps running.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] also when the tenant was no member, [`Error::NotOwner`].
+    pub async fn remove_member(&self, tenant: &str, id: Id, member: &str) -> Result<(), Error> {
+        let image = self.get(tenant, id).await?;
+        owned(&image, tenant)?;
+        let input = (image.id, member.to_owned());
+        let removed = self.db.write(input, |(image, member), tx| {
+            Box::pin(async move { Ok::<_, Error>(store::remove_member(tx, *image, member).await?) })
+        });
+        if removed.await? { Ok(()) } else { Err(Error::NotFound) }
+    }
+
+    /// Who was named to use an image, for its owner.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotOwner`].
+    pub async fn members(&self, tenant: &str, id: Id) -> Result<Vec<String>, Error> {
+        let image = self.get(tenant, id).await?;
+        owned(&image, tenant)?;
+        let list =
+            self.db.read(image.id, |image, tx| Box::pin(async move { store::members(tx, *image).await }));
+        Ok(list.await?)
+    }
+
+    /// Unpins what deleted and replaced images held. Repeated until it succeeds, so a vault that is away only delays.
+    ///
+    /// # Errors
+    /// The database's and the vault's.
+    pub async fn let_go(&self) -> Result<(), Error> {
+        loop {
+            let page = self.db.read((), |(), tx| {
+                Box::pin(async move { Ok::<_, Error>(store::discarded(tx, DISCARD_PAGE).await?) })
+            });
+            let pins = page.await?;
+            if pins.is_empty() {
+                return Ok(());
+            }
+            for pin in pins {
+                self.vault.unpin(&pin).await?;
+                self.db.execute("DELETE FROM discarded WHERE pin = $1", database::params![pin]).await?;
+            }
+        }
+    }
+}
+
+fn owned(image: &Image, tenant: &str) -> Result<(), Error> {
+    if image.owner.as_deref() == Some(tenant) { Ok(()) } else { Err(Error::NotOwner) }
+}
+
+fn checked_name(name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let reason = format!("1 to {NAME_BYTES_MAX} bytes");
+        return Err(Error::Invalid { field: "name", reason });
+    }
+    Ok(name.to_owned())
+}

@@ -1,0 +1,277 @@
+//! The tables of images, their members and the pins to let go of.
+
+use database::{Error, Migration, Row, Tx, params};
+use uuid::Uuid;
+use work::Time;
+
+use crate::model::{Content, Id, Image, Origin, Page, Status, Visibility};
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: "CREATE TABLE images (
+              id TEXT NOT NULL PRIMARY KEY,
+              number BIGINT NOT NULL UNIQUE,
+              name TEXT NOT NULL,
+              owner TEXT NOT NULL,
+              server TEXT,
+              server_number BIGINT,
+              origin TEXT NOT NULL,
+              public BIGINT NOT NULL,
+              status TEXT NOT NULL,
+              progress BIGINT NOT NULL,
+              reason TEXT,
+              min_disk_gib BIGINT NOT NULL,
+              created BIGINT NOT NULL,
+              updated BIGINT NOT NULL,
+              deleted BIGINT NOT NULL,
+              content TEXT
+          );
+          CREATE INDEX images_owner ON images (owner, deleted, number);
+          CREATE INDEX images_public ON images (public, deleted, number);
+          CREATE INDEX images_server ON images (server, deleted);
+          CREATE INDEX images_status ON images (status, deleted);
+          CREATE TABLE members (
+              image TEXT NOT NULL,
+              tenant TEXT NOT NULL,
+              since BIGINT NOT NULL,
+              PRIMARY KEY (image, tenant)
+          );
+          CREATE INDEX members_tenant ON members (tenant, image);
+          CREATE TABLE discarded (pin TEXT NOT NULL PRIMARY KEY);
+          CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, next BIGINT NOT NULL);",
+}];
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, number, name, owner, server, server_number, origin, public, status, progress, reason,
+                    min_disk_gib, created, updated, deleted, content FROM images ",
+            $rest
+        )
+    };
+}
+
+/// Who sees an image: everyone those without owner and the public ones; its owner; its members.
+macro_rules! visible {
+    ($rest:literal) => {
+        concat!(
+            "(owner = '' OR owner = $1 OR public = 1
+              OR id IN (SELECT image FROM members WHERE tenant = $1)) ",
+            $rest
+        )
+    };
+}
+
+fn bad(what: &str) -> Error {
+    Error::Statement { statement: "images".into(), reason: format!("unreadable {what}") }
+}
+
+fn image(mut row: Row) -> Result<Image, Error> {
+    let owner: String = row.take(3)?;
+    let server: Option<String> = row.take(4)?;
+    let number: Option<i64> = row.take(5)?;
+    let content: Option<String> = row.take(15)?;
+    let deleted: i64 = row.take(14)?;
+    let public: bool = row.take(7)?;
+    Ok(Image {
+        id: row.take::<String>(0)?.parse().map_err(|_| bad("id"))?,
+        number: row.take(1)?,
+        name: row.take(2)?,
+        owner: (!owner.is_empty()).then_some(owner),
+        server: match (server, number) {
+            (Some(server), Some(number)) => Some((server.parse().map_err(|_| bad("server"))?, number)),
+            _ => None,
+        },
+        origin: Origin::parse(&row.take::<String>(6)?).ok_or_else(|| bad("origin"))?,
+        visibility: if public { Visibility::Public } else { Visibility::Private },
+        status: Status::parse(&row.take::<String>(8)?).ok_or_else(|| bad("status"))?,
+        progress: u8::try_from(row.take::<i64>(9)?).map_err(|_| bad("progress"))?,
+        reason: row.take(10)?,
+        min_disk_gib: row.take(11)?,
+        created: Time(row.take(12)?),
+        updated: Time(row.take(13)?),
+        deleted: (deleted > 0).then_some(Time(deleted)),
+        content: content.map(|text| serde_json::from_str(&text)).transpose().map_err(|_| bad("content"))?,
+    })
+}
+
+fn images(rows: Vec<Row>) -> Result<Vec<Image>, Error> {
+    rows.into_iter().map(image).collect()
+}
+
+pub(crate) async fn next_number(tx: &mut Tx) -> Result<i64, Error> {
+    let sql = "INSERT INTO cursors (name, next) VALUES ('image', 2)
+               ON CONFLICT (name) DO UPDATE SET next = cursors.next + 1 RETURNING next - 1";
+    tx.row(sql, &[]).await?.ok_or_else(|| bad("cursor"))?.take(0)
+}
+
+pub(crate) async fn insert(tx: &mut Tx, image: &Image) -> Result<(), Error> {
+    let sql = "INSERT INTO images (id, number, name, owner, server, server_number, origin, public, status, progress,
+                                   reason, min_disk_gib, created, updated, deleted, content)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15)";
+    tx.execute(
+        sql,
+        params![
+            image.id.to_string(),
+            image.number,
+            image.name,
+            image.owner.as_deref().unwrap_or(""),
+            image.server.map(|(id, _)| id.to_string()),
+            image.server.map(|(_, number)| number),
+            image.origin.as_str(),
+            image.visibility == Visibility::Public,
+            image.status.as_str(),
+            i64::from(image.progress),
+            image.reason,
+            image.min_disk_gib,
+            image.created.0,
+            image.updated.0,
+            image.content.as_ref().map(text),
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+fn text(content: &Content) -> String {
+    serde_json::to_string(content).unwrap_or_default()
+}
+
+/// Writes what may change of an image that is not deleted.
+pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
+    let sql = "UPDATE images SET name = $2, public = $3, status = $4, progress = $5, reason = $6, min_disk_gib = $7,
+                                 updated = $8, content = $9 WHERE id = $1 AND deleted = 0";
+    let changed = tx
+        .execute(
+            sql,
+            params![
+                image.id.to_string(),
+                image.name,
+                image.visibility == Visibility::Public,
+                image.status.as_str(),
+                i64::from(image.progress),
+                image.reason,
+                image.min_disk_gib,
+                image.updated.0,
+                image.content.as_ref().map(text),
+            ],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// An image whoever asks, not deleted.
+pub(crate) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
+    let row = tx.row(select!("WHERE id = $1 AND deleted = 0"), params![id.to_string()]).await?;
+    row.map(image).transpose()
+}
+
+/// An image whoever asks, also one that was deleted since.
+pub(crate) async fn by_id_or_tombstone(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
+    let row = tx.row(select!("WHERE id = $1"), params![id.to_string()]).await?;
+    row.map(image).transpose()
+}
+
+/// Whether an image was ever begun, deleted or not.
+pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
+    Ok(tx.row("SELECT 1 FROM images WHERE id = $1", params![id.to_string()]).await?.is_some())
+}
+
+/// An image that a tenant may see.
+pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Image>, Error> {
+    const BY_NUMBER: &str = concat!(select!("WHERE number = $2 AND deleted = 0 AND "), visible!(""));
+    const BY_UUID: &str = concat!(select!("WHERE id = $2 AND deleted = 0 AND "), visible!(""));
+    let row = match id {
+        Id::Number(number) => tx.row(BY_NUMBER, params![tenant, number]).await?,
+        Id::Uuid(id) => tx.row(BY_UUID, params![tenant, id.to_string()]).await?,
+    };
+    row.map(image).transpose()
+}
+
+pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
+    const ALL: &str =
+        concat!(select!("WHERE deleted = 0 AND "), visible!("ORDER BY number LIMIT $2 OFFSET $3"));
+    const CHANGED: &str =
+        concat!(select!("WHERE updated >= $4 AND "), visible!("ORDER BY number LIMIT $2 OFFSET $3"));
+    let rows = match page.since {
+        None => tx.rows(ALL, params![tenant, page.limit, page.offset]).await?,
+        Some(since) => tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0]).await?,
+    };
+    images(rows)
+}
+
+pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Time>, Error> {
+    const LATEST: &str = concat!("SELECT MAX(updated) FROM images WHERE ", visible!(""));
+    let row = tx.row(LATEST, params![tenant]).await?;
+    Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
+}
+
+/// The images that a new one takes the place of: by the owner's name for it, or the last of a server's schedule.
+pub(crate) async fn replaced_by(tx: &mut Tx, new: &Image) -> Result<Vec<Image>, Error> {
+    let (id, owner) = (new.id.to_string(), new.owner.as_deref().unwrap_or(""));
+    let rows = if new.origin.is_backup() {
+        let sql = select!("WHERE server = $1 AND origin = $2 AND deleted = 0 AND id <> $3 AND number < $4");
+        let server = new.server.map(|(server, _)| server.to_string());
+        tx.rows(sql, params![server, new.origin.as_str(), id, new.number]).await?
+    } else {
+        let sql = select!(
+            "WHERE owner = $1 AND name = $2 AND origin IN ('snapshot', 'upload') AND deleted = 0 AND id <> $3
+             AND number < $4"
+        );
+        tx.rows(sql, params![owner, new.name, id, new.number]).await?
+    };
+    images(rows)
+}
+
+pub(crate) async fn of_server(tx: &mut Tx, server: Uuid) -> Result<Vec<Image>, Error> {
+    let sql = select!("WHERE server = $1 AND deleted = 0");
+    images(tx.rows(sql, params![server.to_string()]).await?)
+}
+
+pub(crate) async fn in_flight(tx: &mut Tx) -> Result<Vec<Image>, Error> {
+    let sql = select!("WHERE status IN ('QUEUED', 'PREPARING', 'SAVING') AND deleted = 0 ORDER BY number");
+    images(tx.rows(sql, &[]).await?)
+}
+
+pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
+    let row = tx.row(select!("WHERE owner = '' AND deleted = 0 ORDER BY number LIMIT 1"), &[]).await?;
+    row.map(image).transpose()
+}
+
+/// Makes a tombstone of an image, and its pins such as are to be let go of.
+pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), Error> {
+    let sql = "UPDATE images SET deleted = $2, updated = $2 WHERE id = $1 AND deleted = 0";
+    tx.execute(sql, params![image.id.to_string(), now.0]).await?;
+    tx.execute("DELETE FROM members WHERE image = $1", params![image.id.to_string()]).await?;
+    for piece in image.content.iter().flat_map(Content::pieces) {
+        discard(tx, &piece.pin).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn discard(tx: &mut Tx, pin: &str) -> Result<(), Error> {
+    let sql = "INSERT INTO discarded (pin) VALUES ($1) ON CONFLICT (pin) DO NOTHING";
+    tx.execute(sql, params![pin]).await.map(|_| ())
+}
+
+pub(crate) async fn discarded(tx: &mut Tx, limit: i64) -> Result<Vec<String>, Error> {
+    let rows = tx.rows("SELECT pin FROM discarded ORDER BY pin LIMIT $1", params![limit]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+pub(crate) async fn add_member(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
+    let sql = "INSERT INTO members (image, tenant, since) VALUES ($1, $2, $3)
+               ON CONFLICT (image, tenant) DO NOTHING";
+    tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
+}
+
+pub(crate) async fn remove_member(tx: &mut Tx, image: Uuid, tenant: &str) -> Result<bool, Error> {
+    let sql = "DELETE FROM members WHERE image = $1 AND tenant = $2";
+    Ok(tx.execute(sql, params![image.to_string(), tenant]).await? == 1)
+}
+
+pub(crate) async fn members(tx: &mut Tx, image: Uuid) -> Result<Vec<String>, Error> {
+    let sql = "SELECT tenant FROM members WHERE image = $1 ORDER BY tenant";
+    let rows = tx.rows(sql, params![image.to_string()]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}

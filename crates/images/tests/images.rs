@@ -1,0 +1,236 @@
+//! Images: who sees them, what replaces them, and which are refused.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::{Location, on_each_engine};
+use hypervisor::{DiskFormat, Progress, Snapshot};
+use images::{
+    Directory, Error, Hostile, Id, Image, Images, Import, NewImage, Origin, Page, Settings, Source, Status,
+    Visibility,
+};
+use tokio::io::AsyncReadExt;
+use uuid::Uuid;
+use work::{Clock, Time};
+
+const GIB: u64 = 1 << 30;
+
+struct Bed {
+    images: Images,
+    clock: Clock,
+    dir: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn new(location: &Location) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::frozen_at(Time::from_seconds(1_286_712_000));
+        let vault = Arc::new(Directory::new(dir.path().join("vault")));
+        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 100 * GIB };
+        let images = Images::open(location, clock.clone(), vault, settings).await.unwrap();
+        Self { images, clock, dir }
+    }
+
+    async fn snapshot(&self, owner: &str, name: &str, origin: Origin, server: Uuid) -> Image {
+        let new = NewImage {
+            id: Uuid::new_v4(),
+            owner: owner.into(),
+            name: name.into(),
+            server: (server, 12),
+            origin,
+        };
+        let begun = self.images.begin(new.clone()).await.unwrap();
+        assert_eq!((begun.status, begun.progress), (Status::Queued, 0));
+        assert_eq!(self.images.begin(new).await.unwrap(), begun);
+        self.images.advance(begun.id, Status::Saving, 50).await.unwrap();
+        let bytes = name.as_bytes().to_vec();
+        let snapshot = Snapshot {
+            size_bytes: bytes.len() as u64,
+            virtual_bytes: 10 * GIB,
+            reader: Box::pin(std::io::Cursor::new(bytes)),
+        };
+        self.images.save(begun.id, snapshot, &Progress::new()).await.unwrap()
+    }
+
+    async fn names(&self, tenant: &str, since: Option<Time>) -> Vec<(String, bool)> {
+        let page = Page { offset: 0, limit: 1000, since };
+        let list = self.images.list(tenant, page).await.unwrap();
+        list.into_iter().map(|image| (image.name, image.deleted.is_some())).collect()
+    }
+
+    async fn import(&self, file: &Path, format: DiskFormat) -> Result<Image, Error> {
+        let disk = file.to_owned();
+        let source = Source::Files { disk, kernel: None, initrd: None, command_line: None };
+        self.images.import(Import { name: "outside".into(), format, source }).await
+    }
+}
+
+fn qemu_img(dir: &Path, args: &[&str]) {
+    let done =
+        Command::new("qemu-img").args(args).current_dir(dir).output().expect("qemu-img: install qemu-utils");
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+on_each_engine! {
+    async fn a_tenant_sees_its_own_the_operators_and_what_is_shared(location: &Location) {
+        let bed = Bed::new(location).await;
+        let base = bed.images.ensure_simulated_image().await.unwrap();
+        assert_eq!(bed.images.ensure_simulated_image().await.unwrap(), base);
+        assert_eq!((base.number, base.status, base.owner.clone()), (1, Status::Active, None));
+        let own = bed.snapshot("100", "gold", Origin::Snapshot, Uuid::new_v4()).await;
+        assert_eq!(own.number, 2);
+        assert_eq!(own.min_disk_gib, 10);
+        assert_eq!(bed.names("100", None).await, [("Simulated".into(), false), ("gold".into(), false)]);
+        assert_eq!(bed.names("200", None).await, [("Simulated".into(), false)]);
+        assert!(matches!(bed.images.get("200", Id::Number(2)).await, Err(Error::NotFound)));
+        assert!(matches!(bed.images.delete("200", Id::Number(2)).await, Err(Error::NotFound)));
+        assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::NotOwner)));
+
+        bed.images.add_member("100", Id::Number(2), "200").await.unwrap();
+        assert_eq!(bed.images.members("100", Id::Uuid(own.id)).await.unwrap(), ["200"]);
+        assert_eq!(bed.images.get("200", Id::Number(2)).await.unwrap().id, own.id);
+        assert!(matches!(bed.images.delete("200", Id::Number(2)).await, Err(Error::NotOwner)));
+        bed.images.remove_member("100", Id::Number(2), "200").await.unwrap();
+        assert!(matches!(bed.images.get("200", Id::Number(2)).await, Err(Error::NotFound)));
+        bed.images.set_visibility("100", Id::Number(2), Visibility::Public).await.unwrap();
+        assert_eq!(bed.names("300", None).await.len(), 2);
+    }
+}
+
+on_each_engine! {
+    async fn a_new_image_replaces_its_namesake_and_tombstones_tell(location: &Location) {
+        let bed = Bed::new(location).await;
+        let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+        let first = bed.snapshot("100", "gold", Origin::Snapshot, one).await;
+        bed.snapshot("200", "gold", Origin::Snapshot, two).await;
+        bed.snapshot("100", "daily", Origin::Daily, one).await;
+        bed.snapshot("100", "daily", Origin::Daily, two).await;
+        bed.clock.advance(Duration::from_secs(60));
+        let since = bed.clock.now();
+        let pins = || std::fs::read_dir(bed.dir.path().join("vault/pins")).unwrap().count();
+        assert_eq!(pins(), 4);
+        bed.snapshot("100", "gold", Origin::Snapshot, two).await;
+        bed.snapshot("100", "daily", Origin::Daily, one).await;
+        assert_eq!(pins(), 4);
+        assert!(matches!(bed.images.by_id(first.id).await, Err(Error::NotFound)));
+        let changed = bed.names("100", Some(since)).await;
+        assert_eq!(changed, [("gold".into(), true), ("daily".into(), true), ("gold".into(), false), ("daily".into(), false)]);
+        assert_eq!(bed.names("100", None).await.len(), 3);
+        assert_eq!(bed.images.latest_change("100").await.unwrap(), Some(since));
+        assert_eq!(bed.images.latest_change("300").await.unwrap(), None);
+
+        bed.images.delete_of_server(one).await.unwrap();
+        assert_eq!(bed.names("100", None).await, [("daily".into(), false), ("gold".into(), false)]);
+        assert_eq!(pins(), 3);
+    }
+}
+
+on_each_engine! {
+    async fn what_is_in_flight_cannot_be_deleted_and_fails_once(location: &Location) {
+        let bed = Bed::new(location).await;
+        let new = NewImage { id: Uuid::new_v4(), owner: "100".into(), name: "x".into(), server: (Uuid::new_v4(), 1), origin: Origin::Snapshot };
+        let image = bed.images.begin(new).await.unwrap();
+        assert!(matches!(bed.images.delete("100", Id::Number(image.number)).await, Err(Error::InFlight)));
+        assert_eq!(bed.images.in_flight().await.unwrap().len(), 1);
+        bed.images.fail(image.id, "no room").await.unwrap();
+        bed.images.advance(image.id, Status::Saving, 10).await.unwrap();
+        let failed = bed.images.by_id(image.id).await.unwrap();
+        assert_eq!((failed.status, failed.reason.as_deref()), (Status::Failed, Some("no room")));
+        bed.images.delete("100", Id::Number(image.number)).await.unwrap();
+        assert!(bed.images.in_flight().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn honest_images_are_taken_and_read_back() {
+    let scratch = database::testing::Scratch::sqlite();
+    let bed = Bed::new(&scratch.location).await;
+    let dir = bed.dir.path();
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "a,b.qcow2", "3G"]);
+    std::fs::write(dir.join("kernel"), b"kernel").unwrap();
+    std::fs::write(dir.join("initrd"), b"initrd").unwrap();
+    let image = bed.import(&dir.join("a,b.qcow2"), DiskFormat::Qcow2).await.unwrap();
+    let content = image.content.clone().unwrap();
+    assert_eq!((content.virtual_bytes, image.min_disk_gib, image.origin), (3 * GIB, 3, Origin::Base));
+    let source = Source::Files {
+        disk: dir.join("a,b.qcow2"),
+        kernel: Some(dir.join("kernel")),
+        initrd: Some(dir.join("initrd")),
+        command_line: Some("quiet".into()),
+    };
+    let import = Import { name: "direct".into(), format: DiskFormat::Qcow2, source };
+    let direct = bed.images.import(import).await.unwrap();
+    let with_kernel = direct.content.clone().unwrap();
+    assert_ne!(with_kernel.digest, content.digest);
+    assert_eq!(with_kernel.spec().kernel_bytes, Some(6));
+    let mut read = Vec::new();
+    bed.images.source(&direct).await.unwrap().initrd.unwrap().read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"initrd");
+}
+
+#[tokio::test]
+async fn hostile_images_are_refused_by_name() {
+    let scratch = database::testing::Scratch::sqlite();
+    let bed = Bed::new(&scratch.location).await;
+    let dir = bed.dir.path();
+    std::fs::write(dir.join("base.raw"), vec![0; 1 << 20]).unwrap();
+    let refused = async |file: &str| match bed.import(&dir.join(file), DiskFormat::Qcow2).await {
+        Err(Error::Hostile(why)) => why,
+        other => panic!("{file}: {other:?}"),
+    };
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "backed.qcow2"]);
+    assert_eq!(refused("backed.qcow2").await, Hostile::BackingFile);
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "-o", "data_file=data.raw", "data.qcow2", "1G"]);
+    assert_eq!(refused("data.qcow2").await, Hostile::DataFile);
+    let secret = "secret,id=s,data=abc";
+    let locked = "encrypt.format=aes,encrypt.key-secret=s";
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "--object", secret, "-o", locked, "locked.qcow2", "1M"]);
+    assert_eq!(refused("locked.qcow2").await, Hostile::Encrypted);
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "huge.qcow2", "101G"]);
+    assert_eq!(refused("huge.qcow2").await, Hostile::TooLarge { found: 101 * GIB, limit: 100 * GIB });
+    assert_eq!(refused("base.raw").await, Hostile::NotOfFormat("qcow2"));
+    // Cut short: its tables lie outside of it.
+    qemu_img(dir, &["create", "-q", "-f", "qcow2", "short.qcow2", "1G"]);
+    let short = std::fs::read(dir.join("short.qcow2")).unwrap();
+    std::fs::write(dir.join("short.qcow2"), &short[..70_000]).unwrap();
+    let short = refused("short.qcow2").await;
+    assert!(matches!(short, Hostile::Refused(_)), "{short:?}");
+    assert!(bed.names("100", None).await.is_empty());
+    // A qcow2 with a backing file that is said to be raw is taken as the bytes that it is, never followed.
+    let mut bytes = std::fs::read(dir.join("backed.qcow2")).unwrap();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    std::fs::write(dir.join("backed.qcow2"), bytes).unwrap();
+    let raw = bed.import(&dir.join("backed.qcow2"), DiskFormat::Raw).await.unwrap();
+    assert_eq!(raw.content.unwrap().format, DiskFormat::Raw);
+}
+
+#[tokio::test]
+async fn an_object_of_cloud_files_is_pinned_or_refused() {
+    let scratch = database::testing::Scratch::sqlite();
+    let bed = Bed::new(&scratch.location).await;
+    let container = bed.dir.path().join("vault/100/uploads");
+    std::fs::create_dir_all(&container).unwrap();
+    qemu_img(&container, &["create", "-q", "-f", "qcow2", "good", "2G"]);
+    qemu_img(&container, &["create", "-q", "-f", "qcow2", "-b", "good", "-F", "qcow2", "bad"]);
+    let register = async |object: &str| {
+        let source =
+            Source::CloudFiles { owner: "100".into(), container: "uploads".into(), object: object.into() };
+        bed.images.import(Import { name: object.into(), format: DiskFormat::Qcow2, source }).await
+    };
+    assert!(matches!(register("bad").await, Err(Error::Hostile(Hostile::BackingFile))));
+    assert!(matches!(register("none").await, Err(Error::Vault(_))));
+    let image = register("good").await.unwrap();
+    assert_eq!(
+        (image.owner.as_deref(), image.status, image.origin),
+        (Some("100"), Status::Active, Origin::Upload)
+    );
+    // What becomes of the object harms nothing.
+    std::fs::remove_file(container.join("good")).unwrap();
+    let mut read = Vec::new();
+    bed.images.source(&image).await.unwrap().disk.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read.len() as u64, image.content.unwrap().disk.bytes);
+    assert_eq!(std::fs::read_dir(bed.dir.path().join("vault/pins")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(bed.dir.path().join("scratch")).unwrap().count(), 0);
+}

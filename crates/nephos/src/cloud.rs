@@ -1,0 +1,180 @@
+//! The cloud: every service, opened in order and closed in reverse.
+
+use std::io;
+use std::sync::Arc;
+
+use blobs::Local;
+use compute::{Answers, Compute};
+use files::Files;
+use hypervisor::Hypervisor;
+use identity::{FirstUser, Identity, MasterKey, Service};
+use images::Images;
+use meter::Meter;
+use networks::Networks;
+use work::Clock;
+
+use crate::config::{Bad, Config};
+use crate::data_dir::DataDir;
+use crate::vault::FilesVault;
+use crate::{openrc, pools};
+
+/// The first tenant, which the operator's own images belong to.
+const FIRST_TENANT: &str = "100001";
+/// The largest disk that an image from outside may have, in bytes.
+const IMAGE_BYTES_MAX: u64 = 620 << 30;
+/// Where servers run unless it is said.
+const OWN_LIBVIRT: &str = "qemu:///system";
+
+/// The services of one process.
+pub struct Cloud {
+    /// Time.
+    pub clock: Clock,
+    /// Usage.
+    pub meter: Meter,
+    /// Users and tokens.
+    pub identity: Arc<Identity>,
+    /// Objects.
+    pub files: Files,
+    /// What servers are made of.
+    pub images: Arc<Images>,
+    /// Servers.
+    pub compute: Compute,
+    /// Kept until all else is closed.
+    _dir: DataDir,
+}
+
+impl Cloud {
+    /// Opens everything that `config` says, making what a first start needs.
+    ///
+    /// # Errors
+    /// [`Bad`] with the key to blame.
+    pub async fn open(config: &Config, dir: DataDir) -> Result<Self, Bad> {
+        let clock = Clock::system();
+        let key = Arc::new(master_key(config, &dir)?);
+        let database = |error: &dyn std::fmt::Display| Bad::new("database", error);
+        let meter = Meter::open(&config.database, clock.clone()).await.map_err(|e| database(&e))?;
+        let identity = Identity::open(&config.database, clock.clone(), Arc::clone(&key), settings(config))
+            .await
+            .map_err(|e| database(&e))?;
+        let blobs = Local::open(&config.blobs).map_err(|e| Bad::new("blobs", e))?;
+        let files_settings = files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
+        let files =
+            Files::open(&config.database, Arc::new(blobs), clock.clone(), meter.clone(), files_settings)
+                .await
+                .map_err(|e| database(&e))?;
+        bootstrap(config, &identity).await?;
+        let images = Arc::new(open_images(config, &clock, &files).await?);
+        let pools = pools::pools(&config.networks)?;
+        let networks =
+            Networks::open(&config.database, clock.clone(), pools).await.map_err(|e| database(&e))?;
+        let compute = Compute::open(
+            &config.database,
+            clock.clone(),
+            hosts(config, &dir)?,
+            Arc::new(networks),
+            Arc::clone(&images),
+            compute_settings(config, &key)?,
+        )
+        .await
+        .map_err(|e| database(&e))?;
+        Ok(Self { clock, meter, identity, files, images, compute, _dir: dir })
+    }
+
+    /// Ends background work and writes what is counted.
+    pub async fn close(self) {
+        self.compute.stop().await;
+        self.files.stop();
+        self.meter.stop().await;
+    }
+}
+
+/// On an empty cloud: the first tenant and user, and the file that tells how to sign in.
+async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), Bad> {
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let first = identity
+        .bootstrap(given("NEPHOS_ADMIN_PASSWORD"), given("NEPHOS_ADMIN_API_KEY"))
+        .await
+        .map_err(|e| Bad::new("NEPHOS_ADMIN_PASSWORD", e))?;
+    if let Some(first) = first {
+        write_openrc(config, &first)
+            .map_err(|e| Bad::new("data_dir", format!("cannot write openrc: {e}")))?;
+    }
+    Ok(())
+}
+
+async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Images, Bad> {
+    let vault = Arc::new(FilesVault::new(files.clone(), FIRST_TENANT));
+    let settings =
+        images::Settings { scratch: config.data_dir.join("scratch"), virtual_bytes_max: IMAGE_BYTES_MAX };
+    let failed = |e: images::Error| Bad::new("database", e);
+    let images = Images::open(&config.database, clock.clone(), vault, settings).await.map_err(failed)?;
+    if !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated")) {
+        images.ensure_simulated_image().await.map_err(failed)?;
+    }
+    Ok(images)
+}
+
+/// The hosts that were named, or the machine's own libvirt. None is dialled before it is needed.
+fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad> {
+    let options = hypervisor::Options { state_dir: Some(dir.join("hosts")) };
+    let own = [OWN_LIBVIRT.to_owned()];
+    let uris = if config.hypervisors.is_empty() { &own[..] } else { &config.hypervisors };
+    let mut hosts = Vec::new();
+    for uri in uris {
+        hosts.extend(hypervisor::open(uri, &options).map_err(|e| Bad::new("hypervisor", e))?);
+    }
+    Ok(hosts)
+}
+
+fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Settings, Bad> {
+    let answers = match config.servers_v1.answers.as_deref() {
+        None | Some("guide") => Answers::Guide,
+        Some("live") => Answers::Live,
+        Some(other) => {
+            return Err(Bad::new("servers.v1.answers", format!("{other:?}: expected guide or live")));
+        }
+    };
+    Ok(compute::Settings {
+        region: config.region.clone(),
+        rate_limits: config.rate_limits,
+        answers,
+        keep_images: config.servers_v1.keep_images,
+        public_url: format!("{}/servers", config.public_url),
+        secret: key.derive("compute"),
+        ..compute::Settings::default()
+    })
+}
+
+fn write_openrc(config: &Config, first: &FirstUser) -> io::Result<()> {
+    let credentials = openrc::Credentials {
+        user: &first.user_name,
+        tenant: &first.tenant_name,
+        password: &first.password,
+        api_key: &first.api_key,
+    };
+    openrc::write(&config.data_dir.join("openrc"), &config.public_url, &config.region, &credentials)
+}
+
+/// The key that secrets at rest hang on: from the environment, or a file beside the data.
+fn master_key(config: &Config, dir: &DataDir) -> Result<MasterKey, Bad> {
+    if let Ok(text) = std::env::var("NEPHOS_MASTER_KEY") {
+        return MasterKey::from_text(&text).map_err(|e| Bad::new("NEPHOS_MASTER_KEY", e));
+    }
+    // A cloud that has data already must not get a new key: what the old one sealed would be lost silently.
+    let is_new = !config.database.is_shared() && !dir.join("db").exists();
+    MasterKey::load_or_create(&dir.join("master.key"), is_new || first_with_shared(config, dir))
+        .map_err(|e| Bad::new("master.key", e))
+}
+
+/// A shared database may be new, too: the openrc that the first start writes tells.
+fn first_with_shared(config: &Config, dir: &DataDir) -> bool {
+    config.database.is_shared() && !dir.join("openrc").exists()
+}
+
+fn settings(config: &Config) -> identity::Settings {
+    let mut settings = identity::Settings::new(&config.public_url);
+    settings.region.clone_from(&config.region);
+    settings.services = [Service::Files, Service::Cdn, Service::ServersV1].into();
+    settings.alone = !config.database.is_shared();
+    settings
+}

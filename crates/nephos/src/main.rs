@@ -1,0 +1,73 @@
+//! The program: command line, configuration, and the wiring of services into one listener.
+//!
+//! Exit codes: 0 when it was asked to stop or did what it was told, 1 when that failed, 2 for bad usage or
+//! configuration, with one line that names the key.
+
+mod admin;
+mod cli;
+mod cloud;
+mod config;
+mod data_dir;
+mod doctor;
+mod openrc;
+mod pools;
+mod serve;
+mod tokens;
+mod vault;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::admin::Order;
+use crate::cli::{Cli, Command};
+use crate::config::{Bad, Config};
+
+/// What ends the program early.
+enum Failure {
+    /// Exit code 2.
+    Bad(Bad),
+    /// Exit code 1.
+    Failed(String),
+}
+
+impl From<Bad> for Failure {
+    fn from(bad: Bad) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let failure = match run(cli.command) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    match failure {
+        Failure::Bad(bad) => {
+            eprintln!("nephos: {bad}");
+            ExitCode::from(2)
+        }
+        Failure::Failed(reason) => {
+            eprintln!("nephos: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let (common, order) = match command {
+        Command::Serve(common) => return serve::run(&Config::load(&common)?),
+        Command::Doctor(common) => return doctor::run(&Config::load(&common)?),
+        other => Order::of(other)?,
+    };
+    admin::run(&Config::load(&common)?, order)
+}
+
+/// The runtime that everything asynchronous runs on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))
+}

@@ -1,0 +1,121 @@
+//! `nephos serve`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::{any, get};
+use http::{StatusCode, header};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use web::metrics::Handle as MetricsHandle;
+
+use crate::cloud::Cloud;
+use crate::config::{Bad, Config};
+use crate::data_dir::DataDir;
+use crate::tokens::IdentityTokens;
+use crate::{Failure, admin, runtime};
+
+/// Serves until it is asked to stop.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    start_log(config)?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serve(config));
+    // Blocking reads and writes under way are waited for: dropping the runtime does.
+    drop(runtime);
+    outcome
+}
+
+async fn serve(config: &Config) -> Result<(), Failure> {
+    let dir = DataDir::hold(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| Bad::new("listen", format!("{}: {e}", config.listen)))?;
+    let metrics = web::metrics::install();
+    let cloud = Arc::new(Cloud::open(config, dir).await?);
+    let (stop, stopping) = watch::channel(false);
+    let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
+    let router = routes(&cloud, metrics);
+    if !config.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
+    }
+    let openrc = config.data_dir.join("openrc");
+    println!("ready api={} openrc={}", config.public_url, openrc.display());
+    let mut asked = stopping.clone();
+    let listening = tokio::spawn(web::listener::serve(listener, router, cloud.clock.clone(), async move {
+        let _ = asked.wait_for(|stop| *stop).await;
+    }));
+    wait_for_signal().await.map_err(|e| Failure::Failed(format!("cannot wait for signals: {e}")))?;
+    tracing::info!("asked to stop: finishing what is under way");
+    stop.send_replace(true);
+    let _ = listening.await;
+    let _ = administration.await;
+    if let Ok(cloud) = Arc::try_unwrap(cloud) {
+        cloud.close().await;
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
+fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
+    let tokens = Arc::new(IdentityTokens(Arc::clone(&cloud.identity)));
+    Router::new()
+        .route("/healthz", get(|| async { "OK\n" }))
+        .route("/metrics", get(show_metrics).with_state(metrics))
+        .route("/", get(versions))
+        .route("/cdn/{*path}", any(unpublished))
+        .merge(cloud.identity.router())
+        .merge(files::api::swift::router(cloud.files.clone(), tokens.clone()))
+        .nest_service("/servers", cloud.compute.router(tokens))
+}
+
+async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+}
+
+/// What is served here, for people and programs that look at the root.
+async fn versions() -> impl IntoResponse {
+    let document = serde_json::json!({
+        "name": "nephos",
+        "version": env!("CARGO_PKG_VERSION"),
+        "services": {
+            "identity": ["/identity/v1.0", "/identity/v1.1", "/identity/v2.0", "/identity/v3"],
+            "files": ["/v1"],
+            "servers": ["/servers/v1.0"],
+        },
+    });
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string())
+}
+
+/// Nothing is published yet: every container answers as one that was never CDN-enabled, which clients expect.
+async fn unpublished() -> impl IntoResponse {
+    (
+        StatusCode::NOT_FOUND,
+        [(header::CONTENT_TYPE, "text/html; charset=UTF-8")],
+        "<html><h1>Not Found</h1><p>The container was never CDN-enabled.</p></html>",
+    )
+}
+
+fn start_log(config: &Config) -> Result<(), Bad> {
+    let level = config.log.level.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(level).map_err(|e| Bad::new("log.level", e))?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));
+    match config.log.format.as_deref() {
+        None | Some("text") => builder.with_ansi(false).init(),
+        Some("json") => builder.json().init(),
+        Some(other) => return Err(Bad::new("log.format", format!("{other:?}: expected text or json"))),
+    }
+    Ok(())
+}

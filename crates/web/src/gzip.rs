@@ -1,0 +1,100 @@
+//! Bodies in gzip, both ways, for dialects whose bodies are small and whole (guide, Content Compression).
+
+use std::io::{Read, Write};
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::{HeaderMap, HeaderValue};
+
+use crate::Response;
+use crate::body;
+
+/// Answers longer than this are sent as they are.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Whether a request asks for gzip.
+#[must_use]
+pub fn accepted(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    value.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+        named && !refused
+    })
+}
+
+/// Unpacks a body to at most `limit` bytes.
+///
+/// # Errors
+/// [`body::Error::TooLong`], and [`body::Error::Broken`] for what is no gzip.
+pub fn unpacked(packed: &[u8], limit: usize) -> Result<Vec<u8>, body::Error> {
+    let mut out = Vec::new();
+    let mut reader = MultiGzDecoder::new(packed).take(limit as u64 + 1);
+    reader.read_to_end(&mut out).map_err(|error| body::Error::Broken { reason: error.to_string() })?;
+    if out.len() > limit { Err(body::Error::TooLong { limit }) } else { Ok(out) }
+}
+
+/// Packs bytes.
+#[must_use]
+pub fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+/// A layer that packs what is asked for in gzip.
+pub async fn layer(request: Request, next: Next) -> Response {
+    let asked = accepted(request.headers());
+    let response = next.run(request).await;
+    if !asked || response.headers().contains_key(CONTENT_ENCODING) {
+        return response;
+    }
+    let (mut parts, whole) = response.into_parts();
+    let whole = match body::read(whole, ANSWER_BYTES_MAX).await {
+        Ok(whole) if !whole.is_empty() => whole,
+        Ok(_) => return Response::from_parts(parts, axum::body::Body::empty()),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be packed");
+            parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            return Response::from_parts(parts, axum::body::Body::empty());
+        }
+    };
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Response::from_parts(parts, packed(&whole).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_come_back_and_bombs_do_not() {
+        let text = b"Just in case".repeat(1000);
+        let small = packed(&text);
+        assert!(small.len() < 200);
+        assert_eq!(unpacked(&small, text.len()).unwrap(), text);
+        assert_eq!(unpacked(&small, text.len() - 1), Err(body::Error::TooLong { limit: text.len() - 1 }));
+        assert!(matches!(unpacked(b"plain", 100), Err(body::Error::Broken { .. })));
+    }
+
+    #[test]
+    fn gzip_must_be_asked_for() {
+        let asks = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            accepted(&headers)
+        };
+        assert!(asks("gzip") && asks("deflate, GZIP;q=0.5"));
+        assert!(!asks("gzip;q=0") && !asks("identity") && !accepted(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# `make lint`: formatting, clippy with warnings denied, licences and sources of dependencies.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$HOME/.cargo/bin:$PATH
+scripts/need.sh lint
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets -- -D warnings
+command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny
+# Advisories need a network that not every machine has; licences, bans and sources do not.
+cargo deny --offline --log-level error check licenses bans sources

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# `make test`: brings what is missing and runs every test. Ends with the minutes that each stage took.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
+target=${CARGO_TARGET_DIR:-$PWD/target}
+stages=()
+began=$SECONDS
+stage() {
+  local name=$1 from=$SECONDS
+  shift
+  echo "== $name"
+  "$@"
+  stages+=("$(awk -v s=$((SECONDS - from)) -v n="$name" 'BEGIN { printf "%6.1f min  %s", s / 60, n }')")
+}
+
+postgres_dir=${TMPDIR:-/tmp}/nephos-test-postgres
+stop() { tests/hosts/postgres.sh stop "$postgres_dir" 2>/dev/null || true; }
+trap stop EXIT
+
+clients() {
+  # Clients that nobody here wrote, from their own packages, in an environment of their own.
+  local venv=$target/clients stamp
+  stamp=$(sha256sum tests/clients/requirements.txt | cut -c1-16)
+  if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/requirements.txt
+    echo "$stamp" >"$venv/.stamp"
+  fi
+}
+
+stage "packages" scripts/need.sh test
+stage "clients" clients
+stage "guest image" guest/build.sh "$target/guest"
+stage "build" cargo build --locked --workspace --bins --tests
+NEPHOS_TEST_POSTGRES=$(tests/hosts/postgres.sh start "$postgres_dir")
+export NEPHOS_TEST_POSTGRES
+export NEPHOS_TEST_GUEST=$target/guest NEPHOS_TEST_CLIENTS=$target/clients NEPHOS_BIN=$target/debug/nephos
+stage "unit and service tests" cargo test --locked --workspace --exclude tests --exclude hypervisor -- --quiet
+stage "hypervisors" tests/hosts/hypervisor.sh
+stage "the cloud from outside" cargo test --locked -p tests -- --test-threads=2
+printf '%s\n' "${stages[@]}"
+awk -v s=$((SECONDS - began)) 'BEGIN { printf "%6.1f min  all\n", s / 60 }'

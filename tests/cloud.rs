@@ -1,0 +1,279 @@
+//! A running program: started on free ports with a directory of its own, ended by its own pid.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// What every first start is told, so that tests know it.
+pub const PASSWORD: &str = "correct horse battery";
+/// The first user's API key.
+pub const API_KEY: &str = "a86850deb2742ec3cb41518e26aa2d89";
+/// A program may take this long for anything that a test waits for, unless it says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The built program.
+#[must_use]
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("NEPHOS_BIN") {
+        return path.into();
+    }
+    // target/debug/deps/outside-… → target/debug/nephos
+    let me = std::env::current_exe().expect("this test's path");
+    let path = me.parent().and_then(Path::parent).expect("target directory").join("nephos");
+    assert!(path.exists(), "{} is not built: run the tests by `make test`", path.display());
+    path
+}
+
+/// A port that was free a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// A running cloud.
+pub struct Cloud {
+    child: Option<Child>,
+    /// Its directory, for logs beside the data.
+    pub dir: TempDir,
+    /// Its API, such as `http://127.0.0.1:40001`.
+    pub url: String,
+    port: u16,
+    arguments: Vec<String>,
+    wrapper: Vec<String>,
+}
+
+impl Cloud {
+    /// Starts a cloud with simulated hosts.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&["--hypervisor", "simulated:?delay=20"], &[])
+    }
+
+    /// Starts a cloud with these arguments, perhaps under another program such as `strace`.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_with(arguments: &[&str], wrapper: &[&str]) -> Self {
+        let port = free_port();
+        let mut cloud = Self {
+            child: None,
+            dir: tempfile::tempdir().expect("a directory"),
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+            wrapper: wrapper.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        cloud.launch();
+        cloud
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The command that serves this cloud.
+    #[must_use]
+    pub fn serve(&self) -> Command {
+        let program = program();
+        let mut words = self.wrapper.clone();
+        words.push(program.display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("serve").arg("--data-dir").arg(self.data());
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.arguments);
+        clean(&mut command);
+        command.env("NEPHOS_ADMIN_PASSWORD", PASSWORD).env("NEPHOS_ADMIN_API_KEY", API_KEY);
+        command.env("NEPHOS_SERVERS_RATE_LIMITS", "off");
+        command
+    }
+
+    /// Starts it again on the same data; answers how long it took to be ready.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn launch(&mut self) -> Duration {
+        assert!(self.child.is_none(), "it runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
+        let started = Instant::now();
+        let mut child = self
+            .serve()
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a log"))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its output");
+        BufReader::new(stdout).read_line(&mut line).expect("its first line");
+        let took = started.elapsed();
+        assert!(line.starts_with("ready "), "{line:?}; log:\n{}", self.log());
+        self.child = Some(child);
+        took
+    }
+
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// The running process's id.
+    ///
+    /// # Panics
+    /// When none runs.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not end with 0.
+    pub fn stop(&mut self) {
+        signal(self.pid(), "TERM");
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "log:\n{}", self.log());
+    }
+
+    /// Ends it as a power cut would end the process.
+    pub fn kill(&mut self) {
+        signal(self.pid(), "KILL");
+        self.wait();
+    }
+
+    /// Waits until it has ended by itself, and well.
+    ///
+    /// # Panics
+    /// When it did not end with 0.
+    pub fn ended(&mut self) {
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "log:\n{}", self.log());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("it ends")
+    }
+
+    /// Runs an administrative command against this cloud's data.
+    #[must_use]
+    pub fn admin(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(program());
+        command.args(words).arg("--data-dir").arg(self.data());
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.arguments);
+        clean(&mut command);
+        command.output().expect("the program runs")
+    }
+
+    /// The JSON that an administrative command prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn admin_json(&self, words: &[&str]) -> serde_json::Value {
+        let output = self.admin(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// The variables of `openrc`.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn openrc(&self) -> HashMap<String, String> {
+        let text = std::fs::read_to_string(self.data().join("openrc")).expect("openrc");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        lines.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(child.id(), "TERM");
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < deadline {
+                if matches!(child.try_wait(), Ok(Some(_))) {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("the program's last lines:");
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+/// Takes away what the caller's environment would say to the program or to clients.
+pub fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars() {
+        let ours = ["NEPHOS_", "OS_", "ST_", "RCLONE_"].iter().any(|prefix| name.starts_with(prefix));
+        if ours || name.to_ascii_lowercase().ends_with("_proxy") {
+            command.env_remove(name);
+        }
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be run or fails; shows what it said.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    out.into_owned()
+}
+
+/// Waits until `condition` gives something.
+///
+/// # Panics
+/// When `patience` has run out, with `what` was waited for.
+pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
+        // Looking costs the system under test; a pause between two looks is not what is waited for.
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// All of a file.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn read(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).expect("a readable file");
+    bytes
+}

@@ -1,0 +1,105 @@
+//! A libvirt host of a test's own, in a network namespace: whatever dials a guest runs in there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use crate::cloud::succeed;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A running host.
+pub struct Host {
+    /// Its name, which is its namespace's.
+    pub name: String,
+    dir: TempDir,
+    uri: String,
+}
+
+impl Host {
+    /// Starts libvirt in a namespace of its own.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn start() -> Self {
+        // Short, since sockets are made below it.
+        let dir = tempfile::Builder::new().prefix("nt").tempdir_in("/tmp").expect("a directory");
+        let name = format!("nt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let uri = succeed(script().args(["start", &name]).arg(dir.path())).trim().to_owned();
+        Self { name, dir, uri }
+    }
+
+    /// Where images and disks are.
+    #[must_use]
+    pub fn pool(&self) -> PathBuf {
+        self.dir.path().join("pool")
+    }
+
+    /// What the program is told.
+    #[must_use]
+    pub fn hypervisor(&self) -> String {
+        format!("{}&accel=tcg&pool={}", self.uri, self.pool().display())
+    }
+
+    /// Ends libvirt as a crash would, and starts it again.
+    pub fn crash_and_return(&self) {
+        let pid = std::fs::read_to_string(self.dir.path().join("run/libvirtd.pid")).expect("its pid");
+        succeed(Command::new("kill").args(["-9", pid.trim()]));
+        succeed(script().args(["start", &self.name]).arg(self.dir.path()));
+    }
+
+    /// What virsh says.
+    #[must_use]
+    pub fn virsh(&self, words: &[&str]) -> String {
+        succeed(Command::new("virsh").args(["-q", "-c", &self.uri]).args(words))
+    }
+
+    /// The console of a machine, so far.
+    #[must_use]
+    pub fn console(&self, uuid: &str) -> String {
+        let path = self.pool().join(format!("{uuid}.console.log"));
+        String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).replace('\r', "")
+    }
+
+    /// Runs a command within the host's network.
+    #[must_use]
+    pub fn within(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).args(words);
+        command
+    }
+
+    /// Runs a command in a guest, signed in by password.
+    #[must_use]
+    pub fn ssh(&self, address: &str, password: &str, script: &str) -> Output {
+        let mut command = self.within(&["sshpass", "-e", "ssh"]);
+        command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+        command.args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", &format!("root@{address}"), script]);
+        command.env("SSHPASS", password).stdin(std::process::Stdio::null()).output().expect("ssh")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = script().args(["stop", &self.name]).arg(self.dir.path()).output();
+    }
+}
+
+fn script() -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Command::new(root.join("hosts/libvirtd.sh"))
+}
+
+/// The built guest: disk, kernel, initial RAM disk, command line.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn guest() -> PathBuf {
+    let path =
+        std::env::var_os("NEPHOS_TEST_GUEST").expect("NEPHOS_TEST_GUEST: run the tests by `make test`");
+    PathBuf::from(path)
+}

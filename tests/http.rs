@@ -1,0 +1,76 @@
+//! Requests by curl, a client that nobody here wrote.
+
+use std::collections::HashMap;
+use std::process::{Command, Stdio};
+
+use crate::cloud::clean;
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Headers by lower-case name.
+    pub headers: HashMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value, or nothing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+}
+
+/// Calls curl with these words; `-s` and where things go are added.
+///
+/// # Panics
+/// When curl fails.
+#[must_use]
+pub fn curl(words: &[&str]) -> Answer {
+    let mut command = Command::new("curl");
+    command.args(["-s", "-S", "-g", "-D", "/dev/stderr", "-o", "-", "--max-time", "120", "--noproxy", "*"]);
+    command.args(words).stdin(Stdio::null());
+    clean(&mut command);
+    let output = command.output().expect("curl");
+    let head = String::from_utf8_lossy(&output.stderr);
+    // The last head is the answer's; those before it are `100 Continue`.
+    let last = head.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default();
+    let mut lines = last.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("curl {words:?}: {head}"));
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    Answer { status, headers, body: output.stdout }
+}
+
+/// The guide's authentication: the answer of `GET /v1.0` with these credentials.
+#[must_use]
+pub fn sign_in(url: &str, user: &str, key: &str) -> Answer {
+    curl(&[
+        "-H",
+        &format!("X-Auth-User: {user}"),
+        "-H",
+        &format!("X-Auth-Key: {key}"),
+        &format!("{url}/v1.0"),
+    ])
+}

@@ -1,0 +1,5 @@
+//! What the tests from outside share: a cloud of a test's own, and clients to drive it with.
+
+pub mod cloud;
+pub mod host;
+pub mod http;

@@ -1,0 +1,182 @@
+//! Clients from their own packages, unmodified: swift, rclone, openstack.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::cloud::{API_KEY, Cloud, PASSWORD, clean, read, succeed};
+
+/// A client from the tests' own environment.
+fn client(name: &str) -> Command {
+    let home =
+        std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`");
+    let mut command = Command::new(PathBuf::from(home).join("bin").join(name));
+    clean(&mut command);
+    command
+}
+
+/// The words that `openrc` says.
+fn with_openrc(mut command: Command, cloud: &Cloud) -> Command {
+    command.envs(cloud.openrc());
+    command
+}
+
+/// A tree of a few thousand files: many small, some larger, names that need care.
+fn tree(root: &Path) -> usize {
+    let mut count = 0;
+    for directory in 0..60 {
+        let dir = root.join(format!("dir {directory:02}")).join("größe");
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in 0..50 {
+            std::fs::write(
+                dir.join(format!("file #{file} 100%.txt")),
+                format!("{directory}/{file}\n").repeat(file + 1),
+            )
+            .unwrap();
+            count += 1;
+        }
+    }
+    let large: Vec<u8> = (0..5_000_000u32).map(|i| u8::try_from(i * 17 % 253).unwrap()).collect();
+    std::fs::write(root.join("large.bin"), large).unwrap();
+    std::fs::write(root.join("empty"), "").unwrap();
+    count + 2
+}
+
+#[test]
+fn swift_signs_in_with_every_version() {
+    let cloud = Cloud::start();
+    let file = cloud.dir.path().join("greeting.txt");
+    std::fs::write(&file, "hello from swift\n").unwrap();
+    let v1 = vec![
+        "-A".into(),
+        format!("{}/auth/v1.0", cloud.url),
+        "-U".into(),
+        "admin:admin".into(),
+        "-K".into(),
+        API_KEY.into(),
+    ];
+    let os = |version: &str| -> Vec<String> {
+        let mut words: Vec<String> = vec![
+            "-V".into(),
+            version.into(),
+            "--os-auth-url".into(),
+            format!("{}/identity/v{version}", cloud.url),
+            "--os-username".into(),
+            "admin".into(),
+            "--os-password".into(),
+            PASSWORD.into(),
+        ];
+        if version == "3" {
+            words.extend([
+                "--os-project-name".into(),
+                "admin".into(),
+                "--os-user-domain-name".into(),
+                "Default".into(),
+                "--os-project-domain-name".into(),
+                "Default".into(),
+            ]);
+        } else {
+            words.extend(["--os-tenant-name".into(), "admin".into()]);
+        }
+        words
+    };
+    let mut two = os("2.0");
+    two[3] = format!("{}/identity/v2.0", cloud.url);
+    for (name, words) in [("one", v1), ("two", two), ("three", os("3"))] {
+        let swift = |more: &[&str]| {
+            let mut command = client("swift");
+            command.args(&words).args(more);
+            succeed(&mut command)
+        };
+        swift(&[
+            "upload",
+            name,
+            file.to_str().unwrap(),
+            "--object-name",
+            "greeting.txt",
+            "-H",
+            "X-Object-Meta-Mood: fine",
+        ]);
+        assert_eq!(swift(&["list", name]), "greeting.txt\n");
+        assert!(swift(&["stat", name, "greeting.txt"]).contains("Meta Mood: fine"));
+        let copy = cloud.dir.path().join(format!("{name}.txt"));
+        swift(&["download", name, "greeting.txt", "-o", copy.to_str().unwrap()]);
+        assert_eq!(read(&copy), b"hello from swift\n");
+        swift(&["copy", name, "greeting.txt", "-d", &format!("/{name}/second.txt")]);
+        swift(&["post", name, "-m", "Color:blue"]);
+        assert!(swift(&["stat", name]).contains("Meta Color: blue"));
+        swift(&["delete", name]);
+        assert!(!swift(&["list"]).contains(name));
+    }
+}
+
+#[test]
+fn rclone_copies_syncs_and_checks_a_tree() {
+    let cloud = Cloud::start();
+    let source = cloud.dir.path().join("source");
+    let count = tree(&source);
+    let rclone = |words: &[&str]| {
+        let mut command = Command::new("rclone");
+        clean(&mut command);
+        command.env("RCLONE_CONFIG", "/dev/null");
+        let mut command = with_openrc(command, &cloud);
+        command.args(["--transfers", "16", "--checkers", "16"]).args(words);
+        succeed(&mut command)
+    };
+    let from = source.to_str().unwrap();
+    rclone(&["copy", from, "nephos:tree"]);
+    rclone(&["check", from, "nephos:tree"]);
+    rclone(&["check", "--download", from, "nephos:tree"]);
+    let size: serde_json::Value = serde_json::from_str(&rclone(&["size", "--json", "nephos:tree"])).unwrap();
+    assert_eq!(size["count"], count);
+
+    std::fs::remove_dir_all(source.join("dir 00")).unwrap();
+    std::fs::write(source.join("new.txt"), "new").unwrap();
+    std::fs::write(source.join("large.bin"), "smaller now").unwrap();
+    rclone(&["sync", from, "nephos:tree"]);
+    rclone(&["check", from, "nephos:tree"]);
+    let size: serde_json::Value = serde_json::from_str(&rclone(&["size", "--json", "nephos:tree"])).unwrap();
+    assert_eq!(size["count"], count - 50 + 1);
+    let back = cloud.dir.path().join("back");
+    rclone(&["copy", "nephos:tree", back.to_str().unwrap()]);
+    succeed(Command::new("diff").args(["-r", from, back.to_str().unwrap()]));
+    rclone(&["purge", "nephos:tree"]);
+    assert_eq!(rclone(&["lsd", "nephos:"]), "");
+}
+
+#[test]
+fn openstack_shows_tokens_containers_and_objects() {
+    let cloud = Cloud::start();
+    let openstack = |words: &[&str]| {
+        let mut command = with_openrc(client("openstack"), &cloud);
+        command.args(words);
+        succeed(&mut command)
+    };
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&openstack(&[words, &["-f", "json"]].concat())).unwrap()
+    };
+    let token = json(&["token", "issue"]);
+    assert_eq!(token["project_id"], "100001");
+    assert!(token["id"].as_str().unwrap().len() >= 32);
+    let catalog = json(&["catalog", "list"]);
+    let types: Vec<&str> =
+        catalog.as_array().unwrap().iter().map(|entry| entry["Type"].as_str().unwrap()).collect();
+    assert!(types.contains(&"object-store") && types.contains(&"identity"), "{types:?}");
+
+    assert_eq!(json(&["container", "create", "box"])[0]["container"], "box");
+    let file = cloud.dir.path().join("thing.txt");
+    std::fs::write(&file, "a thing\n").unwrap();
+    let created = json(&["object", "create", "box", file.to_str().unwrap(), "--name", "thing.txt"]);
+    assert_eq!(created[0]["etag"], hex::encode(fast_md5::digest(b"a thing\n")));
+    assert_eq!(json(&["object", "list", "box"])[0]["Name"], "thing.txt");
+    assert_eq!(json(&["object", "show", "box", "thing.txt"])["content-length"], "8");
+    assert_eq!(json(&["container", "list"])[0]["Name"], "box");
+    assert_eq!(json(&["container", "show", "box"])["object_count"], "1");
+    let copy = cloud.dir.path().join("copy.txt");
+    openstack(&["object", "save", "box", "thing.txt", "--file", copy.to_str().unwrap()]);
+    assert_eq!(read(&copy), b"a thing\n");
+    openstack(&["object", "delete", "box", "thing.txt"]);
+    openstack(&["container", "delete", "box"]);
+    assert_eq!(json(&["container", "list"]), serde_json::json!([]));
+    assert_eq!(json(&["user", "show", "admin"])["name"], "admin");
+    assert_eq!(json(&["project", "show", "admin"])["id"], "100001");
+}

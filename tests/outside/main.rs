@@ -1,0 +1,9 @@
+//! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
+
+mod clients;
+mod durability;
+mod machines;
+mod seeds;
+mod servers;
+mod starting;
+mod tidy;

@@ -1,0 +1,134 @@
+//! Starting: what a first start makes, and one line with exit code 2 for what cannot be.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+use tests::cloud::{Cloud, PATIENCE, clean, program, until};
+use tests::http::curl;
+
+fn refused(output: &Output) -> String {
+    let err = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = err.lines().filter(|line| line.starts_with("nephos: ")).collect();
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert_eq!(lines.len(), 1, "{err}");
+    lines[0].to_owned()
+}
+
+fn serve(words: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.arg("serve").args(words).stdin(Stdio::null());
+    clean(&mut command);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_first_start_makes_what_it_needs() {
+    let cloud = Cloud::start();
+    let mode = |name: &str| std::fs::metadata(cloud.data().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("openrc"), mode("master.key"), mode("admin.sock")), (0o600, 0o600, 0o600));
+    assert_eq!(curl(&[&format!("{}/healthz", cloud.url)]).status, 200);
+    let metrics = curl(&[&format!("{}/metrics", cloud.url)]);
+    assert!(metrics.text().contains("nephos_requests_total"), "{}", metrics.text());
+    let root = curl(&[&format!("{}/", cloud.url)]).json();
+    assert_eq!(root["name"], "nephos");
+    for path in ["/v9", "/nothing/here"] {
+        assert_eq!(curl(&[&format!("{}{path}", cloud.url)]).status, 404, "{path}");
+    }
+    assert!(!cloud.log().contains(tests::cloud::PASSWORD) && !cloud.log().contains(tests::cloud::API_KEY));
+}
+
+#[test]
+fn what_cannot_be_is_said_in_one_line() {
+    let cloud = Cloud::start();
+    let data = cloud.data();
+    let data = data.to_str().unwrap();
+    let busy = format!("127.0.0.1:{}", cloud.port());
+    let other = tempfile::tempdir().unwrap();
+    let fresh = other.path().join("data");
+    let fresh = fresh.to_str().unwrap();
+    let simulated = ["--hypervisor", "simulated:"];
+
+    let line = refused(&serve(&[&["--data-dir", data, "--listen", "127.0.0.1:0"], &simulated[..]].concat()));
+    assert!(line.contains("data_dir") && line.contains("in use by process"), "{line}");
+    let line = refused(&serve(&[&["--data-dir", fresh, "--listen", &busy], &simulated[..]].concat()));
+    assert!(line.contains("listen") && line.contains(&busy), "{line}");
+    let line = refused(&serve(&["--data-dir", "/proc/nephos", "--listen", "127.0.0.1:0"]));
+    assert!(line.contains("data_dir"), "{line}");
+    let line = refused(&serve(&["--data-dir", fresh, "--database", "mysql://x"]));
+    assert!(line.contains("database"), "{line}");
+    let line = refused(&serve(&["--data-dir", fresh, "--config", "/nowhere.toml"]));
+    assert!(line.contains("config"), "{line}");
+    assert_eq!(serve(&["--no-such-flag"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_lost_key_and_a_newer_database_are_refused() {
+    let mut cloud = Cloud::start();
+    cloud.stop();
+    let key = cloud.data().join("master.key");
+    let saved = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let line = refused(&cloud.serve().stdin(Stdio::null()).output().unwrap());
+    assert!(line.contains("master key"), "{line}");
+    std::fs::write(&key, saved).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+
+    let database = cloud.data().join("db/files.db");
+    let newer = Command::new("python3")
+        .args(["-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version = 9999'); c.commit()"])
+        .arg(&database)
+        .status();
+    assert!(newer.unwrap().success());
+    let line = refused(&cloud.serve().stdin(Stdio::null()).output().unwrap());
+    assert!(line.contains("files database is at version 9999"), "{line}");
+}
+
+#[test]
+fn administration_works_with_and_without_a_server() {
+    let mut cloud = Cloud::start();
+    let made = cloud.admin_json(&["tenant", "create", "while-it-runs"]);
+    assert_eq!(made["id"], "100002");
+    cloud.stop();
+    let made = cloud.admin_json(&["tenant", "create", "while-it-does-not"]);
+    assert_eq!(made["id"], "100003");
+    cloud.launch();
+    let listed = cloud.admin(&["tenant", "list"]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let refused = cloud.admin(&["tenant", "create", "while-it-runs"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).starts_with("nephos: "), "{refused:?}");
+}
+
+#[test]
+fn requests_under_way_end_before_the_program_does() {
+    let mut cloud = Cloud::start();
+    let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
+    let token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
+    let container = format!("{}/drain", answer.header("x-storage-url"));
+    assert_eq!(curl(&["-X", "PUT", "-H", &token, &container]).status, 201);
+    // An upload that takes a while: curl sends it slowly.
+    let file = cloud.dir.path().join("slow");
+    std::fs::write(&file, vec![1; 400_000]).unwrap();
+    let upload = Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--limit-rate", "200k", "-T"])
+        .arg(&file)
+        .args(["-H", &token, &format!("{container}/slow")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the upload to begin", PATIENCE, || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        let port = format!(":{:04X}", cloud.port());
+        sockets
+            .lines()
+            .any(|line| line.contains(&port) && line.split_whitespace().nth(3) == Some("01"))
+            .then_some(())
+    });
+    cloud.stop();
+    let status = upload.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&status.stdout), "201");
+    cloud.launch();
+    let head = curl(&["-I", "-H", &token, &format!("{container}/slow")]);
+    assert_eq!((head.status, head.header("content-length")), (200, "400000"));
+}
