@@ -7,6 +7,7 @@ mod container;
 mod conveyed;
 mod copy;
 mod cors;
+mod domain;
 mod extract;
 mod fault;
 mod form;
@@ -39,6 +40,7 @@ use web::{Request, Response};
 
 use crate::Files;
 use crate::model::name::Target;
+pub use domain::remapped;
 use fault::Fault;
 use request::Parsed;
 
@@ -73,14 +75,16 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
-    let keeps = request.version() == http::Version::HTTP_11 && !request.headers().contains_key(CONNECTION);
+    let asked = headers::get(request.headers(), CONNECTION.as_str());
+    let keeps = asked.is_some_and(|asked| asked.eq_ignore_ascii_case("keep-alive"))
+        && request.version() == http::Version::HTTP_11;
     let mut response = match handle(&swift, request).await {
         Ok(response) => response,
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
     if keeps {
-        // Said aloud, as Swift does.
+        // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     response

@@ -37,7 +37,9 @@ pub struct ObjectEntry {
     /// When it was changed last.
     pub changed: Time,
     /// What its bytes stand for, if not for themselves.
-    pub shape: Option<Shape>,
+    pub shape: Option<Box<Shape>>,
+    /// Its id, if it is one of several versions that its container keeps.
+    pub version: Option<Time>,
 }
 
 /// A version as a versioned container's listing shows it.

@@ -121,8 +121,8 @@ impl Files {
                 let Line::Object(entry) = line else { continue };
                 query.marker = entry.name.clone().into_bytes();
                 md5.update(entry.etag.as_bytes());
-                let (length, is_manifest) = match entry.shape {
-                    Some(Shape::Manifest { size, .. }) => (size, true),
+                let (length, is_manifest) = match entry.shape.as_deref() {
+                    Some(Shape::Manifest { size, .. }) => (*size, true),
                     _ => (entry.size, false),
                 };
                 size += length;

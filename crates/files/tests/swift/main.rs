@@ -2,7 +2,11 @@
 
 mod accounts;
 mod containers;
+mod expiry;
 mod harness;
+mod large;
+mod links;
 mod objects;
 mod routes;
 mod uploads;
+mod versions;

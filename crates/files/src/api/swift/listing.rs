@@ -182,7 +182,7 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
         })),
         Form::Json => json(lines, |line, out| match line {
             Line::Object(entry) => {
-                object(entry, account, out);
+                object(entry, (account, container), out);
                 out.push('}');
             }
             Line::Subdirectory(name) => subdirectory(name, out),
@@ -205,10 +205,10 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
 }
 
 /// A listing of versions, in JSON (Swift, Object versioning).
-pub(super) fn write_versions((account, _container): (&str, &str), lines: &[VersionLine]) -> String {
+pub(super) fn write_versions(place: (&str, &str), lines: &[VersionLine]) -> String {
     json(lines, |line, out| match line {
         VersionLine::Version(entry) => {
-            object(&entry.object, account, out);
+            object(&entry.object, place, out);
             let id = entry.version.map_or_else(|| "null".to_owned(), time::internal);
             let _ = write!(out, ", \"version_id\": \"{id}\", \"is_latest\": {}}}", entry.is_latest);
         }
@@ -217,14 +217,21 @@ pub(super) fn write_versions((account, _container): (&str, &str), lines: &[Versi
 }
 
 /// What a listing says of an object, without the closing brace.
-fn object(entry: &ObjectEntry, account: &str, out: &mut String) {
+fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut String) {
     let _ = write!(out, "{{\"hash\": \"{}\", \"last_modified\": \"", entry.etag);
     out.push_str(&time::listing(entry.changed));
     let _ = write!(out, "\", \"bytes\": {}, \"name\": ", shown_size(entry));
     string(&entry.name, out);
     out.push_str(", \"content_type\": ");
     string(&entry.content_type, out);
-    match &entry.shape {
+    if let Some(version) = entry.version {
+        // Swift keeps a versioned object as a link to its version, and says so.
+        let place = answer::path(&(account.to_owned(), container.to_owned(), entry.name.clone()));
+        out.push_str(", \"symlink_path\": ");
+        string(&format!("{place}?version-id={}", time::internal(version)), out);
+        out.push_str(", \"version_symlink\": true");
+    }
+    match entry.shape.as_deref() {
         None => {}
         Some(Shape::Manifest { etag, .. }) => {
             let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
@@ -246,8 +253,8 @@ fn object(entry: &ObjectEntry, account: &str, out: &mut String) {
 
 /// A static large object is listed with what its segments have together.
 fn shown_size(entry: &ObjectEntry) -> u64 {
-    match entry.shape {
-        Some(Shape::Manifest { size, .. }) => size,
+    match entry.shape.as_deref() {
+        Some(Shape::Manifest { size, .. }) => *size,
         _ => entry.size,
     }
 }

@@ -63,7 +63,7 @@ impl Call<'_> {
     }
 
     /// `?part-number=` (Swift, Static large objects).
-    fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
+    pub(super) fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
         let Some(text) = self.query.text("part-number") else { return Ok(None) };
         let refused = |text: &str| Fault::html(StatusCode::BAD_REQUEST, text);
         let number = text.parse().ok().filter(|number| *number > 0);
