@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::manifest::{self, Asked, Kept, KeptObject};
 use crate::model::shape::Shape;
 use crate::model::time;
+use crate::model::version::VersionId;
 
 /// A segment that a manifest cannot have: its path as sent, and why.
 pub type Problem = (String, String);
@@ -162,8 +163,9 @@ impl Files {
         account: &str,
         container: &str,
         name: &str,
+        version: Option<VersionId>,
     ) -> Result<Vec<KeptObject>> {
-        let look = Look { manifest: true, ..Look::default() };
+        let look = Look { manifest: true, version, ..Look::default() };
         let found = self.look(context, account, container, name, look).await?;
         if !matches!(found.object.shape, Some(Shape::Manifest { .. })) {
             return Err(Error::Page("Not an SLO manifest".into()));

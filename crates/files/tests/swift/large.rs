@@ -57,7 +57,7 @@ on_each_engine! {
         let manifest = format!(r#"[{{"path": "/s/p/1", "etag": "{}", "size_bytes": 4}}]"#, md5("one,"));
         cloud.send("PUT", PUT, &[], &manifest).await;
         let raw = cloud.owner("GET", "/v1/AUTH_1/c/big?multipart-manifest=get&format=raw", &[]).await;
-        assert_eq!(raw.text(), manifest.replace("/s/p/1\", \"etag", "/s/p/1\", \"etag"));
+        assert_eq!(raw.text(), manifest);
         let kept = cloud.owner("GET", "/v1/AUTH_1/c/big?multipart-manifest=get", &[]).await;
         assert_eq!(kept.header("content-type"), "application/json; charset=utf-8");
         let kept: serde_json::Value = serde_json::from_str(kept.text()).unwrap();
