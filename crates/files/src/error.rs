@@ -42,9 +42,9 @@ pub enum Error {
         /// The delete marker's id.
         marker: Option<work::Time>,
     },
-    /// A link leads to an account's container's object that is not there.
-    #[error("the link's target is not there")]
-    MissingTarget((String, String, String)),
+    /// What a link leads to, an account's container's object, is refused.
+    #[error("{0}")]
+    Beyond(Box<Error>, (String, String, String)),
     /// A link leads to what it cannot mean.
     #[error("{text}")]
     BrokenLink {

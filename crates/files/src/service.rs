@@ -59,6 +59,8 @@ pub struct Settings {
     pub allow_open_expired: bool,
     /// How long an object stays in its container behind its time.
     pub expired_stay: Duration,
+    /// Domains below which accounts and containers are host names.
+    pub storage_domains: Vec<String>,
 }
 
 /// As often as Swift's own expirer looks.
@@ -71,6 +73,7 @@ impl Default for Settings {
             policies: Policies::default(),
             allow_open_expired: true,
             expired_stay: EXPIRED_STAY,
+            storage_domains: Vec::new(),
         }
     }
 }

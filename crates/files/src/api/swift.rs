@@ -7,6 +7,7 @@ mod container;
 mod conveyed;
 mod copy;
 mod cors;
+mod domain;
 mod extract;
 mod fault;
 mod form;
@@ -30,14 +31,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
-use http::Method;
+use http::header::CONNECTION;
 use http::request::Parts;
+use http::{HeaderValue, Method};
 use identity::Caller;
 use web::listener::ServiceName;
 use web::{Request, Response};
 
 use crate::Files;
 use crate::model::name::Target;
+pub use domain::remapped;
 use fault::Fault;
 use request::Parsed;
 
@@ -69,12 +72,20 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
-    let account = request.uri().path().split('/').nth(2).unwrap_or_default().to_owned();
+    let account = request.uri().path().split('/').nth(2).unwrap_or_default();
+    let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
+    let asked = headers::get(request.headers(), CONNECTION.as_str());
+    let keeps = asked.is_some_and(|asked| asked.eq_ignore_ascii_case("keep-alive"))
+        && request.version() == http::Version::HTTP_11;
     let mut response = match handle(&swift, request).await {
         Ok(response) => response,
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
+    if keeps {
+        // Answered, as Swift does, though HTTP/1.1 needs no such word.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
     response
 }
 

@@ -37,7 +37,9 @@ pub struct ObjectEntry {
     /// When it was changed last.
     pub changed: Time,
     /// What its bytes stand for, if not for themselves.
-    pub shape: Option<Shape>,
+    pub shape: Option<Box<Shape>>,
+    /// Its id, if it is one of several versions that its container keeps.
+    pub version: Option<Time>,
 }
 
 /// A version as a versioned container's listing shows it.
@@ -56,7 +58,7 @@ pub struct VersionEntry {
 #[expect(clippy::large_enum_variant, reason = "lines live for one page; a box each would cost more")]
 pub enum VersionLine {
     /// A version.
-    Version(VersionEntry),
+    Version(Box<VersionEntry>),
     /// Everything below a name that ends in the delimiter.
     Subdirectory(String),
 }

@@ -10,7 +10,7 @@ use crate::model::entry::Object;
 use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
-use crate::model::shape::Shape;
+use crate::model::shape::{Link, Shape};
 use crate::store;
 use work::Time;
 
@@ -33,6 +33,8 @@ pub struct CopyRequest {
     pub etag: Option<String>,
     /// Only if no object has the name.
     pub only_new: bool,
+    /// Another account for a link to lead into.
+    pub link_account: Option<String>,
     /// When the copy is to be gone, in place of when its source is.
     pub expires: Option<Time>,
 }
@@ -110,19 +112,18 @@ impl Files {
             self.container_for(context, &request.account, &request.container, Action::WriteObject).await?;
         self.check_quotas(context, &target, found.object.size).await?;
         if let Some(Shape::Link(link)) = &found.object.shape {
-            let to = link.account.as_deref().unwrap_or(&found.place.0);
+            // A link that names no account leads into the copy's own.
+            let link = with_account(link, request);
+            let to = link.account.as_deref().unwrap_or(&request.account);
             let own = (request.account.as_str(), request.container.as_str(), request.name.as_str());
             if (to, link.container.as_str(), link.name.as_str()) == own {
                 return Err(Error::Invalid("Symlink cannot target itself".into()));
             }
         }
-        let mut shape = found.object.shape.clone();
-        if let Some(Shape::Link(link)) = &mut shape
-            && link.account.is_none()
-            && request.account != found.place.0
-        {
-            link.account = Some(found.place.0.clone());
-        }
+        let shape = match &found.object.shape {
+            Some(Shape::Link(link)) => Some(Shape::Link(with_account(link, request))),
+            other => other.clone(),
+        };
         let (now, quoted) = (self.now(), is_quoted(&target));
         let copy = Object {
             created: now,
@@ -169,4 +170,9 @@ impl Files {
     ) -> Result<Found> {
         self.look(context, source.0, source.1, source.2, Look { segments: !look.manifest, ..look }).await
     }
+}
+
+fn with_account(link: &Link, request: &CopyRequest) -> Link {
+    let account = request.link_account.clone().or_else(|| link.account.clone());
+    Link { account, ..link.clone() }
 }

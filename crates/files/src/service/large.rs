@@ -121,8 +121,8 @@ impl Files {
                 let Line::Object(entry) = line else { continue };
                 query.marker = entry.name.clone().into_bytes();
                 md5.update(entry.etag.as_bytes());
-                let (length, is_manifest) = match entry.shape {
-                    Some(Shape::Manifest { size, .. }) => (size, true),
+                let (length, is_manifest) = match entry.shape.as_deref() {
+                    Some(Shape::Manifest { size, .. }) => (*size, true),
                     _ => (entry.size, false),
                 };
                 size += length;
@@ -166,7 +166,10 @@ impl Files {
             left: range.end - range.start,
         };
         let first = reader.next().await.map_err(|error| match error {
-            Error::NotFound | Error::MissingTarget(_) => Error::Conflict(String::new()),
+            Error::NotFound | Error::Forbidden | Error::Unauthenticated => Error::Conflict(String::new()),
+            Error::Conflict(_) | Error::Beyond(..) | Error::BrokenLink { .. } => {
+                Error::Conflict(String::new())
+            }
             other => other,
         })?;
         match first {

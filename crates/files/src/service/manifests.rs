@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::manifest::{self, Asked, Kept, KeptObject};
 use crate::model::shape::Shape;
 use crate::model::time;
+use crate::model::version::VersionId;
 
 /// A segment that a manifest cannot have: its path as sent, and why.
 pub type Problem = (String, String);
@@ -105,8 +106,12 @@ impl Files {
         let found = match self.look(context, account, &container, &name, Look::default()).await {
             Ok(found) => found,
             Err(error) => {
+                let error = match error {
+                    Error::Beyond(error, _) => *error,
+                    other => other,
+                };
                 let status = match error {
-                    Error::NotFound | Error::MissingTarget(_) => "404 Not Found",
+                    Error::NotFound => "404 Not Found",
                     Error::Forbidden => "403 Forbidden",
                     Error::Unauthenticated => "401 Unauthorized",
                     Error::Conflict(_) | Error::BrokenLink { .. } => "409 Conflict",
@@ -158,8 +163,9 @@ impl Files {
         account: &str,
         container: &str,
         name: &str,
+        version: Option<VersionId>,
     ) -> Result<Vec<KeptObject>> {
-        let look = Look { manifest: true, ..Look::default() };
+        let look = Look { manifest: true, version, ..Look::default() };
         let found = self.look(context, account, container, name, look).await?;
         if !matches!(found.object.shape, Some(Shape::Manifest { .. })) {
             return Err(Error::Page("Not an SLO manifest".into()));

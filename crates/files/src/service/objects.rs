@@ -105,7 +105,8 @@ impl Files {
                         Keeping::Nothing => {
                             let found = store::objects::replaced(tx, container.id, name).await?;
                             let expired = found.and_then(|found| found.expires).is_some_and(|at| at <= *now);
-                            !expired && remove(tx, container, name).await?
+                            // What is past its time is absent, and goes all the same.
+                            remove(tx, container, name).await? && !expired
                         }
                         Keeping::Versions => {
                             let (version, existed) = mark_deleted(tx, container, name, *now).await?;

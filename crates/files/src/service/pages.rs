@@ -8,7 +8,7 @@ use super::{AccountView, Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, ContainerEntry, Counts};
 use crate::model::listing::{Line, Query, Step, VersionLine, Walk};
-use crate::model::version::VersionId;
+use crate::model::version::{MARKER_TYPE, VersionId};
 use crate::store;
 use crate::store::versions::{NULL_BACK, Place};
 
@@ -248,15 +248,19 @@ async fn version_lines(
         )
         .await?;
         let fetched = rows.len();
-        for (place, entry) in rows {
+        for (place, mut entry) in rows {
             let name = place.name.clone();
+            // Behind a marker within its name, a version is not told to be the latest (Swift, bug 2147042).
+            if version_marker.is_some() && name == query.marker && entry.object.content_type != MARKER_TYPE {
+                entry.is_latest = false;
+            }
             after = Some(place);
             if shown.as_ref() == Some(&name) {
-                lines.push(VersionLine::Version(entry));
+                lines.push(VersionLine::Version(Box::new(entry)));
             } else if walk.wants(&name) {
                 match walk.take(&name) {
                     Step::Show => {
-                        lines.push(VersionLine::Version(entry));
+                        lines.push(VersionLine::Version(Box::new(entry)));
                         shown = Some(name);
                     }
                     Step::Subdirectory(directory) => {

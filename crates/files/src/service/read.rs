@@ -116,6 +116,9 @@ impl Files {
         version: Option<VersionId>,
     ) -> Result<Found> {
         let container = self.container_for(context, &place.0, &place.1, Action::ReadObject).await?;
+        if matches!(version, Some(VersionId::At(_))) && context.pass.is_none() {
+            owners_alone(context, &place.0, &container)?;
+        }
         let object = match version {
             Some(version) => self.version(&container, &place.2, version).await?,
             None => store::objects::find(&self.0.db, container.id, &place.2).await?.ok_or(Error::NotFound)?,
@@ -160,7 +163,7 @@ impl Files {
 
     /// Follows links from one that was found.
     async fn follow(&self, context: &Context, first: Found) -> Result<Found> {
-        let version = first.version;
+        let (kept_in, version) = (first.container.id, first.version);
         let mut found = first;
         let mut expected: Option<String> = None;
         for followed in 0.. {
@@ -176,19 +179,19 @@ impl Files {
             }
             expected.clone_from(&link.etag);
             let place = target(&link, &found.place.0);
-            found = self.one(context, place.clone(), None).await.map_err(|error| match error {
-                Error::NotFound => Error::MissingTarget(place.clone()),
-                other => other,
-            })?;
+            let target = self.one(context, place.clone(), None).await;
+            found = target.map_err(|error| Error::Beyond(Box::new(error), place))?;
             found.linked = true;
         }
-        found.version = version;
+        // What was asked for is one of its container's versions only if the links stay there.
+        let own = found.version.filter(|_| found.container.id == kept_in);
+        found.version = version.map(|_| own.unwrap_or(VersionId::Null));
         if let Some(expected) = expected
-            && expected != shown_etag(&found.object)
+            && expected != found.object.etag
         {
             let text = format!(
                 "Object Etag '{}' does not match X-Symlink-Target-Etag header '{expected}'",
-                shown_etag(&found.object)
+                found.object.etag
             );
             return Err(Error::BrokenLink { text, place: found.place });
         }
@@ -214,16 +217,16 @@ impl Files {
                 return Err(Error::BrokenLink { text, place });
             }
             found = self.follow(context, found).await.map_err(|error| match error {
-                Error::MissingTarget(place) => {
+                Error::Beyond(error, place) if *error == Error::NotFound => {
                     Error::BrokenLink { text: "X-Symlink-Target does not exist".into(), place }
                 }
                 other => other,
             })?;
         }
-        if shown_etag(&found.object) != wanted {
+        if found.object.etag != wanted {
             let text = format!(
                 "Object Etag '{}' does not match X-Symlink-Target-Etag header '{wanted}'",
-                shown_etag(&found.object)
+                found.object.etag
             );
             return Err(Error::BrokenLink { text, place: found.place });
         }
@@ -290,12 +293,12 @@ impl Files {
     }
 }
 
-/// The ETag that an object is shown with.
-pub(super) fn shown_etag(object: &Object) -> &str {
-    match &object.shape {
-        Some(Shape::Manifest { etag, .. }) => etag,
-        _ => &object.etag,
+/// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
+pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
+    if is_owner(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
+        return Ok(());
     }
+    Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
 }
 
 fn target(link: &Link, account: &str) -> (String, String, String) {

@@ -5,6 +5,8 @@ use database::Tx;
 use work::Time;
 
 use super::authorise::Action;
+use super::objects::Expected;
+use super::read::owners_alone;
 use super::write::{Named, count_change, later, release, share, signed};
 use super::{Context, Files};
 use crate::error::{Error, Result};
@@ -182,13 +184,19 @@ impl Files {
         name: &str,
         id: VersionId,
     ) -> Result<Deleted> {
+        let container_name = container;
         let container = self.container_for(context, account, container, Action::DeleteObject).await?;
         let at = match id {
+            VersionId::Null if !is_versioned(&container.metadata) => {
+                let expected = Expected::default();
+                return self.delete_object(context, account, container_name, name, expected).await;
+            }
             VersionId::Null => {
                 return self.delete_current(container, name).await.map(|()| Deleted::default());
             }
             VersionId::At(at) => at,
         };
+        owners_alone(context, account, &container)?;
         must_keep_versions(&container)?;
         let current = self
             .0
@@ -227,6 +235,7 @@ impl Files {
         id: VersionId,
     ) -> Result<Object> {
         let container = self.container_for(context, account, container, Action::WriteObject).await?;
+        owners_alone(context, account, &container)?;
         let VersionId::At(at) = id else { return Err(Error::Page("Invalid version parameter".into())) };
         must_keep_versions(&container)?;
         let restored = self

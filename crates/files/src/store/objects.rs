@@ -160,7 +160,8 @@ pub(super) fn entry(row: &mut Row) -> Result<ObjectEntry, Error> {
         etag: hex::encode(row.take::<Vec<u8>>(2)?),
         content_type: row.take(3)?,
         changed: Time(row.take(4)?),
-        shape: Shape::from_column(row.take(5)?),
+        shape: Shape::from_column(row.take(5)?).map(Box::new),
+        version: None,
     })
 }
 
@@ -173,12 +174,17 @@ pub(crate) async fn range(
     limit: usize,
     reverse: bool,
 ) -> Result<Vec<ObjectEntry>, Error> {
-    const FORWARD: &str = "SELECT name, size, etag, content_type, changed, shape FROM objects
+    const FORWARD: &str = "SELECT name, size, etag, content_type, changed, shape, version FROM objects
                WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4";
-    const BACKWARD: &str = "SELECT name, size, etag, content_type, changed, shape FROM objects
+    const BACKWARD: &str = "SELECT name, size, etag, content_type, changed, shape, version FROM objects
                WHERE container = $1 AND name >= $2 AND name < $3 ORDER BY name DESC LIMIT $4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = if reverse { BACKWARD } else { FORWARD };
     let rows = tx.rows(sql, params![container, lower, upper, limit]).await?;
-    rows.into_iter().map(|mut row| entry(&mut row)).collect()
+    rows.into_iter()
+        .map(|mut row| {
+            let version = row.take::<Option<i64>>(6)?.map(Time);
+            Ok(ObjectEntry { version, ..entry(&mut row)? })
+        })
+        .collect()
 }

@@ -166,7 +166,7 @@ pub(crate) async fn range(
         let present = row.take::<Option<Vec<u8>>>(7)?.is_some();
         let current = row.take::<Option<i64>>(8)?.map(Time);
         let object: ObjectEntry = objects::entry(&mut row)?;
-        let version = (back != NULL_BACK).then_some(Time(-back));
+        let version = (back != NULL_BACK).then(|| Time(-back));
         let is_latest = match version {
             None => true,
             Some(version) if present => current == Some(version),

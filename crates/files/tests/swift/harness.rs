@@ -109,6 +109,13 @@ impl Cloud {
         self.call("owner", method, path, &[headers, empty].concat(), Body::empty()).await
     }
 
+    /// As [`Cloud::call`] by the owner, with a body and its length.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let length = body.len().to_string();
+        let all = [headers, &[("content-length", length.as_str())]].concat();
+        self.call("owner", method, path, &all, body.to_owned()).await
+    }
+
     pub async fn put(&self, path: &str, body: &str) -> Answer {
         let length = body.len().to_string();
         self.call("owner", "PUT", path, &[("content-length", &length)], body.to_owned()).await

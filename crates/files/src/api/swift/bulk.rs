@@ -54,7 +54,7 @@ impl Call<'_> {
                 Some((container, _)) => (container, None),
                 None => (place, None),
             };
-            self.delete_one((account, container, object), report).await;
+            self.delete_one((account, container, object), None, report).await;
         }
     }
 

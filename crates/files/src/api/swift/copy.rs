@@ -69,23 +69,29 @@ impl Call<'_> {
             container: container.to_owned(),
             name: name.to_owned(),
             metadata: headers::of_object(given, self.files.limits())?,
-            content_type: content_type.map(|given| object::shown_type(given).to_owned()),
+            content_type: content_type.map(|given| object::own_type(given).to_owned()),
             fresh: headers::says_yes(given, "x-fresh-metadata"),
             etag: etag(given),
             only_new: only_new(given)?,
+            link_account: account_header(given, "x-symlink-target-account")?,
             expires: headers::expiry(given, self.files.now())?,
         };
         let look = self.look()?;
+        let part = self.part_number(request)?;
         for _ in 0..ATTEMPTS {
             let found = self.files.look_to_copy(self.context, source, look).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
+            let part = part
+                .zip(found.segments.as_ref())
+                .map(|(number, segments)| segments.part(number).ok_or_else(|| Fault::range(found.size())));
             let range = match ranges::asked(given, validators, found.size()) {
                 Selection::Whole => None,
                 Selection::Pieces(pieces) if pieces.len() == 1 => pieces.into_iter().next(),
                 Selection::Pieces(_) => None,
                 Selection::Unsatisfiable => return Err(Fault::range(found.size())),
             };
+            let range = part.transpose()?.or(range);
             let is_manifest = look.manifest && matches!(found.object.shape, Some(Shape::Manifest { .. }));
             let stored = if is_manifest {
                 Some(self.copy_manifest(&found, &copy, request).await?)

@@ -109,9 +109,7 @@ impl From<Error> for Fault {
                 .with(CONTENT_TYPE, MARKER_TYPE)
                 .with(VERSION_ID, time::internal(marker)),
             Error::NoVersion { marker: None } => Self::status(StatusCode::NOT_FOUND),
-            Error::MissingTarget(place) => {
-                Self::status(StatusCode::NOT_FOUND).with(CONTENT_LOCATION, answer::path(&place))
-            }
+            Error::Beyond(error, place) => Self::from(*error).with(CONTENT_LOCATION, answer::path(&place)),
             Error::BrokenLink { text, place } => {
                 Self::text(StatusCode::CONFLICT, text).with(CONTENT_LOCATION, answer::path(&place))
             }

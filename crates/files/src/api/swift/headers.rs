@@ -206,7 +206,7 @@ fn check_pointer(pointer: &str) -> Result<(), Fault> {
 pub(super) fn expiry(headers: &HeaderMap, now: Time) -> Result<Option<Time>, Fault> {
     let number = |name: &str| -> Option<Option<i64>> {
         let value = headers.get(name)?;
-        Some(value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok()))
+        Some(value.to_str().ok().and_then(|text| integer(text.trim())))
     };
     let refused = |text: &str| Err(Error::Invalid(text.into()).into());
     if let Some(after) = number("x-delete-after") {
@@ -224,6 +224,15 @@ pub(super) fn expiry(headers: &HeaderMap, now: Time) -> Result<Option<Time>, Fau
         Some(Some(at)) if at <= now.seconds() => refused("X-Delete-At in past"),
         Some(Some(at)) => Ok(Some(Time::from_seconds(at.min(EXPIRY_MAX)))),
     }
+}
+
+/// A whole number, however long.
+fn integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !quota::is_number(digits) {
+        return None;
+    }
+    Some(text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX }))
 }
 
 /// Shows items; what only an owner may see is left out for others.

@@ -46,7 +46,7 @@ fn describe(settings: &Settings) -> Value {
             shown
         })
         .collect();
-    json!({
+    let mut info = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
             "strict_cors_mode": true,
@@ -107,5 +107,9 @@ fn describe(settings: &Settings) -> Value {
             "deprecated_digests": ["sha1"],
         },
         "etag_quoter": {"enable_by_default": false},
-    })
+    });
+    if !settings.storage_domains.is_empty() {
+        info["domain_remap"] = json!({"default_reseller_prefix": null});
+    }
+    info
 }

@@ -15,6 +15,7 @@ use super::put::{Incoming, created};
 use super::report::{Form, Report, line};
 use super::{Call, listing};
 use crate::model::time;
+use crate::model::version::VersionId;
 use crate::service::{Expected, ManifestPut, Problem, PutRequest};
 use crate::{Context, Error, Files};
 
@@ -75,8 +76,11 @@ impl Call<'_> {
         let (account, container, name) = place;
         match self.names_of(place).await {
             Ok(names) => {
-                for (container, name) in names {
-                    self.delete_one((account, &container, Some(&name)), &mut report).await;
+                let last = names.len().saturating_sub(1);
+                let version = self.version_id()?;
+                for (index, (container, name)) in names.into_iter().enumerate() {
+                    let version = version.filter(|_| index == last);
+                    self.delete_one((account, &container, Some(&name)), version, &mut report).await;
                 }
             }
             Err(fault) if fault.code() == StatusCode::NOT_FOUND => {
@@ -104,8 +108,11 @@ impl Call<'_> {
         let mut manifests = vec![(container.to_owned(), name.to_owned())];
         let mut ahead = manifests.clone();
         let mut first = true;
+        let version = self.version_id()?;
         while let Some((container, name)) = ahead.pop() {
-            let segments = match self.files.segment_names(self.context, account, &container, &name).await {
+            let id = version.filter(|_| first);
+            let segments = match self.files.segment_names(self.context, account, &container, &name, id).await
+            {
                 Ok(segments) => segments,
                 Err(error) if first => return Err(error.into()),
                 Err(_) => continue,
@@ -138,11 +145,12 @@ impl Call<'_> {
         &self,
         (account, container, name): (&str, &str, &str),
     ) -> Result<Response, Fault> {
-        let segments =
-            self.files.segment_names(self.context, account, container, name).await.map_err(|e| match e {
+        let segments = self.files.segment_names(self.context, account, container, name, None).await.map_err(
+            |e| match e {
                 Error::NotFound => Fault::html(StatusCode::NOT_FOUND, "SLO manifest not found"),
                 other => other.into(),
-            })?;
+            },
+        )?;
         let mut containers = std::collections::BTreeSet::new();
         let mut names = Vec::new();
         for segment in &segments {
@@ -170,14 +178,22 @@ impl Call<'_> {
     }
 
     /// Deletes an object, or a container where there is no object's name, and notes what became of it.
-    pub(super) async fn delete_one(&self, place: (&str, &str, Option<&str>), report: &mut Deletions) {
+    pub(super) async fn delete_one(
+        &self,
+        place: (&str, &str, Option<&str>),
+        version: Option<VersionId>,
+        report: &mut Deletions,
+    ) {
         let (account, container, name) = place;
-        let outcome = match name {
-            Some(name) => {
+        let outcome = match (name, version) {
+            (Some(name), Some(version)) => {
+                self.files.delete_version(self.context, account, container, name, version).await.map(|_| ())
+            }
+            (Some(name), None) => {
                 let expected = Expected::default();
                 self.files.delete_object(self.context, account, container, name, expected).await.map(|_| ())
             }
-            None => self.files.delete_container(self.context, account, container).await,
+            (None, _) => self.files.delete_container(self.context, account, container).await,
         };
         match outcome {
             Ok(()) => report.deleted += 1,

@@ -105,7 +105,7 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
     }
     let bytes = |name: &str| -> Result<Vec<u8>, Fault> {
         let bytes = query.bytes(name).unwrap_or_default();
-        if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
+        if std::str::from_utf8(bytes).is_err() {
             let text = format!("\"{name}\" parameter not valid UTF-8");
             return Err(Fault::text(StatusCode::PRECONDITION_FAILED, text));
         }
@@ -130,7 +130,12 @@ pub(super) fn is_true(value: &str) -> bool {
 /// The answer with a written listing: 204 for an empty one of text.
 pub(super) fn answer(form: Form, body: String) -> Response {
     let status = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
-    answer::with(status, form.content_type(), body)
+    let is_empty = body.is_empty();
+    let mut response = answer::with(status, form.content_type(), body);
+    if is_empty {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, 0.into());
+    }
+    response
 }
 
 pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine], policies: &Policies) -> String {
@@ -177,7 +182,7 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
         })),
         Form::Json => json(lines, |line, out| match line {
             Line::Object(entry) => {
-                object(entry, account, out);
+                object(entry, (account, container), out);
                 out.push('}');
             }
             Line::Subdirectory(name) => subdirectory(name, out),
@@ -200,10 +205,10 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
 }
 
 /// A listing of versions, in JSON (Swift, Object versioning).
-pub(super) fn write_versions((account, _container): (&str, &str), lines: &[VersionLine]) -> String {
+pub(super) fn write_versions(place: (&str, &str), lines: &[VersionLine]) -> String {
     json(lines, |line, out| match line {
         VersionLine::Version(entry) => {
-            object(&entry.object, account, out);
+            object(&entry.object, place, out);
             let id = entry.version.map_or_else(|| "null".to_owned(), time::internal);
             let _ = write!(out, ", \"version_id\": \"{id}\", \"is_latest\": {}}}", entry.is_latest);
         }
@@ -212,14 +217,21 @@ pub(super) fn write_versions((account, _container): (&str, &str), lines: &[Versi
 }
 
 /// What a listing says of an object, without the closing brace.
-fn object(entry: &ObjectEntry, account: &str, out: &mut String) {
+fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut String) {
     let _ = write!(out, "{{\"hash\": \"{}\", \"last_modified\": \"", entry.etag);
     out.push_str(&time::listing(entry.changed));
     let _ = write!(out, "\", \"bytes\": {}, \"name\": ", shown_size(entry));
     string(&entry.name, out);
     out.push_str(", \"content_type\": ");
     string(&entry.content_type, out);
-    match &entry.shape {
+    if let Some(version) = entry.version {
+        // Swift keeps a versioned object as a link to its version, and says so.
+        let place = answer::path(&(account.to_owned(), container.to_owned(), entry.name.clone()));
+        out.push_str(", \"symlink_path\": ");
+        string(&format!("{place}?version-id={}", time::internal(version)), out);
+        out.push_str(", \"version_symlink\": true");
+    }
+    match entry.shape.as_deref() {
         None => {}
         Some(Shape::Manifest { etag, .. }) => {
             let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
@@ -241,8 +253,8 @@ fn object(entry: &ObjectEntry, account: &str, out: &mut String) {
 
 /// A static large object is listed with what its segments have together.
 fn shown_size(entry: &ObjectEntry) -> u64 {
-    match entry.shape {
-        Some(Shape::Manifest { size, .. }) => size,
+    match entry.shape.as_deref() {
+        Some(Shape::Manifest { size, .. }) => *size,
         _ => entry.size,
     }
 }

@@ -1,7 +1,7 @@
 //! Reading objects (seeds 000 and 002; Swift, object services).
 
 use axum::body::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_UNMODIFIED_SINCE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use web::Response;
@@ -63,7 +63,7 @@ impl Call<'_> {
     }
 
     /// `?part-number=` (Swift, Static large objects).
-    fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
+    pub(super) fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
         let Some(text) = self.query.text("part-number") else { return Ok(None) };
         let refused = |text: &str| Fault::html(StatusCode::BAD_REQUEST, text);
         let number = text.parse().ok().filter(|number| *number > 0);
@@ -126,6 +126,16 @@ impl Call<'_> {
                 *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
                 *response.body_mut() = Body::from(page);
             }
+            // A dynamic large object gives one range at a time (Swift, DLO).
+            Selection::Pieces(pieces)
+                if pieces.len() > 1 && found.is_large() && found.object.shape.is_none() =>
+            {
+                headers.insert(CONTENT_LENGTH, found.size().into());
+                let Some(content) = self.files.content(self.context, found, 0..found.size()).await? else {
+                    return Ok(None);
+                };
+                *response.body_mut() = body(content);
+            }
             Selection::Pieces(pieces) => {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 return self.represent_pieces(found, pieces, response, is_head).await;
@@ -156,7 +166,7 @@ impl Call<'_> {
                 *response.body_mut() = body(content);
             }
         } else {
-            let several = Several::new(shown_type(&found.object.content_type), found.size(), pieces);
+            let several = Several::new(&found.object.content_type, found.size(), pieces);
             headers.insert(CONTENT_LENGTH, several.length.into());
             set(headers, "content-type", several.content_type());
             if !is_head {
@@ -224,7 +234,7 @@ impl Call<'_> {
 
     fn describe(&self, found: &Found, look: Look, headers: &mut HeaderMap) {
         let object = &found.object;
-        set(headers, "content-type", shown_type(&object.content_type));
+        set(headers, "content-type", &object.content_type);
         if found.is_large() || is_quoted(&found.container) {
             set(headers, "etag", format!("\"{}\"", found.etag()));
         } else {
@@ -275,6 +285,17 @@ impl Call<'_> {
 
 /// The status that a request's conditions come to, if it is not simply answered.
 fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> {
+    // Swift weighs If-Unmodified-Since beside If-Match, where the RFC would not.
+    let both = request.headers.contains_key(IF_MATCH) && request.headers.contains_key(IF_UNMODIFIED_SINCE);
+    if both {
+        let mut alone = HeaderMap::new();
+        alone.extend(
+            request.headers.get(IF_UNMODIFIED_SINCE).map(|value| (IF_UNMODIFIED_SINCE, value.clone())),
+        );
+        if evaluate(&alone, validators) == Verdict::Failed {
+            return Some(StatusCode::PRECONDITION_FAILED);
+        }
+    }
     match evaluate(&request.headers, validators) {
         Verdict::Failed => Some(StatusCode::PRECONDITION_FAILED),
         Verdict::NotModified => Some(StatusCode::NOT_MODIFIED),
@@ -303,7 +324,7 @@ pub(super) fn id(version: VersionId) -> String {
 }
 
 /// A media type without the parameters that are the store's own (Swift, `swift_` parameters).
-pub(super) fn shown_type(content_type: &str) -> &str {
+pub(super) fn own_type(content_type: &str) -> &str {
     content_type.find(";swift_").map_or(content_type, |at| &content_type[..at])
 }
 

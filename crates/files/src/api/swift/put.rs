@@ -126,7 +126,7 @@ impl Call<'_> {
         let given = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
         let post = PostRequest {
             metadata: headers::of_object(&request.headers, self.files.limits())?,
-            content_type: given.map(|given| object::shown_type(given).to_owned()),
+            content_type: given.map(|given| object::own_type(given).to_owned()),
             expires: headers::expiry(&request.headers, self.files.now())?,
         };
         let object = self.files.post_object(self.context, account, container, name, post).await?;
@@ -267,7 +267,7 @@ fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
     let detect = headers::says_yes(headers, "x-detect-content-type");
     match given {
         Some(Err(_)) => Err(Error::Invalid("Invalid Content-Type".into()).into()),
-        Some(Ok(given)) if !given.is_empty() && !detect => Ok(object::shown_type(given).to_owned()),
+        Some(Ok(given)) if !given.is_empty() && !detect => Ok(object::own_type(given).to_owned()),
         _ => Ok(guessed_type(name)),
     }
 }

@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use database::on_each_engine;
+
+use crate::harness::cloud;
+
+on_each_engine! {
+    async fn an_object_is_gone_when_its_time_is_up(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c/o", &[]).await.header("x-delete-at"), "1389453433");
+        cloud.clock.advance(Duration::from_secs(11));
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/o", &[]).await.status, 404);
+        assert_eq!(cloud.owner("POST", "/v1/AUTH_1/c/o", &[]).await.status, 404);
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/o", &[("x-open-expired", "true")]).await.text(), "x");
+        assert_eq!(cloud.call("stranger", "GET", "/v1/AUTH_1/c/o", &[("x-open-expired", "true")], "").await.status, 403);
+        assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c/o", &[("if-none-match", "*")]).await.status, 201);
+        cloud.send("PUT", "/v1/AUTH_1/c/p", &[("x-delete-at", "1389453500")], "x").await;
+        cloud.owner("POST", "/v1/AUTH_1/c/p", &[]).await;
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c/p", &[]).await.header("x-delete-at"), "", "a POST without it keeps it");
+        for (name, value, text) in [
+            ("x-delete-at", "soon", "Non-integer X-Delete-At"), ("x-delete-at", "1", "X-Delete-At in past"),
+            ("x-delete-after", "1.5", "Non-integer X-Delete-After"), ("x-delete-after", "-1", "X-Delete-After in past"),
+        ] {
+            let put = cloud.send("PUT", "/v1/AUTH_1/c/q", &[(name, value)], "x").await;
+            assert_eq!((put.status.as_u16(), put.text()), (400, text));
+        }
+        let far = cloud.send("PUT", "/v1/AUTH_1/c/q", &[("x-delete-at", "99999999999999999999")], "x").await;
+        assert_eq!(far.status, 201);
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c/q", &[]).await.header("x-delete-at"), "9999999999");
+    }
+}
+
+on_each_engine! {
+    async fn what_is_past_its_time_is_swept(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
+        cloud.put("/v1/AUTH_1/c/stays", "x").await;
+        cloud.clock.advance(Duration::from_secs(10 + 301));
+        let swept = async {
+            while cloud.owner("HEAD", "/v1/AUTH_1/c", &[]).await.header("x-container-object-count") != "1" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), swept).await.unwrap();
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.text(), "stays\n");
+    }
+}
