@@ -1,7 +1,7 @@
 //! From a token to its caller: the path that every request of every service takes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use database::Tx;
 use quick_cache::sync::Cache;
@@ -36,12 +36,19 @@ pub(crate) struct Sessions {
     kept: Option<Cache<[u8; 32], Arc<Session>>>,
     /// Grows with every change: what was read before one must not be kept after it.
     changes: AtomicU64,
+    /// Held while something is kept or forgotten, so that what is out of date is never seen, not for a moment. Hits
+    /// do not take it.
+    gate: Mutex<()>,
 }
 
 impl Sessions {
     /// Keeps nothing unless this process is `alone` with the database.
     pub(crate) fn new(alone: bool) -> Self {
-        Self { kept: alone.then(|| Cache::new(SESSIONS_MAX)), changes: AtomicU64::new(0) }
+        Self {
+            kept: alone.then(|| Cache::new(SESSIONS_MAX)),
+            changes: AtomicU64::new(0),
+            gate: Mutex::new(()),
+        }
     }
 
     fn get(&self, hash: &[u8; 32]) -> Option<Arc<Session>> {
@@ -50,16 +57,15 @@ impl Sessions {
 
     fn keep(&self, session: &Arc<Session>, read_at: u64) {
         let Some(kept) = &self.kept else { return };
-        let hash = session.token.hash;
-        kept.insert(hash, Arc::clone(session));
-        // A change that came while this was read either sees it in here or is seen here.
-        if self.changes.load(Ordering::SeqCst) != read_at {
-            kept.remove(&hash);
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.changes.load(Ordering::SeqCst) == read_at {
+            kept.insert(session.token.hash, Arc::clone(session));
         }
     }
 
     /// Forgets every session that `concerned` holds for; called once the change is durable, before it is answered.
     pub(crate) fn forget(&self, concerned: impl Fn(&Session) -> bool) {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.changes.fetch_add(1, Ordering::SeqCst);
         if let Some(kept) = &self.kept {
             kept.retain(|_, session| !concerned(session));
@@ -68,6 +74,7 @@ impl Sessions {
 
     /// Forgets one token.
     pub(crate) fn forget_token(&self, hash: &[u8; 32]) {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.changes.fetch_add(1, Ordering::SeqCst);
         if let Some(kept) = &self.kept {
             kept.remove(hash);
