@@ -183,7 +183,6 @@ impl Cloud {
     ///
     /// # Panics
     /// When it fails.
-    #[must_use]
     pub fn admin_json(&self, words: &[&str]) -> serde_json::Value {
         let output = self.admin(words);
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));

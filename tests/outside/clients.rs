@@ -180,3 +180,82 @@ fn openstack_shows_tokens_containers_and_objects() {
     assert_eq!(json(&["user", "show", "admin"])["name"], "admin");
     assert_eq!(json(&["project", "show", "admin"])["id"], "100001");
 }
+
+#[test]
+fn openstack_runs_users_projects_roles_and_application_credentials() {
+    let cloud = Cloud::start();
+    let openstack = |words: &[&str]| {
+        let mut command = with_openrc(client("openstack"), &cloud);
+        command.args(words);
+        succeed(&mut command)
+    };
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&openstack(&[words, &["-f", "json"]].concat())).unwrap()
+    };
+    let project = json(&["project", "create", "acme", "--description", "a shop"]);
+    assert_eq!((project["name"].as_str(), project["description"].as_str()), (Some("acme"), Some("a shop")));
+    let user = json(&[
+        "user",
+        "create",
+        "ann",
+        "--project",
+        "acme",
+        "--password",
+        "correct horse",
+        "--email",
+        "a@x.org",
+    ]);
+    assert_eq!(user["name"], "ann");
+    openstack(&["role", "add", "--user", "ann", "--project", "acme", "object-store:admin"]);
+    let assigned = json(&["role", "assignment", "list", "--names", "--user", "ann"]);
+    let roles: Vec<&str> =
+        assigned.as_array().unwrap().iter().map(|entry| entry["Role"].as_str().unwrap()).collect();
+    assert!(roles.contains(&"object-store:admin"), "{assigned}");
+    let users = json(&["user", "list"]);
+    assert!(users.as_array().unwrap().iter().any(|entry| entry["Name"] == "ann"), "{users}");
+    assert_eq!(json(&["domain", "show", "default"])["id"], "default");
+
+    // As the new user: a container, and a credential that stands for it.
+    let as_ann = |words: &[&str]| {
+        let mut command = with_openrc(client("openstack"), &cloud);
+        command
+            .env("OS_USERNAME", "ann")
+            .env("OS_PASSWORD", "correct horse")
+            .env("OS_PROJECT_NAME", "acme")
+            .args(words);
+        succeed(&mut command)
+    };
+    as_ann(&["container", "create", "hers"]);
+    let credential = as_ann(&["application", "credential", "create", "robot", "-f", "json"]);
+    let credential: serde_json::Value = serde_json::from_str(&credential).unwrap();
+    let field = |name: &str| {
+        let mut fields = credential.as_object().unwrap().iter();
+        let found = fields.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("no {name}: {credential}")).1.as_str().unwrap().to_owned()
+    };
+    let robot = |words: &[&str]| {
+        let mut command = client("openstack");
+        command
+            .env("OS_AUTH_URL", &cloud.openrc()["OS_AUTH_URL"])
+            .env("OS_IDENTITY_API_VERSION", "3")
+            .env("OS_AUTH_TYPE", "v3applicationcredential")
+            .env("OS_APPLICATION_CREDENTIAL_ID", field("id"))
+            .env("OS_APPLICATION_CREDENTIAL_SECRET", field("secret"))
+            .args(words);
+        command
+    };
+    let listed = succeed(&mut robot(&["container", "list", "-f", "value"]));
+    assert_eq!(listed, "hers\n");
+    let token = json(&["token", "issue"]);
+    openstack(&["token", "revoke", token["id"].as_str().unwrap()]);
+    let ended = format!("X-Auth-Token: {}", token["id"].as_str().unwrap());
+    assert_eq!(tests::http::curl(&["-H", &ended, &format!("{}/v1/AUTH_100001", cloud.url)]).status, 401);
+
+    openstack(&["user", "set", "--disable", "ann"]);
+    let refused = robot(&["container", "list"]).output().unwrap();
+    assert!(!refused.status.success(), "a disabled user's credentials end at once");
+    openstack(&["user", "delete", "ann"]);
+    openstack(&["project", "delete", "acme"]);
+    let projects = json(&["project", "list"]);
+    assert!(projects.as_array().unwrap().iter().all(|entry| entry["Name"] != "acme"), "{projects}");
+}

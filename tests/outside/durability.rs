@@ -62,7 +62,23 @@ fn content(name: &str, version: u32) -> Vec<u8> {
 
 #[test]
 fn kill_9_under_load_loses_nothing_acknowledged() {
-    let mut cloud = Cloud::start();
+    kill_under_load(Cloud::start());
+}
+
+#[test]
+fn kill_9_under_load_loses_nothing_acknowledged_on_postgresql() {
+    kill_under_load(Cloud::start_with(&["--hypervisor", "simulated:", "--database", &postgres()], &[]));
+}
+
+/// Schemas of this test's own on the tests' server.
+pub fn postgres() -> String {
+    let url =
+        std::env::var("NEPHOS_TEST_POSTGRES").expect("NEPHOS_TEST_POSTGRES: run the tests by `make test`");
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    format!("{url}?options=-c%20search_path%3Dt{since}")
+}
+
+fn kill_under_load(mut cloud: Cloud) {
     let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
     let header = &format!("X-Auth-Token: {token}");
     let container = format!("{}/v1/AUTH_100001/load", cloud.url);
@@ -254,6 +270,34 @@ fn stop_traced(cloud: &mut Cloud) {
     let traced: u32 = traced.split_whitespace().next().expect("the traced program").parse().unwrap();
     assert!(std::process::Command::new("kill").arg(traced.to_string()).status().unwrap().success());
     cloud.ended();
+}
+
+#[test]
+fn a_client_that_leaves_leaves_nothing() {
+    let cloud = Cloud::start();
+    let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
+    let header = &format!("X-Auth-Token: {token}");
+    let container = format!("{}/v1/AUTH_100001/left", cloud.url);
+    assert_eq!(curl(&["-X", "PUT", "-H", header, &container]).status, 201);
+    let single = cloud.data().join("blobs/single");
+    let singles = || {
+        let shards = std::fs::read_dir(&single).unwrap().map(|shard| shard.unwrap().path());
+        shards.map(|shard| std::fs::read_dir(shard).unwrap().count()).sum::<usize>()
+    };
+    for (announced, sent) in [(5_000_000, 3_000_000), (5000, 100)] {
+        let mut stream = TcpStream::connect(("127.0.0.1", cloud.port())).unwrap();
+        let head = format!(
+            "PUT /v1/AUTH_100001/left/o HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {token}\r\nContent-Length: {announced}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), &vec![1; sent]].concat()).unwrap();
+        if sent > 1_000_000 {
+            until("the upload to reach the disk", PATIENCE, || (singles() == 1).then_some(()));
+        }
+        drop(stream);
+        until("its bytes to be gone", PATIENCE, || (singles() == 0).then_some(()));
+    }
+    assert_eq!(curl(&["-H", header, &format!("{container}/o")]).status, 404);
+    assert_eq!(curl(&["-I", "-H", header, &container]).header("x-container-bytes-used"), "0");
 }
 
 #[test]

@@ -27,7 +27,19 @@ impl Servers {
 
 #[test]
 fn the_guides_create_server_in_both_formats() {
-    let servers = Servers::of(Cloud::start());
+    tour(&Servers::of(Cloud::start()));
+}
+
+#[test]
+fn the_guides_create_server_on_postgresql() {
+    let database = crate::durability::postgres();
+    tour(&Servers::of(Cloud::start_with(
+        &["--hypervisor", "simulated:?delay=20", "--database", &database],
+        &[],
+    )));
+}
+
+fn tour(servers: &Servers) {
     let json = servers.post(
         "/servers",
         "application/json",
@@ -171,7 +183,7 @@ fn hostile_images_are_refused() {
         "--object",
         "secret,id=s,data=abc",
         "-o",
-        "encrypt.format=luks,encrypt.key-secret=s",
+        "encrypt.format=aes,encrypt.key-secret=s",
         "locked.qcow2",
         "16M",
     ]);

@@ -101,6 +101,49 @@ fn administration_works_with_and_without_a_server() {
 }
 
 #[test]
+fn operators_run_accounts_from_the_command_line() {
+    use tests::http::sign_in;
+    let cloud = Cloud::start();
+    cloud.admin_json(&["tenant", "create", "acme"]);
+    let user = cloud.admin_json(&["user", "create", "ann", "--tenant", "acme", "--role", "observer"]);
+    let key = user["api_key"].as_str().unwrap();
+    let answer = sign_in(&cloud.url, "ann", key);
+    let token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
+    let account = answer.header("x-storage-url").to_owned();
+    let put = || curl(&["-X", "PUT", "-H", &token, &format!("{account}/c")]).status;
+    assert_eq!(put(), 403, "an observer looks");
+    cloud.admin_json(&["role", "grant", "admin", "--user", "ann", "--tenant", "acme"]);
+    assert_eq!(put(), 201, "at once");
+    assert_eq!(curl(&["-X", "PUT", "-H", &token, "-d", "x", &format!("{account}/c/o")]).status, 201);
+    let shown = cloud.admin_json(&["user", "show", "ann"]);
+    assert_eq!(shown["roles"].as_array().unwrap().len(), 2, "{shown}");
+
+    cloud.admin_json(&["user", "disable", "ann"]);
+    assert_eq!(put(), 401, "a disabled user's tokens end at once");
+    assert!(matches!(sign_in(&cloud.url, "ann", key).status, 401 | 403));
+    cloud.admin_json(&["user", "enable", "ann"]);
+    cloud.admin_json(&["user", "set", "ann", "--api-key", "0123456789abcdef0123456789abcdef"]);
+    assert_eq!(sign_in(&cloud.url, "ann", key).status, 401);
+    assert_eq!(sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef").status, 204);
+
+    let limits = cloud.admin_json(&["tenant", "limits", "acme", "--set", "ram-mib=1024"]);
+    assert_eq!((&limits["ram-mib"], &limits["ip-groups"]), (&1024.into(), &25.into()));
+    let bad = cloud.admin(&["tenant", "limits", "acme", "--set", "ram-mib"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(cloud.admin_json(&["host", "list"])["name"].as_str().unwrap().starts_with("simulated"));
+    let audit = cloud.admin(&["audit"]);
+    assert!(String::from_utf8_lossy(&audit.stdout).contains("ann"), "{audit:?}");
+
+    cloud.admin_json(&["tenant", "delete", "acme"]);
+    let admin = sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
+    let operator = format!("X-Auth-Token: {}", admin.header("x-auth-token"));
+    until("its objects to be gone", PATIENCE, || {
+        (curl(&["-H", &operator, &format!("{account}/c/o")]).status == 404).then_some(())
+    });
+    assert_eq!(sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef").status, 401);
+}
+
+#[test]
 fn requests_under_way_end_before_the_program_does() {
     let mut cloud = Cloud::start();
     let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
@@ -131,4 +174,37 @@ fn requests_under_way_end_before_the_program_does() {
     cloud.launch();
     let head = curl(&["-I", "-H", &token, &format!("{container}/slow")]);
     assert_eq!((head.status, head.header("content-length")), (200, "400000"));
+}
+
+#[test]
+fn a_client_that_never_finishes_its_head_is_sent_away() {
+    use std::io::{Read, Write};
+    let cloud = Cloud::start();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", cloud.port())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+    let mut answer = Vec::new();
+    // Ends when the server closes; what it says before that, if anything, is a 4xx.
+    stream.read_to_end(&mut answer).expect("the server closes the connection");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let huge = format!("X-Padding: {}", "x".repeat(100_000));
+    let refused = Command::new("curl")
+        .args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &huge,
+            "-H",
+            &huge,
+            &format!("{}/healthz", cloud.url),
+        ])
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(status == "431" || status == "000", "{status}");
+    assert_eq!(curl(&[&format!("{}/healthz", cloud.url)]).status, 200);
 }

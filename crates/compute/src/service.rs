@@ -187,7 +187,7 @@ impl Inner {
         }
     }
 
-    /// The name of a server's machine's turn.
+    /// The turns at a server's machine.
     fn turn(&self, server: Uuid) -> machines::Turns<'_, Uuid> {
         self.machines.of(server)
     }

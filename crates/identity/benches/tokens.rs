@@ -69,13 +69,10 @@ async fn authorise(identity: &Identity, token: &str) {
     println!("{:<45} {each:>9} ns", "authenticate a kept token and ask may()");
 }
 
-async fn rate<E>(
+async fn rate<E: std::fmt::Debug + Send + 'static>(
     router: &Router,
     request: impl Fn() -> Result<Request<Body>, E> + Clone + Send + Sync + 'static,
-) -> f64
-where
-    E: std::fmt::Debug + Send + 'static,
-{
+) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let clients: Vec<_> = (0..CLIENTS)

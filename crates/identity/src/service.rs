@@ -30,7 +30,7 @@ use crate::service::error::Error;
 use crate::service::guard::Guard;
 use crate::service::passwords::Passwords;
 use crate::service::sessions::Sessions;
-use crate::service::signin::Reusable;
+use crate::service::signin::{API_KEYS, Reusable};
 use crate::settings::Settings;
 use crate::store::{self, Page};
 
@@ -71,6 +71,8 @@ pub struct Identity {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) guard: Guard,
+    /// A sealed API key that nobody has, to compare with where there is none.
+    pub(crate) decoy_key: Vec<u8>,
     pub(crate) reusable: Cache<Reusable, Arc<str>>,
     pub(crate) runner: OnceLock<RunnerHandle>,
 }
@@ -89,6 +91,7 @@ impl Identity {
     ) -> Result<Arc<Self>, OpenError> {
         let db = Database::open(location, "identity", store::MIGRATIONS).await?;
         seed_roles(&db).await?;
+        let decoy_key = key.seal(API_KEYS, b"", &[b'0'; 32]).map_err(|_| OpenError::Random)?;
         let identity = Arc::new(Self {
             db,
             clock: clock.clone(),
@@ -97,6 +100,7 @@ impl Identity {
             sessions: Sessions::new(settings.alone),
             passwords: Passwords::new(settings.password_memory_kib, settings.passwords_at_once)?,
             guard: Guard::new(clock),
+            decoy_key,
             reusable: Cache::new(REUSABLE_MAX),
             settings,
             runner: OnceLock::new(),

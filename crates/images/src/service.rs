@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use database::{Database, Location};
-use hypervisor::ImageSource;
+use hypervisor::{Digest, ImageSource};
 use uuid::Uuid;
 use work::{Clock, Time};
 
@@ -149,6 +149,17 @@ impl Images {
             Box::pin(async move { Ok::<_, Error>(store::by_id_or_tombstone(tx, *id).await?) })
         });
         found.await?.ok_or(Error::NotFound)
+    }
+
+    /// Whether an image with this content is there; none if there never was one here.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_wanted(&self, digest: &Digest) -> Result<Option<bool>, Error> {
+        let wanted = self.db.read(digest.to_string(), |digest, tx| {
+            Box::pin(async move { store::is_wanted(tx, digest).await })
+        });
+        Ok(wanted.await?)
     }
 
     /// Every image made of a server.
@@ -321,7 +332,7 @@ impl Images {
             }
             for pin in pins {
                 self.vault.unpin(&pin).await?;
-                self.db.execute("DELETE FROM discarded WHERE pin = $1", database::params![pin]).await?;
+                store::unpinned(&self.db, &pin).await?;
             }
         }
     }

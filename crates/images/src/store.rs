@@ -1,6 +1,6 @@
 //! The tables of images, their members and the pins to let go of.
 
-use database::{Error, Migration, Row, Tx, params};
+use database::{Database, Error, Migration, Row, Tx, params};
 use uuid::Uuid;
 use work::Time;
 
@@ -24,8 +24,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
               created BIGINT NOT NULL,
               updated BIGINT NOT NULL,
               deleted BIGINT NOT NULL,
-              content TEXT
+              content TEXT,
+              digest TEXT
           );
+          CREATE INDEX images_digest ON images (digest, deleted);
           CREATE INDEX images_owner ON images (owner, deleted, number);
           CREATE INDEX images_public ON images (public, deleted, number);
           CREATE INDEX images_server ON images (server, deleted);
@@ -140,7 +142,7 @@ fn text(content: &Content) -> String {
 /// Writes what may change of an image that is not deleted.
 pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
     let sql = "UPDATE images SET name = $2, public = $3, status = $4, progress = $5, reason = $6, min_disk_gib = $7,
-                                 updated = $8, content = $9 WHERE id = $1 AND deleted = 0";
+                                 updated = $8, content = $9, digest = $10 WHERE id = $1 AND deleted = 0";
     let changed = tx
         .execute(
             sql,
@@ -154,6 +156,7 @@ pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
                 image.min_disk_gib,
                 image.updated.0,
                 image.content.as_ref().map(text),
+                image.content.as_ref().map(|content| content.digest.to_string()),
             ],
         )
         .await?;
@@ -249,9 +252,21 @@ pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), 
     Ok(())
 }
 
+/// Whether an image with this content is there; none if there never was one.
+pub(crate) async fn is_wanted(tx: &mut Tx, digest: &str) -> Result<Option<bool>, Error> {
+    let sql = "SELECT deleted FROM images WHERE digest = $1 ORDER BY deleted LIMIT 1";
+    let row = tx.row(sql, params![digest]).await?;
+    Ok(row.map(|row| row.get::<i64>(0)).transpose()?.map(|deleted| deleted == 0))
+}
+
 pub(crate) async fn discard(tx: &mut Tx, pin: &str) -> Result<(), Error> {
     let sql = "INSERT INTO discarded (pin) VALUES ($1) ON CONFLICT (pin) DO NOTHING";
     tx.execute(sql, params![pin]).await.map(|_| ())
+}
+
+/// A pin was let go of.
+pub(crate) async fn unpinned(db: &Database, pin: &str) -> Result<(), Error> {
+    db.execute("DELETE FROM discarded WHERE pin = $1", params![pin]).await.map(|_| ())
 }
 
 pub(crate) async fn discarded(tx: &mut Tx, limit: i64) -> Result<Vec<String>, Error> {

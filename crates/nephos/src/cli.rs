@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "nephos", version, about, max_term_width = 100)]
 pub struct Cli {
+    /// Where the cloud is.
+    #[command(flatten)]
+    pub common: Common,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -17,13 +20,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the cloud
-    Serve(Common),
+    Serve,
     /// Make and show tenants
     #[command(subcommand)]
     Tenant(Tenant),
     /// Make and show users
     #[command(subcommand)]
     User(User),
+    /// Show, give and take roles
+    #[command(subcommand)]
+    Role(Role),
+    /// Show changes of tenants, users and roles, newest first
+    Audit {
+        /// Only those to this tenant or user, by id
+        #[arg(long, value_name = "ID")]
+        subject: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: i64,
+    },
     /// Import and show images
     #[command(subcommand)]
     Image(Image),
@@ -36,35 +51,35 @@ pub enum Command {
     /// Show what tenants used
     Usage(Usage),
     /// Check what this machine can do
-    Doctor(Common),
+    Doctor,
 }
 
 /// Where the cloud is and how it is set up: flags beat variables beat the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
     /// Configuration file [default: nephos.toml, if it is there]
-    #[arg(long, value_name = "FILE", env = "NEPHOS_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_CONFIG")]
     pub config: Option<PathBuf>,
     /// Data directory [default: ./nephos-data]
-    #[arg(long, value_name = "DIR", env = "NEPHOS_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "NEPHOS_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Address of the API [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "NEPHOS_LISTEN")]
+    #[arg(long, global = true, value_name = "ADDR", env = "NEPHOS_LISTEN")]
     pub listen: Option<String>,
     /// Metadata: sqlite:, sqlite:DIR or postgres://… [default: sqlite:]
-    #[arg(long, value_name = "URL", env = "NEPHOS_DATABASE")]
+    #[arg(long, global = true, value_name = "URL", env = "NEPHOS_DATABASE")]
     pub database: Option<String>,
     /// Object bytes: file: or file:DIR [default: file:]
-    #[arg(long, value_name = "URL", env = "NEPHOS_BLOBS")]
+    #[arg(long, global = true, value_name = "URL", env = "NEPHOS_BLOBS")]
     pub blobs: Option<String>,
     /// Hosts for servers: a libvirt URI or `simulated:`; may be given several times [default: qemu:///system]
-    #[arg(long, value_name = "URI", env = "NEPHOS_HYPERVISOR", value_delimiter = ' ')]
+    #[arg(long, global = true, value_name = "URI", env = "NEPHOS_HYPERVISOR", value_delimiter = ' ')]
     pub hypervisor: Vec<String>,
     /// What clients are told to reach this cloud by [default: http:// and the address of the API]
-    #[arg(long, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
+    #[arg(long, global = true, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// The guide's rate limits: on or off [default: on]
-    #[arg(long, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
+    #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
     pub servers_rate_limits: Option<String>,
 }
 
@@ -75,13 +90,50 @@ pub enum Tenant {
     Create {
         /// Its name
         name: String,
-        #[command(flatten)]
-        common: Common,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
     },
     /// Show all tenants
-    List {
-        #[command(flatten)]
-        common: Common,
+    List,
+    /// Show a tenant
+    Show {
+        /// Its name or id
+        tenant: String,
+    },
+    /// Change a tenant
+    Set {
+        /// Its name or id
+        tenant: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// What it is for
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Let a tenant's users sign in again
+    Enable {
+        /// Its name or id
+        tenant: String,
+    },
+    /// Shut a tenant out; its data stays
+    Disable {
+        /// Its name or id
+        tenant: String,
+    },
+    /// Delete a tenant with its users and all its data
+    Delete {
+        /// Its name or id
+        tenant: String,
+    },
+    /// Show a tenant's limits of Cloud Servers, or set one
+    Limits {
+        /// Its name or id
+        tenant: String,
+        /// NAME=VALUE sets a limit, NAME= takes it back to the default; may be given several times
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
     },
 }
 
@@ -104,13 +156,77 @@ pub enum User {
         /// A role on its tenant, may be given several times; none for a user without [default: admin]
         #[arg(long, value_name = "R")]
         role: Vec<String>,
-        #[command(flatten)]
-        common: Common,
+        /// Its mail address
+        #[arg(long)]
+        email: Option<String>,
     },
     /// Show all users
-    List {
-        #[command(flatten)]
-        common: Common,
+    List,
+    /// Show a user with its roles
+    Show {
+        /// Its name or id
+        user: String,
+    },
+    /// Change a user; a new password or key ends its tokens
+    Set {
+        /// Its name or id
+        user: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// Another password
+        #[arg(long, value_name = "P")]
+        password: Option<String>,
+        /// Another API key
+        #[arg(long, value_name = "K")]
+        api_key: Option<String>,
+        /// Another mail address
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// Let a user sign in again
+    Enable {
+        /// Its name or id
+        user: String,
+    },
+    /// Shut a user out at once
+    Disable {
+        /// Its name or id
+        user: String,
+    },
+    /// Delete a user
+    Delete {
+        /// Its name or id
+        user: String,
+    },
+}
+
+/// Roles.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// Show all roles
+    List,
+    /// Give a user a role
+    Grant {
+        /// The role's name
+        role: String,
+        /// The user's name or id
+        #[arg(long)]
+        user: String,
+        /// On this tenant [default: on the whole cloud]
+        #[arg(long, value_name = "T")]
+        tenant: Option<String>,
+    },
+    /// Take a role from a user
+    Revoke {
+        /// The role's name
+        role: String,
+        /// The user's name or id
+        #[arg(long)]
+        user: String,
+        /// On this tenant [default: on the whole cloud]
+        #[arg(long, value_name = "T")]
+        tenant: Option<String>,
     },
 }
 
@@ -136,14 +252,9 @@ pub enum Image {
         /// The kernel's command line
         #[arg(long, value_name = "TEXT")]
         cmdline: Option<String>,
-        #[command(flatten)]
-        common: Common,
     },
-    /// Show the images of all tenants
-    List {
-        #[command(flatten)]
-        common: Common,
-    },
+    /// Show the images that all tenants may use
+    List,
 }
 
 /// Servers.
@@ -153,15 +264,11 @@ pub enum Server {
     Suspend {
         /// Its UUID or number
         id: String,
-        #[command(flatten)]
-        common: Common,
     },
     /// Let a held server go on
     Resume {
         /// Its UUID or number
         id: String,
-        #[command(flatten)]
-        common: Common,
     },
 }
 
@@ -169,9 +276,14 @@ pub enum Server {
 #[derive(Debug, Subcommand)]
 pub enum Host {
     /// Show them
-    List {
-        #[command(flatten)]
-        common: Common,
+    List,
+    /// Give a host no new servers
+    Drain {
+        /// Its name, as listed
+        host: String,
+        /// Give it new servers again
+        #[arg(long)]
+        end: bool,
     },
 }
 
@@ -184,6 +296,4 @@ pub struct Usage {
     /// From this many days ago [default: 30]
     #[arg(long, default_value_t = 30)]
     pub days: i64,
-    #[command(flatten)]
-    pub common: Common,
 }

@@ -16,7 +16,7 @@ use work::Clock;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::vault::FilesVault;
-use crate::{openrc, pools};
+use crate::{clearing, openrc, pools};
 
 /// The first tenant, which the operator's own images belong to.
 const FIRST_TENANT: &str = "100001";
@@ -57,7 +57,8 @@ impl Cloud {
             .await
             .map_err(|e| database(&e))?;
         let blobs = Local::open(&config.blobs).map_err(|e| Bad::new("blobs", e))?;
-        let files_settings = files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
+        let files_settings =
+            files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
         let files =
             Files::open(&config.database, Arc::new(blobs), clock.clone(), meter.clone(), files_settings)
                 .await
@@ -77,6 +78,7 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, meter, identity, files, images, compute, _dir: dir })
     }
 

@@ -4,6 +4,7 @@
 //! configuration, with one line that names the key.
 
 mod admin;
+mod clearing;
 mod cli;
 mod cloud;
 mod config;
@@ -39,7 +40,7 @@ impl From<Bad> for Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let failure = match run(cli.command) {
+    let failure = match run(cli) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
@@ -55,13 +56,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    let (common, order) = match command {
-        Command::Serve(common) => return serve::run(&Config::load(&common)?),
-        Command::Doctor(common) => return doctor::run(&Config::load(&common)?),
-        other => Order::of(other)?,
-    };
-    admin::run(&Config::load(&common)?, order)
+fn run(cli: Cli) -> Result<(), Failure> {
+    let config = Config::load(&cli.common)?;
+    match cli.command {
+        Command::Serve => serve::run(&config),
+        Command::Doctor => doctor::run(&config),
+        other => admin::run(&config, Order::of(other)?),
+    }
 }
 
 /// The runtime that everything asynchronous runs on.

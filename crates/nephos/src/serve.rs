@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -44,13 +44,16 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     if !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
     }
+    // Before anyone is told that it is ready, and may ask it to stop.
+    let asked_to_stop =
+        StopSignals::watch().map_err(|e| Failure::Failed(format!("cannot wait for signals: {e}")))?;
     let openrc = config.data_dir.join("openrc");
     println!("ready api={} openrc={}", config.public_url, openrc.display());
     let mut asked = stopping.clone();
     let listening = tokio::spawn(web::listener::serve(listener, router, cloud.clock.clone(), async move {
         let _ = asked.wait_for(|stop| *stop).await;
     }));
-    wait_for_signal().await.map_err(|e| Failure::Failed(format!("cannot wait for signals: {e}")))?;
+    asked_to_stop.wait().await;
     tracing::info!("asked to stop: finishing what is under way");
     stop.send_replace(true);
     let _ = listening.await;
@@ -61,11 +64,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    Ok(())
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
 }
 
 fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {

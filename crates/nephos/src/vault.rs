@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use files::model::metadata::{Changes, Metadata};
 use files::service::{Body, Content, PutRequest};
 use files::{Context, Files};
 use hypervisor::Reader;
@@ -13,8 +14,8 @@ use images::{Object, Stored, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::StreamReader;
 
-/// The container in each owner's account that images are in.
-const CONTAINER: &str = "images";
+/// The container in each owner's account that images are in, as the service of the day called it.
+const CONTAINER: &str = "cloudservers";
 /// A piece on its way into an object, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -45,7 +46,8 @@ impl FilesVault {
     }
 
     fn account(&self, owner: Option<&str>) -> String {
-        format!("AUTH_{}", owner.unwrap_or(&self.operator_tenant))
+        // The operator's own are for all, and not in sight of whoever lists the first tenant's account.
+        owner.map_or_else(|| format!("SERVICE_{}", self.operator_tenant), |tenant| format!("AUTH_{tenant}"))
     }
 }
 
@@ -54,14 +56,14 @@ impl Vault for FilesVault {
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
         let account = self.account(object.owner.as_deref());
         self.files
-            .put_container(&self.context, &account, CONTAINER, files::model::metadata::Changes::default(), None)
+            .put_container(&self.context, &account, CONTAINER, Changes::default(), None)
             .await
             .map_err(|e| refused(&e))?;
         let put = PutRequest {
             length: None,
             etag: None,
             content_type: "application/octet-stream".into(),
-            metadata: files::model::metadata::Metadata::default(),
+            metadata: Metadata::default(),
             only_new: false,
             shape: None,
             expires: None,

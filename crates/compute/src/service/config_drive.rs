@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::model::{File, Server};
 
+/// Letters of a host name at most (RFC 1035, a label).
+const HOSTNAME_MAX: usize = 63;
+
 /// The files of a server's config drive.
 pub(super) fn build(
     server: &Server,
@@ -30,7 +33,7 @@ pub(super) fn build(
     let mut metadata = json!({
         "uuid": server.id,
         "name": server.name,
-        "hostname": server.hostname,
+        "hostname": hostname(&server.hostname),
         "launch_index": 0,
         "availability_zone": "nova",
         "project_id": server.tenant,
@@ -54,6 +57,14 @@ pub(super) fn build(
         drive.push((format!("openstack{}", content_path(index)), file.contents.clone()));
     }
     drive
+}
+
+/// A name that a guest can bear: servers may be called what host names may not.
+fn hostname(name: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let name: String = name.chars().map(allowed).take(HOSTNAME_MAX).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "server".to_owned() } else { name.to_owned() }
 }
 
 fn content_path(index: usize) -> String {
@@ -101,4 +112,17 @@ fn vendor_data(password: Option<&str>, files: &[File]) -> Value {
         config["runcmd"] = restrict.into();
     }
     json!({ "cloud-init": format!("#cloud-config\n{config}\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hostname;
+
+    #[test]
+    fn a_guest_gets_a_name_that_it_can_bear() {
+        assert_eq!(hostname("web1.example.com"), "web1.example.com");
+        assert_eq!(hostname("My Server (ü)"), "My-Server");
+        assert_eq!(hostname("日本"), "server");
+        assert_eq!(hostname(&"x".repeat(200)).len(), 63);
+    }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use work::Time;
 
 use super::orders::{Order, Orderer};
-use super::{Halt, Inner};
+use super::{Halt, Inner, Transfer};
 use crate::model::{Fault, Id, Server, State, Vm};
 use crate::store;
 
@@ -92,6 +92,26 @@ async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
         remove_leftover(inner, host, id).await;
     }
     drop_old_snapshots(inner, host).await;
+    drop_old_images(inner, host).await;
+}
+
+/// Images that were deleted and that no disk on the host is based on. One of which nothing is known here may be
+/// another cloud's.
+async fn drop_old_images(inner: &Arc<Inner>, host: &dyn Hypervisor) {
+    let Ok(digests) = host.images().await else { return };
+    for digest in digests {
+        if !matches!(inner.images.is_wanted(&digest).await, Ok(Some(false))) {
+            continue;
+        }
+        let transfer = Transfer::Image { host: host.host().to_owned(), digest: digest.clone() };
+        let _turn = inner.transfers.of(transfer).take().await;
+        match host.drop_image(&digest).await {
+            Ok(()) => tracing::info!(host = host.host(), %digest, "dropped a deleted image"),
+            // A disk is based on it.
+            Err(hypervisor::Error::Refused { .. }) => {}
+            Err(error) => tracing::warn!(%error, host = host.host(), %digest, "cannot drop a deleted image"),
+        }
+    }
 }
 
 /// Snapshots of images that nobody makes any more. One of which nothing is known here may be another cloud's.

@@ -258,6 +258,11 @@ impl Bed {
         Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
+    /// The router, as the program nests it.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Headers and bytes of an answer.
     pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
         let response = self.router.clone().oneshot(request).await.unwrap();

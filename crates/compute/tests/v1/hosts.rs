@@ -178,3 +178,32 @@ async fn many_at_once_go_to_a_host_each() {
     // The account has its 50 GB in use.
     assert_eq!(bed.post("/servers", launch).await.status, 413);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_forgets_deleted_images_once_no_disk_needs_them() {
+    let mut bed = Bed::with(HostSettings::default(), unlimited()).await;
+    let (server, _) = bed.active("web", 1).await;
+    let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
+    assert_eq!(bed.post("/images", &body).await.status, 202);
+    bed.eventually("the image is there", || async {
+        bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
+    })
+    .await;
+    let launch = r#"{"server": {"name": "copy", "imageId": 2, "flavorId": 1}}"#;
+    let copy = bed.post("/servers", launch).await.json()["server"]["id"].as_i64().unwrap();
+    bed.until(copy, "ACTIVE").await;
+    let held = async |bed: &Bed| bed.hosts[0].images().await.unwrap().len();
+    assert_eq!(held(&bed).await, 2);
+    assert_eq!(bed.delete("/images/2").await.status, 204);
+    let (calls, needed) = (bed.calls("drop_image"), held(&bed).await);
+    bed.compute.stop().await;
+    bed.reopen().await;
+    bed.eventually("the host was asked", || async { bed.calls("drop_image") > calls }).await;
+    assert_eq!((held(&bed).await, bed.status(copy).await.as_str()), (needed, "ACTIVE"));
+    assert_eq!(bed.delete(&format!("/servers/{copy}")).await.status, 202);
+    bed.until(copy, "gone").await;
+    bed.compute.stop().await;
+    bed.reopen().await;
+    bed.eventually("only the other is left", || async { held(&bed).await == 1 }).await;
+    assert_eq!(bed.status(server).await, "ACTIVE");
+}

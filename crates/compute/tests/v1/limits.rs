@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use compute::Settings;
+use database::on_each_engine;
 use hypervisor::simulated::Settings as HostSettings;
 use serde_json::json;
 
@@ -131,5 +132,52 @@ async fn rate_limits_can_be_lifted() {
         Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
     for _ in 0..30 {
         assert_eq!(bed.post("/servers", "{}").await.status, 400);
+    }
+}
+
+on_each_engine! {
+    async fn limits_schedules_groups_and_polls_are_the_same(location: &Location) {
+        let bed = Bed::at(location, HostSettings::default(), Settings::default()).await;
+        let (server, machine) = bed.active("one", 1).await;
+        let schedule = r#"{"backupSchedule": {"enabled": true, "weekly": "FRIDAY", "daily": "H_2200_0000"}}"#;
+        let path = format!("/servers/{server}/backup_schedule");
+        assert_eq!(bed.post(&path, schedule).await.status, 204);
+        assert_json(&bed.get(&path).await.json(), &serde_json::from_str(schedule).unwrap());
+        let group = format!(r#"{{"sharedIpGroup": {{"name": "g", "server": {server}}}}}"#);
+        assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
+        let launch = r#"{"server": {"name": "two", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
+        assert_eq!(bed.post("/servers", launch).await.status, 202);
+        bed.until(2, "ACTIVE").await;
+        let shared = bed.get(&format!("/servers/{server}/ips/public")).await.json()["public"][0].clone();
+        let share = format!("/servers/2/ips/public/{}", shared.as_str().unwrap());
+        assert_eq!(bed.put(&share, r#"{"shareIp": {"sharedIpGroupId": 1}}"#).await.status, 202);
+        bed.until(2, "ACTIVE").await;
+        assert_eq!(bed.get("/servers/2/ips/public").await.json()["public"][1], shared);
+        assert_eq!(bed.delete(&share).await.status, 202);
+        bed.until(2, "ACTIVE").await;
+        assert_eq!(bed.get("/shared_ip_groups/detail").await.json()["sharedIpGroups"][0]["servers"], json!([1, 2]));
+        for left in (0..6).rev() {
+            assert_eq!(bed.post("/servers", "{}").await.status, 400);
+            let rates = bed.get("/limits").await.json();
+            assert_eq!(rates["limits"]["rate"][0]["remaining"], left);
+        }
+        assert_eq!(bed.post("/servers", "{}").await.status, 413);
+        bed.compute.set_limit("345812", "post", Some(11)).await.unwrap();
+        assert_eq!(bed.post("/servers", "{}").await.status, 400);
+        assert_eq!(bed.post("/servers", "{}").await.status, 413);
+        bed.clock.advance(Duration::from_secs(100));
+        let since = format!("/servers?changes-since={}", NOON + 50);
+        assert_eq!(bed.get(&since).await.status, 304);
+        assert_eq!(bed.put("/servers/2", r#"{"server": {"name": "renamed", "adminPass": "s3cret"}}"#).await.status, 202);
+        bed.until(2, "ACTIVE").await;
+        assert_json(&bed.get(&since).await.json(), &json!({ "servers": [{ "id": 2, "name": "renamed" }] }));
+        assert_eq!(bed.delete("/shared_ip_groups/1").await.status, 204);
+        assert_json(&bed.get("/shared_ip_groups").await.json(), &json!({ "sharedIpGroups": [] }));
+        for number in [server, 2] {
+            assert_eq!(bed.delete(&format!("/servers/{number}")).await.status, 202);
+            bed.until(number, "gone").await;
+        }
+        assert!(bed.networks().ports(machine).await.unwrap().is_empty());
+        bed.assert_clean().await;
     }
 }

@@ -9,3 +9,4 @@ mod polling;
 mod samples;
 mod sharing;
 mod transitions;
+mod walk;

@@ -484,3 +484,27 @@ async fn the_live_services_answers() {
     let off = json!({ "backupSchedule": { "enabled": false, "weekly": "DISABLED", "daily": "DISABLED" } });
     assert_json(&schedule, &off);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_nests_under_a_path() {
+    let bed = Bed::new().await;
+    let whole = axum::Router::new().nest_service("/servers", bed.router());
+    let paths = [
+        ("/servers", 200),
+        ("/servers/", 200),
+        ("/servers/v1.0", 200),
+        ("/servers/v1.0/", 200),
+        ("/servers/v1.0/345812/flavors", 200),
+        ("/servers/v1.0/345812/flavors/", 200),
+        ("/servers/v1.0/345812/servers/detail.xml?changes-since=1", 304),
+        ("/servers/v9", 404),
+    ];
+    for (path, status) in paths {
+        let request = http::Request::get(path).header("x-auth-token", "jdoe").body(axum::body::Body::empty());
+        let response = tower::ServiceExt::oneshot(whole.clone(), request.unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+    }
+    // Counted as the path behind the account, wherever the dialect hangs.
+    let limits = bed.get("/limits").await.json();
+    assert_eq!(limits["limits"]["rate"][3]["remaining"], 2);
+}

@@ -65,7 +65,6 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .route("/info", any(info::show))
         .route("/healthcheck", get(operations::health))
         .route("/crossdomain.xml", get(operations::crossdomain))
-        .route("/v1", any(operations::no_account))
         .route("/v1/", any(operations::no_account))
         .route("/v1/{*path}", any(dispatch))
         .with_state(swift)

@@ -236,8 +236,7 @@ impl Identity {
         // Without a key to compare with, the same work is done on one that nobody has.
         let sealed = found.and_then(|(user, secrets)| Some((user.id.as_str(), secrets.api_key.as_ref()?)));
         let Some((user_id, sealed)) = sealed else {
-            let decoy = self.key.seal(API_KEYS, b"", b"00000000000000000000000000000000")?;
-            let opened = self.key.open(API_KEYS, b"", &decoy)?;
+            let opened = self.key.open(API_KEYS, b"", &self.decoy_key)?;
             let _ = secrets::same(&opened, key.as_bytes());
             return Ok(false);
         };
@@ -284,10 +283,10 @@ impl Identity {
         };
         self.guard.admit(&counted, address)?;
         let stored = found.as_ref().map(|(_, _, _, stored)| stored.as_str());
-        let fits = match stored.and_then(|stored| fits_random(secret, stored)) {
-            Some(fits) => fits,
-            None => self.passwords.fits(secret, stored).await?,
-        };
+        // Whatever does not fit takes as long as a password that does not, whether there is such a credential or not.
+        let random = stored.and_then(|stored| fits_random(secret, stored));
+        let chosen = stored.filter(|_| random.is_none());
+        let fits = random == Some(true) || self.passwords.fits(secret, chosen).await?;
         let now = self.clock.now();
         match found {
             Some((user, secrets, credential, _))

@@ -1,8 +1,9 @@
 //! Carries orders out, through the same services as the APIs.
 
+use compute::model::limits::Limits;
 use compute::model::server::Id;
 use hypervisor::DiskFormat;
-use identity::NewTenantUser;
+use identity::{NewTenantUser, TenantChange, TenantView, UserChange, UserView};
 use images::{Image, Import, Page, Source};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,32 +21,63 @@ const PAGE: i64 = 1000;
 pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
     let users = cloud.identity.administration();
     match order {
-        Order::CreateTenant { name } => value(users.create_tenant(&name, "").await),
+        Order::CreateTenant { name, description } => value(users.create_tenant(&name, &description).await),
         Order::ListTenants {} => {
-            let mut all = Vec::new();
+            let mut all: Vec<TenantView> = Vec::new();
             loop {
-                let page =
-                    users.tenants(all.last().map(|last: &identity::TenantView| last.id.as_str())).await;
-                let page = page.map_err(|e| e.to_string())?;
+                let page = users.tenants(all.last().map(|last| last.id.as_str())).await.map_err(text)?;
                 if page.is_empty() {
                     return Ok(json!(all));
                 }
                 all.extend(page);
             }
         }
-        Order::CreateUser { name, tenant, password, api_key, roles } => value(
-            users.create_user(NewTenantUser { name, tenant, password, api_key, email: None, roles }).await,
-        ),
+        Order::ShowTenant { tenant } => value(users.tenant(&tenant).await),
+        Order::SetTenant { tenant, name, description, enabled } => {
+            value(users.set_tenant(&tenant, TenantChange { name, description, enabled }).await)
+        }
+        Order::DeleteTenant { tenant } => value(users.delete_tenant(&tenant).await),
+        Order::TenantLimits { tenant, set } => {
+            let tenant = users.tenant(&tenant).await.map_err(text)?.id;
+            for (name, limit) in set {
+                cloud.compute.set_limit(&tenant, &name, limit).await.map_err(text)?;
+            }
+            cloud.compute.limits_of(&tenant).await.map(|limits| shown_limits(&limits)).map_err(text)
+        }
+        Order::CreateUser { name, tenant, password, api_key, email, roles } => {
+            value(users.create_user(NewTenantUser { name, tenant, password, api_key, email, roles }).await)
+        }
         Order::ListUsers {} => {
-            let mut all = Vec::new();
+            let mut all: Vec<UserView> = Vec::new();
             loop {
-                let page = users.users(all.last().map(|last: &identity::UserView| last.id.as_str())).await;
-                let page = page.map_err(|e| e.to_string())?;
+                let page = users.users(all.last().map(|last| last.id.as_str())).await.map_err(text)?;
                 if page.is_empty() {
                     return Ok(json!(all));
                 }
                 all.extend(page);
             }
+        }
+        Order::ShowUser { user } => value(users.user(&user).await),
+        Order::SetUser { user, name, password, api_key, email, enabled } => {
+            let change = UserChange { name, email, password, api_key, tenant: None, enabled };
+            value(users.set_user(&user, change).await)
+        }
+        Order::DeleteUser { user } => value(users.delete_user(&user).await),
+        Order::ListRoles {} => {
+            let roles = users.roles().await.map_err(text)?;
+            Ok(roles.iter().map(|(name, about)| json!({ "name": name, "description": about })).collect())
+        }
+        Order::ChangeRole { role, user, tenant, grant } => {
+            let tenant = tenant.as_deref();
+            value(if grant {
+                users.grant_role(&user, &role, tenant).await
+            } else {
+                users.revoke_role(&user, &role, tenant).await
+            })
+        }
+        Order::ShowAudit { subject, limit } => value(users.audit(subject.as_deref(), limit).await),
+        Order::DrainHost { host, drained } => {
+            cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
         Order::ShowUsage { tenant, days } => {
             let today = cloud.clock.now().seconds().div_euclid(86_400);
@@ -101,6 +133,17 @@ fn shown(image: &Image) -> Value {
     json!({
         "id": image.number, "uuid": image.id, "name": image.name, "status": image.status,
         "progress": image.progress,
+    })
+}
+
+fn shown_limits(limits: &Limits) -> Value {
+    let rates = limits
+        .rates
+        .iter()
+        .map(|rate| json!({ "name": rate.rule.name, "value": rate.value, "remaining": rate.remaining }));
+    json!({
+        "rates": rates.collect::<Value>(),
+        "ram-mib": limits.ram_mib_max, "ip-groups": limits.groups_max, "ip-group-members": limits.members_max,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Command, Common, Host, Image, Server, Tenant, User};
+use crate::cli::{Command, Host, Image, Role, Server, Tenant, User};
 use crate::config::Bad;
 
 /// An order.
@@ -12,19 +12,47 @@ use crate::config::Bad;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// `tenant create`
-    CreateTenant { name: String },
+    CreateTenant { name: String, description: String },
     /// `tenant list`
     ListTenants {},
+    /// `tenant show`
+    ShowTenant { tenant: String },
+    /// `tenant set`, `enable`, `disable`
+    SetTenant { tenant: String, name: Option<String>, description: Option<String>, enabled: Option<bool> },
+    /// `tenant delete`
+    DeleteTenant { tenant: String },
+    /// `tenant limits`
+    TenantLimits { tenant: String, set: Vec<(String, Option<i64>)> },
     /// `user create`
     CreateUser {
         name: String,
         tenant: String,
         password: Option<String>,
         api_key: Option<String>,
+        email: Option<String>,
         roles: Vec<String>,
     },
     /// `user list`
     ListUsers {},
+    /// `user show`
+    ShowUser { user: String },
+    /// `user set`, `enable`, `disable`
+    SetUser {
+        user: String,
+        name: Option<String>,
+        password: Option<String>,
+        api_key: Option<String>,
+        email: Option<String>,
+        enabled: Option<bool>,
+    },
+    /// `user delete`
+    DeleteUser { user: String },
+    /// `role list`
+    ListRoles {},
+    /// `role grant`, `role revoke`
+    ChangeRole { role: String, user: String, tenant: Option<String>, grant: bool },
+    /// `audit`
+    ShowAudit { subject: Option<String>, limit: i64 },
     /// `image import`
     ImportImage {
         file: PathBuf,
@@ -42,41 +70,108 @@ pub enum Order {
     ResumeServer { id: String },
     /// `host list`
     ListHosts {},
+    /// `host drain`
+    DrainHost { host: String, drained: bool },
     /// `usage`
     ShowUsage { tenant: Option<String>, days: i64 },
 }
 
 impl Order {
-    /// The order of a command, and where the cloud is.
+    /// The order of a command.
     ///
     /// # Errors
-    /// [`Bad`] for a file that has no path from elsewhere.
-    pub fn of(command: Command) -> Result<(Common, Self), Bad> {
-        // The server that carries the order out may have another working directory.
-        let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Bad::new("file", e));
+    /// [`Bad`] for a file that has no path from elsewhere, or a limit that is none.
+    pub fn of(command: Command) -> Result<Self, Bad> {
         Ok(match command {
-            Command::Tenant(Tenant::Create { name, common }) => (common, Self::CreateTenant { name }),
-            Command::Tenant(Tenant::List { common }) => (common, Self::ListTenants {}),
-            Command::User(User::Create { name, tenant, password, api_key, role, common }) => {
-                (common, Self::CreateUser { name, tenant, password, api_key, roles: role })
+            Command::Tenant(tenant) => Self::of_tenant(tenant)?,
+            Command::User(user) => Self::of_user(user),
+            Command::Role(Role::List) => Self::ListRoles {},
+            Command::Role(Role::Grant { role, user, tenant }) => {
+                Self::ChangeRole { role, user, tenant, grant: true }
             }
-            Command::User(User::List { common }) => (common, Self::ListUsers {}),
-            Command::Image(Image::Import { file, format, name, kernel, initrd, cmdline, common }) => {
+            Command::Role(Role::Revoke { role, user, tenant }) => {
+                Self::ChangeRole { role, user, tenant, grant: false }
+            }
+            Command::Audit { subject, limit } => Self::ShowAudit { subject, limit },
+            Command::Image(Image::Import { file, format, name, kernel, initrd, cmdline }) => {
                 let name = name.unwrap_or_else(|| stem(&file));
                 let (file, kernel) = (absolute(file)?, kernel.map(absolute).transpose()?);
                 let initrd = initrd.map(absolute).transpose()?;
-                (common, Self::ImportImage { file, format, name, kernel, initrd, cmdline })
+                Self::ImportImage { file, format, name, kernel, initrd, cmdline }
             }
-            Command::Image(Image::List { common }) => (common, Self::ListImages {}),
-            Command::Server(Server::Suspend { id, common }) => (common, Self::SuspendServer { id }),
-            Command::Server(Server::Resume { id, common }) => (common, Self::ResumeServer { id }),
-            Command::Host(Host::List { common }) => (common, Self::ListHosts {}),
-            Command::Usage(usage) => {
-                (usage.common, Self::ShowUsage { tenant: usage.tenant, days: usage.days })
-            }
-            Command::Serve(_) | Command::Doctor(_) => unreachable!("carried out by themselves"),
+            Command::Image(Image::List) => Self::ListImages {},
+            Command::Server(Server::Suspend { id }) => Self::SuspendServer { id },
+            Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
+            Command::Host(Host::List) => Self::ListHosts {},
+            Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
+            Command::Usage(usage) => Self::ShowUsage { tenant: usage.tenant, days: usage.days },
+            Command::Serve | Command::Doctor => unreachable!("carried out by themselves"),
         })
     }
+
+    fn of_tenant(tenant: Tenant) -> Result<Self, Bad> {
+        let set = |tenant, enabled| Self::SetTenant {
+            tenant,
+            name: None,
+            description: None,
+            enabled: Some(enabled),
+        };
+        Ok(match tenant {
+            Tenant::Create { name, description } => Self::CreateTenant { name, description },
+            Tenant::List => Self::ListTenants {},
+            Tenant::Show { tenant } => Self::ShowTenant { tenant },
+            Tenant::Set { tenant, name, description } => {
+                Self::SetTenant { tenant, name, description, enabled: None }
+            }
+            Tenant::Enable { tenant } => set(tenant, true),
+            Tenant::Disable { tenant } => set(tenant, false),
+            Tenant::Delete { tenant } => Self::DeleteTenant { tenant },
+            Tenant::Limits { tenant, set } => {
+                let set = set.iter().map(|text| limit(text)).collect::<Result<_, _>>()?;
+                Self::TenantLimits { tenant, set }
+            }
+        })
+    }
+
+    fn of_user(user: User) -> Self {
+        let set = |user, enabled| Self::SetUser {
+            user,
+            name: None,
+            password: None,
+            api_key: None,
+            email: None,
+            enabled: Some(enabled),
+        };
+        match user {
+            User::Create { name, tenant, password, api_key, role, email } => {
+                Self::CreateUser { name, tenant, password, api_key, email, roles: role }
+            }
+            User::List => Self::ListUsers {},
+            User::Show { user } => Self::ShowUser { user },
+            User::Set { user, name, password, api_key, email } => {
+                Self::SetUser { user, name, password, api_key, email, enabled: None }
+            }
+            User::Enable { user } => set(user, true),
+            User::Disable { user } => set(user, false),
+            User::Delete { user } => Self::DeleteUser { user },
+        }
+    }
+}
+
+/// The server that carries an order out may have another working directory.
+fn absolute(path: PathBuf) -> Result<PathBuf, Bad> {
+    std::path::absolute(&path).map_err(|e| Bad::new("file", e))
+}
+
+/// `NAME=VALUE`, or `NAME=` for the default.
+fn limit(text: &str) -> Result<(String, Option<i64>), Bad> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| Bad::new("--set", format!("{text:?}: expected NAME=VALUE")))?;
+    let value = match value {
+        "" => None,
+        number => Some(number.parse().map_err(|e| Bad::new("--set", format!("{text:?}: {e}")))?),
+    };
+    Ok((name.to_owned(), value))
 }
 
 fn stem(file: &Path) -> String {

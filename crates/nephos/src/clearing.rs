@@ -1,0 +1,96 @@
+//! What each service does when a tenant is deleted; identity's job asks until all have done it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use compute::Compute;
+use compute::model::server::Id;
+use files::Files;
+use identity::{Caller, TenantDeleted};
+use images::{Images, Page};
+
+/// Things looked at in one step.
+const PAGE: i64 = 200;
+
+/// Every service that keeps something for tenants, servers before what they are made of.
+pub fn services(compute: &Compute, images: &Arc<Images>, files: &Files) -> Vec<Arc<dyn TenantDeleted>> {
+    vec![
+        Arc::new(Servers(compute.clone())),
+        Arc::new(OwnImages(Arc::clone(images))),
+        Arc::new(Objects(files.clone())),
+    ]
+}
+
+struct Servers(Compute);
+
+#[async_trait]
+impl TenantDeleted for Servers {
+    fn service(&self) -> &'static str {
+        "servers"
+    }
+
+    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+        let caller = Arc::new(Caller::console());
+        let context =
+            compute::Context::new(caller, tenant_id, "tenant-deleted").map_err(|e| e.to_string())?;
+        let page = compute::model::server::Page { offset: 0, limit: PAGE, since: None };
+        let found = self.0.list(&context, page).await.map_err(|e| e.to_string())?;
+        for server in &found.items {
+            self.0.remove(Id::Uuid(server.id)).await.map_err(|e| e.to_string())?;
+        }
+        if found.items.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} servers are on their way", found.items.len()))
+        }
+    }
+}
+
+struct OwnImages(Arc<Images>);
+
+#[async_trait]
+impl TenantDeleted for OwnImages {
+    fn service(&self) -> &'static str {
+        "images"
+    }
+
+    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+        let mut offset = 0;
+        loop {
+            let page = Page { offset, limit: PAGE, since: None };
+            let found = self.0.list(tenant_id, page).await.map_err(|e| e.to_string())?;
+            let seen = i64::try_from(found.len()).unwrap_or(PAGE);
+            let own = found.iter().filter(|image| image.owner.as_deref() == Some(tenant_id));
+            let mut deleted = 0;
+            for image in own {
+                self.0.delete(tenant_id, images::Id::Uuid(image.id)).await.map_err(|e| e.to_string())?;
+                deleted += 1;
+            }
+            if seen < PAGE {
+                return Ok(());
+            }
+            offset += seen - deleted;
+        }
+    }
+}
+
+struct Objects(Files);
+
+#[async_trait]
+impl TenantDeleted for Objects {
+    fn service(&self) -> &'static str {
+        "files"
+    }
+
+    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+        let context =
+            files::Context { caller: Some(Arc::new(Caller::console())), ..files::Context::default() };
+        for prefix in ["AUTH", "SERVICE"] {
+            match self.0.delete_account(&context, &format!("{prefix}_{tenant_id}")).await {
+                Ok(()) | Err(files::Error::NotFound) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
