@@ -55,7 +55,6 @@ pub struct VersionEntry {
 
 /// A line of a listing of versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "lines live for one page; a box each would cost more")]
 pub enum VersionLine {
     /// A version.
     Version(Box<VersionEntry>),
