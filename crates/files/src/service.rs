@@ -57,6 +57,8 @@ pub struct Settings {
     pub policies: Policies,
     /// Whether users may look at their objects that are past their time (`X-Open-Expired`).
     pub allow_open_expired: bool,
+    /// Nothing is changed by anyone but the operator.
+    pub read_only: bool,
     /// How long an object stays in its container behind its time.
     pub expired_stay: Duration,
     /// Domains below which accounts and containers are host names.
@@ -72,6 +74,7 @@ impl Default for Settings {
             limits: Limits::default(),
             policies: Policies::default(),
             allow_open_expired: true,
+            read_only: false,
             expired_stay: EXPIRED_STAY,
             storage_domains: Vec::new(),
         }

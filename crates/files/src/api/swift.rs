@@ -33,7 +33,7 @@ use axum::extract::State;
 use axum::routing::{any, get};
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use identity::Caller;
 use web::listener::ServiceName;
 use web::{Request, Response};
@@ -109,6 +109,14 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     let Parsed { target, context, query } = Parsed::read(swift, head).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
     let method = head.method.as_str();
+    let is_operator = context.caller.as_ref().is_some_and(|caller| caller.operator);
+    if swift.files.settings().read_only
+        && !is_operator
+        && matches!(method, "PUT" | "POST" | "COPY" | "DELETE")
+    {
+        let text = "Writes are disabled for this account.\n";
+        return Err(Fault::html(StatusCode::METHOD_NOT_ALLOWED, text));
+    }
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
     let (body, received) = conveyed::counting(body);

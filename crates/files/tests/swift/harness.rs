@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use blobs::Local;
 use database::Location;
-use files::api::swift::{Tokens, router};
+use files::api::swift::{Tokens, remapped, router};
 use files::{Files, Settings};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -65,11 +65,16 @@ fn caller(tenant: &str, right: Option<Right>, operator: bool) -> Arc<Caller> {
 pub const TOKENS: [&str; 6] = ["operator", "owner", "creator", "observer", "none", "stranger"];
 
 pub async fn cloud(location: &Location) -> Cloud {
+    cloud_with(location, Settings::default()).await
+}
+
+pub async fn cloud_with(location: &Location, settings: Settings) -> Cloud {
+    let domains = settings.storage_domains.clone();
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
     let meter = Meter::open(location, clock.clone()).await.unwrap();
     let blobs = Arc::new(Local::open(dir.path()).unwrap());
-    let files = Files::open(location, blobs, clock.clone(), meter, Settings::default()).await.unwrap();
+    let files = Files::open(location, blobs, clock.clone(), meter, settings).await.unwrap();
     let tokens = HashMap::from([
         ("operator", caller("9", None, true)),
         ("owner", caller("1", Some(Right::Administer), false)),
@@ -78,7 +83,8 @@ pub async fn cloud(location: &Location) -> Cloud {
         ("none", caller("1", None, false)),
         ("stranger", caller("2", Some(Right::Administer), false)),
     ]);
-    Cloud { router: router(files, Arc::new(Fixed(tokens))), clock, _dir: dir }
+    let router = remapped(router(files, Arc::new(Fixed(tokens))), &domains);
+    Cloud { router, clock, _dir: dir }
 }
 
 impl Cloud {

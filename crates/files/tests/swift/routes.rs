@@ -1,6 +1,8 @@
 use database::on_each_engine;
 
-use crate::harness::{TOKENS, cloud};
+use files::Settings;
+
+use crate::harness::{TOKENS, cloud, cloud_with};
 
 on_each_engine! {
     async fn every_route_as_every_caller(location: &Location) {
@@ -75,5 +77,49 @@ on_each_engine! {
         let info = cloud.call("", "GET", "/info", &[], "").await;
         let info: serde_json::Value = serde_json::from_str(info.text()).unwrap();
         assert_eq!(info["swift"]["max_object_name_length"], 1024);
+    }
+}
+
+on_each_engine! {
+    async fn a_deployment_that_is_read_only_says_so(location: &Location) {
+        let cloud = cloud_with(location, Settings { read_only: true, ..Settings::default() }).await;
+        for method in ["PUT", "POST", "DELETE", "COPY"] {
+            let refused = cloud.owner(method, "/v1/AUTH_1/c/o", &[]).await;
+            assert_eq!((refused.status.as_u16(), refused.text()), (405, "Writes are disabled for this account.\n"), "{method}");
+        }
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1", &[]).await.status, 204);
+        assert_eq!(cloud.call("operator", "PUT", "/v1/AUTH_1/c", &[], "").await.status, 201);
+    }
+}
+
+on_each_engine! {
+    async fn host_names_lead_to_accounts_and_containers(location: &Location) {
+        let cloud = cloud_with(location, Settings { storage_domains: vec!["example.com".into()], ..Settings::default() }).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-web-listings", "true"), ("x-container-read", ".r:*,.rlistings")]).await;
+        cloud.put("/v1/AUTH_1/c/dir/o", "x").await;
+        let visit = |host: &'static str, path: &'static str| cloud.call("", "GET", path, {
+            let pair: &'static [(&str, &str)] = Box::leak(Box::new([("host", host)]));
+            pair
+        }, "");
+        assert_eq!(visit("c.auth-1.example.com:8080", "/dir/o").await.text(), "x");
+        assert_eq!(visit("AUTH_1.example.com", "/c/dir/o").await.text(), "x");
+        assert_eq!(visit("c.auth-1.example.com", "/dir").await.header("location"), "http://c.auth-1.example.com/dir/");
+        let bad = visit("a.b.auth-1.example.com", "/dir/o").await;
+        assert_eq!((bad.status.as_u16(), bad.text()), (400, "Bad domain in host header"));
+        assert_eq!(visit("localhost", "/v1/AUTH_1/c/dir/o").await.text(), "x");
+    }
+}
+
+on_each_engine! {
+    async fn a_signed_url_takes_no_form(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "k")]).await;
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"k");
+        let tag = aws_lc_rs::hmac::sign(&key, b"POST\n1389453500\n/v1/AUTH_1/c/o");
+        let url = format!("/v1/AUTH_1/c/o?temp_url_sig={}&temp_url_expires=1389453500", hex::encode(tag.as_ref()));
+        let form = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x\"\r\n\r\nX\r\n--B--\r\n";
+        let answer = cloud.call("", "POST", &url, &[("content-type", "multipart/form-data; boundary=B")], form).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.text(), "");
     }
 }

@@ -123,6 +123,10 @@ impl Call<'_> {
             if signed && count as u64 > fields.number("max_file_count")? {
                 return Ok(concluded(&fields, StatusCode::BAD_REQUEST, "max file count exceeded"));
             }
+            // A signed URL opens one object, not whatever a form names.
+            if !signed && self.context.pass.is_some() {
+                return Err(unsigned("invalid signature"));
+            }
             if count > FILES_MAX {
                 return Err(Error::Invalid(format!("a form holds at most {FILES_MAX} files")).into());
             }
