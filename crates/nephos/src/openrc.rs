@@ -1,9 +1,8 @@
 //! `openrc`: what a shell sources to use this cloud as its first user.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::data_dir::write_private;
 
 /// The first user's credentials.
 pub struct Credentials<'a> {
@@ -43,12 +42,7 @@ export NEPHOS_API_KEY={api_key}
         password = quoted(password),
         api_key = quoted(api_key),
     );
-    let draft = path.with_extension("new");
-    let _ = std::fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(draft, path)
+    write_private(path, &text)
 }
 
 /// For a shell: within single quotes, which a password may hold too.
