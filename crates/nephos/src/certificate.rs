@@ -14,6 +14,10 @@ use crate::data_dir::{DataDir, write_private};
 /// Names of this machine that every certificate made here is good for.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// What is made here is kept under this name in the data directory, and its key under the next.
+const OWN_CERTIFICATE: &str = "tls-cert.pem";
+const OWN_KEY: &str = "tls-key.pem";
+
 /// Where the certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -90,7 +94,7 @@ pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
             Bad::new(named, error)
         })?,
         Some(Source::SelfSigned) => {
-            let (certificate, key) = (dir.join("tls-cert.pem"), dir.join("tls-key.pem"));
+            let (certificate, key) = (dir.join(OWN_CERTIFICATE), dir.join(OWN_KEY));
             if !certificate.exists() {
                 make(&config.public_url, &certificate, &key)?;
             }
@@ -98,6 +102,11 @@ pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
         }
     };
     Ok(Some(Arc::new(tls)))
+}
+
+/// The certificate that clients must be told to trust, if the cloud signs its own.
+pub fn authority(config: &Config) -> Option<PathBuf> {
+    (config.tls == Some(Source::SelfSigned)).then(|| config.data_dir.join(OWN_CERTIFICATE))
 }
 
 /// Makes a certificate for this machine and the host in `url`. The key is written first: a certificate that is

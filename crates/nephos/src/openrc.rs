@@ -16,13 +16,19 @@ pub struct Credentials<'a> {
     pub api_key: &'a str,
 }
 
-/// Writes the file, readable by its owner alone.
+/// Writes the file, readable by its owner alone; `authority` is the certificate that clients are to trust.
 ///
 /// # Errors
 /// The system's.
-pub fn write(path: &Path, url: &str, region: &str, first: &Credentials<'_>) -> std::io::Result<()> {
+pub fn write(
+    path: &Path,
+    url: &str,
+    region: &str,
+    authority: Option<&Path>,
+    first: &Credentials<'_>,
+) -> std::io::Result<()> {
     let Credentials { user, tenant, password, api_key } = first;
-    let text = format!(
+    let mut text = format!(
         "# Source this for swift, rclone (remote nephos:) and openstack.
 export OS_AUTH_URL={url}/identity/v3
 export OS_IDENTITY_API_VERSION=3
@@ -42,6 +48,9 @@ export NEPHOS_API_KEY={api_key}
         password = quoted(password),
         api_key = quoted(api_key),
     );
+    if let Some(authority) = authority {
+        text.push_str(&format!("export OS_CACERT={}\n", quoted(&authority.display().to_string())));
+    }
     write_private(path, &text)
 }
 
