@@ -40,7 +40,7 @@ pub struct Cloud {
     child: Option<Child>,
     /// Its directory, for logs beside the data.
     pub dir: TempDir,
-    /// Its API, such as `http://127.0.0.1:40001`.
+    /// Its API, such as `http://127.0.0.1:40001`; https with TLS.
     pub url: String,
     port: u16,
     arguments: Vec<String>,
@@ -61,10 +61,12 @@ impl Cloud {
     #[must_use]
     pub fn start_with(arguments: &[&str], wrapper: &[&str]) -> Self {
         let port = free_port();
+        let secure = arguments.iter().any(|word| word.starts_with("--tls"));
+        let scheme = if secure { "https" } else { "http" };
         let mut cloud = Self {
             child: None,
             dir: tempfile::tempdir().expect("a directory"),
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("{scheme}://127.0.0.1:{port}"),
             port,
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             wrapper: wrapper.iter().map(|text| (*text).to_owned()).collect(),
@@ -147,6 +149,11 @@ impl Cloud {
         signal(self.pid(), "TERM");
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "log:\n{}", self.log());
+    }
+
+    /// Asks it to read its certificate again.
+    pub fn hang_up(&self) {
+        signal(self.pid(), "HUP");
     }
 
     /// Ends it as a power cut would end the process.

@@ -7,3 +7,4 @@ mod seeds;
 mod servers;
 mod starting;
 mod tidy;
+mod tls;

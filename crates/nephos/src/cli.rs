@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A whole cloud in one program.
 #[derive(Debug, Parser)]
@@ -14,6 +15,17 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the variables; ends the program with what is wrong where it cannot.
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches)
+            .unwrap_or_else(|error| error.format(&mut Self::command()).exit());
+        cli.common.prefer_flags(&matches);
+        cli
+    }
 }
 
 /// The commands.
@@ -75,12 +87,35 @@ pub struct Common {
     /// Hosts for servers: a libvirt URI or `simulated:`; may be given several times [default: qemu:///system]
     #[arg(long, global = true, value_name = "URI", env = "NEPHOS_HYPERVISOR", value_delimiter = ' ')]
     pub hypervisor: Vec<String>,
-    /// What clients are told to reach this cloud by [default: http:// and the address of the API]
+    /// What clients are told to reach this cloud by [default: http:// or https:// and the address of the API]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
     pub public_url: Option<String>,
+    /// Serve HTTPS with this certificate chain, PEM; read again at SIGHUP
+    #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate of the cloud's own, made once: self-signed
+    #[arg(long, global = true, value_name = "self-signed", env = "NEPHOS_TLS")]
+    pub tls: Option<String>,
     /// The guide's rate limits: on or off [default: on]
     #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
     pub servers_rate_limits: Option<String>,
+}
+
+impl Common {
+    /// A flag for one kind of certificate beats a variable for the other kind, too.
+    fn prefer_flags(&mut self, matches: &ArgMatches) {
+        let flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let (word, certificate, key) = (flag("tls"), flag("tls_cert"), flag("tls_key"));
+        if word {
+            self.tls_cert = self.tls_cert.take().filter(|_| certificate);
+            self.tls_key = self.tls_key.take().filter(|_| key);
+        } else if certificate || key {
+            self.tls = None;
+        }
+    }
 }
 
 /// Tenants.

@@ -13,6 +13,7 @@ use meter::Meter;
 use networks::Networks;
 use work::Clock;
 
+use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::vault::FilesVault;
@@ -154,7 +155,9 @@ fn write_openrc(config: &Config, first: &FirstUser) -> io::Result<()> {
         password: &first.password,
         api_key: &first.api_key,
     };
-    openrc::write(&config.data_dir.join("openrc"), &config.public_url, &config.region, &credentials)
+    let authority = certificate::authority(config);
+    let path = config.data_dir.join("openrc");
+    openrc::write(&path, &config.public_url, &config.region, authority.as_deref(), &credentials)
 }
 
 /// The key that secrets at rest hang on: from the environment, or a file beside the data.

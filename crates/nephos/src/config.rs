@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use files::model::limits::Limits;
 use serde::Deserialize;
 
+use crate::certificate::{Said, Source};
 use crate::cli::Common;
 
 /// A setting that cannot be used: exit code 2.
@@ -35,6 +36,9 @@ pub struct File {
     blobs: Option<String>,
     hypervisor: Vec<String>,
     public_url: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls: Option<String>,
     region: Region,
     servers: Servers,
     networks: Networks,
@@ -130,6 +134,8 @@ pub struct Config {
     pub hypervisors: Vec<String>,
     /// What clients are told.
     pub public_url: String,
+    /// The API's certificate; nothing for plain HTTP.
+    pub tls: Option<Source>,
     /// The region.
     pub region: String,
     /// Whether the guide's rate limits hold.
@@ -166,8 +172,14 @@ impl Config {
         };
         let hypervisors =
             if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
+        let said = Said {
+            word: common.tls.clone(),
+            certificate: common.tls_cert.clone(),
+            key: common.tls_key.clone(),
+        };
+        let tls = said.or(Said { word: file.tls, certificate: file.tls_cert, key: file.tls_key }).source()?;
         let public_url = common.public_url.clone().or(file.public_url);
-        let public_url = public_url.map_or_else(|| Ok(own_url(listen)), checked_url)?;
+        let public_url = public_url.map_or_else(|| Ok(own_url(listen, tls.is_some())), checked_url)?;
         let rate_limits = common.servers_rate_limits.clone().or(file.servers.rate_limits);
         let rate_limits = match rate_limits.as_deref() {
             None | Some("on") => true,
@@ -183,6 +195,7 @@ impl Config {
             blobs,
             hypervisors,
             public_url,
+            tls,
             region: file.region.name,
             rate_limits,
             servers_v1: file.servers.v1,
@@ -226,14 +239,15 @@ fn checked_url(url: String) -> Result<String, Bad> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-fn own_url(listen: SocketAddr) -> String {
+fn own_url(listen: SocketAddr, secure: bool) -> String {
     let host = match listen.ip() {
         // Clients on this machine are the ones that a wildcard address is sure to serve.
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    format!("http://{host}:{}", listen.port())
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{host}:{}", listen.port())
 }
 
 #[cfg(test)]
@@ -261,12 +275,33 @@ mod tests {
     }
 
     #[test]
+    fn the_certificate_is_what_the_stronger_place_says() {
+        let files = |certificate: &str, key: &str| {
+            Some(Source::Files { certificate: certificate.into(), key: key.into() })
+        };
+        let pair = "tls_cert = 'c'\ntls_key = 'k'";
+        assert_eq!(load("", Common::default()).unwrap().tls, None);
+        assert_eq!(load(pair, Common::default()).unwrap().tls, files("c", "k"));
+        let other = Common { tls_key: Some("other".into()), ..Common::default() };
+        assert_eq!(load(pair, other.clone()).unwrap().tls, files("c", "other"));
+        assert!(load("tls = 'self-signed'", other).unwrap_err().to_string().starts_with("tls_cert: "));
+        let own = Common { tls: Some("self-signed".into()), ..Common::default() };
+        let config = load(pair, own).unwrap();
+        assert_eq!(config.tls, Some(Source::SelfSigned));
+        assert_eq!(config.public_url, "https://127.0.0.1:8080");
+    }
+
+    #[test]
     fn a_bad_setting_is_named_in_one_line() {
         let cases = [
             ("listen = 'nowhere'", "listen: "),
             ("database = 'mysql://x'", "database: "),
             ("blobs = 'ftp:'", "blobs: "),
             ("public_url = 'x'", "public_url: "),
+            ("tls = 'on'", "tls: "),
+            ("tls_cert = 'x'", "tls_key: missing"),
+            ("tls_key = 'x'", "tls_cert: missing"),
+            ("tls = 'self-signed'\ntls_key = 'x'", "tls: "),
             ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
             ("liste = 'x'", "line 1: unknown field `liste`"),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),

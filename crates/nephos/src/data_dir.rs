@@ -9,6 +9,19 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::config::Bad;
 
+/// Writes a whole file, readable by its owner alone, in place of what was there.
+///
+/// # Errors
+/// The system's.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let draft = path.with_extension("new");
+    let _ = std::fs::remove_file(&draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(draft, path)
+}
+
 /// A data directory that this process holds until it is dropped.
 pub struct DataDir {
     path: PathBuf,

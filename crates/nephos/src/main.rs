@@ -4,6 +4,7 @@
 //! configuration, with one line that names the key.
 
 mod admin;
+mod certificate;
 mod clearing;
 mod cli;
 mod cloud;
@@ -17,8 +18,6 @@ mod tokens;
 mod vault;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::admin::Order;
 use crate::cli::{Cli, Command};
@@ -39,7 +38,7 @@ impl From<Bad> for Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let failure = match run(cli) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,

@@ -1,9 +1,8 @@
 //! `openrc`: what a shell sources to use this cloud as its first user.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::data_dir::write_private;
 
 /// The first user's credentials.
 pub struct Credentials<'a> {
@@ -17,13 +16,19 @@ pub struct Credentials<'a> {
     pub api_key: &'a str,
 }
 
-/// Writes the file, readable by its owner alone.
+/// Writes the file, readable by its owner alone; `authority` is the certificate that clients are to trust.
 ///
 /// # Errors
 /// The system's.
-pub fn write(path: &Path, url: &str, region: &str, first: &Credentials<'_>) -> std::io::Result<()> {
+pub fn write(
+    path: &Path,
+    url: &str,
+    region: &str,
+    authority: Option<&Path>,
+    first: &Credentials<'_>,
+) -> std::io::Result<()> {
     let Credentials { user, tenant, password, api_key } = first;
-    let text = format!(
+    let mut text = format!(
         "# Source this for swift, rclone (remote nephos:) and openstack.
 export OS_AUTH_URL={url}/identity/v3
 export OS_IDENTITY_API_VERSION=3
@@ -43,12 +48,10 @@ export NEPHOS_API_KEY={api_key}
         password = quoted(password),
         api_key = quoted(api_key),
     );
-    let draft = path.with_extension("new");
-    let _ = std::fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(draft, path)
+    if let Some(authority) = authority {
+        text.push_str(&format!("export OS_CACERT={}\n", quoted(&authority.display().to_string())));
+    }
+    write_private(path, &text)
 }
 
 /// For a shell: within single quotes, which a password may hold too.

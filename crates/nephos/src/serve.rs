@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use web::metrics::Handle as MetricsHandle;
 
+use crate::certificate;
 use crate::cloud::Cloud;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
@@ -33,6 +34,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 
 async fn serve(config: &Config) -> Result<(), Failure> {
     let dir = DataDir::hold(&config.data_dir)?;
+    let tls = certificate::open(config, &dir)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| Bad::new("listen", format!("{}: {e}", config.listen)))?;
@@ -41,18 +43,23 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
     let router = routes(&cloud, metrics);
-    if !config.listen.ip().is_loopback() {
+    if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
     }
     // Before anyone is told that it is ready, and may ask it to stop.
-    let asked_to_stop =
-        StopSignals::watch().map_err(|e| Failure::Failed(format!("cannot wait for signals: {e}")))?;
+    let no_signals = |e: std::io::Error| Failure::Failed(format!("cannot wait for signals: {e}"));
+    let asked_to_stop = StopSignals::watch().map_err(no_signals)?;
+    if let Some(tls) = &tls {
+        let hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
+        tokio::spawn(certificate::reload_at(hang_up, Arc::clone(tls)));
+    }
     let openrc = config.data_dir.join("openrc");
     println!("ready api={} openrc={}", config.public_url, openrc.display());
     let mut asked = stopping.clone();
-    let listening = tokio::spawn(web::listener::serve(listener, router, cloud.clock.clone(), async move {
+    let asked = async move {
         let _ = asked.wait_for(|stop| *stop).await;
-    }));
+    };
+    let listening = tokio::spawn(web::listener::serve(listener, tls, router, cloud.clock.clone(), asked));
     asked_to_stop.wait().await;
     tracing::info!("asked to stop: finishing what is under way");
     stop.send_replace(true);

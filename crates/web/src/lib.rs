@@ -12,6 +12,7 @@ mod patience;
 pub mod query;
 pub mod range;
 pub mod routes;
+pub mod tls;
 pub mod transaction;
 pub mod xml;
 

@@ -2,21 +2,25 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 use work::Clock;
 
 use crate::metrics;
 use crate::patience::Patient;
+use crate::tls::Tls;
 use crate::transaction::TransactionId;
 
 /// A client has this long to send a request's head; an idle connection closes after it (guide, Persistent
@@ -37,9 +41,55 @@ pub struct ServiceName(pub &'static str);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub std::net::SocketAddr);
 
-/// Serves `router` on `listener` until `stop` resolves, then lets requests under way end.
-pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: impl Future<Output = ()>) {
-    let graceful = GracefulShutdown::new();
+/// Serves `router` on `listener`, over TLS if it is given, until `stop` resolves, then lets requests under way end.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+) {
+    let connections = Connections { builder: builder(), graceful: GracefulShutdown::new(), router, clock };
+    // Clients that shake hands, none of whom holds up another; nothing of theirs is under way yet at the end.
+    let mut handshakes = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: those in use must get a chance to be given back.
+                    tracing::warn!(%error, "cannot take a connection");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            },
+            Some(shaken) = handshakes.join_next() => {
+                match shaken {
+                    Ok((Ok(stream), peer)) => connections.take(stream, Peer(peer), Scheme::Https),
+                    Ok((Err(error), peer)) => tracing::debug!(%error, %peer, "no handshake"),
+                    Err(error) => tracing::warn!(%error, "a handshake failed"),
+                }
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        match &tls {
+            None => connections.take(stream, Peer(peer), Scheme::Http),
+            Some(tls) => {
+                let tls = Arc::clone(tls);
+                handshakes.spawn(async move { (tls.accept(stream).await, peer) });
+            }
+        }
+    }
+    drop((listener, handshakes));
+    if tokio::time::timeout(DRAIN_WITHIN, connections.graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests still under way were cut off");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -55,34 +105,51 @@ pub async fn serve(listener: TcpListener, router: Router, clock: Clock, stop: im
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_WITHIN)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
-    tokio::pin!(stop);
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, mostly: those in use must get a chance to be given back.
-                    tracing::warn!(%error, "cannot take a connection");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
-            },
-        };
-        let _ = stream.set_nodelay(true);
-        let (router, clock) = (router.clone(), clock.clone());
-        let service = service_fn(move |request| answer(router.clone(), clock.clone(), Peer(peer), request));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
-        let connection = graceful.watch(connection.into_owned());
+    builder
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// The open connections and what answers them.
+struct Connections {
+    builder: auto::Builder<TokioExecutor>,
+    graceful: GracefulShutdown,
+    router: Router,
+    clock: Clock,
+}
+
+impl Connections {
+    fn take<S>(&self, stream: S, peer: Peer, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (router, clock) = (self.router.clone(), self.clock.clone());
+        let service = service_fn(move |request| answer(router.clone(), clock.clone(), peer, scheme, request));
+        let connection =
+            self.builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
+        let connection = self.graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests still under way were cut off");
+}
+
+/// Says to dialects, which read headers, what HTTP/2 and the connection say in other places.
+fn complete(head: &mut http::HeaderMap, uri: &http::Uri, scheme: Scheme) {
+    if let (None, Some(authority)) = (head.get(header::HOST), uri.authority())
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.insert(header::HOST, host);
+    }
+    if scheme == Scheme::Https {
+        head.insert("x-forwarded-proto", HeaderValue::from_static("https"));
     }
 }
 
@@ -90,12 +157,15 @@ async fn answer(
     router: Router,
     clock: Clock,
     peer: Peer,
+    scheme: Scheme,
     request: http::Request<hyper::body::Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     let started = Instant::now();
     let id = TransactionId::new(clock.now().seconds());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut request = request.map(Body::new);
+    let uri = request.uri().clone();
+    complete(request.headers_mut(), &uri, scheme);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(peer);
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});

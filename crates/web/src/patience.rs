@@ -75,6 +75,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        // TLS says goodbye, which a reader who takes nothing would hold up for ever.
+        let poll = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, poll)
     }
 }

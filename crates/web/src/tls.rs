@@ -1,0 +1,129 @@
+//! TLS for the listener: a certificate and its key, read again when asked to, and the handshake.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// A client has this long from its connection to the end of the handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// What is spoken within, the preferred one first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why a certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It is the certificate's fault.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is the key's fault.
+    #[error("{}: {reason}", path.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a listener shows to its clients: the files of a certificate chain and its key, and what was last read
+/// from them.
+#[derive(Debug)]
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// Reads a certificate chain, the server's own first, and its key; both PEM.
+    ///
+    /// # Errors
+    /// [`Unusable`] when one cannot be read or the two do not belong together.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Unusable> {
+        let config = RwLock::new(Arc::new(read(certificate, key)?));
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })
+    }
+
+    /// Reads both files again, for connections from now on; those that are open go on with what they have.
+    /// Sessions of the old certificate are not resumed.
+    ///
+    /// # Errors
+    /// [`Unusable`] as for [`Tls::load`]; what was in use then stays.
+    pub fn reload(&self) -> Result<(), Unusable> {
+        let config = Arc::new(read(&self.certificate, &self.key)?);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// Shakes hands with a client.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner));
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await?
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, Unusable> {
+    let bad_certificate = |reason: String| Unusable::Certificate { path: certificate.to_owned(), reason };
+    let bad_key = |reason: String| Unusable::Key { path: key.to_owned(), reason };
+    let chain = std::fs::read(certificate).map_err(|e| bad_certificate(e.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad_certificate(e.to_string()))?;
+    if chain.is_empty() {
+        return Err(bad_certificate("no PEM certificate in it".into()));
+    }
+    let text = std::fs::read(key).map_err(|e| bad_key(e.to_string()))?;
+    let private = PrivateKeyDer::from_pem_slice(&text).map_err(|e| match e {
+        pem::Error::NoItemsFound => bad_key("no PEM private key in it, or one with a passphrase".into()),
+        other => bad_key(other.to_string()),
+    })?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let pair = pair(&provider, chain, private).map_err(|(part, reason)| match part {
+        Part::Certificate => bad_certificate(reason),
+        Part::Key => bad_key(reason),
+    })?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad_key(e.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    Ok(config)
+}
+
+enum Part {
+    Certificate,
+    Key,
+}
+
+fn pair(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, (Part, String)> {
+    let key = provider.key_provider.load_private_key(key).map_err(|e| (Part::Key, e.to_string()))?;
+    let pair = CertifiedKey::new(chain, key);
+    match pair.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err((Part::Key, "it does not belong to the certificate".into()))
+        }
+        Err(other) => Err((Part::Certificate, other.to_string())),
+    }
+}
