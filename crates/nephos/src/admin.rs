@@ -4,12 +4,14 @@ mod execute;
 mod order;
 pub mod socket;
 
+use std::io::Write;
+
 use serde_json::Value;
 
 pub use order::Order;
 
 use crate::cloud::Cloud;
-use crate::config::Config;
+use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::{Failure, runtime};
 
@@ -19,6 +21,12 @@ pub fn run(config: &Config, order: Order) -> Result<(), Failure> {
     let answer = runtime.block_on(async {
         if let Some(stream) = socket::connect(&config.data_dir).await {
             return socket::ask(stream, &order).await;
+        }
+        // A mistyped directory must not become a new cloud.
+        if !config.database.is_shared() && !config.data_dir.join("db").is_dir() {
+            let reason =
+                format!("{}: there is no cloud; `nephos serve` makes one", config.data_dir.display());
+            return Err(Bad::new("data_dir", reason).into());
         }
         let dir = DataDir::hold(&config.data_dir)?;
         let cloud = Cloud::open(config, dir).await?;
@@ -34,7 +42,12 @@ pub fn run(config: &Config, order: Order) -> Result<(), Failure> {
 fn print(answer: &Value) {
     match answer {
         Value::Null => {}
-        Value::Array(items) => items.iter().for_each(|item| println!("{item}")),
-        other => println!("{}", serde_json::to_string_pretty(other).unwrap_or_default()),
+        Value::Array(items) => items.iter().for_each(|item| say(&item.to_string())),
+        other => say(&serde_json::to_string_pretty(other).unwrap_or_default()),
     }
+}
+
+/// Prints a line. A reader that has gone, such as `head`, has read what it wanted.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

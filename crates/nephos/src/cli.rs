@@ -48,7 +48,7 @@ pub enum Command {
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..100_000))]
         limit: i64,
     },
     /// Import and show images
@@ -328,7 +328,7 @@ pub struct Usage {
     /// Only this tenant's
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
-    /// From this many days ago [default: 30]
-    #[arg(long, default_value_t = 30)]
+    /// From this many days ago
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(0..36_500))]
     pub days: i64,
 }

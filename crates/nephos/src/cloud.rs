@@ -94,8 +94,12 @@ impl Cloud {
 /// On an empty cloud: the first tenant and user, and the file that tells how to sign in.
 async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), Bad> {
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let key = given("NEPHOS_ADMIN_API_KEY");
+    if key.as_ref().is_some_and(|key| key.len() < 8 || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(Bad::new("NEPHOS_ADMIN_API_KEY", "at least 8 printable characters without blanks"));
+    }
     let first = identity
-        .bootstrap(given("NEPHOS_ADMIN_PASSWORD"), given("NEPHOS_ADMIN_API_KEY"))
+        .bootstrap(given("NEPHOS_ADMIN_PASSWORD"), key)
         .await
         .map_err(|e| Bad::new("NEPHOS_ADMIN_PASSWORD", e))?;
     if let Some(first) = first {

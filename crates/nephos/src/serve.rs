@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use web::metrics::Handle as MetricsHandle;
@@ -128,6 +129,11 @@ async fn unpublished() -> impl IntoResponse {
 
 fn start_log(config: &Config) -> Result<(), Bad> {
     let level = config.log.level.as_deref().unwrap_or("info");
+    // A word that is no level would be taken for the name of a part of the program, and silence all others.
+    let word = |part: &&str| !part.contains(['=', '[']) && part.trim().parse::<LevelFilter>().is_err();
+    if let Some(word) = level.split(',').find(word) {
+        return Err(Bad::new("log.level", format!("{word:?}: expected error, warn, info, debug or trace")));
+    }
     let filter = EnvFilter::try_new(level).map_err(|e| Bad::new("log.level", e))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));

@@ -153,6 +153,18 @@ fn complete(head: &mut http::HeaderMap, uri: &http::Uri, scheme: Scheme) {
     }
 }
 
+/// A path as the log may show it: v1.1 and v2.0 of identity name tokens in theirs.
+fn without_token(path: &str) -> String {
+    for segment in ["/tokens/", "/token/"] {
+        if let Some((before, after)) = path.split_once(segment) {
+            let rest = after.split_once('/').map_or("", |(_, rest)| rest);
+            let slash = if rest.is_empty() { "" } else { "/" };
+            return format!("{before}{segment}…{slash}{rest}");
+        }
+    }
+    path.to_owned()
+}
+
 async fn answer(
     router: Router,
     clock: Clock,
@@ -162,7 +174,7 @@ async fn answer(
 ) -> Result<http::Response<Body>, Infallible> {
     let started = Instant::now();
     let id = TransactionId::new(clock.now().seconds());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), without_token(request.uri().path()));
     let mut request = request.map(Body::new);
     let uri = request.uri().clone();
     complete(request.headers_mut(), &uri, scheme);
@@ -181,4 +193,17 @@ async fn answer(
         response.headers_mut().insert("x-openstack-request-id", value);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_reaches_the_log() {
+        assert_eq!(without_token("/v2.0/tokens/abc"), "/v2.0/tokens/…");
+        assert_eq!(without_token("/identity/v2.0/tokens/abc/endpoints"), "/identity/v2.0/tokens/…/endpoints");
+        assert_eq!(without_token("/v1.1/token/abc"), "/v1.1/token/…");
+        assert_eq!(without_token("/v1/AUTH_1/c/o"), "/v1/AUTH_1/c/o");
+    }
 }

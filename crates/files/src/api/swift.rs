@@ -128,6 +128,10 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     {
         tempurl::finish(response, &query);
     }
+    // Whoever may not pays nothing, or a stranger could run up a tenant's usage.
+    if outcome.as_ref().is_err_and(Fault::is_refusal) {
+        return outcome;
+    }
     conveyed::meter(swift.files.meter().clone(), tenant, received, costs, outcome)
 }
 

@@ -31,6 +31,11 @@ enum Form {
 }
 
 impl Fault {
+    /// Whether it says no to the caller.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
     fn new(status: StatusCode, body: Form) -> Self {
         Self { status, body, headers: Vec::new() }
     }
