@@ -144,6 +144,38 @@ fn operators_run_accounts_from_the_command_line() {
 }
 
 #[test]
+fn strangers_leave_no_usage_and_tokens_no_trace_in_the_log() {
+    let cloud = Cloud::start();
+    let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
+    let token = answer.header("x-auth-token").to_owned();
+    let header = format!("X-Auth-Token: {token}");
+    for path in ["/v2.0/tokens/", "/identity/v2.0/tokens/"] {
+        assert_eq!(curl(&["-H", &header, &format!("{}{path}{token}", cloud.url)]).status, 200);
+    }
+    assert_eq!(curl(&[&format!("{}/v1/AUTH_ghost/c/o", cloud.url)]).status, 401);
+    assert_eq!(
+        curl(&["-X", "PUT", "-H", &header, &format!("{}/c", answer.header("x-storage-url"))]).status,
+        201
+    );
+    let usage = String::from_utf8(cloud.admin(&["usage"]).stdout).unwrap();
+    assert!(usage.contains("100001") && !usage.contains("ghost"), "{usage}");
+    assert!(cloud.log().contains("/v2.0/tokens/…"), "the request is logged");
+    assert!(!cloud.log().contains(&token), "its token is not");
+}
+
+#[test]
+fn a_mistyped_directory_is_not_made_a_cloud() {
+    let dir = tempfile::tempdir().unwrap();
+    let typo = dir.path().join("nephos-dta");
+    let mut command = Command::new(program());
+    command.args(["tenant", "list", "--data-dir"]).arg(&typo).stdin(Stdio::null());
+    clean(&mut command);
+    let line = refused(&command.output().unwrap());
+    assert!(line.contains("there is no cloud"), "{line}");
+    assert!(!typo.exists());
+}
+
+#[test]
 fn requests_under_way_end_before_the_program_does() {
     let mut cloud = Cloud::start();
     let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
