@@ -83,10 +83,10 @@ get=$(download -H "X-Auth-Token: $BENCH_TOKEN" "$account/large/256m")
 nginx_get=$(download "http://127.0.0.1:$nginx_port/256m")
 row "GET of 256 MiB" "$(awk -v s="$get" 'BEGIN { printf "%.0f MB/s", 268.435456 / s }')" "Nephos / nginx = $(awk -v a="$nginx_get" -v b="$get" 'BEGIN { printf "%.2f", a / b }') (every block checked; nginx: $(awk -v s="$nginx_get" 'BEGIN { printf "%.0f", 268.435456 / s }') MB/s)"
 
-BENCH_PATH=/v1/${account##*/}/many BENCH_BYTES=0 BENCH_PREFIX=n
+BENCH_PATH=/v1/${account##*/}/many BENCH_BYTES=0
 filled=0
 while [ "$filled" -lt "$names" ]; do
-  BENCH_PREFIX="n$filled-"
+  export BENCH_PREFIX="n$filled-"
   read -r _ _ _ more < <(wrk_run put.lua 64 20 "$url")
   filled=$((filled + more))
 done
