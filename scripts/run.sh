@@ -22,6 +22,7 @@ if [ -n "${NEPHOS_HYPERVISOR:-}" ]; then
   :
 elif ! virsh -q -c qemu:///system uri >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; then
+    virtlogd -d 2>/dev/null || true # keeps the consoles' logs
     libvirtd -d && virsh -q -c qemu:///system uri >/dev/null
   else
     echo "libvirt does not answer (systemctl start libvirtd): servers are simulated for now" >&2
