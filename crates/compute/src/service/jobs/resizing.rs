@@ -72,8 +72,11 @@ impl Hand<'_> {
     /// Asks the guest to shut down, and cuts the power if it does not.
     async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
-        if host.state(server.id).await?.power == Power::Running {
-            host.ask_to_shut_down(server.id).await?;
+        // Where asking fails nobody knows whether the guest was asked, so it must not be left to itself: it would be
+        // off some time after the resize was given up. Its power is cut as if it had not listened.
+        if host.state(server.id).await?.power == Power::Running
+            && host.ask_to_shut_down(server.id).await.is_ok()
+        {
             let down = async {
                 while host.state(server.id).await?.power == Power::Running {
                     tokio::time::sleep(super::building::LOOK_EVERY).await;
