@@ -123,7 +123,10 @@ async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Im
 
 /// The hosts that were named, or the machine's own libvirt. None is dialled before it is needed.
 fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad> {
-    let options = hypervisor::Options { state_dir: Some(dir.join("hosts")) };
+    let state_dir = dir.join("hosts");
+    std::fs::create_dir_all(&state_dir)
+        .map_err(|e| Bad::new("data_dir", format!("{}: {e}", state_dir.display())))?;
+    let options = hypervisor::Options { state_dir: Some(state_dir) };
     let own = [OWN_LIBVIRT.to_owned()];
     let uris = if config.hypervisors.is_empty() { &own[..] } else { &config.hypervisors };
     let mut hosts = Vec::new();
