@@ -22,6 +22,8 @@ if [ -n "${NEPHOS_HYPERVISOR:-}" ]; then
   :
 elif ! virsh -q -c qemu:///system uri >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; then
+    # As udev would leave it: libvirt's probe of a KVM that its own user may not open takes minutes.
+    [ ! -c /dev/kvm ] || { chgrp kvm /dev/kvm && chmod 660 /dev/kvm; }
     virtlogd -d 2>/dev/null || true # keeps the consoles' logs
     libvirtd -d && virsh -q -c qemu:///system uri >/dev/null
   else
