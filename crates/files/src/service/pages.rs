@@ -137,75 +137,72 @@ pub enum AccountLine {
 }
 
 async fn object_lines(tx: &mut Tx, container: i64, query: &Query) -> Result<Vec<Line>> {
-    let mut walk = Walk::new(query.clone());
-    let mut lines = Vec::new();
-    let mut rows_wanted = if walk.skips() { FIRST_ROWS.min(query.limit) } else { query.limit };
-    while lines.len() < query.limit {
-        let (lower, upper) = (walk.lower.clone(), walk.upper.clone());
-        if lower >= upper {
-            break;
-        }
-        let rows = store::objects::range(tx, container, &lower, &upper, rows_wanted, walk.reverse()).await?;
-        let fetched = rows.len();
-        let mut skipped = 0;
-        for entry in rows {
-            if lines.len() == query.limit {
-                break;
-            }
-            if !walk.wants(entry.name.as_bytes()) {
-                skipped += 1;
-                continue;
-            }
-            match walk.take(entry.name.as_bytes()) {
-                Step::Show => lines.push(Line::Object(entry)),
-                Step::Subdirectory(directory) => {
-                    lines.push(Line::Subdirectory(String::from_utf8_lossy(&directory).into_owned()));
-                }
-                Step::Skip => {}
-            }
-        }
-        if fetched < rows_wanted {
-            break;
-        }
-        rows_wanted = next_fetch(rows_wanted, skipped, query.limit);
+    let mut pager = Pager::new(query);
+    while let Some((lower, upper, rows)) = pager.wanted() {
+        let found = store::objects::range(tx, container, &lower, &upper, rows, query.reverse).await?;
+        pager.take(found, |entry| entry.name.as_bytes(), Line::Object, Line::Subdirectory);
     }
-    Ok(lines)
+    Ok(pager.lines)
 }
 
 async fn account_lines(tx: &mut Tx, account: i64, query: &Query) -> Result<Vec<AccountLine>> {
-    let mut walk = Walk::new(query.clone());
-    let mut lines = Vec::new();
-    let mut rows_wanted = if walk.skips() { FIRST_ROWS.min(query.limit) } else { query.limit };
-    while lines.len() < query.limit {
-        let (lower, upper) = (walk.lower.clone(), walk.upper.clone());
-        if lower >= upper {
-            break;
-        }
-        let rows = store::containers::range(tx, account, &lower, &upper, rows_wanted, walk.reverse()).await?;
-        let fetched = rows.len();
+    let mut pager = Pager::new(query);
+    while let Some((lower, upper, rows)) = pager.wanted() {
+        let found = store::containers::range(tx, account, &lower, &upper, rows, query.reverse).await?;
+        pager.take(found, |row| &row.0, |row| AccountLine::Container(row.1), AccountLine::Subdirectory);
+    }
+    Ok(pager.lines)
+}
+
+/// Fills a page from ranges of rows, as many at a time as are likely to be shown.
+struct Pager<L> {
+    walk: Walk,
+    limit: usize,
+    rows: usize,
+    ended: bool,
+    lines: Vec<L>,
+}
+
+impl<L> Pager<L> {
+    fn new(query: &Query) -> Self {
+        let walk = Walk::new(query.clone());
+        let rows = if walk.skips() { FIRST_ROWS.min(query.limit) } else { query.limit };
+        Self { walk, limit: query.limit, rows, ended: false, lines: Vec::new() }
+    }
+
+    /// The bounds of the next rows and how many, until the page is full or nothing is left.
+    fn wanted(&self) -> Option<(Vec<u8>, Vec<u8>, usize)> {
+        let more = !self.ended && self.lines.len() < self.limit && self.walk.lower < self.walk.upper;
+        more.then(|| (self.walk.lower.clone(), self.walk.upper.clone(), self.rows))
+    }
+
+    fn take<R>(
+        &mut self,
+        rows: Vec<R>,
+        name: impl Fn(&R) -> &[u8],
+        line: impl Fn(R) -> L,
+        subdirectory: impl Fn(String) -> L,
+    ) {
+        self.ended = rows.len() < self.rows;
         let mut skipped = 0;
-        for (name, entry) in rows {
-            if lines.len() == query.limit {
+        for row in rows {
+            if self.lines.len() == self.limit {
                 break;
             }
-            if !walk.wants(&name) {
+            if !self.walk.wants(name(&row)) {
                 skipped += 1;
                 continue;
             }
-            match walk.take(&name) {
-                Step::Show => lines.push(AccountLine::Container(entry)),
+            match self.walk.take(name(&row)) {
+                Step::Show => self.lines.push(line(row)),
                 Step::Subdirectory(directory) => {
-                    lines.push(AccountLine::Subdirectory(String::from_utf8_lossy(&directory).into_owned()));
+                    self.lines.push(subdirectory(String::from_utf8_lossy(&directory).into_owned()));
                 }
                 Step::Skip => {}
             }
         }
-        if fetched < rows_wanted {
-            break;
-        }
-        rows_wanted = next_fetch(rows_wanted, skipped, query.limit);
+        self.rows = next_fetch(self.rows, skipped, self.limit);
     }
-    Ok(lines)
 }
 
 async fn version_lines(
