@@ -3,6 +3,7 @@
 mod clients;
 mod durability;
 mod machines;
+mod passwords;
 mod seeds;
 mod servers;
 mod starting;

@@ -89,7 +89,7 @@ impl Failure {
             Self::Service(error) => match error {
                 Error::Invalid { .. } => StatusCode::BAD_REQUEST,
                 Error::Credentials | Error::Token | Error::Disabled => StatusCode::UNAUTHORIZED,
-                Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+                Error::Forbidden { .. } | Error::PasswordExpired { .. } => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,
                 Error::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,

@@ -11,6 +11,7 @@ mod cloud;
 mod config;
 mod data_dir;
 mod doctor;
+mod mail;
 mod manual;
 mod openrc;
 mod pools;

@@ -4,6 +4,7 @@ mod access;
 mod credentials;
 mod domains;
 mod extensions;
+mod policies;
 mod roles;
 mod tenants;
 mod tokens;
@@ -41,6 +42,7 @@ pub(crate) fn table() -> Table {
         roles::add,
         tenants::add,
         domains::add,
+        policies::add,
         extensions::add,
     ] {
         table = add(table);

@@ -48,12 +48,15 @@ async fn version(State(identity): State<Shared>) -> Response {
 pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     let status = match failure {
         // Keystone tells a disabled user nothing more than anybody else who may not in.
-        Failure::Service(Error::Disabled) => StatusCode::UNAUTHORIZED,
+        Failure::Service(Error::Disabled | Error::PasswordExpired { .. }) => StatusCode::UNAUTHORIZED,
         other => other.status(),
     };
     let message = match failure {
         Failure::Service(Error::Credentials | Error::Disabled | Error::Token) => {
             "The request you have made requires authentication.".to_owned()
+        }
+        Failure::Service(Error::PasswordExpired { user_id }) => {
+            format!("The password is expired and needs to be changed for user: {user_id}.")
         }
         other => other.message(),
     };

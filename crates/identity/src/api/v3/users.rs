@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use work::Time;
 
 use crate::api::access::{Access, Origin};
 use crate::api::fields::{Fields, JsonBody};
@@ -33,7 +34,7 @@ pub(crate) fn view(identity: &Shared, user: &User) -> Value {
         "domain_id": user.domain_id,
         "enabled": user.enabled,
         "description": user.description,
-        "password_expires_at": null,
+        "password_expires_at": user.password_expires.map(Time::iso_micros),
         "options": {},
         "links": links(identity, &format!("/users/{}", user.id)),
     });
