@@ -1,6 +1,7 @@
 //! The dialects: each parses, authorises, calls the service and renders, and has one mapping of its errors.
 
 mod access;
+mod asked;
 mod fields;
 mod v1;
 mod v11;

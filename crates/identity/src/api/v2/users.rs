@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::{Access, Origin, header};
+use crate::api::asked::Asked;
 use crate::api::fields::{AnyBody, Fields};
-use crate::api::v2::{Answer, Asked, RAX_AUTH, XMLNS, header_answer};
+use crate::api::v2::{Answer, RAX_AUTH, XMLNS, header_answer, limit, links};
 use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, User};
 use crate::service::error::Error;
@@ -76,13 +77,13 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     let query = UserQuery {
         email: asked.text("email"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: true,
         ..UserQuery::default()
     };
     let listed = identity.users(caller, query).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|user| user.id.clone());
-    let links = asked.links(&identity, next.as_deref(), listed.previous.as_deref());
+    let links = links(&identity, &asked, next.as_deref(), listed.previous.as_deref());
     let json = listed.items.iter().map(|user| json_of(&identity, user)).collect();
     let xml = listed.items.iter().map(|user| xml_of(&identity, user, false)).collect();
     Ok(Answer::list("users", json, xml, links).in_format(access.format))
