@@ -1,8 +1,10 @@
 //! The Swift dialect: `/v1/{account}[/{container}[/{object}]]` and `/info`.
 
+mod accesslog;
 mod account;
 mod answer;
 mod bulk;
+mod cname;
 mod container;
 mod conveyed;
 mod copy;
@@ -12,11 +14,14 @@ mod extract;
 mod fault;
 mod form;
 mod headers;
+mod heartbeat;
 mod info;
 mod large;
 mod listing;
 mod object;
 mod operations;
+mod pacing;
+mod packing;
 mod put;
 mod ranges;
 mod report;
@@ -40,6 +45,7 @@ use web::{Request, Response};
 
 use crate::Files;
 use crate::model::name::Target;
+pub use domain::hosted;
 pub use domain::remapped;
 use fault::Fault;
 use request::Parsed;
@@ -70,7 +76,8 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .with_state(swift)
 }
 
-async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
+async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
+    let visit = accesslog::Visit::begin(&swift.files, &mut request);
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
@@ -86,7 +93,10 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
         // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
-    response
+    match visit {
+        Some(visit) => visit.end(&swift.files, response).await,
+        None => response,
+    }
 }
 
 async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
@@ -119,6 +129,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     }
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
+    pacing::pace(&swift.files, &context, &target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
     let mut outcome = call.answer(&target, head, body).await;
