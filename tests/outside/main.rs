@@ -4,6 +4,7 @@ mod clients;
 mod durability;
 mod machines;
 mod seeds;
+mod server_clients;
 mod servers;
 mod starting;
 mod tidy;
