@@ -5,6 +5,7 @@ mod durability;
 mod machines;
 mod passwords;
 mod seeds;
+mod server_clients;
 mod servers;
 mod starting;
 mod tidy;
