@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{any, get};
+use axum::routing::{any, get, put};
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
@@ -41,6 +41,7 @@ use web::{Request, Response};
 use crate::Files;
 use crate::model::name::Target;
 pub use domain::remapped;
+pub use operations::refuse;
 use fault::Fault;
 use request::Parsed;
 
@@ -65,7 +66,10 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .route("/info", any(info::show))
         .route("/healthcheck", get(operations::health))
         .route("/crossdomain.xml", get(operations::crossdomain))
+        // Signing in by a GET there is identity's.
+        .route("/v1", put(operations::no_account).post(operations::no_account).delete(operations::no_account))
         .route("/v1/", any(operations::no_account))
+        .route("/{name}", any(operations::no_account))
         .route("/v1/{*path}", any(dispatch))
         .with_state(swift)
 }
@@ -82,6 +86,9 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
+    if response.status() == StatusCode::NO_CONTENT {
+        response.extensions_mut().insert(web::wire::WithLength);
+    }
     if keeps {
         // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
