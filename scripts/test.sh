@@ -20,12 +20,14 @@ trap stop EXIT
 
 clients() {
   # Clients that nobody here wrote, from their own packages, in an environment of their own.
-  local venv=$target/clients stamp
-  stamp=$(sha256sum tests/clients/requirements.txt | cut -c1-16)
+  local venv=$target/clients stamp python2
+  stamp=$(cat tests/clients/requirements*.txt | sha256sum | cut -c1-16)
   if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/requirements.txt
+    python2=$(tests/clients/python2.sh)
+    "$python2" -m pip install -q --disable-pip-version-check --target "$venv/python2" -r tests/clients/requirements-2.txt
     echo "$stamp" >"$venv/.stamp"
   fi
 }
@@ -39,6 +41,7 @@ export NEPHOS_TEST_POSTGRES
 export NEPHOS_TEST_GUEST=$target/guest NEPHOS_TEST_CLIENTS=$target/clients NEPHOS_BIN=$target/debug/nephos
 stage "unit and service tests" cargo test --locked --workspace --exclude tests --exclude hypervisor -- --quiet
 stage "hypervisors" tests/hosts/hypervisor.sh
+stage "Swift's own tests" tests/swift/suite.sh "$NEPHOS_BIN" "$target/swift"
 stage "the cloud from outside" cargo test --locked -p tests -- --test-threads=2
 printf '%s\n' "${stages[@]}"
 awk -v s=$((SECONDS - began)) 'BEGIN { printf "%6.1f min  all\n", s / 60 }'

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the functional tests of Swift's own source distribution against the built program, and fails on any failure or
-# error, and when fewer pass than tests/swift/passes says.
+# Runs the functional tests of Swift's own source distribution, and those of CORS in a browser, against the built
+# program; fails on any failure or error, and when fewer pass than tests/swift/passes says.
 #   suite.sh PROGRAM DIR [pytest's words…]     DIR keeps the source, its environment and the logs
-# With words of pytest's, such as -k slo, the passes are not compared.
+# With words of pytest's, such as -k slo, only what they choose is run.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$1")
@@ -83,7 +83,7 @@ CONF
 }
 
 export NEPHOS_SWIFT_CLOUDS=$dir/clouds
-ports=($(python3 - "$workers" <<'PYTHON'
+ports=($(python3 - "$((workers + 1))" <<'PYTHON'
 import socket, sys
 taken = [socket.socket() for _ in range(int(sys.argv[1]))]
 for each in taken:
@@ -94,20 +94,34 @@ PYTHON
 for ((n = 0; n < workers; n++)); do
   cloud "$NEPHOS_SWIFT_CLOUDS/gw$n" "${ports[n]}"
 done
-# The process that collects reads a configuration, too, and asks nothing of its cloud.
-
 cd "$dir/source"
 status=0
 PYTHONPATH=$here "$dir/venv/bin/python" -m pytest -p workers -q -o addopts= -p no:cacheprovider --timeout=120 -rs \
   -o python_files='test_*.py tests.py' --ignore test/functional/s3api -n "$workers" --dist loadscope test/functional \
   "$@" >"$dir/log" 2>&1 || status=$?
+[ $status = 0 ] || grep -E '^(FAILED|ERROR) ' "$dir/log" || tail -n 40 "$dir/log"
 closing=$(tail -n 1 "$dir/log")
-passed=$(grep -oE '[0-9]+ passed' <<<"$closing" | cut -d' ' -f1)
-if [ $status != 0 ]; then
-  grep -E '^(FAILED|ERROR) ' "$dir/log" || tail -n 40 "$dir/log"
-fi
 echo "Swift's functional tests: $closing (see $dir/log)"
-[ $status = 0 ] || exit 1
-[ $# = 0 ] || exit 0
-least=$(cat "$here/passes")
-[ "${passed:-0}" -ge "$least" ] || { echo "suite.sh: fewer than $least passed" >&2; exit 1; }
+[ $# = 0 ] || exit $status
+
+# In a browser: pages of another origin, which localhost is for 127.0.0.1.
+cors=0
+ST_AUTH=http://127.0.0.1:${ports[0]}/auth/v1.0 ST_USER=test:tester ST_KEY=tester-secret \
+  timeout 300 "$dir/venv/bin/python" "$here/cors.py" "$dir/source/test/cors/main.py" -P "${ports[workers]}" \
+  -o "$dir/cors.tap" chrome >"$dir/cors.log" 2>&1 || cors=$?
+# It ends with how many failed: those of the S3 dialect, which Nephos does not speak, do.
+[ -s "$dir/cors.tap" ] || { cat "$dir/cors.log" >&2; exit 1; }
+failed=$(awk '/^(not )?ok / { bad = /^not ok/ && !/s3 obj/ } bad' "$dir/cors.tap")
+passed_cors=$(grep -v 's3 obj' "$dir/cors.tap" | grep -v '# skip' | grep -c '^ok ' || true)
+printf '%s' "$failed${failed:+$'\n'}"
+echo "Swift's CORS tests, those of S3 apart: $passed_cors passed (see $dir/cors.tap)"
+
+[ $status = 0 ] && [ -z "$failed" ] || exit 1
+passed=$(grep -oE '[0-9]+ passed' <<<"$closing" | cut -d' ' -f1)
+enough() {
+  local least
+  least=$(awk -v name="$1" '$1 == name { print $2 }' "$here/passes")
+  [ "$2" -ge "$least" ] || { echo "suite.sh: $1: fewer than $least passed" >&2; exit 1; }
+}
+enough functional "${passed:-0}"
+enough cors "$passed_cors"

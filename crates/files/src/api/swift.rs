@@ -31,7 +31,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get, put};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use identity::Caller;
@@ -105,9 +105,18 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
     let outcome = authorised(swift, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
+    if outcome.as_ref().is_err_and(Fault::is_withheld) {
+        return outcome;
+    }
     let Ok(target) = request::target(&head) else { return outcome };
     let is_head = head.method == Method::HEAD;
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
+    // What a link leads to is opened, or not, by its own container.
+    let reached = response.headers().get(CONTENT_LOCATION).and_then(|place| place.to_str().ok());
+    let target = match reached.map(request::target_of) {
+        Some(Ok(reached)) => reached,
+        _ => target,
+    };
     cors::finish(&swift.files, &target, &origin, &mut response).await;
     Ok(response)
 }

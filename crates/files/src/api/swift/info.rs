@@ -19,11 +19,13 @@ pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> R
         }
         Method::GET | Method::HEAD => {
             let info = describe(swift.files.settings());
-            answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string())
+            let mut response =
+                answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string());
+            cors::open(request.headers(), &mut response);
+            response
         }
         _ => super::fault::Fault::method("GET, HEAD, OPTIONS").into_response("unknown", false),
     };
-    cors::open(request.headers(), &mut response);
     response.extensions_mut().insert(ServiceName("files"));
     response
 }

@@ -21,7 +21,12 @@ pub(super) struct Parsed {
 
 /// What a request's path names.
 pub(super) fn target(head: &Parts) -> Result<Target, Fault> {
-    let path = head.uri.path().strip_prefix("/v1/").unwrap_or_default();
+    target_of(head.uri.path())
+}
+
+/// What a path names.
+pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
+    let path = path.strip_prefix("/v1/").unwrap_or_default();
     let mut segments = path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
     let account = segments.next().unwrap_or_default();
     if account.is_empty() {
