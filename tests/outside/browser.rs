@@ -97,7 +97,7 @@ fn a_signed_form_uploads_from_a_page() {
     assert_eq!(send("form.html", "large.txt", "b.bin"), format!("{}{path}", cloud.url));
     assert_eq!(said(), "FormPost: max_file_size exceeded");
     assert_eq!(send("forged.html", "größe.txt", "b.bin"), format!("{}{path}", cloud.url));
-    assert_eq!(said(), "FormPost: invalid signature");
+    assert_eq!(said(), "FormPost: Invalid Signature");
     assert_eq!(owner.ask("GET", "/drop", &[], "").text().lines().count(), 2, "nothing more was stored");
 }
 

@@ -1,9 +1,13 @@
 //! The command line.
 
+mod storage;
+
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use storage::FilesFlags;
 
 /// A whole cloud in one program.
 #[derive(Debug, Parser)]
@@ -102,6 +106,9 @@ pub struct Common {
     /// The guide's rate limits: on or off [default: on]
     #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
     pub servers_rate_limits: Option<String>,
+    /// Cloud Files
+    #[command(flatten)]
+    pub files: FilesFlags,
 }
 
 impl Common {

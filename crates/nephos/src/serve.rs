@@ -43,7 +43,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let cloud = Arc::new(Cloud::open(config, dir).await?);
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
-    let router = routes(&cloud, metrics);
+    let router = files::api::swift::hosted(routes(&cloud, metrics), cloud.files.settings());
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
     }

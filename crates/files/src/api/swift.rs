@@ -3,6 +3,7 @@
 mod account;
 mod answer;
 mod bulk;
+mod cname;
 mod container;
 mod conveyed;
 mod copy;
@@ -17,6 +18,8 @@ mod large;
 mod listing;
 mod object;
 mod operations;
+mod pacing;
+mod packing;
 mod put;
 mod ranges;
 mod report;
@@ -40,6 +43,7 @@ use web::{Request, Response};
 
 use crate::Files;
 use crate::model::name::Target;
+pub use domain::hosted;
 pub use domain::remapped;
 pub use operations::refuse;
 use fault::Fault;
@@ -135,6 +139,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     }
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
+    pacing::pace(&swift.files, &context, &target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
     let mut outcome = call.answer(&target, head, body).await;
