@@ -1,5 +1,7 @@
 //! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
 
+mod backups;
+mod browser;
 mod clients;
 mod durability;
 mod machines;

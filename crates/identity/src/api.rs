@@ -176,9 +176,11 @@ impl Identity {
                 .nest_service(&format!("{prefix}/v2.0"), v2.clone())
                 .nest_service(&format!("{prefix}/v3"), v3.clone());
         }
-        for path in ["/v1", "/identity/v1", "/auth", "/auth/"] {
+        for path in ["/identity/v1", "/auth", "/auth/"] {
             router = router.route_service(path, v1.clone());
         }
+        // What is not signing in there is Cloud Files' to refuse.
+        router = router.route("/v1", axum::routing::get_service(v1.clone()));
         for path in ["/auth/v1.0", "/auth/v1.0/", "/auth/v1", "/auth/v1/"] {
             router = router.route_service(path, tempauth.clone());
         }
