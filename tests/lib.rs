@@ -3,3 +3,5 @@
 pub mod cloud;
 pub mod host;
 pub mod http;
+pub mod kills;
+pub mod lab;

@@ -13,6 +13,7 @@ mod data_dir;
 mod doctor;
 mod openrc;
 mod pools;
+mod rehearsal;
 mod serve;
 mod tokens;
 mod vault;
