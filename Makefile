@@ -1,5 +1,6 @@
 # run: start a cloud here · test: every test · lint: fmt, clippy, cargo-deny · bench: figures beside peers
-.PHONY: run test lint bench
+# kills: kill -9 at every step of every operation on real machines; about two hours
+.PHONY: run test lint bench kills
 
 run:
 	@scripts/run.sh
@@ -12,3 +13,6 @@ lint:
 
 bench:
 	@scripts/bench.sh
+
+kills:
+	@scripts/kills.sh

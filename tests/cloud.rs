@@ -292,6 +292,7 @@ pub fn succeed(command: &mut Command) -> String {
 ///
 /// # Panics
 /// When `patience` has run out, with `what` was waited for.
+#[track_caller]
 pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {

@@ -143,7 +143,9 @@ impl Stage {
     /// A broken promise must not spoil the cases after it.
     fn begin_anew(&mut self) {
         self.actors = None;
-        println!("{}", self.lab.cloud.log().lines().rev().take(12).collect::<Vec<_>>().join("\n"));
+        let log = self.lab.cloud.log();
+        let told: Vec<&str> = log.lines().filter(|line| !line.contains(" request: ")).collect();
+        told.iter().rev().take(8).rev().for_each(|line| println!("    {line}"));
         self.lab = Lab::start();
     }
 

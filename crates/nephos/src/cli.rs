@@ -352,4 +352,7 @@ pub struct Usage {
     /// From this many days ago
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(0..36_500))]
     pub days: i64,
+    /// By server instead: seconds, seconds times MiB of memory, bytes of the public network
+    #[arg(long)]
+    pub servers: bool,
 }

@@ -81,6 +81,7 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        compute.report_to(meter.clone());
         identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
     }

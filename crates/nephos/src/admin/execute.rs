@@ -81,8 +81,12 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::DrainHost { host, drained } => {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
-        Order::ShowUsage { tenant, days } => {
+        Order::ShowUsage { tenant, days, servers } => {
             let today = cloud.clock.now().seconds().div_euclid(86_400);
+            cloud.compute.read_meters().await.map_err(text)?;
+            if servers {
+                return value(cloud.compute.usage(tenant.as_deref(), today - days).await);
+            }
             value(cloud.meter.usage(tenant.as_deref(), today - days).await)
         }
         Order::ImportImage { file, format, name, kernel, initrd, cmdline } => {

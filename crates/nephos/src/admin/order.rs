@@ -75,7 +75,7 @@ pub enum Order {
     /// `host drain`
     DrainHost { host: String, drained: bool },
     /// `usage`
-    ShowUsage { tenant: Option<String>, days: i64 },
+    ShowUsage { tenant: Option<String>, days: i64, servers: bool },
     /// `clock`
     MoveClock { seconds: u64 },
 }
@@ -117,7 +117,9 @@ impl Order {
             Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
-            Command::Usage(usage) => Self::ShowUsage { tenant: usage.tenant, days: usage.days },
+            Command::Usage(usage) => {
+                Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
+            }
             Command::Clock { advance } => Self::MoveClock { seconds: advance.unwrap_or(0) },
             Command::Serve | Command::Doctor => unreachable!("carried out by themselves"),
         })
