@@ -186,7 +186,7 @@ fn a_container_is_a_website() {
         "rgb(1, 2, 3)",
         "the listing's style"
     );
-    browser.click("a[href='./a.txt']");
-    until("the file", PATIENCE, || browser.place().ends_with("/files/a.txt").then_some(()));
+    browser.click("a[href^='./a']");
+    until("the file", PATIENCE, || browser.place().ends_with("txt").then_some(()));
     assert_eq!(browser.run("return document.body.textContent"), "a text");
 }
