@@ -94,7 +94,7 @@ on_each_engine! {
             cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &open).await;
         }
         cloud.send("PUT", "/v1/AUTH_1/segments/1", &[], "x").await;
-        cloud.send("PUT", "/v1/AUTH_1/open/large", &[("x-object-manifest", "segments/"), ("content-length", "0")], "").await;
+        cloud.send("PUT", "/v1/AUTH_1/open/large", &[("x-object-manifest", "segments/1"), ("content-length", "0")], "").await;
         let refused = cloud.call("", "GET", "/v1/AUTH_1/open/large", &[("origin", "http://a.example")], "").await;
         assert_eq!((refused.status.as_u16(), refused.header("access-control-allow-origin")), (401, ""));
         cloud.owner("POST", "/v1/AUTH_1/segments", &[("x-container-read", ".r:*,.rlistings")]).await;
