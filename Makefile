@@ -1,5 +1,6 @@
 # run: start a cloud here · test: every test · lint: fmt, clippy, cargo-deny · bench: figures beside peers
-.PHONY: run test lint bench
+# install: the program, its manual and completions, under PREFIX
+.PHONY: run test lint bench install
 
 run:
 	@scripts/run.sh
@@ -12,3 +13,7 @@ lint:
 
 bench:
 	@scripts/bench.sh
+
+PREFIX ?= /usr/local
+install:
+	@scripts/install.sh "$(DESTDIR)$(PREFIX)"

@@ -18,18 +18,32 @@ postgres_dir=${TMPDIR:-/tmp}/nephos-test-postgres
 stop() { tests/hosts/postgres.sh stop "$postgres_dir" 2>/dev/null || true; }
 trap stop EXIT
 
-clients() {
-  # Clients that nobody here wrote, from their own packages, in an environment of their own.
-  local venv=$target/clients stamp python2
-  stamp=$(cat tests/clients/requirements*.txt | sha256sum | cut -c1-16)
-  if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/requirements.txt
-    python2=$(tests/clients/python2.sh)
-    "$python2" -m pip install -q --disable-pip-version-check --target "$venv/python2" -r tests/clients/requirements-2.txt
-    echo "$stamp" >"$venv/.stamp"
+# environment REQUIREMENTS DIRECTORY COMMAND_THAT_MAKES_IT...: clients that nobody here wrote, from their own packages, in
+# an environment of their own, made anew when what it is made of changes.
+environment() {
+  local requirements=tests/clients/$1 home=$2 stamp
+  shift 2
+  stamp=$(sha256sum "$requirements" | cut -c1-16)
+  if [ "$(cat "$home/.stamp" 2>/dev/null)" != "$stamp" ]; then
+    rm -rf "$home"
+    "$@" "$home"
+    "$home/bin/python" -m pip install -q --disable-pip-version-check --no-warn-script-location -r "$requirements"
+    echo "$stamp" >"$home/.stamp"
   fi
+}
+
+# Python 2 makes no environments by itself; a package of the registry does, and brings its pip.
+environment_of_python2() {
+  local python2
+  python2=$(tests/clients/python2.sh)
+  "$target/clients/bin/pip" install -q --disable-pip-version-check 'virtualenv<20.22'
+  "$target/clients/bin/virtualenv" -q -p "$python2" "$1"
+}
+
+clients() {
+  environment requirements.txt "$target/clients" python3 -m venv
+  environment novaclient.txt "$target/clients/novaclient" python3 -m venv
+  environment python2.txt "$target/clients/python2" environment_of_python2
 }
 
 stage "packages" scripts/need.sh test

@@ -1,5 +1,6 @@
 //! What Cloud Files is about: pure types and rules.
 
+pub mod access;
 pub mod account_acl;
 pub mod acl;
 pub mod cname;

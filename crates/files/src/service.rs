@@ -10,6 +10,7 @@ mod expiry;
 mod keys;
 mod large;
 mod links;
+mod logs;
 mod manifests;
 mod objects;
 mod pages;
@@ -38,6 +39,7 @@ pub use containers::{ContainerPut, ContainerView};
 pub use copy::CopyRequest;
 pub use keys::Signed;
 pub use large::Segments;
+pub use logs::{LOGS, Watch, wants_logs};
 pub use manifests::{ManifestPut, Problem};
 pub use objects::{Expected, PostRequest};
 pub use pages::{AccountLine, Page, VersionsPage};
@@ -124,6 +126,8 @@ pub struct Context {
     pub pass: Option<Pass>,
     /// Objects past their time are shown, to whoever owns them.
     pub open_expired: bool,
+    /// Who notices whether the request is to be logged.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What a signature made with a key of an account or a container opens: that account's or container's objects.
@@ -148,6 +152,7 @@ struct Inner {
     meter: Meter,
     settings: Settings,
     running: rates::Running,
+    logs: logs::Logs,
     garbage: Notify,
     expiring: Notify,
     stop: tokio::sync::watch::Sender<bool>,
@@ -193,18 +198,21 @@ impl Files {
             meter,
             settings,
             running: rates::Running::default(),
+            logs: logs::Logs::default(),
             garbage: Notify::new(),
             expiring: Notify::new(),
             stop,
         }));
         tokio::spawn(files.clone().sweep());
         tokio::spawn(files.clone().sweep_expired());
+        tokio::spawn(files.clone().deliver_by_and_by());
         Ok(files)
     }
 
-    /// Ends background work.
+    /// Ends background work, and delivers the access logs that wait.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
+        self.deliver_logs().await;
     }
 
     /// The limits, as published.

@@ -1,6 +1,7 @@
 //! The dialects: each parses, authorises, calls the service and renders, and has one mapping of its errors.
 
 mod access;
+mod asked;
 mod fields;
 mod v1;
 mod v11;
@@ -89,7 +90,7 @@ impl Failure {
             Self::Service(error) => match error {
                 Error::Invalid { .. } => StatusCode::BAD_REQUEST,
                 Error::Credentials | Error::Token | Error::Disabled => StatusCode::UNAUTHORIZED,
-                Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+                Error::Forbidden { .. } | Error::PasswordExpired { .. } => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,
                 Error::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,

@@ -16,6 +16,9 @@ pub struct Cli {
     /// Where the cloud is.
     #[command(flatten)]
     pub common: Common,
+    /// Answer in JSON, lists with one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -68,6 +71,16 @@ pub enum Command {
     Usage(Usage),
     /// Check what this machine can do
     Doctor,
+    /// Print a shell's completions of this program
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages
+    Man {
+        /// Into this directory, which is made
+        dir: PathBuf,
+    },
 }
 
 /// Where the cloud is and how it is set up: flags beat variables beat the file.

@@ -78,6 +78,9 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        if let Some(sendmail) = &config.sendmail {
+            identity.send_mail_by(Arc::new(sendmail.clone()));
+        }
         identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, meter, identity, files, images, compute, _dir: dir })
     }

@@ -1,5 +1,6 @@
 //! The Swift dialect: `/v1/{account}[/{container}[/{object}]]` and `/info`.
 
+mod accesslog;
 mod account;
 mod answer;
 mod bulk;
@@ -13,6 +14,7 @@ mod extract;
 mod fault;
 mod form;
 mod headers;
+mod heartbeat;
 mod info;
 mod large;
 mod listing;
@@ -78,7 +80,8 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .with_state(swift)
 }
 
-async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
+async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
+    let visit = accesslog::Visit::begin(&swift.files, &mut request);
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
@@ -97,7 +100,10 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
         // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
-    response
+    match visit {
+        Some(visit) => visit.end(&swift.files, response).await,
+        None => response,
+    }
 }
 
 async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {

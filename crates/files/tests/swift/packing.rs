@@ -23,8 +23,8 @@ on_each_engine! {
             let plain = cloud.owner("GET", path, &[("accept", "*/*")]).await;
             let packed = cloud.owner("GET", path, &[GZIP, ("accept", "*/*")]).await;
             assert_eq!((packed.status, packed.header("content-encoding")), (plain.status, "gzip"), "{path}");
-            let vary: Vec<_> = packed.headers.get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();
-            assert!(vary.contains(&"Accept-Encoding"), "{path}: {vary:?}");
+            let vary = packed.header("vary");
+            assert!(vary.split(", ").any(|name| name == "Accept-Encoding"), "{path}: {vary}");
             assert_eq!(unpacked(&packed), plain.text(), "{path}");
             assert!(!plain.headers.contains_key("content-encoding"));
         }

@@ -105,7 +105,9 @@ impl Order {
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
             Command::Usage(usage) => Self::ShowUsage { tenant: usage.tenant, days: usage.days },
-            Command::Serve | Command::Doctor => unreachable!("carried out by themselves"),
+            Command::Serve | Command::Doctor | Command::Completions { .. } | Command::Man { .. } => {
+                unreachable!("carried out by themselves")
+            }
         })
     }
 

@@ -345,6 +345,7 @@ impl Extraction {
             ]
             .into(),
             errors: self.errors,
+            ..Report::default()
         }
     }
 }

@@ -25,7 +25,11 @@ pub(super) async fn packed(headers: &HeaderMap, response: Response) -> Response 
     let small = pack(whole).await;
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    let vary = match parts.headers.get(VARY).and_then(|value| value.to_str().ok()) {
+        Some(other) => format!("{other}, Accept-Encoding"),
+        None => "Accept-Encoding".to_owned(),
+    };
+    super::answer::set(&mut parts.headers, VARY.as_str(), vary);
     Response::from_parts(parts, Body::from(small))
 }
 
