@@ -61,7 +61,8 @@ assert box.get_object("copy").read() == again.read()
 count = cloud.get_container("box of things").object_count
 assert count == 7, count
 assert cloud.list_containers() == ["box of things"]
-assert cloud.list_containers_info() == [{"name": "box of things", "count": 7, "bytes": 32010}]
+[line] = cloud.list_containers_info()
+assert (line["name"], line["count"], line["bytes"]) == ("box of things", 7, 32010), line
 cloud.update_account_metadata({"X-Account-Meta-Plan": "old"})
 assert cloud.get_info() == (1, 32010, {"plan": "old"}), cloud.get_info()
 
