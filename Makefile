@@ -1,6 +1,7 @@
 # run: start a cloud here · test: every test · lint: fmt, clippy, cargo-deny · bench: figures beside peers
 # install: the program, its manual and completions, under PREFIX
-.PHONY: run test lint bench install
+# kills: kill -9 at every step of every operation on real machines; about two hours
+.PHONY: run test lint bench install kills
 
 run:
 	@scripts/run.sh
@@ -17,3 +18,6 @@ bench:
 PREFIX ?= /usr/local
 install:
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+kills:
+	@scripts/kills.sh

@@ -4,3 +4,5 @@ pub mod browser;
 pub mod cloud;
 pub mod host;
 pub mod http;
+pub mod kills;
+pub mod lab;

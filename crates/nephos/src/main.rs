@@ -15,6 +15,7 @@ mod mail;
 mod manual;
 mod openrc;
 mod pools;
+mod rehearsal;
 mod serve;
 mod tokens;
 mod vault;
