@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12 machine, and nothing else.
-#   need.sh run|test|bench|lint
+#   need.sh run|test|oracle|bench|lint
 set -euo pipefail
 
 build=(build-essential pkg-config ca-certificates curl)
@@ -14,10 +14,11 @@ bench=(nginx-light wrk openssl)
 case ${1:-} in
 run) wanted=("${build[@]}" "${machines[@]}" "${guest[@]}") ;;
 test) wanted=("${build[@]}" "${machines[@]}" "${guest[@]}" "${tests[@]}") ;;
+oracle) wanted=("${build[@]}" python3 python3-venv memcached) ;;
 bench) wanted=("${build[@]}" "${bench[@]}") ;;
 lint) wanted=("${build[@]}") ;;
 *)
-  echo "usage: need.sh run|test|bench|lint" >&2
+  echo "usage: need.sh run|test|oracle|bench|lint" >&2
   exit 2
   ;;
 esac
