@@ -18,7 +18,7 @@ use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::vault::FilesVault;
-use crate::{clearing, openrc, pools};
+use crate::{clearing, openrc, pools, rehearsal};
 
 /// The first tenant, which the operator's own images belong to.
 const FIRST_TENANT: &str = "100001";
@@ -31,6 +31,8 @@ const OWN_LIBVIRT: &str = "qemu:///system";
 pub struct Cloud {
     /// Time.
     pub clock: Clock,
+    /// Time may be moved: this is a rehearsal.
+    pub clock_moves: bool,
     /// Usage.
     pub meter: Meter,
     /// Users and tokens.
@@ -51,7 +53,7 @@ impl Cloud {
     /// # Errors
     /// [`Bad`] with the key to blame.
     pub async fn open(config: &Config, dir: DataDir) -> Result<Self, Bad> {
-        let clock = Clock::system();
+        let (clock, clock_moves) = rehearsal::clock()?;
         let key = Arc::new(master_key(config, &dir)?);
         let database = |error: &dyn std::fmt::Display| Bad::new("database", error);
         let meter = Meter::open(&config.database, clock.clone()).await.map_err(|e| database(&e))?;
@@ -80,8 +82,12 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        if let Some(sendmail) = &config.sendmail {
+            identity.send_mail_by(Arc::new(sendmail.clone()));
+        }
+        compute.report_to(meter.clone());
         identity.carry_deletions(clearing::services(&compute, &images, &files));
-        Ok(Self { clock, meter, identity, files, images, compute, _dir: dir })
+        Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
     }
 
     /// Ends background work and writes what is counted.
@@ -133,7 +139,7 @@ fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad
     let state_dir = dir.join("hosts");
     std::fs::create_dir_all(&state_dir)
         .map_err(|e| Bad::new("data_dir", format!("{}: {e}", state_dir.display())))?;
-    let options = hypervisor::Options { state_dir: Some(state_dir) };
+    let options = hypervisor::Options { state_dir: Some(state_dir), stops: rehearsal::stops() };
     let own = [OWN_LIBVIRT.to_owned()];
     let uris = if config.hypervisors.is_empty() { &own[..] } else { &config.hypervisors };
     let mut hosts = Vec::new();

@@ -10,6 +10,7 @@ pub use storage::FilesConfig;
 
 use crate::certificate::{Said, Source};
 use crate::cli::Common;
+use crate::mail::Sendmail;
 
 /// A setting that cannot be used: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,7 @@ pub struct File {
     tls_key: Option<PathBuf>,
     tls: Option<String>,
     region: Region,
+    identity: Identity,
     servers: Servers,
     networks: Networks,
     files: storage::Files,
@@ -59,6 +61,38 @@ pub struct Region {
 impl Default for Region {
     fn default() -> Self {
         Self { name: "DFW".into() }
+    }
+}
+
+/// `[identity]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// What takes mails, such as `/usr/sbin/sendmail`; blanks part its words.
+    sendmail: Option<String>,
+    /// Whom mails are from.
+    mail_from: Option<String>,
+}
+
+impl Identity {
+    fn sendmail(self) -> Result<Option<Sendmail>, Bad> {
+        let Some(command) = self.sendmail else {
+            return match self.mail_from {
+                Some(_) => Err(Bad::new("identity.sendmail", "missing beside identity.mail_from")),
+                None => Ok(None),
+            };
+        };
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err(Bad::new("identity.sendmail", "expected a program"));
+        }
+        let from = self
+            .mail_from
+            .ok_or_else(|| Bad::new("identity.mail_from", "missing beside identity.sendmail"))?;
+        if !from.contains('@') || from.contains(char::is_control) {
+            return Err(Bad::new("identity.mail_from", format!("{from:?}: expected a mail address")));
+        }
+        Ok(Some(Sendmail { command, from }))
     }
 }
 
@@ -130,6 +164,8 @@ pub struct Config {
     pub tls: Option<Source>,
     /// The region.
     pub region: String,
+    /// What carries mails.
+    pub sendmail: Option<Sendmail>,
     /// Whether the guide's rate limits hold.
     pub rate_limits: bool,
     /// Servers, first generation.
@@ -185,6 +221,7 @@ impl Config {
             public_url,
             tls,
             region: file.region.name,
+            sendmail: file.identity.sendmail()?,
             rate_limits,
             servers_v1: file.servers.v1,
             networks: file.networks,
@@ -341,6 +378,9 @@ mod tests {
             ("tls_cert = 'x'", "tls_key: missing"),
             ("tls_key = 'x'", "tls_cert: missing"),
             ("tls = 'self-signed'\ntls_key = 'x'", "tls: "),
+            ("[identity]\nsendmail = '/bin/true'", "identity.mail_from: missing"),
+            ("[identity]\nmail_from = 'a@b'", "identity.sendmail: missing"),
+            ("[identity]\nsendmail = '/bin/true'\nmail_from = 'me'", "identity.mail_from: "),
             ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
             ("liste = 'x'", "line 1: unknown field `liste`"),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),

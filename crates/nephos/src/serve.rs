@@ -60,7 +60,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let asked = async move {
         let _ = asked.wait_for(|stop| *stop).await;
     };
-    let listening = tokio::spawn(web::listener::serve(listener, tls, router, cloud.clock.clone(), asked));
+    let clock = cloud.clock.clone();
+    let refuse = files::api::swift::refuse;
+    let listening = tokio::spawn(web::listener::serve(listener, tls, router, clock, refuse, asked));
     asked_to_stop.wait().await;
     tracing::info!("asked to stop: finishing what is under way");
     stop.send_replace(true);

@@ -37,8 +37,8 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{any, get};
-use http::header::CONNECTION;
+use axum::routing::{any, get, put};
+use http::header::{CONNECTION, CONTENT_LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use identity::Caller;
@@ -49,6 +49,7 @@ use crate::Files;
 use crate::model::name::Target;
 pub use domain::hosted;
 pub use domain::remapped;
+pub use operations::refuse;
 use fault::Fault;
 pub use remote::Clouds;
 use request::Parsed;
@@ -74,7 +75,10 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .route("/info", any(info::show))
         .route("/healthcheck", get(operations::health))
         .route("/crossdomain.xml", get(operations::crossdomain))
+        // Signing in by a GET there is identity's.
+        .route("/v1", put(operations::no_account).post(operations::no_account).delete(operations::no_account))
         .route("/v1/", any(operations::no_account))
+        .route("/{name}", any(operations::no_account))
         .route("/v1/{*path}", any(dispatch))
         .with_state(swift)
 }
@@ -92,6 +96,9 @@ async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response 
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
+    if response.status() == StatusCode::NO_CONTENT {
+        response.extensions_mut().insert(web::wire::WithLength);
+    }
     if keeps {
         // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
@@ -111,9 +118,18 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
     let outcome = authorised(swift, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
+    if outcome.as_ref().is_err_and(Fault::is_withheld) {
+        return outcome;
+    }
     let Ok(target) = request::target(&head) else { return outcome };
     let is_head = head.method == Method::HEAD;
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
+    // What a link leads to is opened, or not, by its own container.
+    let reached = response.headers().get(CONTENT_LOCATION).and_then(|place| place.to_str().ok());
+    let target = match reached.map(request::target_of) {
+        Some(Ok(reached)) => reached,
+        _ => target,
+    };
     cors::finish(&swift.files, &target, &origin, &mut response).await;
     Ok(response)
 }

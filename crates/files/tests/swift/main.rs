@@ -1,6 +1,7 @@
 //! The Swift dialect over an in-process router, on both engines.
 
 mod accounts;
+mod advisories;
 mod aliases;
 mod browsers;
 mod bulk;

@@ -30,12 +30,13 @@ pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> R
                     return super::fault::Fault::status(status).into_response("unknown", false);
                 }
             }
-            let response = answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string());
+            let mut response =
+                answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string());
+            cors::open(request.headers(), &mut response);
             super::packing::packed(request.headers(), response).await
         }
         _ => super::fault::Fault::method("GET, HEAD, OPTIONS").into_response("unknown", false),
     };
-    cors::open(request.headers(), &mut response);
     response.extensions_mut().insert(ServiceName("files"));
     response
 }
