@@ -95,6 +95,7 @@ impl Fault {
         }
         let realm = web::query::encode(account.as_bytes(), false);
         if self.status == StatusCode::UNAUTHORIZED
+            && !response.headers().contains_key(WWW_AUTHENTICATE)
             && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{realm}\""))
         {
             response.headers_mut().insert(WWW_AUTHENTICATE, realm);
@@ -109,7 +110,7 @@ impl From<Error> for Fault {
             Error::Unauthenticated => Self::status(StatusCode::UNAUTHORIZED),
             Error::Forbidden => Self::status(StatusCode::FORBIDDEN),
             Error::NotFound => Self::status(StatusCode::NOT_FOUND),
-            Error::NotEmpty => Self::status(StatusCode::CONFLICT),
+            Error::NotEmpty | Error::Superseded => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) if text.is_empty() => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) => Self::text(StatusCode::CONFLICT, text),
             Error::Precondition(_) => Self::status(StatusCode::PRECONDITION_FAILED),
