@@ -94,9 +94,9 @@ impl Inner {
     async fn read_all(&self) -> Result<(), Error> {
         let mut after = String::new();
         loop {
-            let page = self.db.scan(after, |after, tx| {
-                Box::pin(async move { store::servers::all(tx, after, PAGE).await })
-            });
+            let page = self
+                .db
+                .scan(after, |after, tx| Box::pin(async move { store::servers::all(tx, after, PAGE).await }));
             let page = page.await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id.to_string();
