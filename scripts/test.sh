@@ -18,16 +18,32 @@ postgres_dir=${TMPDIR:-/tmp}/nephos-test-postgres
 stop() { tests/hosts/postgres.sh stop "$postgres_dir" 2>/dev/null || true; }
 trap stop EXIT
 
-clients() {
-  # Clients that nobody here wrote, from their own packages, in an environment of their own.
-  local venv=$target/clients stamp
-  stamp=$(sha256sum tests/clients/requirements.txt | cut -c1-16)
-  if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/requirements.txt
-    echo "$stamp" >"$venv/.stamp"
+# environment REQUIREMENTS DIRECTORY COMMAND_THAT_MAKES_IT...: clients that nobody here wrote, from their own packages, in
+# an environment of their own, made anew when what it is made of changes.
+environment() {
+  local requirements=tests/clients/$1 home=$2 stamp
+  shift 2
+  stamp=$(sha256sum "$requirements" | cut -c1-16)
+  if [ "$(cat "$home/.stamp" 2>/dev/null)" != "$stamp" ]; then
+    rm -rf "$home"
+    "$@" "$home"
+    "$home/bin/python" -m pip install -q --disable-pip-version-check --no-warn-script-location -r "$requirements"
+    echo "$stamp" >"$home/.stamp"
   fi
+}
+
+# Python 2 makes no environments by itself; a package of the registry does, and brings its pip.
+environment_of_python2() {
+  local python2
+  python2=$(tests/clients/python2.sh)
+  "$target/clients/bin/pip" install -q --disable-pip-version-check 'virtualenv<20.22'
+  "$target/clients/bin/virtualenv" -q -p "$python2" "$1"
+}
+
+clients() {
+  environment requirements.txt "$target/clients" python3 -m venv
+  environment novaclient.txt "$target/clients/novaclient" python3 -m venv
+  environment python2.txt "$target/clients/python2" environment_of_python2
 }
 
 stage "packages" scripts/need.sh test
@@ -39,6 +55,7 @@ export NEPHOS_TEST_POSTGRES
 export NEPHOS_TEST_GUEST=$target/guest NEPHOS_TEST_CLIENTS=$target/clients NEPHOS_BIN=$target/debug/nephos
 stage "unit and service tests" cargo test --locked --workspace --exclude tests --exclude hypervisor -- --quiet
 stage "hypervisors" tests/hosts/hypervisor.sh
+stage "Swift's own tests" tests/swift/suite.sh "$NEPHOS_BIN" "$target/swift"
 stage "the cloud from outside" cargo test --locked -p tests -- --test-threads=2
 printf '%s\n' "${stages[@]}"
 awk -v s=$((SECONDS - began)) 'BEGIN { printf "%6.1f min  all\n", s / 60 }'

@@ -222,7 +222,7 @@ impl Cloud {
     /// # Panics
     /// When it fails.
     pub fn admin_json(&self, words: &[&str]) -> serde_json::Value {
-        let output = self.admin(words);
+        let output = self.admin(&[words, &["--json"]].concat());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
     }

@@ -1,9 +1,13 @@
 //! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
 
+mod backups;
+mod browser;
 mod clients;
 mod durability;
 mod machines;
+mod passwords;
 mod seeds;
+mod server_clients;
 mod servers;
 mod starting;
 mod tidy;

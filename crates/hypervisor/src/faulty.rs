@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::{
-    Capacity, ConfigDrive, ConsoleChunk, Digest, Error, Event, Hypervisor, ImageSource, ImageSpec, Mac,
-    MachineSpec, MachineState, NetworkSpec, Progress, Reboot, Result, Snapshot, Usage,
+    Accelerator, Capacity, ConfigDrive, ConsoleChunk, Digest, Error, Event, Hypervisor, ImageSource,
+    ImageSpec, Mac, MachineSpec, MachineState, NetworkSpec, Progress, Reboot, Result, Snapshot, Usage,
 };
 
 /// What happens instead of the call, or after it.
@@ -120,6 +120,9 @@ impl<H: Hypervisor> Hypervisor for Faulty<H> {
     }
     async fn capacity(&self) -> Result<Capacity> {
         meet!(self, capacity())
+    }
+    async fn accelerator(&self) -> Result<Accelerator> {
+        meet!(self, accelerator())
     }
     fn events(&self) -> broadcast::Receiver<Event> {
         self.host.events()

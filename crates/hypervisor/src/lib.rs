@@ -39,8 +39,11 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// The host's name, unique in this cloud and stable: its URI without our own query keys, or `simulated-1`.
     fn host(&self) -> &str;
 
-    /// What the host can carry. Waits, at most some seconds, until the accelerator is known.
+    /// What the host can carry.
     async fn capacity(&self) -> Result<Capacity>;
+
+    /// How guests run here. Waits, at most some seconds, until that is known; so does [`Hypervisor::define`].
+    async fn accelerator(&self) -> Result<Accelerator>;
 
     /// What happens from now on, once any other call has been made. A receiver that lags misses events, and must
     /// look at [`Hypervisor::machines`]. An event is a reason to ask [`Hypervisor::state`], not the truth itself.

@@ -27,8 +27,6 @@ pub struct Capacity {
     pub disk_bytes: u64,
     /// What of it is free now, in bytes.
     pub disk_free_bytes: u64,
-    /// How guests run here.
-    pub accelerator: Accelerator,
     /// Name and version of what runs them, for operators: `QEMU 7.2.22, libvirt 9.0.0`.
     pub version: String,
 }

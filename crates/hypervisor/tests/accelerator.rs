@@ -3,7 +3,8 @@
 use hypervisor::{Accelerator, Hypervisor, Options, open};
 
 async fn accelerator(host: &dyn Hypervisor) -> Accelerator {
-    host.capacity().await.unwrap().accelerator
+    assert!(host.capacity().await.unwrap().memory_mib > 0, "told whether or not the probe has ended");
+    host.accelerator().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,6 +220,17 @@ impl Images {
         self.let_go().await
     }
 
+    /// Whether an image of a server is in flight.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn being_made_of(&self, server: Uuid) -> Result<bool, Error> {
+        let found = self
+            .db
+            .read(server, |server, tx| Box::pin(async move { store::being_made_of(tx, *server).await }));
+        Ok(found.await?)
+    }
+
     /// Deletes every image made of a server (guide, Delete Server).
     ///
     /// # Errors

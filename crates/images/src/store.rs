@@ -236,6 +236,13 @@ pub(crate) async fn in_flight(tx: &mut Tx) -> Result<Vec<Image>, Error> {
     images(tx.rows(sql, &[]).await?)
 }
 
+/// Whether an image of a server is in flight.
+pub(crate) async fn being_made_of(tx: &mut Tx, server: Uuid) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM images WHERE server = $1 AND deleted = 0
+               AND status IN ('QUEUED', 'PREPARING', 'SAVING')";
+    Ok(tx.row(sql, params![server.to_string()]).await?.is_some())
+}
+
 pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
     let row = tx.row(select!("WHERE owner = '' AND deleted = 0 ORDER BY number LIMIT 1"), &[]).await?;
     row.map(image).transpose()

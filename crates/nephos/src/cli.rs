@@ -1,9 +1,13 @@
 //! The command line.
 
+mod storage;
+
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use storage::FilesFlags;
 
 /// A whole cloud in one program.
 #[derive(Debug, Parser)]
@@ -12,6 +16,9 @@ pub struct Cli {
     /// Where the cloud is.
     #[command(flatten)]
     pub common: Common,
+    /// Answer in JSON, lists with one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -71,6 +78,16 @@ pub enum Command {
     },
     /// Check what this machine can do
     Doctor,
+    /// Print a shell's completions of this program
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages
+    Man {
+        /// Into this directory, which is made
+        dir: PathBuf,
+    },
 }
 
 /// Where the cloud is and how it is set up: flags beat variables beat the file.
@@ -109,6 +126,9 @@ pub struct Common {
     /// The guide's rate limits: on or off [default: on]
     #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
     pub servers_rate_limits: Option<String>,
+    /// Cloud Files
+    #[command(flatten)]
+    pub files: FilesFlags,
 }
 
 impl Common {

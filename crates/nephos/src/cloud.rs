@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use blobs::Local;
+use blobs::{Blobs, Local};
 use compute::{Answers, Compute};
 use files::Files;
 use hypervisor::Hypervisor;
@@ -59,13 +59,12 @@ impl Cloud {
         let identity = Identity::open(&config.database, clock.clone(), Arc::clone(&key), settings(config))
             .await
             .map_err(|e| database(&e))?;
-        let blobs = Local::open(&config.blobs).map_err(|e| Bad::new("blobs", e))?;
         let files_settings =
-            files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
-        let files =
-            Files::open(&config.database, Arc::new(blobs), clock.clone(), meter.clone(), files_settings)
-                .await
-                .map_err(|e| database(&e))?;
+            files::Settings { master: Some(Arc::clone(&key)), ..config.files.settings.clone() };
+        let stores = stores(config)?;
+        let files = Files::open_with(&config.database, stores, clock.clone(), meter.clone(), files_settings)
+            .await
+            .map_err(|e| database(&e))?;
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         let pools = pools::pools(&config.networks)?;
@@ -81,6 +80,9 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        if let Some(sendmail) = &config.sendmail {
+            identity.send_mail_by(Arc::new(sendmail.clone()));
+        }
         compute.report_to(meter.clone());
         identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
@@ -89,9 +91,15 @@ impl Cloud {
     /// Ends background work and writes what is counted.
     pub async fn close(self) {
         self.compute.stop().await;
-        self.files.stop();
+        self.files.stop().await;
         self.meter.stop().await;
     }
+}
+
+/// The bytes of each storage policy.
+fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, Bad> {
+    let open = |dir: &std::path::PathBuf| Local::open(dir).map(|store| Arc::new(store) as Arc<dyn Blobs>);
+    config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| Bad::new("blobs", e))
 }
 
 /// On an empty cloud: the first tenant and user, and the file that tells how to sign in.

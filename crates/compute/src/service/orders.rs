@@ -1,6 +1,7 @@
 //! Orders: one action on one server, admitted by the state machine and accepted in one unit with its job.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use database::Tx;
 use images::Origin;
@@ -11,8 +12,11 @@ use work::{Time, jobs};
 use super::jobs::Work;
 use super::limits::absolute;
 use super::{Error, Inner};
-use crate::model::{Action, Flavor, Id, Reboot, Server, Task};
+use crate::model::{Action, Flavor, Id, Reboot, Refusal, Server, Task};
 use crate::store;
+
+/// How long an order waits for a job that only has to tidy up after an image.
+const IMAGE_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is to be done to a server, with all that it needs.
 #[derive(Clone, Debug)]
@@ -113,6 +117,7 @@ impl Order {
     }
 }
 
+#[derive(Clone)]
 struct Accept {
     id: Id,
     order: Order,
@@ -135,23 +140,50 @@ impl Inner {
         let disk_overcommit = self.settings.disk_overcommit;
         let deletes = matches!(order, Order::Delete { .. });
         let accept = Accept { id, order, by, now, deadline: now.after(within), disk_overcommit };
-        let server = self.db.write(accept, |accept, tx| Box::pin(write(accept, tx))).await?;
+        let server = match self.write(accept.clone()).await {
+            Err(Error::Refused(Refusal::BackupOrResizeInProgress)) if self.image_ends(&accept).await? => {
+                self.write(accept).await?
+            }
+            written => written?,
+        };
         if deletes {
             self.turn(server.id).interrupt();
         }
         self.wake();
         Ok(server)
     }
+
+    async fn write(&self, accept: Accept) -> Result<Server, Error> {
+        self.db.write(accept, |accept, tx| Box::pin(write(accept, tx))).await
+    }
+
+    /// Whether all that is left of the server's image is to tidy up after it; waits for that. Whoever sees an image
+    /// ACTIVE may order on, and is not to be told that it is still being made.
+    async fn image_ends(&self, accept: &Accept) -> Result<bool, Error> {
+        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
+        let server = found.await?;
+        if server.state.task != Some(Task::Imaging) || self.images.being_made_of(server.id).await? {
+            return Ok(false);
+        }
+        // The job has the machine's turn until all of it is written.
+        let turn = self.turn(server.id);
+        Ok(tokio::time::timeout(IMAGE_ENDS_WITHIN, turn.take()).await.is_ok())
+    }
+}
+
+/// The server that an order is for.
+async fn named(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
+    let found = match (&accept.by.tenant, accept.id) {
+        (Some(tenant), id) => store::servers::of_tenant(tx, tenant, id).await?,
+        (None, Id::Uuid(id)) => store::servers::by_id(tx, id).await?,
+        (None, Id::Number(number)) => store::servers::by_number(tx, number).await?,
+    };
+    found.ok_or(Error::NotFound("server"))
 }
 
 async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
-    let Accept { id, order, by, now, .. } = accept;
-    let found = match (&by.tenant, id) {
-        (Some(tenant), id) => store::servers::of_tenant(tx, tenant, *id).await?,
-        (None, Id::Uuid(id)) => store::servers::by_id(tx, *id).await?,
-        (None, Id::Number(number)) => store::servers::by_number(tx, *number).await?,
-    };
-    let mut server = found.ok_or(Error::NotFound("server"))?;
+    let Accept { order, by, now, .. } = accept;
+    let mut server = named(accept, tx).await?;
     if server.locked && !by.operator {
         return Err(Error::Conflict("the server is locked".into()));
     }

@@ -72,6 +72,33 @@ async fn each_status_is_passed_through_and_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sees_an_image_active_may_order_on() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    bed.steps.hold();
+    let image = format!(r#"{{"image": {{"serverId": {server}, "name": "saved"}}}}"#);
+    let image = bed.post("/images", &image).await.json()["image"]["id"].as_i64().unwrap();
+    let rebuild = format!(r#"{{"rebuild": {{"imageId": {image}}}}}"#);
+    let action = format!("/servers/{server}/action");
+    let tidying = loop {
+        let step = bed.steps.next().await;
+        if step.operation == "drop_snapshot" {
+            break step;
+        }
+        step.release();
+    };
+    assert_eq!(bed.get(&format!("/images/{image}")).await.json()["image"]["status"], "ACTIVE");
+    let ordered = bed.post(&action, &rebuild);
+    tokio::pin!(ordered);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut ordered).await;
+    assert!(early.is_err(), "it waits for the job's end: {:?}", early.unwrap().body);
+    tidying.release();
+    bed.steps.free();
+    assert_eq!(ordered.await.status, 202);
+    bed.until(server, "ACTIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_suspends_and_resumes() {
     let bed = Bed::unlimited().await;
     let (server, machine) = bed.active("web", 1).await;

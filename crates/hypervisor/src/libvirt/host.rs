@@ -24,7 +24,7 @@ const CONFIG_DRIVE_LABEL: &str = "config-2";
 /// A host that libvirt runs.
 pub struct LibvirtHost {
     link: Arc<Link>,
-    accelerator: OnceCell<Accelerator>,
+    accelerator: Arc<OnceCell<Accelerator>>,
     /// File that remembers the accelerator's probe.
     memory: Option<PathBuf>,
 }
@@ -36,17 +36,19 @@ impl LibvirtHost {
         let file: String =
             address.uri.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let memory = state_dir.map(|directory| directory.join(format!("accelerator-{file}.json")));
-        Ok(Self { link: Link::new(address), accelerator: OnceCell::new(), memory })
+        Ok(Self { link: Link::new(address), accelerator: Arc::default(), memory })
     }
 
-    async fn accelerator(&self) -> Result<Accelerator> {
-        let find = || {
-            let memory = self.memory.clone();
-            self.link.run("probe_accelerator", PROCESS, move |session| {
-                accelerator::find(session, memory.as_deref())
-            })
-        };
-        self.accelerator.get_or_try_init(find).await.copied()
+    /// Finds the accelerator, once however many ask.
+    fn find_accelerator(&self) -> impl Future<Output = Result<Accelerator>> + Send + use<> {
+        let (link, known, memory) =
+            (Arc::clone(&self.link), Arc::clone(&self.accelerator), self.memory.clone());
+        async move {
+            let find = || {
+                link.run("accelerator", PROCESS, move |session| accelerator::find(session, memory.as_deref()))
+            };
+            known.get_or_try_init(find).await.copied()
+        }
     }
 }
 
@@ -57,7 +59,10 @@ impl Hypervisor for LibvirtHost {
     }
 
     async fn capacity(&self) -> Result<Capacity> {
-        let accelerator = self.accelerator().await?;
+        if !self.accelerator.initialized() {
+            // In the background: a host may be chosen while it is found out, and only definitions wait for it.
+            tokio::spawn(self.find_accelerator());
+        }
         let look = move |session: &super::link::Session| {
             let (memory_kib, vcpus) = session.connection.node()?;
             let (qemu, libvirt) = session.connection.versions()?;
@@ -65,9 +70,13 @@ impl Hypervisor for LibvirtHost {
             let (disk_bytes, disk_free_bytes) = session.store()?.space()?;
             let version = format!("QEMU {}, libvirt {}", dotted(qemu), dotted(libvirt));
             let memory_mib = memory_kib / 1024;
-            Ok(Capacity { vcpus, memory_mib, disk_bytes, disk_free_bytes, accelerator, version })
+            Ok(Capacity { vcpus, memory_mib, disk_bytes, disk_free_bytes, version })
         };
         self.link.run("capacity", QUICK, look).await
+    }
+
+    async fn accelerator(&self) -> Result<Accelerator> {
+        self.find_accelerator().await
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
@@ -131,7 +140,7 @@ impl Hypervisor for LibvirtHost {
     }
 
     async fn define(&self, machine: &MachineSpec) -> Result<()> {
-        let accelerator = self.accelerator().await?;
+        let accelerator = self.find_accelerator().await?;
         let machine = machine.clone();
         self.link.run("define", QUICK, move |session| machines::define(session, &machine, accelerator)).await
     }

@@ -216,9 +216,12 @@ impl Hypervisor for SimulatedHost {
             memory_mib: settings.memory_mib,
             disk_bytes,
             disk_free_bytes: disk_bytes.saturating_sub(used),
-            accelerator: Accelerator::None,
             version: "simulated".to_owned(),
         })
+    }
+
+    async fn accelerator(&self) -> Result<Accelerator> {
+        Ok(Accelerator::None)
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
