@@ -10,7 +10,9 @@ use tests::kills::{Case, End, Operation, Stage, Victim, all};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let chosen = |operation: Operation| words.is_empty() || words.iter().any(|word| operation.name().starts_with(word.as_str()));
+    let chosen = |operation: Operation| {
+        words.is_empty() || words.iter().any(|word| operation.name().starts_with(word.as_str()))
+    };
     let mut scenes: VecDeque<Vec<Case>> = VecDeque::new();
     for operation in Operation::ALL.into_iter().filter(|operation| chosen(*operation)) {
         scenes.push_back(all().into_iter().filter(|case| case.operation == operation).collect());
@@ -47,7 +49,8 @@ fn table(ends: &[(Case, End)]) {
     for operation in Operation::ALL {
         for (step, _) in operation.steps() {
             let word = |victim: Victim| {
-                let mine = |case: &Case| case.operation == operation && case.step == *step && case.victim == victim;
+                let mine =
+                    |case: &Case| case.operation == operation && case.step == *step && case.victim == victim;
                 ends.iter().find(|(case, _)| mine(case)).map_or("", |(_, end)| end.word())
             };
             let words = Victim::ALL.map(word);

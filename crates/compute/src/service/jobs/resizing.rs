@@ -70,7 +70,7 @@ impl Hand<'_> {
     }
 
     /// Asks the guest to shut down, and cuts the power if it does not.
-    async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
         // Where asking fails nobody knows whether the guest was asked, so it must not be left to itself: it would be
         // off some time after the resize was given up. Its power is cut as if it had not listened.
