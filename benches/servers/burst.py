@@ -55,6 +55,7 @@ def mine():
 
 servers = mine()
 while any(server["status"] != "ACTIVE" for server in servers):
+    time.sleep(0.2)  # looking is work for the cloud, too
     servers = mine()
     failed = [server for server in servers if server["status"] not in ("ACTIVE", "BUILD")]
     assert not failed, failed[:3]
