@@ -34,6 +34,8 @@ environment() {
 
 # Python 2 makes no environments by itself; a package of the registry does, and brings its pip.
 environment_of_python2() {
+  local python2
+  python2=$(tests/clients/python2.sh)
   "$target/clients/bin/pip" install -q --disable-pip-version-check 'virtualenv<20.22'
   "$target/clients/bin/virtualenv" -q -p "$python2" "$1"
 }
@@ -41,11 +43,7 @@ environment_of_python2() {
 clients() {
   environment requirements.txt "$target/clients" python3 -m venv
   environment novaclient.txt "$target/clients/novaclient" python3 -m venv
-  python2=$(for found in "$(command -v python2.7)" ~/.pyenv/versions/2.7.*/bin/python; do
-    if "$found" -c '' 2>/dev/null; then echo "$found"; break; fi
-  done)
-  # Where there is none, the test that needs it fails and says what to install.
-  [ -z "$python2" ] || environment cloudservers.txt "$target/clients/cloudservers" environment_of_python2
+  environment python2.txt "$target/clients/python2" environment_of_python2
 }
 
 stage "packages" scripts/need.sh test
@@ -57,6 +55,7 @@ export NEPHOS_TEST_POSTGRES
 export NEPHOS_TEST_GUEST=$target/guest NEPHOS_TEST_CLIENTS=$target/clients NEPHOS_BIN=$target/debug/nephos
 stage "unit and service tests" cargo test --locked --workspace --exclude tests --exclude hypervisor -- --quiet
 stage "hypervisors" tests/hosts/hypervisor.sh
+stage "Swift's own tests" tests/swift/suite.sh "$NEPHOS_BIN" "$target/swift"
 stage "the cloud from outside" cargo test --locked -p tests -- --test-threads=2
 printf '%s\n' "${stages[@]}"
 awk -v s=$((SECONDS - began)) 'BEGIN { printf "%6.1f min  all\n", s / 60 }'

@@ -45,6 +45,7 @@ pub struct Cloud {
     port: u16,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    variables: HashMap<String, String>,
 }
 
 impl Cloud {
@@ -60,6 +61,15 @@ impl Cloud {
     /// When it does not get ready.
     #[must_use]
     pub fn start_with(arguments: &[&str], wrapper: &[&str]) -> Self {
+        Self::start_saying(arguments, wrapper, &[])
+    }
+
+    /// Starts a cloud with these arguments and variables.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_saying(arguments: &[&str], wrapper: &[&str], variables: &[(&str, &str)]) -> Self {
         let port = free_port();
         let secure = arguments.iter().any(|word| word.starts_with("--tls"));
         let scheme = if secure { "https" } else { "http" };
@@ -70,9 +80,30 @@ impl Cloud {
             port,
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             wrapper: wrapper.iter().map(|text| (*text).to_owned()).collect(),
+            variables: HashMap::new(),
         };
+        variables.iter().for_each(|(name, value)| cloud.say(name, value));
         cloud.launch();
         cloud
+    }
+
+    /// What the next launch is told by a variable.
+    pub fn say(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// What a statement finds in one of its databases, a row a list; for what no API shows.
+    ///
+    /// # Panics
+    /// When it cannot be carried out.
+    #[must_use]
+    pub fn query(&self, database: &str, statement: &str) -> Vec<Vec<String>> {
+        let script = "import sqlite3, sys, json\n\
+                      found = sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()\n\
+                      print(json.dumps([[str(v) for v in row] for row in found]))";
+        let path = self.data().join("db").join(format!("{database}.db"));
+        let found = succeed(Command::new("python3").args(["-c", script]).arg(path).arg(statement));
+        serde_json::from_str(&found).expect("rows")
     }
 
     /// The data directory.
@@ -98,7 +129,7 @@ impl Cloud {
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.arguments);
         clean(&mut command);
         command.env("NEPHOS_ADMIN_PASSWORD", PASSWORD).env("NEPHOS_ADMIN_API_KEY", API_KEY);
-        command.env("NEPHOS_SERVERS_RATE_LIMITS", "off");
+        command.env("NEPHOS_SERVERS_RATE_LIMITS", "off").envs(&self.variables);
         command
     }
 
@@ -191,7 +222,7 @@ impl Cloud {
     /// # Panics
     /// When it fails.
     pub fn admin_json(&self, words: &[&str]) -> serde_json::Value {
-        let output = self.admin(words);
+        let output = self.admin(&[words, &["--json"]].concat());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
     }
@@ -261,6 +292,7 @@ pub fn succeed(command: &mut Command) -> String {
 ///
 /// # Panics
 /// When `patience` has run out, with `what` was waited for.
+#[track_caller]
 pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {

@@ -16,6 +16,7 @@ pub struct Host {
     pub name: String,
     dir: TempDir,
     uri: String,
+    address: Option<String>,
 }
 
 impl Host {
@@ -25,11 +26,24 @@ impl Host {
     /// When it does not answer.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_in(&new_name(), None)
+    }
+
+    /// Starts libvirt in the namespace of this name, listening at an address of it, too.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn start_in(name: &str, address: Option<&str>) -> Self {
         // Short, since sockets are made below it.
         let dir = tempfile::Builder::new().prefix("nt").tempdir_in("/tmp").expect("a directory");
-        let name = format!("nt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let uri = succeed(script().args(["start", &name]).arg(dir.path())).trim().to_owned();
-        Self { name, dir, uri }
+        let mut script = script();
+        script.args(["start", name]).arg(dir.path());
+        if let Some(address) = address {
+            script.env("LIBVIRTD_TCP", address);
+        }
+        let uri = succeed(&mut script).trim().to_owned();
+        Self { name: name.to_owned(), dir, uri, address: address.map(str::to_owned) }
     }
 
     /// Where images and disks are.
@@ -44,11 +58,57 @@ impl Host {
         format!("{}&accel=tcg&pool={}", self.uri, self.pool().display())
     }
 
-    /// Ends libvirt as a crash would, and starts it again.
-    pub fn crash_and_return(&self) {
+    /// What a program on another machine is told.
+    ///
+    /// # Panics
+    /// When libvirt listens nowhere.
+    #[must_use]
+    pub fn remote_hypervisor(&self) -> String {
+        let address = self.address.as_deref().expect("an address");
+        format!("qemu+tcp://{address}/system?accel=tcg&pool={}", self.pool().display())
+    }
+
+    /// Ends libvirt as a crash would.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn crash(&self) {
         let pid = std::fs::read_to_string(self.dir.path().join("run/libvirtd.pid")).expect("its pid");
         succeed(Command::new("kill").args(["-9", pid.trim()]));
-        succeed(script().args(["start", &self.name]).arg(self.dir.path()));
+    }
+
+    /// Starts it again.
+    pub fn back(&self) {
+        let mut script = script();
+        script.args(["start", &self.name]).arg(self.dir.path());
+        if let Some(address) = &self.address {
+            script.env("LIBVIRTD_TCP", address);
+        }
+        succeed(&mut script);
+    }
+
+    /// Ends libvirt as a crash would, and starts it again.
+    pub fn crash_and_return(&self) {
+        self.crash();
+        self.back();
+    }
+
+    /// Ends a machine's QEMU as a crash would; whether there was one.
+    #[must_use]
+    pub fn crash_machine(&self, uuid: &str) -> bool {
+        let path = self.dir.path().join(format!("run/qemu/nephos-{uuid}.pid"));
+        let Ok(pid) = std::fs::read_to_string(path) else { return false };
+        Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success())
+    }
+
+    /// The names of what is in the pool, in order.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.pool()) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// What virsh says.
@@ -57,11 +117,16 @@ impl Host {
         succeed(Command::new("virsh").args(["-q", "-c", &self.uri]).args(words))
     }
 
+    /// Where the console of a machine is written.
+    #[must_use]
+    pub fn console_path(&self, uuid: &str) -> PathBuf {
+        self.pool().join(format!("{uuid}.console.log"))
+    }
+
     /// The console of a machine, so far.
     #[must_use]
     pub fn console(&self, uuid: &str) -> String {
-        let path = self.pool().join(format!("{uuid}.console.log"));
-        String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).replace('\r', "")
+        String::from_utf8_lossy(&std::fs::read(self.console_path(uuid)).unwrap_or_default()).replace('\r', "")
     }
 
     /// Runs a command within the host's network.
@@ -86,6 +151,12 @@ impl Drop for Host {
     fn drop(&mut self) {
         let _ = script().args(["stop", &self.name]).arg(self.dir.path()).output();
     }
+}
+
+/// A namespace that nobody has.
+#[must_use]
+pub fn new_name() -> String {
+    format!("nt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn script() -> Command {

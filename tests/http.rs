@@ -45,7 +45,23 @@ impl Answer {
 /// When curl fails.
 #[must_use]
 pub fn curl(words: &[&str]) -> Answer {
-    let mut command = Command::new("curl");
+    curl_within(None, words)
+}
+
+/// The same, in a network namespace.
+///
+/// # Panics
+/// When curl fails.
+#[must_use]
+pub fn curl_within(namespace: Option<&str>, words: &[&str]) -> Answer {
+    let mut command = match namespace {
+        None => Command::new("curl"),
+        Some(namespace) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace, "curl"]);
+            command
+        }
+    };
     command.args(["-s", "-S", "-g", "-D", "/dev/stderr", "-o", "-", "--max-time", "120", "--noproxy", "*"]);
     command.args(words).stdin(Stdio::null());
     clean(&mut command);
@@ -66,7 +82,13 @@ pub fn curl(words: &[&str]) -> Answer {
 /// The guide's authentication: the answer of `GET /v1.0` with these credentials.
 #[must_use]
 pub fn sign_in(url: &str, user: &str, key: &str) -> Answer {
-    curl(&[
+    sign_in_within(None, url, user, key)
+}
+
+/// The same, in a network namespace.
+#[must_use]
+pub fn sign_in_within(namespace: Option<&str>, url: &str, user: &str, key: &str) -> Answer {
+    curl_within(namespace, &[
         "-H",
         &format!("X-Auth-User: {user}"),
         "-H",

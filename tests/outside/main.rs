@@ -1,8 +1,11 @@
 //! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
 
+mod backups;
+mod browser;
 mod clients;
 mod durability;
 mod machines;
+mod passwords;
 mod seeds;
 mod server_clients;
 mod servers;

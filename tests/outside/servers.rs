@@ -200,6 +200,6 @@ fn hostile_images_are_refused() {
     let taken =
         cloud.admin_json(&["image", "import", dir.join("base.qcow2").to_str().unwrap(), "--format", "qcow2"]);
     assert_eq!((taken["name"].as_str(), taken["status"].as_str()), (Some("base"), Some("active")));
-    let listed = cloud.admin(&["image", "list"]);
+    let listed = cloud.admin(&["image", "list", "--json"]);
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2, "the simulated one and this");
 }

@@ -31,8 +31,9 @@ fn a_first_start_makes_what_it_needs() {
     assert!(metrics.text().contains("nephos_requests_total"), "{}", metrics.text());
     let root = curl(&[&format!("{}/", cloud.url)]).json();
     assert_eq!(root["name"], "nephos");
-    for path in ["/v9", "/nothing/here"] {
-        assert_eq!(curl(&[&format!("{}{path}", cloud.url)]).status, 404, "{path}");
+    // A single word that is no path of any service is Swift's to refuse.
+    for (path, status) in [("/v9", 412), ("/nothing/here", 404)] {
+        assert_eq!(curl(&[&format!("{}{path}", cloud.url)]).status, status, "{path}");
     }
     assert!(!cloud.log().contains(tests::cloud::PASSWORD) && !cloud.log().contains(tests::cloud::API_KEY));
 }
@@ -92,9 +93,15 @@ fn administration_works_with_and_without_a_server() {
     let made = cloud.admin_json(&["tenant", "create", "while-it-does-not"]);
     assert_eq!(made["id"], "100003");
     cloud.launch();
-    let listed = cloud.admin(&["tenant", "list"]);
+    let listed = cloud.admin(&["tenant", "list", "--json"]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert_eq!(listed.lines().count(), 3, "{listed}");
+    let table = String::from_utf8(cloud.admin(&["tenant", "list"]).stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..3], ["ID", "NAME", "ENABLED"], "{table}");
+    assert_eq!(rows[2][..3], ["100002", "while-it-runs", "true"], "{table}");
+    let card = String::from_utf8(cloud.admin(&["tenant", "show", "100002"]).stdout).unwrap();
+    assert!(card.contains("\nname         while-it-runs\n"), "{card}");
     let refused = cloud.admin(&["tenant", "create", "while-it-runs"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).starts_with("nephos: "), "{refused:?}");
@@ -239,4 +246,34 @@ fn a_client_that_never_finishes_its_head_is_sent_away() {
     let status = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(status == "431" || status == "000", "{status}");
     assert_eq!(curl(&[&format!("{}/healthz", cloud.url)]).status, 200);
+}
+
+#[test]
+fn the_manual_and_completions_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let nephos = |words: &[&str]| {
+        let output = Command::new(program()).args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pages = dir.path().join("man1");
+    nephos(&["man", pages.to_str().unwrap()]);
+    let page = std::fs::read_to_string(pages.join("nephos-user-create.1")).unwrap();
+    assert!(page.contains(r"\-\-api\-key") && page.contains("unique in the cloud"), "{page}");
+    assert!(pages.join("nephos.1").exists() && pages.join("nephos-tenant-limits.1").exists());
+    for (shell, mark) in
+        [("bash", "complete -F _nephos"), ("zsh", "#compdef nephos"), ("fish", "complete -c nephos")]
+    {
+        let script = nephos(&["completions", shell]);
+        assert!(script.contains(mark) && script.contains("hypervisor"), "{shell}: {script}");
+    }
+    // Bash itself takes it, and completes a command by it.
+    let script = dir.path().join("nephos.bash");
+    std::fs::write(&script, nephos(&["completions", "bash"])).unwrap();
+    let asked = format!(
+        "source {}; COMP_WORDS=(nephos tenant li); COMP_CWORD=2; _nephos nephos li tenant; echo ${{COMPREPLY[*]}}",
+        script.display()
+    );
+    let output = Command::new("bash").args(["-c", &asked]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "list limits", "{output:?}");
 }

@@ -8,6 +8,7 @@ mod buffers;
 mod checksum;
 mod error;
 mod local;
+mod several;
 
 use std::ops::Range;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 pub use error::{Error, Result};
 pub use local::Local;
+pub use several::{Several, is_single, store_of};
 
 /// A blob no longer than this is packed into a volume, in bytes.
 pub const PACKED_BYTES_MAX: usize = 1 << 20;
@@ -58,7 +60,7 @@ impl std::fmt::Display for BlobId {
 /// Where a blob's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The volume's number, or 0 for a blob on its own.
+    /// The volume's number, or 0 for a blob on its own; its upper bits are for [`Several`].
     pub volume: i64,
     /// Where its record begins in the volume, in bytes; 0 for a blob on its own.
     pub offset: i64,

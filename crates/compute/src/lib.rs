@@ -9,4 +9,4 @@ mod service;
 mod store;
 
 pub use api::{Denied, Tokens};
-pub use service::{Answers, Compute, Context, Deadlines, Error, Launched, Pollable, Settings};
+pub use service::{Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings};

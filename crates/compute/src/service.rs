@@ -9,6 +9,7 @@ mod host_book;
 mod jobs;
 mod limits;
 mod machines;
+mod metering;
 mod operator;
 mod orders;
 mod reconcile;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use database::{Database, Location};
 use hypervisor::Hypervisor;
 use images::Images;
+use meter::Meter;
 use networks::Networks;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -30,6 +32,8 @@ use work::{Clock, Runner, RunnerHandle};
 
 pub use context::Context;
 pub use error::Error;
+pub use host_book::Host;
+pub use metering::ServerUsage;
 pub use servers::{Launched, Pollable};
 pub use settings::{Answers, Deadlines, Settings};
 
@@ -71,6 +75,7 @@ struct Inner {
     machines: Machines,
     transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
+    meter: OnceLock<Meter>,
     halt: watch::Sender<Halt>,
     /// Hosts whose room is not known yet: a create waits for it.
     unsurveyed: watch::Sender<usize>,
@@ -111,6 +116,7 @@ impl Compute {
             machines: Machines::default(),
             transfers: Machines::default(),
             runner: OnceLock::new(),
+            meter: OnceLock::new(),
             halt,
             unsurveyed,
             settings,

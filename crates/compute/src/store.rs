@@ -6,6 +6,7 @@ pub(crate) mod hosts;
 pub(crate) mod limits;
 pub(crate) mod schedules;
 pub(crate) mod servers;
+pub(crate) mod usage;
 
 use database::{Error, Migration, Tx, params};
 
@@ -13,6 +14,7 @@ use database::{Error, Migration, Tx, params};
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/tables.sql") },
+    Migration { version: 3, sql: include_str!("store/usage.sql") },
 ];
 
 pub(crate) fn bad(what: &str) -> Error {

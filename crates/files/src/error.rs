@@ -45,6 +45,9 @@ pub enum Error {
     /// What a link leads to, an account's container's object, is refused.
     #[error("{0}")]
     Beyond(Box<Error>, (String, String, String)),
+    /// The segments of a dynamic large object may not be listed.
+    #[error("{0}")]
+    Segments(Box<Error>),
     /// A link leads to what it cannot mean.
     #[error("{text}")]
     BrokenLink {

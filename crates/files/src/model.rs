@@ -1,7 +1,9 @@
 //! What Cloud Files is about: pure types and rules.
 
+pub mod access;
 pub mod account_acl;
 pub mod acl;
+pub mod cname;
 pub mod entry;
 pub mod etag;
 pub mod limits;
@@ -11,6 +13,8 @@ pub mod metadata;
 pub mod name;
 pub mod policy;
 pub mod quota;
+pub mod rates;
+pub mod realms;
 pub mod shape;
 pub mod signature;
 pub mod tar;

@@ -5,15 +5,18 @@ mod archive;
 mod authorise;
 mod containers;
 mod copy;
+mod encryption;
 mod expiry;
 mod keys;
 mod large;
 mod links;
+mod logs;
 mod manifests;
 mod objects;
 mod pages;
 mod pins;
 mod quotas;
+mod rates;
 mod read;
 mod sweep;
 mod upload;
@@ -23,9 +26,9 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blobs::Blobs;
+use blobs::{Blobs, Several};
 use database::{Database, Location};
-use identity::Caller;
+use identity::{Caller, MasterKey};
 use meter::Meter;
 use tokio::sync::Notify;
 use work::{Clock, Time};
@@ -36,16 +39,21 @@ pub use containers::{ContainerPut, ContainerView};
 pub use copy::CopyRequest;
 pub use keys::Signed;
 pub use large::Segments;
+pub use logs::{LOGS, Watch, wants_logs};
 pub use manifests::{ManifestPut, Problem};
 pub use objects::{Expected, PostRequest};
 pub use pages::{AccountLine, Page, VersionsPage};
 pub use pins::Pinned;
+pub use rates::{Pace, Paced};
 pub use read::{Content, Found, LINKS_MAX, Look};
 pub use upload::{Body, Incoming, PutRequest, Stored};
 pub use versions::Deleted;
 
+use crate::model::cname::Lookup;
 use crate::model::limits::Limits;
 use crate::model::policy::Policies;
+use crate::model::rates::Rates;
+use crate::model::realms::Realms;
 use crate::store;
 
 /// How a deployment of Cloud Files is set up.
@@ -53,7 +61,7 @@ use crate::store;
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
-    /// The storage policies; all of them keep their bytes in the same blobs.
+    /// The storage policies; each keeps its bytes in a store of its own where [`Files::open_with`] is given several.
     pub policies: Policies,
     /// Whether users may look at their objects that are past their time (`X-Open-Expired`).
     pub allow_open_expired: bool,
@@ -63,10 +71,27 @@ pub struct Settings {
     pub expired_stay: Duration,
     /// Domains below which accounts and containers are host names.
     pub storage_domains: Vec<String>,
+    /// Whether new objects' bytes are encrypted, unless their policy says otherwise.
+    pub encryption: bool,
+    /// What the keys of encrypted objects are sealed with; needed also to read what was encrypted once.
+    pub master: Option<Arc<MasterKey>>,
+    /// How often things may be written and listed.
+    pub rates: Rates,
+    /// How customers' own host names are looked up, if they are.
+    pub cname: Option<Lookup>,
+    /// How often access logs are delivered.
+    pub log_interval: Duration,
+    /// What a signed `/info` is signed with.
+    pub info_key: Option<String>,
+    /// The clouds that containers are kept alike with.
+    pub realms: Realms,
 }
 
 /// As often as Swift's own expirer looks.
 const EXPIRED_STAY: Duration = Duration::from_secs(300);
+
+/// The hour that log objects are named after.
+const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -77,6 +102,13 @@ impl Default for Settings {
             read_only: false,
             expired_stay: EXPIRED_STAY,
             storage_domains: Vec::new(),
+            encryption: false,
+            master: None,
+            rates: Rates::default(),
+            cname: None,
+            log_interval: LOG_INTERVAL,
+            info_key: None,
+            realms: Realms::default(),
         }
     }
 }
@@ -94,6 +126,8 @@ pub struct Context {
     pub pass: Option<Pass>,
     /// Objects past their time are shown, to whoever owns them.
     pub open_expired: bool,
+    /// Who notices whether the request is to be logged.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What a signature made with a key of an account or a container opens: that account's or container's objects.
@@ -113,10 +147,12 @@ impl Pass {
 
 struct Inner {
     db: Database,
-    blobs: Arc<dyn Blobs>,
+    blobs: Several,
     clock: Clock,
     meter: Meter,
     settings: Settings,
+    running: rates::Running,
+    logs: logs::Logs,
     garbage: Notify,
     expiring: Notify,
     stop: tokio::sync::watch::Sender<bool>,
@@ -138,26 +174,45 @@ impl Files {
         meter: Meter,
         settings: Settings,
     ) -> std::result::Result<Self, database::Error> {
+        Self::open_with(location, vec![blobs], clock, meter, settings).await
+    }
+
+    /// As [`Files::open`], with a store of bytes for each storage policy, in their order; policies beyond the last store
+    /// use the first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open_with(
+        location: &Location,
+        stores: Vec<Arc<dyn Blobs>>,
+        clock: Clock,
+        meter: Meter,
+        settings: Settings,
+    ) -> std::result::Result<Self, database::Error> {
         let db = Database::open(location, "files", store::MIGRATIONS).await?;
         let stop = tokio::sync::watch::Sender::new(false);
         let files = Self(Arc::new(Inner {
             db,
-            blobs,
+            blobs: Several::new(stores),
             clock,
             meter,
             settings,
+            running: rates::Running::default(),
+            logs: logs::Logs::default(),
             garbage: Notify::new(),
             expiring: Notify::new(),
             stop,
         }));
         tokio::spawn(files.clone().sweep());
         tokio::spawn(files.clone().sweep_expired());
+        tokio::spawn(files.clone().deliver_by_and_by());
         Ok(files)
     }
 
-    /// Ends background work.
-    pub fn stop(&self) {
+    /// Ends background work, and delivers the access logs that wait.
+    pub async fn stop(&self) {
         self.0.stop.send_replace(true);
+        self.deliver_logs().await;
     }
 
     /// The limits, as published.

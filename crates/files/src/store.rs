@@ -11,9 +11,24 @@ use database::Migration;
 
 /// Names are `BLOB`: byte order on both engines. Counters are sums over a few slots. A version's key is its time
 /// negated, so that the newest of a name comes first in key order.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "CREATE TABLE accounts (
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: TABLES },
+    // Blobs that are encrypted, and what is to be carried to other clouds' containers.
+    Migration {
+        version: 2,
+        sql: "ALTER TABLE blobs ADD COLUMN sealed BLOB;
+              CREATE TABLE carried (
+                  container BIGINT NOT NULL, name BLOB NOT NULL, changed BIGINT NOT NULL, due BIGINT NOT NULL,
+                  attempts BIGINT NOT NULL, PRIMARY KEY (container, name)
+              ) WITHOUT ROWID;
+              CREATE INDEX carried_by_due ON carried (due);
+              CREATE TABLE walks (
+                  container BIGINT NOT NULL PRIMARY KEY, after BLOB NOT NULL
+              ) WITHOUT ROWID;",
+    },
+];
+
+const TABLES: &str = "CREATE TABLE accounts (
               name BLOB NOT NULL PRIMARY KEY, id BIGINT NOT NULL, created BIGINT NOT NULL, meta TEXT NOT NULL
           ) WITHOUT ROWID;
           CREATE TABLE containers (
@@ -50,5 +65,4 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
           CREATE TABLE container_counts (
               container BIGINT NOT NULL, slot BIGINT NOT NULL, objects BIGINT NOT NULL, bytes BIGINT NOT NULL,
               PRIMARY KEY (container, slot)
-          ) WITHOUT ROWID;",
-}];
+          ) WITHOUT ROWID;";

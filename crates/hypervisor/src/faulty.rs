@@ -1,8 +1,11 @@
-//! Fault injection: a host whose n-th call of an operation fails or hangs.
+//! Fault injection: a host whose n-th call of an operation fails or hangs, or one that stops before and after the calls
+//! for which a file lies in a directory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -24,10 +27,14 @@ pub enum Fault {
     Hang,
 }
 
+/// How often a stopped call looks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A host with faults laid in its way.
 pub struct Faulty<H> {
     host: H,
     plan: Arc<Mutex<Plan>>,
+    stops: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -39,7 +46,27 @@ struct Plan {
 impl<H: Hypervisor> Faulty<H> {
     /// Counts calls from now on; without a planned fault, every call passes through.
     pub fn new(host: H) -> Self {
-        Self { host, plan: Arc::default() }
+        Self { host, plan: Arc::default(), stops: None }
+    }
+
+    /// A host that stops where someone outside of the process asks it to. While a file `before.start` lies in `stops`,
+    /// the next call of `start` renames it to `reached.before.start` and waits until that is gone; `after.start` stops
+    /// the call once its work is done and before anyone knows. So a test kills whatever it wants at a known step.
+    pub fn stopping(host: H, stops: &Path) -> Self {
+        Self { host, plan: Arc::default(), stops: Some(stops.to_owned()) }
+    }
+
+    async fn stop(&self, when: &str, operation: &str) {
+        let Some(stops) = &self.stops else { return };
+        let asked = stops.join(format!("{when}.{operation}"));
+        let reached = stops.join(format!("reached.{when}.{operation}"));
+        // Only one call can take the file away.
+        if tokio::fs::rename(&asked, &reached).await.is_err() {
+            return;
+        }
+        while tokio::fs::try_exists(&reached).await.unwrap_or(false) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The host behind.
@@ -69,8 +96,13 @@ impl<H: Hypervisor> Faulty<H> {
 
 macro_rules! meet {
     ($self:ident, $operation:ident ( $($argument:expr),* )) => {{
+        $self.stop("before", stringify!($operation)).await;
         match $self.fault(stringify!($operation)) {
-            None => $self.host.$operation($($argument),*).await,
+            None => {
+                let answer = $self.host.$operation($($argument),*).await;
+                $self.stop("after", stringify!($operation)).await;
+                answer
+            }
             Some(Fault::Before(error)) => Err(error),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::After(error)) => {
@@ -201,5 +233,27 @@ mod tests {
         assert_eq!(host.machines().await, Err(error));
         assert_eq!(host.machines().await, Ok(vec![]));
         assert_eq!(host.calls("machines"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_stops_where_a_file_asks_for_it_and_goes_on_when_the_file_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Arc::new(Faulty::stopping(SimulatedHost::immediate(), dir.path()));
+        assert_eq!(host.machines().await, Ok(vec![]));
+        for when in ["before", "after"] {
+            std::fs::write(dir.path().join(format!("{when}.machines")), "").unwrap();
+            let reached = dir.path().join(format!("reached.{when}.machines"));
+            let call = tokio::spawn({
+                let host = Arc::clone(&host);
+                async move { host.machines().await }
+            });
+            while !reached.exists() {
+                tokio::task::yield_now().await;
+            }
+            assert!(!call.is_finished(), "{when}");
+            assert_eq!(host.calls("machines"), if when == "before" { 1 } else { 3 });
+            std::fs::remove_file(reached).unwrap();
+            assert_eq!(call.await.unwrap(), Ok(vec![]));
+        }
     }
 }

@@ -13,7 +13,7 @@ async fn the_probe_is_made_once_and_remembered() {
         .expect("NEPHOS_TEST_LIBVIRT is not set: run the tests by `tests/hosts/hypervisor.sh`");
     let uri = uri.replace("accel=tcg", "accel=auto");
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { state_dir: Some(directory.path().to_owned()) };
+    let options = Options { state_dir: Some(directory.path().to_owned()), ..Options::default() };
     let found = accelerator(open(&uri, &options).unwrap()[0].as_ref()).await;
     assert_ne!(found, Accelerator::None);
     let offered = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();

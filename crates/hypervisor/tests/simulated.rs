@@ -54,7 +54,7 @@ async fn each_change_waits_for_its_step() {
 #[tokio::test(start_paused = true)]
 async fn a_restarted_process_finds_its_machines() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { state_dir: Some(directory.path().to_owned()) };
+    let options = Options { state_dir: Some(directory.path().to_owned()), ..Options::default() };
     let uri = "simulated:?hosts=3&delay=10000";
     let machine = {
         let hosts = open(uri, &options).unwrap();

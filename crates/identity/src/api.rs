@@ -1,6 +1,7 @@
 //! The dialects: each parses, authorises, calls the service and renders, and has one mapping of its errors.
 
 mod access;
+mod asked;
 mod fields;
 mod v1;
 mod v11;
@@ -89,7 +90,7 @@ impl Failure {
             Self::Service(error) => match error {
                 Error::Invalid { .. } => StatusCode::BAD_REQUEST,
                 Error::Credentials | Error::Token | Error::Disabled => StatusCode::UNAUTHORIZED,
-                Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+                Error::Forbidden { .. } | Error::PasswordExpired { .. } => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,
                 Error::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -175,9 +176,11 @@ impl Identity {
                 .nest_service(&format!("{prefix}/v2.0"), v2.clone())
                 .nest_service(&format!("{prefix}/v3"), v3.clone());
         }
-        for path in ["/v1", "/identity/v1", "/auth", "/auth/"] {
+        for path in ["/identity/v1", "/auth", "/auth/"] {
             router = router.route_service(path, v1.clone());
         }
+        // What is not signing in there is Cloud Files' to refuse.
+        router = router.route("/v1", axum::routing::get_service(v1.clone()));
         for path in ["/auth/v1.0", "/auth/v1.0/", "/auth/v1", "/auth/v1/"] {
             router = router.route_service(path, tempauth.clone());
         }

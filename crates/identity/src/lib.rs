@@ -20,6 +20,7 @@ pub use service::admin::{
 pub use service::bootstrap::FirstUser;
 pub use service::deletion::TenantDeleted;
 pub use service::error::Error;
+pub use service::resets::{Mail, Post};
 pub use service::sessions::Denied;
 pub use service::{Identity, OpenError};
 pub use settings::{Service, Settings};

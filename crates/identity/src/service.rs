@@ -10,6 +10,8 @@ pub(crate) mod domains;
 pub(crate) mod error;
 pub(crate) mod guard;
 pub(crate) mod passwords;
+pub(crate) mod policies;
+pub(crate) mod resets;
 pub(crate) mod roles;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use database::{Database, Location};
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 use work::{Clock, RunnerHandle};
 
 use crate::key::MasterKey;
@@ -29,6 +32,7 @@ use crate::model::{BUILTIN_ROLES, Caller, Catalog, Role, builtin_role_id};
 use crate::service::error::Error;
 use crate::service::guard::Guard;
 use crate::service::passwords::Passwords;
+use crate::service::resets::Post;
 use crate::service::sessions::Sessions;
 use crate::service::signin::{API_KEYS, Reusable};
 use crate::settings::Settings;
@@ -38,6 +42,8 @@ use crate::store::{self, Page};
 pub(crate) const PAGE_MAX: i64 = 1000;
 /// Tokens that clients may get again, kept in memory.
 const REUSABLE_MAX: usize = 20_000;
+/// Mails about forgotten passwords that are under way at most.
+const RESETS_AT_ONCE: usize = 16;
 /// How often tokens that ran out are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Of how many tokens at once.
@@ -75,6 +81,9 @@ pub struct Identity {
     pub(crate) decoy_key: Vec<u8>,
     pub(crate) reusable: Cache<Reusable, Arc<str>>,
     pub(crate) runner: OnceLock<RunnerHandle>,
+    /// What carries mails, once there is something that does.
+    pub(crate) post: OnceLock<Arc<dyn Post>>,
+    pub(crate) resets_at_once: Arc<Semaphore>,
 }
 
 impl Identity {
@@ -104,6 +113,8 @@ impl Identity {
             reusable: Cache::new(REUSABLE_MAX),
             settings,
             runner: OnceLock::new(),
+            post: OnceLock::new(),
+            resets_at_once: Arc::new(Semaphore::new(RESETS_AT_ONCE)),
         });
         identity.sweep_in_background();
         Ok(identity)

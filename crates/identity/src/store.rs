@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod credentials;
 pub(crate) mod domains;
 pub(crate) mod grants;
+pub(crate) mod passwords;
 pub(crate) mod roles;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
@@ -16,6 +17,7 @@ use database::Migration;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/schema.sql") },
+    Migration { version: 3, sql: include_str!("store/passwords.sql") },
 ];
 
 /// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.

@@ -33,15 +33,27 @@ pub enum Measure {
     FilesFreeOperations,
     /// Calls of Cloud Servers.
     ServersOperations,
+    /// Seconds that servers existed.
+    ServersSeconds,
+    /// The same, each times its server's memory in MiB.
+    ServersMibSeconds,
+    /// Bytes that servers received from the public network.
+    ServersBytesIn,
+    /// Bytes that servers sent to the public network.
+    ServersBytesOut,
 }
 
 impl Measure {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::FilesBytesIn,
         Self::FilesBytesOut,
         Self::FilesCostOperations,
         Self::FilesFreeOperations,
         Self::ServersOperations,
+        Self::ServersSeconds,
+        Self::ServersMibSeconds,
+        Self::ServersBytesIn,
+        Self::ServersBytesOut,
     ];
 
     /// Its name in the table, which never changes.
@@ -52,6 +64,10 @@ impl Measure {
             Self::FilesCostOperations => "files.costops",
             Self::FilesFreeOperations => "files.freeops",
             Self::ServersOperations => "servers.operations",
+            Self::ServersSeconds => "servers.seconds",
+            Self::ServersMibSeconds => "servers.mib_seconds",
+            Self::ServersBytesIn => "servers.bytes_in",
+            Self::ServersBytesOut => "servers.bytes_out",
         }
     }
 
@@ -108,10 +124,14 @@ impl Meter {
 
     /// Counts `amount` of `measure` for `tenant`, now.
     pub fn count(&self, tenant: &str, measure: Measure, amount: u64) {
+        self.count_on(tenant, self.0.clock.now().seconds().div_euclid(86_400), measure, amount);
+    }
+
+    /// Counts `amount` of `measure` for `tenant` on a day, in days since 1970-01-01 UTC.
+    pub fn count_on(&self, tenant: &str, day: i64, measure: Measure, amount: u64) {
         if amount == 0 {
             return;
         }
-        let day = self.0.clock.now().seconds().div_euclid(86_400);
         let shard = tenant.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) ^ usize::from(byte));
         let mut sums = self.0.shards[shard % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         *sums.entry((tenant.to_owned(), day, measure)).or_default() += amount;

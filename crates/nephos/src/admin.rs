@@ -2,6 +2,7 @@
 
 mod execute;
 mod order;
+mod shown;
 pub mod socket;
 
 use std::io::Write;
@@ -15,8 +16,8 @@ use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::{Failure, runtime};
 
-/// Has an order carried out and prints the answer.
-pub fn run(config: &Config, order: Order) -> Result<(), Failure> {
+/// Has an order carried out and prints the answer, for people or for programs.
+pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
     let runtime = runtime()?;
     let answer = runtime.block_on(async {
         if let Some(stream) = socket::connect(&config.data_dir).await {
@@ -34,16 +35,26 @@ pub fn run(config: &Config, order: Order) -> Result<(), Failure> {
         cloud.close().await;
         answer
     })?;
-    print(&answer);
+    if json {
+        print_json(&answer)
+    } else {
+        print_text(&shown::text(&answer))
+    }
     Ok(())
 }
 
 /// Lists as one JSON object a line, single things indented.
-fn print(answer: &Value) {
+fn print_json(answer: &Value) {
     match answer {
         Value::Null => {}
         Value::Array(items) => items.iter().for_each(|item| say(&item.to_string())),
         other => say(&serde_json::to_string_pretty(other).unwrap_or_default()),
+    }
+}
+
+fn print_text(text: &str) {
+    if !text.is_empty() {
+        say(text);
     }
 }
 

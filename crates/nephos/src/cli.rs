@@ -1,9 +1,13 @@
 //! The command line.
 
+mod storage;
+
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use storage::FilesFlags;
 
 /// A whole cloud in one program.
 #[derive(Debug, Parser)]
@@ -12,6 +16,9 @@ pub struct Cli {
     /// Where the cloud is.
     #[command(flatten)]
     pub common: Common,
+    /// Answer in JSON, lists with one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -62,8 +69,25 @@ pub enum Command {
     Host(Host),
     /// Show what tenants used
     Usage(Usage),
+    /// Show the time of a running cloud; in a rehearsal, move it
+    #[command(hide = true)]
+    Clock {
+        /// Move it forward by so many seconds
+        #[arg(long, value_name = "SECONDS")]
+        advance: Option<u64>,
+    },
     /// Check what this machine can do
     Doctor,
+    /// Print a shell's completions of this program
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages
+    Man {
+        /// Into this directory, which is made
+        dir: PathBuf,
+    },
 }
 
 /// Where the cloud is and how it is set up: flags beat variables beat the file.
@@ -102,6 +126,9 @@ pub struct Common {
     /// The guide's rate limits: on or off [default: on]
     #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_SERVERS_RATE_LIMITS", hide = true)]
     pub servers_rate_limits: Option<String>,
+    /// Cloud Files
+    #[command(flatten)]
+    pub files: FilesFlags,
 }
 
 impl Common {
@@ -288,6 +315,20 @@ pub enum Image {
         #[arg(long, value_name = "TEXT")]
         cmdline: Option<String>,
     },
+    /// Register an object in a tenant's Cloud Files account as an image of that tenant's
+    Register {
+        /// The disk image, as CONTAINER/OBJECT
+        object: String,
+        /// Whose account it is in, by id
+        #[arg(long, value_name = "T")]
+        tenant: String,
+        /// What the object is: it is never guessed
+        #[arg(long, value_parser = ["qcow2", "raw"])]
+        format: String,
+        /// Its name [default: the object's]
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Show the images that all tenants may use
     List,
 }
@@ -331,4 +372,7 @@ pub struct Usage {
     /// From this many days ago
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(0..36_500))]
     pub days: i64,
+    /// By server instead: seconds, seconds times MiB of memory, bytes of the public network
+    #[arg(long)]
+    pub servers: bool,
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use blobs::Local;
+use blobs::{Blobs, Local};
 use compute::{Answers, Compute};
 use files::Files;
 use hypervisor::Hypervisor;
@@ -17,7 +17,7 @@ use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::vault::FilesVault;
-use crate::{clearing, openrc, pools};
+use crate::{clearing, openrc, pools, rehearsal};
 
 /// The first tenant, which the operator's own images belong to.
 const FIRST_TENANT: &str = "100001";
@@ -30,6 +30,8 @@ const OWN_LIBVIRT: &str = "qemu:///system";
 pub struct Cloud {
     /// Time.
     pub clock: Clock,
+    /// Time may be moved: this is a rehearsal.
+    pub clock_moves: bool,
     /// Usage.
     pub meter: Meter,
     /// Users and tokens.
@@ -50,20 +52,19 @@ impl Cloud {
     /// # Errors
     /// [`Bad`] with the key to blame.
     pub async fn open(config: &Config, dir: DataDir) -> Result<Self, Bad> {
-        let clock = Clock::system();
+        let (clock, clock_moves) = rehearsal::clock()?;
         let key = Arc::new(master_key(config, &dir)?);
         let database = |error: &dyn std::fmt::Display| Bad::new("database", error);
         let meter = Meter::open(&config.database, clock.clone()).await.map_err(|e| database(&e))?;
         let identity = Identity::open(&config.database, clock.clone(), Arc::clone(&key), settings(config))
             .await
             .map_err(|e| database(&e))?;
-        let blobs = Local::open(&config.blobs).map_err(|e| Bad::new("blobs", e))?;
         let files_settings =
-            files::Settings { limits: config.files_limits.clone(), ..files::Settings::default() };
-        let files =
-            Files::open(&config.database, Arc::new(blobs), clock.clone(), meter.clone(), files_settings)
-                .await
-                .map_err(|e| database(&e))?;
+            files::Settings { master: Some(Arc::clone(&key)), ..config.files.settings.clone() };
+        let stores = stores(config)?;
+        let files = Files::open_with(&config.database, stores, clock.clone(), meter.clone(), files_settings)
+            .await
+            .map_err(|e| database(&e))?;
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         let pools = pools::pools(&config.networks)?;
@@ -79,16 +80,26 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        if let Some(sendmail) = &config.sendmail {
+            identity.send_mail_by(Arc::new(sendmail.clone()));
+        }
+        compute.report_to(meter.clone());
         identity.carry_deletions(clearing::services(&compute, &images, &files));
-        Ok(Self { clock, meter, identity, files, images, compute, _dir: dir })
+        Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
     }
 
     /// Ends background work and writes what is counted.
     pub async fn close(self) {
         self.compute.stop().await;
-        self.files.stop();
+        self.files.stop().await;
         self.meter.stop().await;
     }
+}
+
+/// The bytes of each storage policy.
+fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, Bad> {
+    let open = |dir: &std::path::PathBuf| Local::open(dir).map(|store| Arc::new(store) as Arc<dyn Blobs>);
+    config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| Bad::new("blobs", e))
 }
 
 /// On an empty cloud: the first tenant and user, and the file that tells how to sign in.
@@ -126,7 +137,7 @@ fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad
     let state_dir = dir.join("hosts");
     std::fs::create_dir_all(&state_dir)
         .map_err(|e| Bad::new("data_dir", format!("{}: {e}", state_dir.display())))?;
-    let options = hypervisor::Options { state_dir: Some(state_dir) };
+    let options = hypervisor::Options { state_dir: Some(state_dir), stops: rehearsal::stops() };
     let own = [OWN_LIBVIRT.to_owned()];
     let uris = if config.hypervisors.is_empty() { &own[..] } else { &config.hypervisors };
     let mut hosts = Vec::new();

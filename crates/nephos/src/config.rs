@@ -1,13 +1,16 @@
 //! The configuration: flags beat variables beat the file beat the defaults.
 
+mod storage;
+
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use files::model::limits::Limits;
 use serde::Deserialize;
+pub use storage::FilesConfig;
 
 use crate::certificate::{Said, Source};
 use crate::cli::Common;
+use crate::mail::Sendmail;
 
 /// A setting that cannot be used: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,10 @@ pub struct File {
     tls_key: Option<PathBuf>,
     tls: Option<String>,
     region: Region,
+    identity: Identity,
     servers: Servers,
     networks: Networks,
-    files: Files,
+    files: storage::Files,
     log: Log,
 }
 
@@ -57,6 +61,38 @@ pub struct Region {
 impl Default for Region {
     fn default() -> Self {
         Self { name: "DFW".into() }
+    }
+}
+
+/// `[identity]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// What takes mails, such as `/usr/sbin/sendmail`; blanks part its words.
+    sendmail: Option<String>,
+    /// Whom mails are from.
+    mail_from: Option<String>,
+}
+
+impl Identity {
+    fn sendmail(self) -> Result<Option<Sendmail>, Bad> {
+        let Some(command) = self.sendmail else {
+            return match self.mail_from {
+                Some(_) => Err(Bad::new("identity.sendmail", "missing beside identity.mail_from")),
+                None => Ok(None),
+            };
+        };
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err(Bad::new("identity.sendmail", "expected a program"));
+        }
+        let from = self
+            .mail_from
+            .ok_or_else(|| Bad::new("identity.mail_from", "missing beside identity.sendmail"))?;
+        if !from.contains('@') || from.contains(char::is_control) {
+            return Err(Bad::new("identity.mail_from", format!("{from:?}: expected a mail address")));
+        }
+        Ok(Some(Sendmail { command, from }))
     }
 }
 
@@ -101,14 +137,6 @@ pub struct Pool {
     pub bridge: Option<String>,
 }
 
-/// `[files]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Files {
-    /// `[files.limits]`
-    pub limits: Limits,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,8 +156,6 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Metadata.
     pub database: database::Location,
-    /// Where object bytes are.
-    pub blobs: PathBuf,
     /// Hosts; empty when nothing was said, which means the machine's own libvirt.
     pub hypervisors: Vec<String>,
     /// What clients are told.
@@ -138,14 +164,16 @@ pub struct Config {
     pub tls: Option<Source>,
     /// The region.
     pub region: String,
+    /// What carries mails.
+    pub sendmail: Option<Sendmail>,
     /// Whether the guide's rate limits hold.
     pub rate_limits: bool,
     /// Servers, first generation.
     pub servers_v1: ServersV1,
     /// Address pools as configured.
     pub networks: Networks,
-    /// Limits of Cloud Files.
-    pub files_limits: Limits,
+    /// Cloud Files.
+    pub files: FilesConfig,
     /// Logging.
     pub log: Log,
 }
@@ -165,11 +193,7 @@ impl Config {
         let database =
             database::Location::parse(&database, &data_dir).map_err(|e| Bad::new("database", e))?;
         let blobs = common.blobs.clone().or(file.blobs).unwrap_or_else(|| "file:".into());
-        let blobs = match blobs.strip_prefix("file:") {
-            Some("") => data_dir.join("blobs"),
-            Some(dir) => PathBuf::from(dir),
-            None => return Err(Bad::new("blobs", format!("{blobs:?}: expected file: or file:DIR"))),
-        };
+        let blobs = blob_dir("blobs", &blobs, &data_dir.join("blobs"), Path::new(""))?;
         let hypervisors =
             if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
         let said = Said {
@@ -188,19 +212,20 @@ impl Config {
                 return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off")));
             }
         };
+        let files = FilesConfig::load(&common.files, file.files, &blobs, &data_dir, &public_url)?;
         Ok(Self {
             data_dir,
             listen,
             database,
-            blobs,
             hypervisors,
             public_url,
             tls,
             region: file.region.name,
+            sendmail: file.identity.sendmail()?,
             rate_limits,
             servers_v1: file.servers.v1,
             networks: file.networks,
-            files_limits: file.files.limits,
+            files,
             log: file.log,
         })
     }
@@ -221,6 +246,15 @@ fn read_file(named: Option<&Path>) -> Result<File, Bad> {
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         Bad::new("config", format!("{}, line {line}: {message}", path.display()))
     })
+}
+
+/// The directory that `file:` or `file:DIR` means; a relative one is taken from `base`.
+fn blob_dir(key: &str, url: &str, own: &Path, base: &Path) -> Result<PathBuf, Bad> {
+    match url.strip_prefix("file:") {
+        Some("") => Ok(own.to_owned()),
+        Some(dir) => Ok(base.join(dir)),
+        None => Err(Bad::new(key, format!("{url:?}: expected file: or file:DIR"))),
+    }
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
@@ -292,6 +326,48 @@ mod tests {
     }
 
     #[test]
+    fn cloud_files_is_set_up_as_said() {
+        let toml = "[files]\nread_only = true\nexpired_stay = 7\nstorage_domains = ['.Files.Example.com']
+            cname_resolver = '127.0.0.1'\npublic = 1";
+        assert!(load(toml, Common::default()).is_err());
+        let toml = "blobs = 'file:/b'\npublic_url = 'https://API.example.com:8443'\n[files]\nread_only = true
+            expired_stay = 7\nstorage_domains = ['.Files.Example.com']\ncname_resolver = '127.0.0.1'
+            [[files.policies]]\nname = 'gold'\naliases = ['Au']\n[[files.policies]]\nname = 'tape'\nencryption = true
+            [[files.policies]]\nname = 'old'\ndeprecated = true\nblobs = 'file:/old'
+            [files.ratelimit]\ncontainer_ratelimits = [[100, 5], [200, 2.5]]
+            [files.container_sync]\ncurrent = '//us/dfw'\n[files.container_sync.realms.us]\nkey = 'k'
+            clusters = {dfw = 'http://dfw.example.com/v1/'}";
+        let flags = Common {
+            files: crate::cli::FilesFlags {
+                files_read_only: Some("off".into()),
+                files_expired_stay: Some("9".into()),
+                ..Default::default()
+            },
+            ..Common::default()
+        };
+        let files = load(toml, flags).unwrap().files;
+        let settings = &files.settings;
+        assert!(!settings.read_only && settings.allow_open_expired && !settings.encryption);
+        assert_eq!(settings.expired_stay.as_secs(), 9);
+        assert_eq!(settings.storage_domains, ["files.example.com"]);
+        let lookup = settings.cname.as_ref().unwrap();
+        assert_eq!((lookup.resolver.port(), lookup.depth), (53, 1));
+        assert_eq!(lookup.own, ["api.example.com", "localhost"]);
+        assert_eq!(settings.policies.named("au").unwrap().0, 0);
+        assert_eq!(settings.policies.encrypts(1), Some(true));
+        assert_eq!(files.stores, [Path::new("/b"), Path::new("/b/policy-1"), Path::new("/old")]);
+        assert_eq!(settings.rates.container_ratelimits, [(100, 5.0), (200, 2.5)]);
+        assert_eq!(settings.realms.current, Some(("US".into(), "DFW".into())));
+        let stores = load("", Common::default()).unwrap().files.stores;
+        assert!(
+            stores[0].ends_with("nephos-data/blobs") && stores[1].ends_with("nephos-data/blobs/policy-1")
+        );
+        let bad = crate::cli::FilesFlags { files_encryption: Some("maybe".into()), ..Default::default() };
+        let error = load("", Common { files: bad, ..Common::default() }).unwrap_err().to_string();
+        assert_eq!(error, "files.encryption: \"maybe\": expected on or off");
+    }
+
+    #[test]
     fn a_bad_setting_is_named_in_one_line() {
         let cases = [
             ("listen = 'nowhere'", "listen: "),
@@ -302,9 +378,35 @@ mod tests {
             ("tls_cert = 'x'", "tls_key: missing"),
             ("tls_key = 'x'", "tls_cert: missing"),
             ("tls = 'self-signed'\ntls_key = 'x'", "tls: "),
+            ("[identity]\nsendmail = '/bin/true'", "identity.mail_from: missing"),
+            ("[identity]\nmail_from = 'a@b'", "identity.sendmail: missing"),
+            ("[identity]\nsendmail = '/bin/true'\nmail_from = 'me'", "identity.mail_from: "),
             ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
             ("liste = 'x'", "line 1: unknown field `liste`"),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),
+            ("[files.limits]\ncontainer_listing_limit = 0", "files.limits.container_listing_limit: "),
+            ("[files]\nexpired_stay = -1", "line 2: "),
+            ("[files]\nread_only = 'yes'", "line 2: "),
+            ("[files]\naccess_log_interval = 0", "files.access_log_interval: "),
+            ("[files]\nstorage_domains = ['a b']", "files.storage_domains: "),
+            ("[files]\ncname_resolver = '127.0.0.1'", "files.cname_resolver: there are no"),
+            ("[files]\nstorage_domains = ['x.org']\ncname_resolver = 'nowhere'", "files.cname_resolver: "),
+            ("[files]\ncname_lookup_depth = 0", "files.cname_lookup_depth: "),
+            ("[[files.policies]]\nname = ''", "files.policies: "),
+            ("[[files.policies]]\nname = 'a'\naliases = ['A']", "files.policies: \"A\" is there twice"),
+            ("[[files.policies]]\nname = 'a'\ndeprecated = true", "files.policies: "),
+            ("[[files.policies]]\nname = 'a'\nblobs = 's3:'", "files.policies: "),
+            ("[[files.policies]]\nname = 'a'\ncolour = 'red'", "unknown field `colour`"),
+            (
+                "[files.ratelimit]\ncontainer_ratelimits = [[2, 1.0], [1, 1.0]]",
+                "files.ratelimit.container_ratelimits: ",
+            ),
+            ("[files.container_sync.realms.us]\nkey2 = 'x'", "files.container_sync.realms.us.key: missing"),
+            (
+                "[files.container_sync.realms.us]\nkey = 'x'\nclusters = {dfw = 'dfw'}",
+                "files.container_sync.realms.us.clusters.dfw: ",
+            ),
+            ("[files.container_sync]\ncurrent = '//us/dfw'", "files.container_sync.current: "),
         ];
         for (toml, expected) in cases {
             let error = load(toml, Common::default()).unwrap_err().to_string();

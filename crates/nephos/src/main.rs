@@ -11,8 +11,11 @@ mod cloud;
 mod config;
 mod data_dir;
 mod doctor;
+mod mail;
+mod manual;
 mod openrc;
 mod pools;
+mod rehearsal;
 mod serve;
 mod tokens;
 mod vault;
@@ -56,11 +59,16 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { dir } => return manual::pages(dir),
+        _ => {}
+    }
     let config = Config::load(&cli.common)?;
     match cli.command {
         Command::Serve => serve::run(&config),
         Command::Doctor => doctor::run(&config),
-        other => admin::run(&config, Order::of(other)?),
+        other => admin::run(&config, Order::of(other)?, cli.json),
     }
 }
 

@@ -43,7 +43,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let cloud = Arc::new(Cloud::open(config, dir).await?);
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
-    let router = routes(&cloud, metrics);
+    let router = files::api::swift::hosted(routes(&cloud, metrics), cloud.files.settings());
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
     }
@@ -60,7 +60,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let asked = async move {
         let _ = asked.wait_for(|stop| *stop).await;
     };
-    let listening = tokio::spawn(web::listener::serve(listener, tls, router, cloud.clock.clone(), asked));
+    let clock = cloud.clock.clone();
+    let refuse = files::api::swift::refuse;
+    let listening = tokio::spawn(web::listener::serve(listener, tls, router, clock, refuse, asked));
     asked_to_stop.wait().await;
     tracing::info!("asked to stop: finishing what is under way");
     stop.send_replace(true);

@@ -14,6 +14,7 @@ pub mod range;
 pub mod routes;
 pub mod tls;
 pub mod transaction;
+pub mod wire;
 pub mod xml;
 
 pub use format::Format;

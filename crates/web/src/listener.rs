@@ -22,6 +22,7 @@ use crate::metrics;
 use crate::patience::Patient;
 use crate::tls::Tls;
 use crate::transaction::TransactionId;
+use crate::wire::{Answered, Refuse, Signs, Wire};
 
 /// A client has this long to send a request's head; an idle connection closes after it (guide, Persistent
 /// Connections: 20 seconds).
@@ -42,14 +43,17 @@ pub struct ServiceName(pub &'static str);
 pub struct Peer(pub std::net::SocketAddr);
 
 /// Serves `router` on `listener`, over TLS if it is given, until `stop` resolves, then lets requests under way end.
+/// What is answered to a head that cannot be read, `refuse` says.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     router: Router,
     clock: Clock,
+    refuse: Refuse,
     stop: impl Future<Output = ()>,
 ) {
-    let connections = Connections { builder: builder(), graceful: GracefulShutdown::new(), router, clock };
+    let connections =
+        Connections { builder: builder(), graceful: GracefulShutdown::new(), router, clock, refuse };
     // Clients that shake hands, none of whom holds up another; nothing of theirs is under way yet at the end.
     let mut handshakes = JoinSet::new();
     tokio::pin!(stop);
@@ -121,6 +125,7 @@ struct Connections {
     graceful: GracefulShutdown,
     router: Router,
     clock: Clock,
+    refuse: Refuse,
 }
 
 impl Connections {
@@ -129,9 +134,15 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (router, clock) = (self.router.clone(), self.clock.clone());
-        let service = service_fn(move |request| answer(router.clone(), clock.clone(), peer, scheme, request));
-        let connection =
-            self.builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
+        let signs = Signs::new(clock.clone(), self.refuse);
+        let stream = TokioIo::new(Wire::new(Patient::new(stream), Arc::clone(&signs)));
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            signs.begin();
+            let (signs, version) = (Arc::clone(&signs), request.version());
+            let answer = answer(router.clone(), clock.clone(), peer, scheme, request);
+            async move { Ok::<http::Response<Answered>, Infallible>(signs.finish(version, answer.await)) }
+        });
+        let connection = self.builder.serve_connection_with_upgrades(stream, service);
         let connection = self.graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -171,7 +182,7 @@ async fn answer(
     peer: Peer,
     scheme: Scheme,
     request: http::Request<hyper::body::Incoming>,
-) -> Result<http::Response<Body>, Infallible> {
+) -> http::Response<Body> {
     let started = Instant::now();
     let id = TransactionId::new(clock.now().seconds());
     let (method, path) = (request.method().clone(), without_token(request.uri().path()));
@@ -192,7 +203,7 @@ async fn answer(
         response.headers_mut().insert("x-trans-id", value.clone());
         response.headers_mut().insert("x-openstack-request-id", value);
     }
-    Ok(response)
+    response
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod addresses;
 mod building;
 mod imaging;
 mod lifecycle;
+mod placing;
 mod resizing;
 mod settle;
 
@@ -55,6 +56,10 @@ pub(super) enum Work {
     Delete,
     /// Waits until a resize is confirmed by itself.
     AutoConfirm,
+    /// Waits until a host answers that the server was moved from.
+    Vacate {
+        host: String,
+    },
     /// Waits for a backup window.
     Backup {
         cadence: Cadence,
@@ -229,11 +234,21 @@ impl Hand<'_> {
 
     async fn carry(&self) -> Next {
         let outcome = self.work().await;
+        if matches!(outcome, Err(Trouble::Later(_))) && matches!(self.place_anew().await, Ok(true)) {
+            return Next::Continue;
+        }
         self.end(outcome).await
     }
 
     async fn work(&self) -> Result<(), Trouble> {
+        if let Work::Vacate { host } = &self.payload.work {
+            return self.vacate(host).await;
+        }
         let server = self.server().await?;
+        if !self.payload.work.waits() && self.payload.work != Work::Build {
+            // What follows may set the machine's counters back.
+            self.inner.read_meter(&server).await;
+        }
         match self.payload.work.clone() {
             Work::Build => self.build(server).await,
             Work::Rebuild => self.rebuild(server).await,
@@ -249,6 +264,7 @@ impl Hand<'_> {
             Work::Resume => self.resume(&server).await,
             Work::Start => self.start(&server).await,
             Work::Delete => self.delete(&server).await,
+            Work::Vacate { .. } => Ok(()),
             Work::AutoConfirm => self.auto_confirm(&server).await,
             Work::Backup { cadence, start, end } => {
                 self.backup(&server, cadence, Time(start), Time(end)).await

@@ -234,6 +234,12 @@ pub(crate) async fn on_host(tx: &mut Tx, host: &str, after: &str, limit: i64) ->
     servers(tx.rows(sql, params![host, after, limit]).await?)
 }
 
+/// The servers that are not gone, in order of their ids, behind `after`.
+pub(crate) async fn all(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Server>, Error> {
+    let sql = select!("WHERE gone = 0 AND id > $1 ORDER BY id LIMIT $2");
+    servers(tx.rows(sql, params![after, limit]).await?)
+}
+
 /// A host was lost or came back: what its servers show changed.
 pub(crate) async fn touch_host(tx: &mut Tx, host: &str, now: Time) -> Result<u64, Error> {
     let sql = "UPDATE servers SET updated = $2 WHERE host = $1 AND gone = 0 AND deleted = 0";
@@ -268,7 +274,20 @@ pub(crate) async fn bury(tx: &mut Tx, server: &Server, now: Time) -> Result<(), 
     let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
     tx.execute(sql, params![server.tenant, server.host]).await?;
     tx.execute("DELETE FROM secrets WHERE server = $1", params![server.id.to_string()]).await?;
+    super::usage::forget_reading(tx, server.id).await?;
     tx.execute("DELETE FROM schedules WHERE server = $1", params![server.id.to_string()]).await.map(|_| ())
+}
+
+/// The server is on another host from now on, where its room is booked already.
+pub(crate) async fn move_to(tx: &mut Tx, server: &Server, host: &str) -> Result<(), Error> {
+    let sql = "UPDATE hosts SET used_memory_mib = used_memory_mib - s.held_memory_mib,
+                                used_disk_gib = used_disk_gib - s.held_disk_gib
+               FROM servers s WHERE s.id = $1 AND hosts.name = $2";
+    tx.execute(sql, params![server.id.to_string(), server.host]).await?;
+    let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
+    tx.execute(sql, params![server.tenant, server.host]).await?;
+    let sql = "UPDATE servers SET host = $2 WHERE id = $1";
+    tx.execute(sql, params![server.id.to_string(), host]).await.map(|_| ())
 }
 
 /// Books so much room for a server on its host, instead of what it had booked.

@@ -225,6 +225,13 @@ impl Bed {
         self.router = self.compute.router(Arc::new(Book));
     }
 
+    /// A meter that what servers use is told to.
+    pub async fn meter(&self) -> meter::Meter {
+        let meter = meter::Meter::open(&self.location, self.clock.clone()).await.unwrap();
+        self.compute.report_to(meter.clone());
+        meter
+    }
+
     /// Lets the next call of an operation on the first host meet a fault.
     pub fn fail_next(&self, operation: &str, fault: Fault) {
         let host = &self.faulty[0];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compute::{Compute, Settings};
 use hypervisor::Hypervisor;
+use hypervisor::faulty::Fault;
 use hypervisor::simulated::Settings as HostSettings;
 use images::Images;
 
@@ -95,6 +96,43 @@ async fn a_lost_host_shows_unknown_and_comes_back() {
     .await;
     bed.assert_clean().await;
     bed.active("again", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_first() {
+    let two = HostSettings { hosts: 2, ..HostSettings::default() };
+    let bed = Bed::with(two, unlimited()).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
+    // On the first host a build comes as far as a defined machine; then the host is lost.
+    bed.compute.drain("simulated-2", true).await.unwrap();
+    bed.fail_next("start", Fault::Hang);
+    let launch = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
+    let server = bed.post("/servers", launch).await.json()["server"]["id"].as_i64().unwrap();
+    let machine = bed.uuid(server).await;
+    bed.eventually("the machine is defined", || async { bed.calls("start") == 1 }).await;
+    let addresses = bed.server(server).await.interfaces;
+    bed.compute.drain("simulated-2", false).await.unwrap();
+    bed.hosts[0].lose();
+    let mut bed = bed;
+    bed.crash_and_reopen().await;
+    bed.eventually("another host is tried", || async {
+        bed.clock.advance(Duration::from_secs(10));
+        bed.status(server).await == "ACTIVE"
+    })
+    .await;
+    let moved = bed.server(server).await;
+    assert_eq!((moved.host.as_str(), &moved.interfaces), ("simulated-2", &addresses));
+    let room = |hosts: Vec<compute::Host>| hosts.iter().map(|host| host.used_memory_mib).collect::<Vec<_>>();
+    assert_eq!(room(bed.compute.hosts().await.unwrap()), [0, 256]);
+    // It comes back with what the build had left there.
+    bed.hosts[0].come_back();
+    bed.eventually("the first host is clean", || async {
+        bed.clock.advance(Duration::from_secs(10));
+        bed.hosts[0].spec(machine).is_none()
+    })
+    .await;
+    assert!(bed.hosts[1].spec(machine).is_some());
+    assert_eq!(bed.status(server).await, "ACTIVE");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod hosts;
 mod limits;
+mod metering;
 mod polling;
 mod samples;
 mod sharing;

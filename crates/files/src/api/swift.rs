@@ -1,8 +1,10 @@
 //! The Swift dialect: `/v1/{account}[/{container}[/{object}]]` and `/info`.
 
+mod accesslog;
 mod account;
 mod answer;
 mod bulk;
+mod cname;
 mod container;
 mod conveyed;
 mod copy;
@@ -12,11 +14,14 @@ mod extract;
 mod fault;
 mod form;
 mod headers;
+mod heartbeat;
 mod info;
 mod large;
 mod listing;
 mod object;
 mod operations;
+mod pacing;
+mod packing;
 mod put;
 mod ranges;
 mod report;
@@ -30,8 +35,8 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{any, get};
-use http::header::CONNECTION;
+use axum::routing::{any, get, put};
+use http::header::{CONNECTION, CONTENT_LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use identity::Caller;
@@ -40,7 +45,9 @@ use web::{Request, Response};
 
 use crate::Files;
 use crate::model::name::Target;
+pub use domain::hosted;
 pub use domain::remapped;
+pub use operations::refuse;
 use fault::Fault;
 use request::Parsed;
 
@@ -65,12 +72,16 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .route("/info", any(info::show))
         .route("/healthcheck", get(operations::health))
         .route("/crossdomain.xml", get(operations::crossdomain))
+        // Signing in by a GET there is identity's.
+        .route("/v1", put(operations::no_account).post(operations::no_account).delete(operations::no_account))
         .route("/v1/", any(operations::no_account))
+        .route("/{name}", any(operations::no_account))
         .route("/v1/{*path}", any(dispatch))
         .with_state(swift)
 }
 
-async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
+async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
+    let visit = accesslog::Visit::begin(&swift.files, &mut request);
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
@@ -82,11 +93,17 @@ async fn dispatch(State(swift): State<Swift>, request: Request) -> Response {
         Err(fault) => fault.into_response(&account, is_head),
     };
     response.extensions_mut().insert(ServiceName("files"));
+    if response.status() == StatusCode::NO_CONTENT {
+        response.extensions_mut().insert(web::wire::WithLength);
+    }
     if keeps {
         // Answered, as Swift does, though HTTP/1.1 needs no such word.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
-    response
+    match visit {
+        Some(visit) => visit.end(&swift.files, response).await,
+        None => response,
+    }
 }
 
 async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
@@ -98,9 +115,18 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
     let outcome = authorised(swift, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
+    if outcome.as_ref().is_err_and(Fault::is_withheld) {
+        return outcome;
+    }
     let Ok(target) = request::target(&head) else { return outcome };
     let is_head = head.method == Method::HEAD;
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
+    // What a link leads to is opened, or not, by its own container.
+    let reached = response.headers().get(CONTENT_LOCATION).and_then(|place| place.to_str().ok());
+    let target = match reached.map(request::target_of) {
+        Some(Ok(reached)) => reached,
+        _ => target,
+    };
     cors::finish(&swift.files, &target, &origin, &mut response).await;
     Ok(response)
 }
@@ -119,6 +145,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     }
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
+    pacing::pace(&swift.files, &context, &target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
     let mut outcome = call.answer(&target, head, body).await;

@@ -118,4 +118,21 @@ pub struct Blob {
     pub id: BlobId,
     /// Its place.
     pub location: Location,
+    /// What its bytes are encrypted with, if they are.
+    pub key: Option<SealedKey>,
+}
+
+/// A blob's own key, sealed by the master key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SealedKey(pub [u8; Self::BYTES]);
+
+impl SealedKey {
+    /// Its length: 32 bytes of key, and what names and seals it.
+    pub const BYTES: usize = 65;
+}
+
+impl std::fmt::Debug for SealedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealedKey(…)")
+    }
 }

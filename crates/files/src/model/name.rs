@@ -3,11 +3,14 @@
 use crate::error::{Error, Result};
 use crate::model::limits::Limits;
 
+/// What is wrong with a name that is no text.
+pub const NOT_TEXT: &str = "Invalid UTF8 or contains NULL";
+
 /// Checks a decoded path segment.
 fn checked(bytes: Vec<u8>) -> Result<String> {
     match String::from_utf8(bytes) {
         Ok(name) if !name.contains('\0') => Ok(name),
-        _ => Err(Error::BadName("Invalid UTF8 or contains NULL".into())),
+        _ => Err(Error::BadName(NOT_TEXT.into())),
     }
 }
 

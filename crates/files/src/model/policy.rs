@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A policy; its index is its place in the configuration and is never reused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// What it is called.
@@ -14,6 +14,9 @@ pub struct Policy {
     /// No new containers are made in it.
     #[serde(default)]
     pub deprecated: bool,
+    /// Whether its objects' bytes are encrypted, where that is another word than for all.
+    #[serde(default)]
+    pub encryption: Option<bool>,
 }
 
 /// The policies of a deployment; the first is the default.
@@ -22,7 +25,7 @@ pub struct Policies(pub Vec<Policy>);
 
 impl Default for Policies {
     fn default() -> Self {
-        let policy = |name: &str| Policy { name: name.into(), aliases: Vec::new(), deprecated: false };
+        let policy = |name: &str| Policy { name: name.into(), ..Policy::default() };
         Self(vec![policy("default"), policy("archive")])
     }
 }
@@ -35,6 +38,12 @@ impl Policies {
         let index =
             self.0.iter().position(|policy| is(&policy.name) || policy.aliases.iter().any(|a| is(a)))?;
         Some((i64::try_from(index).ok()?, &self.0[index]))
+    }
+
+    /// What the policy of an index says about encryption, if anything.
+    #[must_use]
+    pub fn encrypts(&self, index: i64) -> Option<bool> {
+        usize::try_from(index).ok().and_then(|index| self.0.get(index)).and_then(|policy| policy.encryption)
     }
 
     /// The name of an index; of one that the configuration has lost, the default's.

@@ -50,6 +50,9 @@ impl Files {
     ) -> Result<Container> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, name).await?;
         let metadata = found.as_ref().map(|container| &container.metadata);
+        if let Some(watch) = &context.watch {
+            watch.see(account, name, metadata);
+        }
         authorise(
             context,
             account,

@@ -6,7 +6,7 @@ use super::upload::{Incoming, PutRequest, Stored};
 use super::write::{Named, share, store_object};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::Object;
+use crate::model::entry::{Container, Object};
 use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
@@ -135,6 +135,11 @@ impl Files {
             shape,
             ..found.object.clone()
         };
+        if let Some(blob) = &copy.blob
+            && !self.suits(blob, target.policy)?
+        {
+            return self.store_apart(found, request, target, copy).await;
+        }
         let copied = self
             .0
             .db
@@ -156,6 +161,29 @@ impl Files {
             self.after_write(&object, freed);
             Stored { object, quoted }
         }))
+    }
+
+    /// Stores a copy with bytes of its own, since its container's policy keeps them elsewhere or encrypted.
+    async fn store_apart(
+        &self,
+        found: &Found,
+        request: &CopyRequest,
+        target: Container,
+        copy: Object,
+    ) -> Result<Option<Stored>> {
+        let (size, policy) = (found.object.size, target.policy);
+        let Some(content) = self.open_object(&found.object, 0..size).await? else { return Ok(None) };
+        let received = match content {
+            Content::Whole(bytes) => self.receive(policy, Some(size), &mut Incoming::of(bytes)).await?,
+            Content::Stream(mut body) => self.receive(policy, Some(size), body.as_mut()).await?,
+        };
+        let (blob, quoted) = (received.blob, is_quoted(&target));
+        let copy = Object { blob, ..copy };
+        let named = self.name_blob(target, &request.container, &request.name, copy, request.only_new).await;
+        if named.is_err() {
+            self.discard(blob).await;
+        }
+        named.map(|object| Some(Stored { object, quoted }))
     }
 
     /// Looks at a source, as copying reads it.

@@ -115,7 +115,8 @@ impl Files {
         let mut query = Query { limit, prefix: prefix.into(), ..Query::default() };
         let (mut list, mut md5, mut size) = (Vec::new(), fast_md5::Md5::new(), 0);
         loop {
-            let page = self.list_container(context, account, container, query.clone()).await?;
+            let page = self.list_container(context, account, container, query.clone()).await;
+            let page = page.map_err(|error| Error::Segments(Box::new(error)))?;
             let fetched = page.lines.len();
             for line in page.lines {
                 let Line::Object(entry) = line else { continue };
@@ -167,7 +168,7 @@ impl Files {
         };
         let first = reader.next().await.map_err(|error| match error {
             Error::NotFound | Error::Forbidden | Error::Unauthenticated => Error::Conflict(String::new()),
-            Error::Conflict(_) | Error::Beyond(..) | Error::BrokenLink { .. } => {
+            Error::Conflict(_) | Error::Beyond(..) | Error::Segments(_) | Error::BrokenLink { .. } => {
                 Error::Conflict(String::new())
             }
             other => other,

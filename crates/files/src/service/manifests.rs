@@ -107,7 +107,7 @@ impl Files {
             Ok(found) => found,
             Err(error) => {
                 let error = match error {
-                    Error::Beyond(error, _) => *error,
+                    Error::Beyond(error, _) | Error::Segments(error) => *error,
                     other => other,
                 };
                 let status = match error {

@@ -259,7 +259,7 @@ impl Files {
             return Ok(Some(Content::Whole(Bytes::new())));
         };
         let length = range.end - range.start;
-        let mut reader = match self.0.blobs.read(blob.id, blob.location, range).await {
+        let mut reader = match self.open_blob(&blob, range).await? {
             Err(blobs::Error::Missing { .. }) => return Ok(None),
             other => other?,
         };

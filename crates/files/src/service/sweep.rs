@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blobs::{BlobId, Location};
+use blobs::BlobId;
 
 use super::Files;
 use crate::error::Result;
@@ -10,8 +10,6 @@ use crate::store;
 
 /// Blobs removed per round.
 const ROUND: usize = 256;
-/// The place of every blob on its own.
-const SINGLE: Location = Location { volume: 0, offset: 0, length: 0 };
 /// A volume is compacted when more than this part of it is dead, in percent.
 const DEAD_PERCENT: u64 = 50;
 /// Nothing to do for this long: look all the same.
@@ -43,7 +41,7 @@ impl Files {
     async fn remove_garbage(&self) -> Result<usize> {
         let queued = store::blobs::garbage(&self.0.db, i64::try_from(ROUND).unwrap_or(i64::MAX)).await?;
         for id in &queued {
-            self.0.blobs.delete(*id, SINGLE).await?;
+            self.0.blobs.delete_single(*id).await?;
         }
         let removed = queued.len();
         if removed > 0 {
@@ -54,20 +52,20 @@ impl Files {
 
     /// Files that were written before this start and never named.
     async fn sweep_unnamed(&self) -> Result<()> {
-        let mut after: Option<BlobId> = None;
-        loop {
-            let found = self.0.blobs.older_singles(after, ROUND).await?;
+        let (mut index, mut after): (usize, Option<BlobId>) = (0, None);
+        while let Some(found) = self.0.blobs.older_singles(index, after, ROUND).await? {
             for id in &found {
                 if !store::blobs::is_known(&self.0.db, *id).await? {
                     tracing::info!(blob = %id, "removing what an unfinished upload left");
-                    self.0.blobs.delete(*id, SINGLE).await?;
+                    self.0.blobs.delete_single(*id).await?;
                 }
             }
             match found.last() {
                 Some(last) => after = Some(*last),
-                None => return Ok(()),
+                None => (index, after) = (index + 1, None),
             }
         }
+        Ok(())
     }
 
     /// Copies what is alive out of sealed volumes that are mostly dead, and removes them.
@@ -96,7 +94,7 @@ impl Files {
                 while let Some(piece) = reader.next().await? {
                     bytes.extend_from_slice(&piece);
                 }
-                let new = self.0.blobs.put(id, bytes.freeze()).await?;
+                let new = self.0.blobs.put(blobs::store_of(volume), id, bytes.freeze()).await?;
                 store::blobs::moved(&self.0.db, id, old, new).await?;
             }
         }

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::authorise::Action;
+use super::encryption::Cipher;
 use super::write::{Named, store_object};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::{Blob, Container, Object};
+use crate::model::entry::{Blob, Container, Object, SealedKey};
 use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
@@ -102,7 +103,7 @@ impl Files {
             return Err(Error::Precondition("an object of that name exists".into()));
         }
         self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
-        let received = self.receive(request.length, body).await?;
+        let received = self.receive(found.policy, request.length, body).await?;
         if request.length.is_none()
             && let Err(over) = self.check_quotas(context, &found, received.size).await
         {
@@ -136,7 +137,7 @@ impl Files {
     }
 
     /// The unit that points the name at its bytes, counts them and lets the old ones go.
-    async fn name_blob(
+    pub(super) async fn name_blob(
         &self,
         container: Container,
         container_name: &str,
@@ -176,34 +177,46 @@ impl Files {
         }
     }
 
-    async fn receive(&self, announced: Option<u64>, body: &mut dyn Body) -> Result<Received> {
+    /// Takes an upload into the store of a policy, encrypted where that is configured.
+    pub(super) async fn receive(
+        &self,
+        policy: i64,
+        announced: Option<u64>,
+        body: &mut dyn Body,
+    ) -> Result<Received> {
         let limit = self.limits().max_file_size;
         let mut head = BytesMut::new();
         while head.len() <= PACKED_BYTES_MAX {
             let Some(piece) = body.next().await? else {
-                return self.pack(announced, head.freeze()).await;
+                return self.pack(policy, announced, head.freeze()).await;
             };
             if head.is_empty() && announced == Some(piece.len() as u64) && piece.len() <= PACKED_BYTES_MAX {
                 // The usual small object arrives in one piece and is not copied.
                 return match body.next().await? {
-                    None => self.pack(announced, piece).await,
+                    None => self.pack(policy, announced, piece).await,
                     Some(_) => Err(Error::BrokeOff),
                 };
             }
             head.extend_from_slice(&piece);
         }
         let id = BlobId::new();
-        let mut writer = self.0.blobs.create(id).await?;
+        let (cipher, key) = self.fresh_key(policy, id)?;
+        let mut writer = self.0.blobs.create(self.store_for(policy), id).await?;
         let mut hasher = Hasher::start();
         let mut size = 0;
         let mut next = Some(head.freeze());
         while let Some(piece) = next {
+            let at = size;
             size += piece.len() as u64;
             if size > limit {
                 return Err(Error::TooLarge);
             }
             hasher.update(piece.clone()).await;
-            writer.write(piece).await?;
+            let kept = match &cipher {
+                Some(cipher) => cipher.apply(at, &piece)?,
+                None => piece,
+            };
+            writer.write(kept).await?;
             next = body.next().await?;
         }
         if announced.is_some_and(|announced| announced != size) {
@@ -211,10 +224,21 @@ impl Files {
         }
         let etag = hasher.finish().await?;
         let location = writer.finish().await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location }) })
+        Ok(Received { size, etag, blob: Some(Blob { id, location, key }) })
     }
 
-    async fn pack(&self, announced: Option<u64>, bytes: Bytes) -> Result<Received> {
+    fn store_for(&self, policy: i64) -> usize {
+        self.0.blobs.index(usize::try_from(policy).unwrap_or(0))
+    }
+
+    fn fresh_key(&self, policy: i64, id: BlobId) -> Result<(Option<Cipher>, Option<SealedKey>)> {
+        Ok(match self.encrypts(policy)? {
+            Some(master) => Some(Cipher::fresh(master, id)?).unzip(),
+            None => (None, None),
+        })
+    }
+
+    async fn pack(&self, policy: i64, announced: Option<u64>, bytes: Bytes) -> Result<Received> {
         if announced.is_some_and(|announced| announced != bytes.len() as u64) {
             return Err(Error::BrokeOff);
         }
@@ -224,12 +248,17 @@ impl Files {
             return Ok(Received { size, etag, blob: None });
         }
         let id = BlobId::new();
-        let location = self.0.blobs.put(id, bytes).await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location }) })
+        let (cipher, key) = self.fresh_key(policy, id)?;
+        let kept = match &cipher {
+            Some(cipher) => cipher.apply(0, &bytes)?,
+            None => bytes,
+        };
+        let location = self.0.blobs.put(self.store_for(policy), id, kept).await?;
+        Ok(Received { size, etag, blob: Some(Blob { id, location, key }) })
     }
 
     /// Frees bytes that were stored and not named.
-    async fn discard(&self, blob: Option<Blob>) {
+    pub(super) async fn discard(&self, blob: Option<Blob>) {
         if let Some(blob) = blob
             && let Err(error) = self.0.blobs.delete(blob.id, blob.location).await
         {
@@ -238,10 +267,11 @@ impl Files {
     }
 }
 
-struct Received {
+/// What an upload came to.
+pub(super) struct Received {
     size: u64,
     etag: String,
-    blob: Option<Blob>,
+    pub(super) blob: Option<Blob>,
 }
 
 /// MD5 of a large upload, on a thread of its own so that hashing and writing overlap.

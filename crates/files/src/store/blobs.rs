@@ -3,18 +3,59 @@
 use blobs::{BlobId, Location};
 use database::{Cell, Database, Error, Tx, params};
 
-use crate::model::entry::Blob;
+use crate::model::entry::{Blob, SealedKey};
 
 /// A new blob with one object.
 pub(crate) async fn insert(tx: &mut Tx, blob: &Blob) -> Result<(), Error> {
     let Location { volume, offset, length } = blob.location;
     let size = i64::try_from(length).unwrap_or(i64::MAX);
+    let sealed = blob.key.map(|key| key.0.to_vec());
     tx.execute(
-        "INSERT INTO blobs (id, volume, place, size, refs) VALUES ($1, $2, $3, $4, 1)",
-        params![blob.id.0, volume, offset, size],
+        "INSERT INTO blobs (id, volume, place, size, refs, sealed) VALUES ($1, $2, $3, $4, 1, $5)",
+        params![blob.id.0, volume, offset, size, sealed],
     )
     .await
     .map(|_| ())
+}
+
+/// A blob's sealed key as its row has it.
+pub(super) fn sealed_key(id: BlobId, column: Option<Vec<u8>>) -> Result<Option<SealedKey>, Error> {
+    let Some(bytes) = column else { return Ok(None) };
+    let key = bytes.try_into().map_err(|_| Error::Statement {
+        statement: "blobs".into(),
+        reason: format!("the key of blob {id} has another length than keys have"),
+    })?;
+    Ok(Some(SealedKey(key)))
+}
+
+/// Blobs behind `after` that have keys, in order of their ids.
+pub(crate) async fn sealed(
+    db: &Database,
+    after: BlobId,
+    limit: usize,
+) -> Result<Vec<(BlobId, SealedKey)>, Error> {
+    let sql = "SELECT id, sealed FROM blobs WHERE id > $1 AND sealed IS NOT NULL ORDER BY id LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    for mut row in db.rows(sql, params![after.0, limit]).await? {
+        let id = BlobId::from_slice(&row.take::<Vec<u8>>(0)?).unwrap_or_default();
+        found.extend(sealed_key(id, row.take(1)?)?.map(|key| (id, key)));
+    }
+    Ok(found)
+}
+
+/// Keys sealed anew; a blob that was let go meanwhile is passed over.
+pub(crate) async fn reseal(db: &Database, keys: Vec<(BlobId, SealedKey)>) -> Result<(), Error> {
+    db.write(keys, |keys, tx| {
+        Box::pin(async move {
+            for (id, key) in keys {
+                tx.execute("UPDATE blobs SET sealed = $2 WHERE id = $1", params![id.0, key.0.to_vec()])
+                    .await?;
+            }
+            Ok(())
+        })
+    })
+    .await
 }
 
 /// One object more shares it; false when it is gone.
@@ -31,7 +72,7 @@ pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
     }
     tx.execute("DELETE FROM blobs WHERE id = $1", params![id.0]).await?;
     match row.get::<i64>(1)? {
-        0 => {
+        single if blobs::is_single(single) => {
             let sql = "INSERT INTO garbage (blob) VALUES ($1) ON CONFLICT (blob) DO NOTHING";
             tx.execute(sql, params![id.0]).await?;
         }

@@ -12,10 +12,10 @@ use crate::model::shape::Shape;
 
 const SELECT: &str =
     "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place,
-       o.shape, o.version, o.expires
+       o.shape, o.version, o.expires, b.sealed
      FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container = $1 AND o.name = $2";
 
-/// An object from the columns that [`SELECT`] names, `version` and `expires` being the caller's last two.
+/// An object from the columns that [`SELECT`] names.
 pub(super) fn object(mut row: Row) -> Result<Object, Error> {
     let size = unsigned(row.take(3)?);
     let blob = match row.take::<Option<Vec<u8>>>(6)?.as_deref().and_then(BlobId::from_slice) {
@@ -27,7 +27,8 @@ pub(super) fn object(mut row: Row) -> Result<Object, Error> {
                     reason: format!("no row names the place of blob {id}"),
                 });
             };
-            Some(Blob { id, location: Location { volume, offset, length: size } })
+            let key = super::blobs::sealed_key(id, row.take(12)?)?;
+            Some(Blob { id, location: Location { volume, offset, length: size }, key })
         }
         None => None,
     };

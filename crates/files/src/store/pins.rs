@@ -12,14 +12,16 @@ pub(crate) struct Pin {
 }
 
 pub(crate) async fn find(db: &Database, pin: &str) -> Result<Option<Pin>, Error> {
-    let sql = "SELECT p.size, p.blob, b.volume, b.place FROM pins p LEFT JOIN blobs b ON b.id = p.blob WHERE p.pin = $1";
+    let sql =
+        "SELECT p.size, p.blob, b.volume, b.place, b.sealed FROM pins p LEFT JOIN blobs b ON b.id = p.blob
+               WHERE p.pin = $1";
     let Some(mut row) = db.row(sql, params![pin]).await? else { return Ok(None) };
     let size = unsigned(row.take(0)?);
     let id = row.take::<Option<Vec<u8>>>(1)?.as_deref().and_then(BlobId::from_slice);
     let blob = match id {
         Some(id) => {
             let location = Location { volume: row.take(2)?, offset: row.take(3)?, length: size };
-            Some(Blob { id, location })
+            Some(Blob { id, location, key: super::blobs::sealed_key(id, row.take(4)?)? })
         }
         None => None,
     };

@@ -47,7 +47,7 @@ pub(crate) async fn find(
     version: Time,
 ) -> Result<Option<Object>, Error> {
     let sql = "SELECT o.created, o.changed, o.etag, o.size, o.content_type, o.meta, o.blob, b.volume, b.place, o.shape,
-                 -o.back, CAST(NULL AS BIGINT)
+                 -o.back, CAST(NULL AS BIGINT), b.sealed
                FROM versions o LEFT JOIN blobs b ON b.id = o.blob
                WHERE o.container = $1 AND o.name = $2 AND o.back = $3";
     tx.row(sql, params![container, name.as_bytes(), -version.0]).await?.map(objects::object).transpose()

@@ -45,15 +45,72 @@ on_each_engine! {
         let cloud = cloud(location).await;
         assert_eq!(cloud.call("", "GET", "/healthcheck", &[], "").await.text(), "OK");
         assert!(cloud.call("", "GET", "/crossdomain.xml", &[], "").await.text().contains("<cross-domain-policy>"));
-        let bad = cloud.owner("GET", "/v1/", &[]).await;
-        assert_eq!((bad.status.as_u16(), bad.text()), (412, "Bad URL"));
+        for (method, path) in [("GET", "/v1/"), ("PUT", "/v1"), ("DELETE", "/v1"), ("GET", "/info%20or%20so")] {
+            let bad = cloud.owner(method, path, &[]).await;
+            assert_eq!((bad.status.as_u16(), bad.text()), (412, "Bad URL"), "{method} {path}");
+        }
         let info = cloud.call("", "GET", "/info", &[], "").await;
         let info: serde_json::Value = serde_json::from_str(info.text()).unwrap();
+        let read = cloud.call("", "GET", "/info", &[("origin", "http://a.example")], "").await;
+        assert_eq!(read.header("access-control-allow-origin"), "http://a.example");
+        assert_eq!(read.header("access-control-expose-headers"), "x-trans-id");
+        let sent = cloud.call("", "POST", "/info", &[("origin", "http://a.example")], "").await;
+        assert_eq!((sent.status.as_u16(), sent.header("access-control-allow-origin")), (405, ""));
         for feature in ["slo", "dlo", "symlink", "object_versioning", "versioned_writes", "tempurl", "formpost", "staticweb",
             "bulk_upload", "bulk_delete", "account_quotas", "container_quotas", "etag_quoter"] {
             assert!(info[feature].is_object(), "{feature}");
         }
         assert_eq!(info["swift"]["policies"][1]["name"], "archive");
         assert_eq!(info["slo"]["max_manifest_segments"], 1000);
+    }
+}
+
+on_each_engine! {
+    async fn a_page_reads_behind_a_link_what_its_container_opens(location: &Location) {
+        let cloud = cloud(location).await;
+        let open = [("x-container-meta-access-control-allow-origin", "*"), ("x-container-read", ".r:*")];
+        cloud.owner("PUT", "/v1/AUTH_1/open", &open).await;
+        cloud.owner("PUT", "/v1/AUTH_1/plain", &[("x-container-read", ".r:*")]).await;
+        for container in ["open", "plain"] {
+            cloud.send("PUT", &format!("/v1/AUTH_1/{container}/o"), &[], "x").await;
+        }
+        let link = |to: &'static str| [("x-symlink-target", to), ("content-length", "0")];
+        cloud.send("PUT", "/v1/AUTH_1/open/to-open", &link("open/o"), "").await;
+        cloud.send("PUT", "/v1/AUTH_1/open/to-plain", &link("plain/o"), "").await;
+        cloud.send("PUT", "/v1/AUTH_1/plain/to-open", &link("open/o"), "").await;
+        for (path, allowed) in [("open/to-open", "*"), ("open/to-plain", ""), ("plain/to-open", "*")] {
+            let path = format!("/v1/AUTH_1/{path}");
+            let got = cloud.call("", "GET", &path, &[("origin", "http://a.example")], "").await;
+            assert_eq!((got.text(), got.header("access-control-allow-origin")), ("x", allowed), "{path}");
+        }
+    }
+}
+
+on_each_engine! {
+    async fn a_page_learns_nothing_of_segments_that_it_may_not_list(location: &Location) {
+        let cloud = cloud(location).await;
+        let open = [("x-container-meta-access-control-allow-origin", "*"), ("x-container-read", ".r:*")];
+        for container in ["open", "segments"] {
+            cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &open).await;
+        }
+        cloud.send("PUT", "/v1/AUTH_1/segments/1", &[], "x").await;
+        cloud.send("PUT", "/v1/AUTH_1/open/large", &[("x-object-manifest", "segments/1"), ("content-length", "0")], "").await;
+        let refused = cloud.call("", "GET", "/v1/AUTH_1/open/large", &[("origin", "http://a.example")], "").await;
+        assert_eq!((refused.status.as_u16(), refused.header("access-control-allow-origin")), (401, ""));
+        cloud.owner("POST", "/v1/AUTH_1/segments", &[("x-container-read", ".r:*,.rlistings")]).await;
+        let got = cloud.call("", "GET", "/v1/AUTH_1/open/large", &[("origin", "http://a.example")], "").await;
+        assert_eq!((got.text(), got.header("access-control-allow-origin")), ("x", "*"));
+    }
+}
+
+on_each_engine! {
+    async fn a_condition_that_fails_is_of_a_pages_type(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        cloud.send("PUT", "/v1/AUTH_1/c/o", &[("content-type", "image/png")], "x").await;
+        let failed = cloud.owner("GET", "/v1/AUTH_1/c/o", &[("if-match", "other")]).await;
+        assert_eq!((failed.status.as_u16(), failed.text(), failed.header("content-type")), (412, "", "text/html; charset=UTF-8"));
+        let same = cloud.owner("GET", "/v1/AUTH_1/c/o", &[("if-none-match", "9dd4e461268c8034f5c8564e155c67a6")]).await;
+        assert_eq!((same.status.as_u16(), same.header("content-type")), (304, "image/png"));
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use blobs::Local;
+use blobs::{Blobs, Local};
 use database::Location;
-use files::api::swift::{Tokens, remapped, router};
+use files::api::swift::{Tokens, hosted, router};
 use files::{Files, Settings};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -20,7 +20,8 @@ use work::{Clock, Time};
 pub struct Cloud {
     pub router: Router,
     pub clock: Clock,
-    _dir: tempfile::TempDir,
+    pub files: Files,
+    pub dir: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -69,12 +70,17 @@ pub async fn cloud(location: &Location) -> Cloud {
 }
 
 pub async fn cloud_with(location: &Location, settings: Settings) -> Cloud {
-    let domains = settings.storage_domains.clone();
-    let dir = tempfile::tempdir().unwrap();
+    cloud_in(location, settings, tempfile::tempdir().unwrap()).await
+}
+
+/// A cloud on what another one left; each policy has a directory of its own for its bytes.
+pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::TempDir) -> Cloud {
     let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
     let meter = Meter::open(location, clock.clone()).await.unwrap();
-    let blobs = Arc::new(Local::open(dir.path()).unwrap());
-    let files = Files::open(location, blobs, clock.clone(), meter, settings).await.unwrap();
+    let store =
+        |index| Arc::new(Local::open(&dir.path().join(format!("policy-{index}"))).unwrap()) as Arc<dyn Blobs>;
+    let stores = (0..settings.policies.0.len()).map(store).collect();
+    let files = Files::open_with(location, stores, clock.clone(), meter, settings.clone()).await.unwrap();
     let tokens = HashMap::from([
         ("operator", caller("9", None, true)),
         ("owner", caller("1", Some(Right::Administer), false)),
@@ -83,8 +89,8 @@ pub async fn cloud_with(location: &Location, settings: Settings) -> Cloud {
         ("none", caller("1", None, false)),
         ("stranger", caller("2", Some(Right::Administer), false)),
     ]);
-    let router = remapped(router(files, Arc::new(Fixed(tokens))), &domains);
-    Cloud { router, clock, _dir: dir }
+    let router = hosted(router(files.clone(), Arc::new(Fixed(tokens))), &settings);
+    Cloud { router, clock, files, dir }
 }
 
 impl Cloud {

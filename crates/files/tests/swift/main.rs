@@ -1,15 +1,22 @@
 //! The Swift dialect over an in-process router, on both engines.
 
 mod accounts;
+mod advisories;
+mod aliases;
 mod browsers;
 mod bulk;
 mod containers;
+mod encryption;
 mod expiry;
 mod harness;
+mod heartbeats;
 mod large;
 mod links;
+mod logs;
 mod objects;
+mod packing;
 mod quotas;
+mod rates;
 mod routes;
 mod signatures;
 mod uploads;

@@ -4,21 +4,21 @@ mod access;
 mod credentials;
 mod domains;
 mod extensions;
+mod policies;
 mod roles;
 mod tenants;
 mod tokens;
 mod users;
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
-use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
-use web::query::{Query, encode};
 use web::xml::Element;
 use web::{Format, Response};
 
 use crate::api::access::Origin;
+use crate::api::asked::Asked;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table};
 use crate::service::PAGE_MAX;
@@ -41,6 +41,7 @@ pub(crate) fn table() -> Table {
         roles::add,
         tenants::add,
         domains::add,
+        policies::add,
         extensions::add,
     ] {
         table = add(table);
@@ -89,58 +90,26 @@ impl Answer {
     }
 }
 
-/// A request's query, and the path for links.
-pub(crate) struct Asked {
-    query: Query,
-    path: String,
-}
-
-impl<S: Sync> FromRequestParts<S> for Asked {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self { query: Query::parse(parts.uri.query()), path: parts.uri.path().to_owned() })
+/// How many at most; more than a page holds is refused (v2.0, Paginated collections).
+pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Failure> {
+    let Some(text) = asked.text("limit") else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(limit) if limit > PAGE_MAX => Err(Failure::OverLimit(PAGE_MAX)),
+        Ok(limit) if limit > 0 => Ok(Some(limit)),
+        _ => Err(Error::invalid("limit must be a whole number from 1").into()),
     }
 }
 
-impl Asked {
-    /// A parameter's text, if it has any.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
-    }
-
-    /// How many at most; more than a page holds is refused (v2.0, Paginated collections).
-    pub(crate) fn limit(&self) -> Result<Option<i64>, Failure> {
-        let Some(text) = self.text("limit") else { return Ok(None) };
-        match text.parse::<i64>() {
-            Ok(limit) if limit > PAGE_MAX => Err(Failure::OverLimit(PAGE_MAX)),
-            Ok(limit) if limit > 0 => Ok(Some(limit)),
-            _ => Err(Error::invalid("limit must be a whole number from 1").into()),
-        }
-    }
-
-    /// Links to the next and the previous page; an empty marker is the first page's.
-    pub(crate) fn links(
-        &self,
-        shared: &Shared,
-        next: Option<&str>,
-        previous: Option<&str>,
-    ) -> Vec<(&'static str, String)> {
-        let base = format!("{}/identity/v2.0{}", shared.settings().public_url, self.path);
-        let kept: Vec<String> = self
-            .query
-            .pairs()
-            .filter(|(key, _)| *key != "marker")
-            .map(|(key, value)| format!("{}={}", encode(key.as_bytes(), false), encode(value, false)))
-            .collect();
-        let link = |marker: &str| {
-            let marker = (!marker.is_empty()).then(|| format!("marker={}", encode(marker.as_bytes(), false)));
-            let query: Vec<String> = kept.iter().cloned().chain(marker).collect();
-            if query.is_empty() { base.clone() } else { format!("{base}?{}", query.join("&")) }
-        };
-        let next = next.map(|marker| ("next", link(marker)));
-        next.into_iter().chain(previous.map(|marker| ("previous", link(marker)))).collect()
-    }
+/// Links to the next and the previous page, by their markers; an empty marker is the first page's.
+pub(crate) fn links(
+    shared: &Shared,
+    asked: &Asked,
+    next: Option<&str>,
+    previous: Option<&str>,
+) -> Vec<(&'static str, String)> {
+    let link = |rel, marker: &str| (rel, asked.link(shared, "v2.0", marker));
+    let next = next.map(|marker| link("next", marker));
+    next.into_iter().chain(previous.map(|marker| link("previous", marker))).collect()
 }
 
 /// An answer of one header and no body.

@@ -10,15 +10,15 @@ mod roles;
 mod token;
 mod users;
 
-use axum::extract::{FromRequestParts, State};
-use http::request::Parts;
+use axum::extract::State;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
-use web::query::{Query, encode};
 use web::{Format, Response};
 
+use crate::api::asked::Asked;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table, json as answer};
+use crate::service::Listed;
 use crate::service::error::Error;
 
 /// Every route with what it needs.
@@ -48,12 +48,15 @@ async fn version(State(identity): State<Shared>) -> Response {
 pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     let status = match failure {
         // Keystone tells a disabled user nothing more than anybody else who may not in.
-        Failure::Service(Error::Disabled) => StatusCode::UNAUTHORIZED,
+        Failure::Service(Error::Disabled | Error::PasswordExpired { .. }) => StatusCode::UNAUTHORIZED,
         other => other.status(),
     };
     let message = match failure {
         Failure::Service(Error::Credentials | Error::Disabled | Error::Token) => {
             "The request you have made requires authentication.".to_owned()
+        }
+        Failure::Service(Error::PasswordExpired { user_id }) => {
+            format!("The password is expired and needs to be changed for user: {user_id}.")
         }
         other => other.message(),
     };
@@ -69,74 +72,62 @@ pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     response
 }
 
-/// A request's query, and the path for links.
-pub(crate) struct Asked {
-    query: Query,
-    path: String,
-}
-
-impl<S: Sync> FromRequestParts<S> for Asked {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self { query: Query::parse(parts.uri.query()), path: parts.uri.path().to_owned() })
+/// How many at most.
+pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Error> {
+    let Some(text) = asked.text("limit") else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(limit) if limit >= 0 => Ok(Some(limit).filter(|limit| *limit > 0)),
+        _ => Err(Error::invalid("limit must be a whole number")),
     }
 }
 
-impl Asked {
-    /// A parameter's text, if it has any.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
+/// A list with its links; `next` is the marker of the page that follows.
+pub(crate) fn listing(
+    shared: &Shared,
+    asked: &Asked,
+    name: &str,
+    items: Vec<Value>,
+    next: Option<&str>,
+) -> Response {
+    let link = |marker: &str| asked.link(shared, "v3", marker);
+    let mut body = Map::new();
+    body.insert(name.to_owned(), Value::Array(items));
+    body.insert("links".to_owned(), json!({"self": link(""), "previous": null, "next": next.map(link)}));
+    if next.is_some() {
+        body.insert("truncated".to_owned(), Value::Bool(true));
     }
+    answer(StatusCode::OK, &Value::Object(body))
+}
 
-    /// A parameter that is set unless it says no (Keystone: `?include_names`, `?include_names=True`).
-    pub(crate) fn is_set(&self, name: &str) -> bool {
-        self.query.text(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"))
-    }
+/// What v3 shows one by one and in pages alike.
+pub(crate) trait Resource {
+    /// What one is called.
+    const ONE: &'static str;
+    /// What a list of them is called, in paths too.
+    const MANY: &'static str;
+    /// Its id, the marker of the page behind it.
+    fn id(&self) -> &str;
+    /// Its own fields.
+    fn fields(&self) -> Value;
 
-    /// A truth value.
-    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        let text = self.text(name)?;
-        Some(text != "0" && !text.eq_ignore_ascii_case("false"))
+    /// It with its links.
+    fn view(&self, shared: &Shared) -> Value {
+        let mut view = self.fields();
+        view["links"] = links(shared, &format!("/{}/{}", Self::MANY, self.id()));
+        view
     }
+}
 
-    /// How many at most.
-    pub(crate) fn limit(&self) -> Result<Option<i64>, Error> {
-        let Some(text) = self.text("limit") else { return Ok(None) };
-        match text.parse::<i64>() {
-            Ok(limit) if limit >= 0 => Ok(Some(limit).filter(|limit| *limit > 0)),
-            _ => Err(Error::invalid("limit must be a whole number")),
-        }
-    }
+/// One resource.
+pub(crate) fn one<R: Resource>(shared: &Shared, status: StatusCode, resource: &R) -> Response {
+    answer(status, &json!({ (R::ONE): resource.view(shared) }))
+}
 
-    /// A list with its links; `next` is the marker of the page that follows.
-    pub(crate) fn list(
-        &self,
-        shared: &Shared,
-        name: &str,
-        items: Vec<Value>,
-        next: Option<&str>,
-    ) -> Response {
-        let base = format!("{}/identity/v3{}", shared.settings().public_url, self.path);
-        let own: Vec<String> = self
-            .query
-            .pairs()
-            .filter(|(key, _)| *key != "marker")
-            .map(|(key, value)| format!("{}={}", encode(key.as_bytes(), false), encode(value, false)))
-            .collect();
-        let with = |extra: Option<String>| {
-            let query: Vec<String> = own.iter().cloned().chain(extra).collect();
-            if query.is_empty() { base.clone() } else { format!("{base}?{}", query.join("&")) }
-        };
-        let next_link = next.map(|marker| with(Some(format!("marker={}", encode(marker.as_bytes(), false)))));
-        let mut body = Map::new();
-        body.insert(name.to_owned(), Value::Array(items));
-        body.insert("links".to_owned(), json!({"self": with(None), "previous": null, "next": next_link}));
-        if next.is_some() {
-            body.insert("truncated".to_owned(), Value::Bool(true));
-        }
-        answer(StatusCode::OK, &Value::Object(body))
-    }
+/// A page of resources.
+pub(crate) fn page<R: Resource>(shared: &Shared, asked: &Asked, listed: &Listed<R>) -> Response {
+    let next = listed.items.last().filter(|_| listed.more).map(Resource::id);
+    let items = listed.items.iter().map(|item| item.view(shared)).collect();
+    listing(shared, asked, R::MANY, items, next)
 }
 
 /// A resource's own links.

@@ -86,8 +86,6 @@ pub struct Session {
     pub user: User,
     /// The domain that the user is in.
     pub user_domain: Domain,
-    /// When the password was set last.
-    pub password_set: Option<Time>,
     /// The tenant that the token holds on, and its domain.
     pub tenant: Option<(Tenant, Domain)>,
     /// The domain that the token holds on.

@@ -59,6 +59,9 @@ pub struct User {
     /// When it was made.
     #[serde(serialize_with = "iso")]
     pub created: Time,
+    /// When its password is good no more, where its account has a policy.
+    #[serde(skip)]
+    pub password_expires: Option<Time>,
 }
 
 /// One user's role in one place.

@@ -2,7 +2,7 @@
 
 use database::Tx;
 
-use crate::model::{Assignment, BuiltinRole, Caller, Product, Right, Role, Scope, User};
+use crate::model::{Assignment, BuiltinRole, Caller, Product, Right, Role, Scope, User, builtin_role_id};
 use crate::service::Identity;
 use crate::service::error::Error;
 use crate::store;
@@ -39,6 +39,14 @@ impl Identity {
     pub(crate) fn manages(&self, caller: &Caller, user: &User) -> bool {
         on_account(caller, user, Right::Administer)
     }
+}
+
+/// Fails when a change has left the cloud without anybody who runs it; asked within the change's unit.
+pub(crate) async fn still_governed(tx: &mut Tx) -> Result<(), Error> {
+    if store::grants::is_held(tx, &builtin_role_id("operator"), &Scope::Cloud).await? {
+        return Ok(());
+    }
+    Err(Error::conflict("The cloud would have no operator left; make another one first."))
 }
 
 /// A user that the caller may see: itself, or one of an account that it may look at.

@@ -84,6 +84,7 @@ impl Identity {
                         enabled: true,
                         region: None,
                         created: now,
+                        password_expires: None,
                     };
                     if !store::users::insert(tx, &user, kept).await? {
                         return Err(Error::conflict("A user named admin already exists."));

@@ -327,7 +327,7 @@ impl Identity {
                         audit_ids: Vec::new(),
                         credential_id: None,
                     };
-                    let session = session_of(token, user, None, standing, None);
+                    let session = session_of(token, user, standing, None);
                     Ok::<_, Error>((sealed, session.caller))
                 })
             })

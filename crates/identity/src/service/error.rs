@@ -24,6 +24,12 @@ pub enum Error {
     /// The credentials fit, but the user, its domain or its tenant is disabled.
     #[error("User has been disabled")]
     Disabled,
+    /// The credentials fit, but the account's policy has the password changed first.
+    #[error("The password for this user has expired and must be changed.")]
+    PasswordExpired {
+        /// Whose.
+        user_id: String,
+    },
     /// The caller may not.
     #[error("{message}")]
     Forbidden {

@@ -6,7 +6,9 @@ use work::Time;
 use crate::model::{
     ADMIN, Assignment, Caller, Right, Role, Scope, USER_ADMIN, User, builtin_role_id, check_name,
 };
-use crate::service::accounts::{NOT_AUTHORIZED, account_of, may_assign, operator_only, visible_user};
+use crate::service::accounts::{
+    NOT_AUTHORIZED, account_of, may_assign, operator_only, still_governed, visible_user,
+};
 use crate::service::error::Error;
 use crate::service::users::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
@@ -246,6 +248,9 @@ impl Identity {
                     place_exists(tx, scope).await?;
                     if !store::grants::delete(tx, user_id, role_id, scope).await? {
                         return Err(Error::not_found("role assignment", role_id));
+                    }
+                    if *scope == Scope::Cloud {
+                        still_governed(tx).await?;
                     }
                     note(tx, now, caller, "role.revoke", user_id, &detail(&role, scope)).await
                 })

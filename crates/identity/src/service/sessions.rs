@@ -137,7 +137,7 @@ impl Identity {
 async fn load(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Session, Error> {
     let token =
         store::tokens::by_hash(tx, hash).await?.filter(|token| token.expires > now).ok_or(Error::Token)?;
-    let (user, secrets) = store::users::with_secrets_by_id(tx, &token.user_id).await?.ok_or(Error::Token)?;
+    let user = store::users::by_id(tx, &token.user_id).await?.ok_or(Error::Token)?;
     let credential = match &token.credential_id {
         Some(id) => Some(store::credentials::by_id(tx, id).await?.ok_or(Error::Token)?.0),
         None => None,
@@ -146,7 +146,7 @@ async fn load(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Session, Error>
         return Err(Error::Token);
     }
     let standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
-    Ok(session_of(token, user, secrets.password_set, standing, credential.as_ref()))
+    Ok(session_of(token, user, standing, credential.as_ref()))
 }
 
 /// What `user` is in `scope`: fails unless both are enabled and the user has anything to do there.
@@ -210,7 +210,6 @@ async fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Domain, Error> {
 pub(crate) fn session_of(
     token: Token,
     user: User,
-    password_set: Option<Time>,
     standing: Standing,
     credential: Option<&ApplicationCredential>,
 ) -> Session {
@@ -230,7 +229,6 @@ pub(crate) fn session_of(
         token,
         user,
         user_domain: standing.user_domain,
-        password_set,
         tenant: standing.tenant,
         domain: standing.domain,
         restricted: credential.is_some_and(|c| !c.unrestricted),

@@ -122,7 +122,6 @@ pub(crate) struct SignedIn {
 /// Whom a proof proved.
 struct Proven {
     user: User,
-    secrets: Secrets,
     method: Method,
     /// The token or credential that it was proved by.
     base: Option<Arc<Session>>,
@@ -194,12 +193,16 @@ impl Identity {
         self.guard.admit(&counted, address)?;
         let method = self.check(found.as_ref(), secret).await?;
         match (found, method) {
-            (Some((user, secrets)), Some(method)) => {
+            (Some((user, _)), Some(method)) => {
                 self.guard.succeeded(&counted, address);
                 if !user.enabled {
                     return Err(Error::Disabled);
                 }
-                Ok(Proven { user, secrets, method, base: None, credential: None })
+                let now = self.clock.now();
+                if method == Method::Password && user.password_expires.is_some_and(|end| end <= now) {
+                    return Err(Error::PasswordExpired { user_id: user.id });
+                }
+                Ok(Proven { user, method, base: None, credential: None })
             }
             _ => {
                 self.guard.failed(&counted, address);
@@ -254,7 +257,7 @@ impl Identity {
             .db
             .read((id, credential_id), |(id, credential_id), tx| {
                 Box::pin(async move {
-                    let user = store::users::with_secrets_by_id(tx, id).await?;
+                    let user = store::users::by_id(tx, id).await?;
                     let credential = match credential_id {
                         Some(id) => {
                             store::credentials::by_id(tx, id).await?.map(|(credential, _)| credential)
@@ -265,8 +268,8 @@ impl Identity {
                 })
             })
             .await?;
-        let (user, secrets) = found.ok_or(Error::Credentials)?;
-        Ok(Proven { user, secrets, method: Method::Token, base: Some(base), credential })
+        let user = found.ok_or(Error::Credentials)?;
+        Ok(Proven { user, method: Method::Token, base: Some(base), credential })
     }
 
     async fn prove_credential(
@@ -277,24 +280,22 @@ impl Identity {
     ) -> Result<Proven, Error> {
         let found = self.db.read(named.clone(), |named, tx| Box::pin(find_credential(tx, named))).await?;
         let counted = match (&found, named) {
-            (Some((user, _, _, _)), _) => user.id.clone(),
+            (Some((user, _, _)), _) => user.id.clone(),
             (None, CredentialName::Id(id)) => id.clone(),
             (None, CredentialName::Of { user, .. }) => user.text().to_owned(),
         };
         self.guard.admit(&counted, address)?;
-        let stored = found.as_ref().map(|(_, _, _, stored)| stored.as_str());
+        let stored = found.as_ref().map(|(_, _, stored)| stored.as_str());
         // Whatever does not fit takes as long as a password that does not, whether there is such a credential or not.
         let random = stored.and_then(|stored| fits_random(secret, stored));
         let chosen = stored.filter(|_| random.is_none());
         let fits = random == Some(true) || self.passwords.fits(secret, chosen).await?;
         let now = self.clock.now();
         match found {
-            Some((user, secrets, credential, _))
-                if fits && credential.expires.is_none_or(|expires| expires > now) =>
-            {
+            Some((user, credential, _)) if fits && credential.expires.is_none_or(|expires| expires > now) => {
                 self.guard.succeeded(&counted, address);
                 let method = Method::ApplicationCredential;
-                Ok(Proven { user, secrets, method, base: None, credential: Some(credential) })
+                Ok(Proven { user, method, base: None, credential: Some(credential) })
             }
             _ => {
                 self.guard.failed(&counted, address);
@@ -376,7 +377,6 @@ impl Identity {
             token.methods.extend(base.token.methods.iter().filter(|m| **m != Method::Token));
             token.audit_ids.extend(base.token.audit_ids.first().cloned());
         }
-        let password_set = proven.secrets.password_set;
         let base = proven.base.as_ref().map(|base| base.token.hash);
         let session = self
             .db
@@ -391,13 +391,7 @@ impl Identity {
                         }
                         let standing: Standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
                         store::tokens::insert(tx, token).await?;
-                        Ok::<_, Error>(session_of(
-                            token.clone(),
-                            user,
-                            password_set,
-                            standing,
-                            credential.as_ref(),
-                        ))
+                        Ok::<_, Error>(session_of(token.clone(), user, standing, credential.as_ref()))
                     })
                 },
             )
@@ -496,7 +490,7 @@ async fn find_user(tx: &mut Tx, named: &Named) -> Result<Option<(User, Secrets)>
     })
 }
 
-type FoundCredential = Option<(User, Secrets, ApplicationCredential, String)>;
+type FoundCredential = Option<(User, ApplicationCredential, String)>;
 
 async fn find_credential(tx: &mut Tx, named: &CredentialName) -> Result<FoundCredential, Error> {
     let id = match named {
@@ -508,8 +502,8 @@ async fn find_credential(tx: &mut Tx, named: &CredentialName) -> Result<FoundCre
     };
     let Some(id) = id else { return Ok(None) };
     let Some((credential, stored)) = store::credentials::by_id(tx, &id).await? else { return Ok(None) };
-    let found = store::users::with_secrets_by_id(tx, &credential.user_id).await?;
-    Ok(found.map(|(user, secrets)| (user, secrets, credential, stored)))
+    let found = store::users::by_id(tx, &credential.user_id).await?;
+    Ok(found.map(|user| (user, credential, stored)))
 }
 
 fn no_token() -> Error {

@@ -6,7 +6,7 @@ use database::Tx;
 use work::NewJob;
 
 use crate::model::{Caller, Product, Right, Scope, Tenant, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
+use crate::service::accounts::{NOT_AUTHORIZED, operator_only, still_governed};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -193,6 +193,7 @@ impl Identity {
                         store::users::delete(tx, user).await?;
                         note(tx, now, caller, "user.delete", user, "with its tenant").await?;
                     }
+                    still_governed(tx).await?;
                     let scope = Scope::Tenant(id.clone());
                     store::grants::delete_scope(tx, &scope).await?;
                     store::tokens::delete_of_scope(tx, &scope).await?;

@@ -1,7 +1,7 @@
 //! Users: make, look at, change, delete; passwords and API keys.
 
 use crate::model::{Caller, Method, Right, Scope, User, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, account_of, managed_user, visible_user};
+use crate::service::accounts::{NOT_AUTHORIZED, account_of, managed_user, still_governed, visible_user};
 use crate::service::error::Error;
 use crate::service::passwords::PASSWORD_MAX;
 use crate::service::signin::{API_KEYS, Named};
@@ -155,6 +155,7 @@ impl Identity {
                         enabled: new.enabled,
                         region: new.region.clone(),
                         created: now,
+                        password_expires: None,
                     };
                     if !store::users::insert(tx, &user, kept).await? {
                         return Err(taken(&user.name));
@@ -167,7 +168,7 @@ impl Identity {
                         let scope = Scope::Tenant(tenant_id.clone());
                         crate::service::roles::give_by_name(tx, now, caller, &user.id, role, &scope).await?;
                     }
-                    Ok(user)
+                    Ok(store::users::by_id(tx, id).await?.unwrap_or(user))
                 })
             })
             .await?;
@@ -277,6 +278,7 @@ impl Identity {
             Some(password) => {
                 check_password(password)?;
                 self.may_manage(caller, id).await?;
+                self.check_reuse(id, password).await?;
                 Some(self.passwords.hash(password).await?)
             }
             None => None,
@@ -310,8 +312,11 @@ impl Identity {
                         if !store::users::update(tx, &user).await? {
                             return Err(taken(&user.name));
                         }
+                        if !user.enabled {
+                            still_governed(tx).await?;
+                        }
                         if let Some(password) = password {
-                            store::users::set_password(tx, id, password, now).await?;
+                            store::passwords::set(tx, id, password, now).await?;
                         }
                         if password.is_some() || !user.enabled {
                             store::tokens::delete_of_user(tx, id).await?;
@@ -349,6 +354,7 @@ impl Identity {
         if !user.enabled {
             return Err(Error::Disabled);
         }
+        self.check_reuse(&user.id, password).await?;
         let hashed = self.passwords.hash(password).await?;
         let now = self.clock.now();
         self.db
@@ -359,7 +365,7 @@ impl Identity {
                     if found.1.password != *before {
                         return Err(Error::Credentials);
                     }
-                    store::users::set_password(tx, &user.id, hashed, now).await?;
+                    store::passwords::set(tx, &user.id, hashed, now).await?;
                     store::tokens::delete_of_user(tx, &user.id).await?;
                     let actor = (user.id.as_str(), user.name.as_str());
                     Ok(store::audit::record(tx, now, actor, "user.password", &user.id, "").await?)
@@ -381,6 +387,7 @@ impl Identity {
                         return Err(Error::forbidden("You cannot delete yourself."));
                     }
                     store::users::delete(tx, id).await?;
+                    still_governed(tx).await?;
                     note(tx, now, caller, "user.delete", id, &user.name).await
                 })
             })

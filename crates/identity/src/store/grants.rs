@@ -38,6 +38,13 @@ pub(crate) async fn delete_scope(tx: &mut Tx, scope: &Scope) -> Result<(), Error
     tx.execute("DELETE FROM grants WHERE scope = $1", params![scope.to_text()]).await.map(|_| ())
 }
 
+/// Whether anybody who may sign in has the role there.
+pub(crate) async fn is_held(tx: &mut Tx, role_id: &str, scope: &Scope) -> Result<bool, Error> {
+    let sql = "SELECT g.user_id FROM grants g JOIN users u ON u.id = g.user_id
+               WHERE g.role_id = $1 AND g.scope = $2 AND u.enabled = 1 LIMIT 1";
+    Ok(tx.row(sql, params![role_id, scope.to_text()]).await?.is_some())
+}
+
 /// A user's roles everywhere.
 pub(crate) async fn of_user(tx: &mut Tx, user_id: &str) -> Result<Vec<Assignment>, Error> {
     let sql = "SELECT g.user_id, r.id, r.name, g.scope FROM grants g JOIN roles r ON r.id = g.role_id

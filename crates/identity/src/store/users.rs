@@ -41,6 +41,7 @@ fn read(row: &mut Row) -> Result<User, Error> {
         enabled: row.take(6)?,
         region: row.take(7)?,
         created: Time(row.take(8)?),
+        password_expires: row.take::<Option<i64>>(9)?.map(Time),
     })
 }
 
@@ -87,33 +88,41 @@ pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<User>, Err
 
 pub(crate) async fn with_secrets_by_id(tx: &mut Tx, id: &str) -> Result<Option<(User, Secrets)>, Error> {
     let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id),
                       password, password_set, api_key FROM users WHERE id = $1";
     let row = tx.row(sql, params![id]).await?;
-    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 9)?))).transpose()
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
 }
 
 pub(crate) async fn with_secrets_by_name(tx: &mut Tx, name: &str) -> Result<Option<(User, Secrets)>, Error> {
     let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id),
                       password, password_set, api_key FROM users WHERE name = $1";
     let row = tx.row(sql, params![name]).await?;
-    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 9)?))).transpose()
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
 }
 
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<User>, Error> {
     // One text per way in, so that each has its index.
-    let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+    let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
+               FROM users
                WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
     let of_tenant =
-        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
+               FROM users
                WHERE tenant_id = $7 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
     let on_tenant =
-        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created FROM users
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+                      (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
+               FROM users
                WHERE (tenant_id = $7 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $7))
                  AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
@@ -149,11 +158,6 @@ pub(crate) async fn update(tx: &mut Tx, user: &User) -> Result<bool, Error> {
     let params = params![u.id, u.name, u.tenant_id, u.email, u.description, u.enabled, u.region];
     tx.execute(sql, params).await?;
     Ok(true)
-}
-
-pub(crate) async fn set_password(tx: &mut Tx, id: &str, password: &str, at: Time) -> Result<(), Error> {
-    let sql = "UPDATE users SET password = $2, password_set = $3 WHERE id = $1";
-    tx.execute(sql, params![id, password, at.0]).await.map(|_| ())
 }
 
 pub(crate) async fn set_api_key(tx: &mut Tx, id: &str, sealed: Option<&[u8]>) -> Result<(), Error> {

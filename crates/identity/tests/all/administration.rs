@@ -34,6 +34,32 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn the_last_operator_stays(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.identity.administration();
+        let last = |outcome: Result<(), Error>| match outcome {
+            Err(Error::Conflict { message }) => message.contains("no operator left"),
+            _ => false,
+        };
+        let disable = || UserChange { enabled: Some(false), ..UserChange::default() };
+        assert!(last(admin.delete_user("admin").await));
+        assert!(last(admin.set_user("admin", disable()).await.map(|_| ())));
+        assert!(last(admin.revoke_role("admin", "operator", None).await));
+        admin.create_tenant("shop", "").await.unwrap();
+        let new = NewTenantUser { name: "jdoe".into(), tenant: "shop".into(), ..NewTenantUser::default() };
+        admin.create_user(new).await.unwrap();
+        admin.grant_role("jdoe", "operator", None).await.unwrap();
+        admin.set_user("jdoe", disable()).await.unwrap();
+        assert!(last(admin.delete_user("admin").await), "one who cannot sign in is none");
+        admin.set_user("jdoe", UserChange { enabled: Some(true), ..UserChange::default() }).await.unwrap();
+        admin.delete_user("admin").await.unwrap();
+        // Its role on the whole cloud keeps the user when its tenant goes.
+        admin.delete_tenant("shop").await.unwrap();
+        assert!(last(admin.delete_user("jdoe").await));
+    }
+}
+
+on_each_engine! {
     async fn tenants_and_users_are_made_shown_set_and_deleted(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.identity.administration();

@@ -1,9 +1,10 @@
 //! Bodies that nobody should send: each a clear fault in the dialect's shape, none a crash.
 
 use database::on_each_engine;
-use http::Method;
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use web::xml::Element;
 
 use crate::cloud::Cloud;
 
@@ -112,6 +113,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         "system",
         "changePasswordCredentials",
         "newPassword",
+        "email",
+        "enabled",
+        "roles",
+        "expires_at",
+        "url",
+        "interface",
+        "passwordDuration",
+        "tenant_id",
     ]);
     leaf.prop_recursive(5, 40, 6, move |inner| {
         prop_oneof![
@@ -122,30 +131,129 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The value as an element: fields as attributes where they are plain, as children otherwise.
+fn xml_of(name: &str, value: &Value) -> Element {
+    let name = name.rsplit_once(':').map_or(name, |(_, last)| last);
+    match value {
+        Value::Object(fields) => {
+            fields.iter().fold(Element::new(name), |element, (key, value)| match value {
+                Value::Object(_) | Value::Array(_) => element.child(xml_of(key, value)),
+                plain => element.attr(&key.replace(':', "-"), text_of(plain)),
+            })
+        }
+        Value::Array(items) => Element::new(name).children(items.iter().map(|item| xml_of("item", item))),
+        plain => Element::new(name).text(text_of(plain)),
+    }
+}
+
+fn text_of(plain: &Value) -> String {
+    plain.as_str().map_or_else(|| plain.to_string(), |text| text.replace('\0', ""))
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429)
+}
+
+/// A body as it may come: well-formed in either format, or bytes at random.
+#[derive(Clone, Debug)]
+enum Sent {
+    Json(Value),
+    Xml(Value),
+    Bytes(Vec<u8>, bool),
+}
+
+impl Sent {
+    fn body(&self) -> (String, &'static str) {
+        match self {
+            Self::Json(value) => (value.to_string(), "application/json"),
+            Self::Xml(value) => {
+                let root = value.as_object().and_then(|map| map.iter().next());
+                let (name, value) = root.map_or(("auth", value), |(name, value)| (name.as_str(), value));
+                (xml_of(name, value).to_document(), "application/xml")
+            }
+            Self::Bytes(bytes, xml) => {
+                let kind = if *xml { "application/xml" } else { "application/json" };
+                (String::from_utf8_lossy(bytes).into_owned(), kind)
+            }
+        }
+    }
+}
+
+fn any_body(wrap: fn(Value) -> Value) -> impl Strategy<Value = Sent> {
+    prop_oneof![
+        any_json().prop_map(move |value| Sent::Json(wrap(value))),
+        any_json().prop_map(move |value| Sent::Xml(wrap(value))),
+        (prop::collection::vec(any::<u8>(), 0..60), any::<bool>())
+            .prop_map(|(bytes, xml)| Sent::Bytes(bytes, xml)),
+    ]
+}
+
 #[test]
 fn no_body_brings_it_down() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let scratch = database::testing::Scratch::sqlite();
     let cloud = runtime.block_on(Cloud::start(&scratch.location));
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(400));
+    let wrap = |value: Value| json!({"auth": {"identity": value.clone(), "passwordCredentials": value}});
     runner
-        .run(
-            &(any_json(), 0..PLACES.len(), prop::collection::vec(any::<u8>(), 0..60), any::<bool>()),
-            |case| {
-                let (value, place, bytes, as_bytes) = case;
-                let wrapped = json!({"auth": {"identity": value.clone(), "passwordCredentials": value}});
-                let body =
-                    if as_bytes { String::from_utf8_lossy(&bytes).into_owned() } else { wrapped.to_string() };
-                let kind = if as_bytes { "application/xml" } else { "application/json" };
-                let path = PLACES[place];
-                let reply = runtime.block_on(async {
-                    cloud.send(Method::POST, path, &[("content-type", kind)], &body).await
-                });
-                let refused = matches!(reply.status.as_u16(), 400 | 401 | 404 | 413 | 415 | 429);
-                prop_assert!(refused, "{path} {body}: {} {}", reply.status, reply.body);
-                prop_assert!(is_fault(path, &reply.body, false), "{path} {body}: {}", reply.body);
-                Ok(())
-            },
-        )
+        .run(&(any_body(wrap), 0..PLACES.len()), |(sent, place)| {
+            let ((body, kind), path) = (sent.body(), PLACES[place]);
+            let reply = runtime
+                .block_on(async { cloud.send(Method::POST, path, &[("content-type", kind)], &body).await });
+            prop_assert!(is_refusal(reply.status), "{path} {body}: {} {}", reply.status, reply.body);
+            prop_assert!(is_fault(path, &reply.body, false), "{path} {body}: {}", reply.body);
+            Ok(())
+        })
         .unwrap();
+}
+
+/// What an account's owner sends to change things: done or refused, never broken.
+#[test]
+fn no_change_brings_it_down() {
+    const CHANGES: &[(&str, &str, &str)] = &[
+        ("POST", "/v2.0/users", "user"),
+        ("POST", "/v2.0/users/{id}", "user"),
+        ("PUT", "/v2.0/users/{id}/RAX-AUTH/roles", "roles"),
+        ("POST", "/v2.0/users/{id}/OS-KSADM/credentials", "passwordCredentials"),
+        ("PUT", "/v2.0/RAX-AUTH/domains/{tenant}", "domain"),
+        ("PUT", "/v2.0/RAX-AUTH/domains/{tenant}/password-policy", "passwordPolicy"),
+        ("POST", "/v3/users", "user"),
+        ("PATCH", "/v3/users/{id}", "user"),
+        ("PATCH", "/v3/projects/{tenant}", "project"),
+        ("POST", "/v3/users/{id}/application_credentials", "application_credential"),
+        ("POST", "/v3/users/{id}/credentials/OS-EC2", "tenant_id"),
+        ("POST", "/v3/projects", "project"),
+        ("POST", "/v3/domains", "domain"),
+        ("POST", "/v3/roles", "role"),
+        ("POST", "/v3/services", "service"),
+        ("POST", "/v3/endpoints", "endpoint"),
+        ("POST", "/v3/regions", "region"),
+    ];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = runtime.block_on(Cloud::start(&scratch.location));
+    let (tenant, _, _) = runtime.block_on(cloud.account("shop", &[]));
+    let (id, _) = runtime.block_on(cloud.user("clerk", &tenant, &["observer"]));
+    let admin = runtime.block_on(cloud.admin());
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(400));
+    runner
+        .run(&(any_body(|value| value), 0..CHANGES.len()), |(sent, place)| {
+            let (method, path, name) = CHANGES[place];
+            let sent = match sent {
+                Sent::Json(value) => Sent::Json(json!({ name: value })),
+                Sent::Xml(value) => Sent::Xml(json!({ name: value })),
+                bytes => bytes,
+            };
+            let (body, kind) = sent.body();
+            let path = path.replace("{id}", &id).replace("{tenant}", &tenant);
+            let headers = [("content-type", kind), ("x-auth-token", admin.as_str())];
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let reply = runtime.block_on(async { cloud.send(method, &path, &headers, &body).await });
+            let done = reply.status.is_success();
+            prop_assert!(done || is_refusal(reply.status), "{path} {body}: {} {}", reply.status, reply.body);
+            prop_assert!(done || is_fault(&path, &reply.body, false), "{path} {body}: {}", reply.body);
+            Ok(())
+        })
+        .unwrap();
+    runtime.block_on(async { cloud.get("/v3/users", &admin).await.expect(200) });
 }

@@ -4,6 +4,7 @@ mod administration;
 mod cloud;
 mod guessing;
 mod hostile;
+mod passwords;
 mod routes;
 mod tokens;
 mod v1;

@@ -1,5 +1,7 @@
 //! Carries orders out, through the same services as the APIs.
 
+use std::time::Duration;
+
 use compute::model::limits::Limits;
 use compute::model::server::Id;
 use hypervisor::DiskFormat;
@@ -79,23 +81,21 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::DrainHost { host, drained } => {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
-        Order::ShowUsage { tenant, days } => {
+        Order::ShowUsage { tenant, days, servers } => {
             let today = cloud.clock.now().seconds().div_euclid(86_400);
+            cloud.compute.read_meters().await.map_err(text)?;
+            if servers {
+                return value(cloud.compute.usage(tenant.as_deref(), today - days).await);
+            }
             value(cloud.meter.usage(tenant.as_deref(), today - days).await)
         }
         Order::ImportImage { file, format, name, kernel, initrd, cmdline } => {
-            let format = match format.as_str() {
-                "qcow2" => DiskFormat::Qcow2,
-                "raw" => DiskFormat::Raw,
-                other => return Err(format!("{other}: an image is qcow2 or raw")),
-            };
             let source = Source::Files { disk: file, kernel, initrd, command_line: cmdline };
-            cloud
-                .images
-                .import(Import { name, format, source })
-                .await
-                .map(|image| shown(&image))
-                .map_err(text)
+            import(cloud, name, &format, source).await
+        }
+        Order::RegisterImage { tenant, container, object, format, name } => {
+            let owner = users.tenant(&tenant).await.map_err(text)?.id;
+            import(cloud, name, &format, Source::CloudFiles { owner, container, object }).await
         }
         Order::ListImages {} => {
             let (mut all, mut offset) = (Vec::new(), 0);
@@ -115,6 +115,13 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::ResumeServer { id } => {
             cloud.compute.resume(server(&id)?).await.map(|_| Value::Null).map_err(text)
         }
+        Order::MoveClock { seconds } => {
+            if seconds > 0 && !cloud.clock_moves {
+                return Err("the clock is the machine's: only a rehearsal's can be moved".into());
+            }
+            cloud.clock.advance(Duration::from_secs(seconds));
+            Ok(json!({ "now": cloud.clock.now().iso_seconds() }))
+        }
         Order::ListHosts {} => {
             let hosts = cloud.compute.hosts().await.map_err(text)?;
             let shown = hosts.iter().map(|host| {
@@ -127,6 +134,15 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             Ok(shown.collect())
         }
     }
+}
+
+async fn import(cloud: &Cloud, name: String, format: &str, source: Source) -> Result<Value, String> {
+    let format = match format {
+        "qcow2" => DiskFormat::Qcow2,
+        "raw" => DiskFormat::Raw,
+        other => return Err(format!("{other}: an image is qcow2 or raw")),
+    };
+    cloud.images.import(Import { name, format, source }).await.map(|image| shown(&image)).map_err(text)
 }
 
 fn shown(image: &Image) -> Value {

@@ -62,6 +62,8 @@ pub enum Order {
         initrd: Option<PathBuf>,
         cmdline: Option<String>,
     },
+    /// `image register`
+    RegisterImage { tenant: String, container: String, object: String, format: String, name: String },
     /// `image list`
     ListImages {},
     /// `server suspend`
@@ -73,7 +75,9 @@ pub enum Order {
     /// `host drain`
     DrainHost { host: String, drained: bool },
     /// `usage`
-    ShowUsage { tenant: Option<String>, days: i64 },
+    ShowUsage { tenant: Option<String>, days: i64, servers: bool },
+    /// `clock`
+    MoveClock { seconds: u64 },
 }
 
 impl Order {
@@ -99,13 +103,27 @@ impl Order {
                 let initrd = initrd.map(absolute).transpose()?;
                 Self::ImportImage { file, format, name, kernel, initrd, cmdline }
             }
+            Command::Image(Image::Register { object, tenant, format, name }) => {
+                let (container, object) = object
+                    .split_once('/')
+                    .filter(|(container, object)| !container.is_empty() && !object.is_empty())
+                    .ok_or_else(|| Bad::new("object", format!("{object:?}: expected CONTAINER/OBJECT")))?;
+                let name = name.unwrap_or_else(|| stem(Path::new(object)));
+                let (container, object) = (container.to_owned(), object.to_owned());
+                Self::RegisterImage { tenant, container, object, format, name }
+            }
             Command::Image(Image::List) => Self::ListImages {},
             Command::Server(Server::Suspend { id }) => Self::SuspendServer { id },
             Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
-            Command::Usage(usage) => Self::ShowUsage { tenant: usage.tenant, days: usage.days },
-            Command::Serve | Command::Doctor => unreachable!("carried out by themselves"),
+            Command::Usage(usage) => {
+                Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
+            }
+            Command::Clock { advance } => Self::MoveClock { seconds: advance.unwrap_or(0) },
+            Command::Serve | Command::Doctor | Command::Completions { .. } | Command::Man { .. } => {
+                unreachable!("carried out by themselves")
+            }
         })
     }
 

@@ -63,6 +63,7 @@ async fn extract(parts: &mut Parts, api: &Api, format: Format, now: Time) -> Res
     let of = |error: Error| Fault::of(&error, now);
     let context = Context::new(caller, &tenant, request).map_err(of)?;
     context.need(right).map_err(of)?;
+    api.compute.count_call(&tenant);
     api.compute.count(&tenant, parts.method.as_str(), tail(parts, &tenant)).await.map_err(of)?;
     let query = Query::parse(parts.uri.query());
     Ok(Call { context, format, headers: parts.headers.clone(), now, query, params })

@@ -31,7 +31,9 @@ impl Hand<'_> {
 
     pub(super) async fn unshare(&self, server: Server, address: Ipv4Addr) -> Result<(), Trouble> {
         let ports = self.inner.networks.unshare(server.id, address).await?;
-        self.readdress(&server, ports).await.map(|_| ())
+        let server = self.readdress(&server, ports).await?;
+        // The next boot is not to bring back what the filter refuses.
+        self.write_drive(&server).await
     }
 
     /// Brings a server's books and its machine's filters to what its ports hold.

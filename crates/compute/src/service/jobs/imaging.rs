@@ -128,6 +128,6 @@ impl Hand<'_> {
 impl Work {
     /// Whether the job waits for something rather than changing its server.
     pub(super) fn waits(&self) -> bool {
-        matches!(self, Self::AutoConfirm | Self::Backup { .. })
+        matches!(self, Self::AutoConfirm | Self::Vacate { .. } | Self::Backup { .. })
     }
 }

@@ -6,6 +6,7 @@ use web::Response;
 
 use super::answer::{self, set};
 use super::fault::Fault;
+use super::packing::packed;
 use super::{Call, fault, headers, listing};
 use crate::model::policy::Policies;
 use crate::model::time;
@@ -25,7 +26,7 @@ impl Call<'_> {
         };
         describe(&view, policies, response.headers_mut());
         listing::vary(self.query, response.headers_mut());
-        Ok(response)
+        Ok(packed(&request.headers, response).await)
     }
 
     pub(super) async fn put_account(&self, account: &str, request: &Parts) -> Result<Response, Fault> {

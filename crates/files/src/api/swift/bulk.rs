@@ -8,10 +8,12 @@ use http::request::Parts;
 use percent_encoding::percent_decode;
 use web::Response;
 
+use super::extract::{FED_AT_ONCE, Unpack};
 use super::fault::Fault;
 use super::large::Deletions;
 use super::report::{Form, line};
 use super::{Call, headers, put};
+use crate::model::limits::Limits;
 
 impl Call<'_> {
     /// Deletes the objects, then the containers, that a body names, one to a line and percent-encoded.
@@ -70,32 +72,67 @@ impl Call<'_> {
         if !announced {
             return Err((StatusCode::LENGTH_REQUIRED, page_text(StatusCode::LENGTH_REQUIRED)));
         }
-        let limits = self.files.limits();
-        let line_max = 2 * 3 * (limits.max_container_name_length + limits.max_object_name_length + 2);
-        let (mut names, mut rest) = (Vec::new(), Vec::new());
-        while let Some(piece) =
-            web::body::next(&mut body).await.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?
-        {
-            rest.extend_from_slice(&piece);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                names.extend(name_of(&line));
-                if names.len() > limits.max_deletes_per_request {
-                    let text =
-                        format!("Maximum Bulk Deletes: {} per request", limits.max_deletes_per_request);
-                    return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
-                }
+        let mut unpack = if says_gzip(request) { Unpack::gzip() } else { Unpack::Plain };
+        let broken = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
+        let mut names = Names::of(self.files.limits());
+        while let Some(piece) = web::body::next(&mut body).await.map_err(|error| broken(&error))? {
+            for part in piece.chunks(FED_AT_ONCE) {
+                names.take(&unpack.feed(part).map_err(|error| broken(&error))?)?;
             }
-            if rest.len() > line_max {
+        }
+        names.take(&unpack.finish().map_err(|error| broken(&error))?)?;
+        names.finish()
+    }
+}
+
+/// Whether a body's own coding is gzip.
+fn says_gzip(request: &Parts) -> bool {
+    let coding = headers::get(&request.headers, "content-encoding");
+    coding.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"))
+}
+
+/// Names as they come, one to a line.
+struct Names<'l> {
+    limits: &'l Limits,
+    line_max: usize,
+    names: Vec<Vec<u8>>,
+    rest: Vec<u8>,
+}
+
+impl<'l> Names<'l> {
+    fn of(limits: &'l Limits) -> Self {
+        let line_max = 2 * 3 * (limits.max_container_name_length + limits.max_object_name_length + 2);
+        Self { limits, line_max, names: Vec::new(), rest: Vec::new() }
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), (StatusCode, String)> {
+        let mut lines = piece.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = lines.next() {
+            self.rest.extend_from_slice(part);
+            if lines.peek().is_some() {
+                self.names.extend(name_of(&self.rest));
+                self.rest.clear();
+                self.check_count()?;
+            }
+            if self.rest.len() > self.line_max {
                 return Err((StatusCode::BAD_REQUEST, "Invalid File Name".into()));
             }
         }
-        names.extend(name_of(&rest));
-        if names.len() > limits.max_deletes_per_request {
-            let text = format!("Maximum Bulk Deletes: {} per request", limits.max_deletes_per_request);
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
+        Ok(())
+    }
+
+    fn check_count(&self) -> Result<(), (StatusCode, String)> {
+        let max = self.limits.max_deletes_per_request;
+        if self.names.len() > max {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("Maximum Bulk Deletes: {max} per request")));
         }
-        Ok(names)
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
+        self.names.extend(name_of(&self.rest));
+        self.check_count()?;
+        Ok(self.names)
     }
 }
 

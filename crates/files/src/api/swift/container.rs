@@ -8,6 +8,7 @@ use web::conditional::http_date;
 
 use super::answer::{self, set};
 use super::fault::Fault;
+use super::packing::packed;
 use super::{Call, fault, form, headers, listing};
 use crate::Error;
 use crate::model::entry::{Container, Counts};
@@ -30,7 +31,8 @@ impl Call<'_> {
             self.describe_container(&view.container, view.counts, view.owner, response.headers_mut());
             response
         } else if self.query.has("versions") {
-            return self.show_versions(account, name, request, query).await;
+            let response = self.show_versions(account, name, request, query).await?;
+            return Ok(packed(&request.headers, response).await);
         } else {
             let page = self.files.list_container(self.context, account, name, query).await?;
             let mut response =
@@ -39,7 +41,7 @@ impl Call<'_> {
             response
         };
         listing::vary(self.query, response.headers_mut());
-        Ok(response)
+        Ok(packed(&request.headers, response).await)
     }
 
     /// A listing of all versions, in JSON alone (Swift, Object versioning).

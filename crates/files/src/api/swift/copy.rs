@@ -9,7 +9,9 @@ use web::range::Selection;
 
 use super::answer::set;
 use super::fault::Fault;
+use super::heartbeat;
 use super::put::{account_header, created, etag, length, only_new, path_pair};
+use super::report::{Form, Report, line};
 use super::{Call, headers, object, ranges};
 use crate::Error;
 use crate::model::entry::Object;
@@ -19,6 +21,8 @@ use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest
 
 /// Times a copy begins anew when its source was replaced under it.
 const ATTEMPTS: u32 = 4;
+/// More than any page that says why a copy failed.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 impl Call<'_> {
     pub(super) async fn copy_object(
@@ -57,6 +61,29 @@ impl Call<'_> {
     }
 
     async fn copy(
+        &self,
+        source: (&str, &str, &str),
+        target: (&str, &str, &str),
+        request: &Parts,
+    ) -> Result<Response, Fault> {
+        if !heartbeat::asked(self.query) {
+            return self.copy_now(source, target, request).await;
+        }
+        // A source that is not there is said so at once.
+        self.files.look_to_copy(self.context, source, self.look()?).await?;
+        let form = Form::accepted_of(&request.headers, &[Form::Text, Form::Json]).unwrap_or(Form::Text);
+        let (files, context, query) = (self.files.clone(), self.context.clone(), self.query.clone());
+        let owned = |place: (&str, &str, &str)| (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
+        let (source, target, request) = (owned(source), owned(target), request.clone());
+        Ok(heartbeat::answer(form.content_type(), async move {
+            let call = Call { files: &files, context: &context, query: &query };
+            let (from, to) = (&source, &target);
+            let outcome = call.copy_now((&from.0, &from.1, &from.2), (&to.0, &to.1, &to.2), &request).await;
+            outcome_of(outcome, &format!("{}/{}", from.1, from.2)).await.write(form, "copy")
+        }))
+    }
+
+    async fn copy_now(
         &self,
         source: (&str, &str, &str),
         (account, container, name): (&str, &str, &str),
@@ -134,6 +161,38 @@ impl Call<'_> {
             ManifestPut::Refused(problems) => Err(super::large::refused(&request.headers, &problems)),
         }
     }
+}
+
+/// What became of a copy whose answer had gone already.
+async fn outcome_of(outcome: Result<Response, Fault>, source: &str) -> Report {
+    let response = outcome.unwrap_or_else(|fault| fault.into_response("unknown", false));
+    let (head, body) = response.into_parts();
+    let body = web::body::read(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
+    let status = line(head.status);
+    let errors = if head.status.is_success() {
+        Vec::new()
+    } else {
+        vec![(web::query::encode(source.as_bytes(), true), status.clone())]
+    };
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (titled(name.as_str()), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    Report {
+        fields: [("Response Status", status.into()), ("Response Body", text.into())].into(),
+        headers: headers.collect(),
+        errors,
+    }
+}
+
+/// `X-Copied-From` for `x-copied-from`.
+fn titled(name: &str) -> String {
+    let words = name.split('-').map(|word| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    });
+    words.collect::<Vec<_>>().join("-")
 }
 
 fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: Look) -> Response {

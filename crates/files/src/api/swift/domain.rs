@@ -6,8 +6,10 @@ use http::{StatusCode, Uri};
 use tower::ServiceExt;
 use web::{Request, Response};
 
+use super::cname::looked_up;
 use super::fault::Fault;
 use super::{answer, headers};
+use crate::Settings;
 
 /// The accounts' prefixes that a host name may begin an account with, in any case and with `-` for `_`.
 const PREFIXES: [&str; 2] = ["AUTH", "SERVICE"];
@@ -25,6 +27,15 @@ pub fn remapped(router: Router, domains: &[String]) -> Router {
         async move { Ok::<_, std::convert::Infallible>(ask(router, &domains, request).await) }
     });
     Router::new().fallback_service(service)
+}
+
+/// The router behind all that this deployment makes of host names: aliases, then names under its storage domains.
+pub fn hosted(router: Router, settings: &Settings) -> Router {
+    let router = remapped(router, &settings.storage_domains);
+    match &settings.cname {
+        Some(lookup) => looked_up(router, lookup, &settings.storage_domains),
+        None => router,
+    }
 }
 
 async fn ask(router: Router, domains: &[String], mut request: Request) -> Response {

@@ -25,25 +25,30 @@ use crate::service::{self, ContainerPut, PutRequest};
 /// Pieces of a file on their way into the store.
 const PIECES: usize = 4;
 
-/// How an archive is compressed.
-enum Unpack {
+/// How an archive, or a list of names, is compressed.
+pub(super) enum Unpack {
     Plain,
     Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
     Bzip2(Box<bzip2::write::BzDecoder<Vec<u8>>>),
 }
 
 impl Unpack {
-    fn of(name: &str) -> Option<Self> {
+    /// A gzip stream, or several in a row.
+    pub(super) fn gzip() -> Self {
+        Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new())))
+    }
+
+    pub(super) fn of(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().trim_matches('.') {
             "tar" => Some(Self::Plain),
-            "tar.gz" => Some(Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new())))),
+            "tar.gz" => Some(Self::gzip()),
             "tar.bz2" => Some(Self::Bzip2(Box::new(bzip2::write::BzDecoder::new(Vec::new())))),
             _ => None,
         }
     }
 
     /// What a piece of the body unpacks to.
-    fn feed(&mut self, piece: &[u8]) -> std::io::Result<Vec<u8>> {
+    pub(super) fn feed(&mut self, piece: &[u8]) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(piece.to_vec()),
             Self::Gzip(decoder) => {
@@ -58,7 +63,7 @@ impl Unpack {
     }
 
     /// What is left at the end of the body.
-    fn finish(self) -> std::io::Result<Vec<u8>> {
+    pub(super) fn finish(self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(Vec::new()),
             Self::Gzip(mut decoder) => {
@@ -74,7 +79,7 @@ impl Unpack {
 }
 
 /// The most that one piece of a body is fed at once, so that what it unpacks to stays bounded.
-const FED_AT_ONCE: usize = 4 << 10;
+pub(super) const FED_AT_ONCE: usize = 4 << 10;
 
 /// What became of an archive.
 #[derive(Default)]
@@ -340,6 +345,7 @@ impl Extraction {
             ]
             .into(),
             errors: self.errors,
+            ..Report::default()
         }
     }
 }

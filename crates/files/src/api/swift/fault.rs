@@ -18,6 +18,7 @@ pub(super) struct Fault {
     status: StatusCode,
     body: Form,
     headers: Vec<(HeaderName, String)>,
+    is_withheld: bool,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,12 @@ impl Fault {
     }
 
     fn new(status: StatusCode, body: Form) -> Self {
-        Self { status, body, headers: Vec::new() }
+        Self { status, body, headers: Vec::new(), is_withheld: false }
+    }
+
+    /// Whether no page of another origin may see it: it is about more than the container that was asked (Swift, DLO).
+    pub(super) fn is_withheld(&self) -> bool {
+        self.is_withheld
     }
 
     pub(super) fn status(status: StatusCode) -> Self {
@@ -115,6 +121,7 @@ impl From<Error> for Fault {
                 .with(VERSION_ID, time::internal(marker)),
             Error::NoVersion { marker: None } => Self::status(StatusCode::NOT_FOUND),
             Error::Beyond(error, place) => Self::from(*error).with(CONTENT_LOCATION, answer::path(&place)),
+            Error::Segments(error) => Self { is_withheld: true, ..Self::from(*error) },
             Error::BrokenLink { text, place } => {
                 Self::text(StatusCode::CONFLICT, text).with(CONTENT_LOCATION, answer::path(&place))
             }

@@ -5,9 +5,12 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use web::Response;
 use web::listener::ServiceName;
+use web::query::Query;
 
 use super::{Swift, answer, cors};
 use crate::Settings;
+use crate::model::realms::Realms;
+use crate::model::signature::{Digest, is_signed};
 use crate::service::LINKS_MAX;
 
 pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> Response {
@@ -18,14 +21,70 @@ pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> R
             response
         }
         Method::GET | Method::HEAD => {
-            let info = describe(swift.files.settings());
-            answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string())
+            let settings = swift.files.settings();
+            let mut info = describe(settings);
+            match signed(&request, settings.info_key.as_deref(), swift.files.now().seconds()) {
+                Ok(false) => {}
+                Ok(true) => info["admin"] = for_operators(settings),
+                Err(status) => {
+                    return super::fault::Fault::status(status).into_response("unknown", false);
+                }
+            }
+            let mut response =
+                answer::with(StatusCode::OK, "application/json; charset=UTF-8", info.to_string());
+            cors::open(request.headers(), &mut response);
+            super::packing::packed(request.headers(), response).await
         }
         _ => super::fault::Fault::method("GET, HEAD, OPTIONS").into_response("unknown", false),
     };
-    cors::open(request.headers(), &mut response);
     response.extensions_mut().insert(ServiceName("files"));
     response
+}
+
+/// Whether `/info` is asked for by whoever holds the operators' key: `swiftinfo_sig` is the HMAC of method,
+/// `swiftinfo_expires` and path (Swift, discoverability).
+fn signed(request: &web::Request, key: Option<&str>, now: i64) -> Result<bool, StatusCode> {
+    let query = Query::parse(request.uri().query());
+    let text = |name: &str| query.text(name).unwrap_or_default().into_owned();
+    let (signature, expires) = (text("swiftinfo_sig"), text("swiftinfo_expires"));
+    if signature.is_empty() && expires.is_empty() {
+        return Ok(false);
+    }
+    let key = key.ok_or(StatusCode::FORBIDDEN)?;
+    let until: i64 = expires.parse().map_err(|_| StatusCode::UNAUTHORIZED)?;
+    let signature = hex::decode(&signature).map_err(|_| StatusCode::UNAUTHORIZED)?;
+    let methods: &[&str] = if request.method() == Method::HEAD { &["HEAD", "GET"] } else { &["GET"] };
+    let digests = [Digest::Sha256, Digest::Sha1, Digest::Sha512];
+    let is_good = methods.iter().any(|method| {
+        let text = format!("{method}\n{until}\n/info");
+        digests.into_iter().any(|digest| is_signed(digest, key, &text, &signature))
+    });
+    if is_good && until >= now { Ok(true) } else { Err(StatusCode::UNAUTHORIZED) }
+}
+
+/// What operators alone are told.
+fn for_operators(settings: &Settings) -> Value {
+    let by_policy = settings.policies.0.iter().filter_map(|policy| policy.encryption);
+    let enabled = settings.encryption || by_policy.clone().any(|encrypts| encrypts);
+    let shown = enabled || by_policy.count() > 0;
+    let mut admin = json!({"disallowed_sections": []});
+    if shown {
+        admin["encryption"] = json!({"enabled": enabled});
+    }
+    admin
+}
+
+/// The realms with their clusters, the one that answers marked.
+fn realms(realms: &Realms) -> Value {
+    let known = realms.realms.iter().filter(|(_, realm)| !realm.clusters.is_empty());
+    let shown = known.map(|(name, realm)| {
+        let clusters = realm.clusters.keys().map(|cluster| {
+            let is_current = realms.current.as_ref().is_some_and(|(r, c)| r == name && c == cluster);
+            (cluster.clone(), if is_current { json!({"current": true}) } else { json!({}) })
+        });
+        (name.clone(), json!({"clusters": clusters.collect::<serde_json::Map<_, _>>()}))
+    });
+    Value::Object(shown.collect())
 }
 
 fn describe(settings: &Settings) -> Value {
@@ -111,5 +170,21 @@ fn describe(settings: &Settings) -> Value {
     if !settings.storage_domains.is_empty() {
         info["domain_remap"] = json!({"default_reseller_prefix": null});
     }
+    if let Some(lookup) = &settings.cname {
+        info["cname_lookup"] = json!({"lookup_depth": lookup.depth});
+    }
+    if settings.read_only {
+        info["read_only"] = json!({});
+    }
+    let rates = &settings.rates;
+    if rates.is_on() {
+        info["ratelimit"] = json!({
+            "account_ratelimit": rates.account_ratelimit,
+            "max_sleep_time_seconds": rates.max_sleep_time_seconds,
+            "container_ratelimits": rates.container_ratelimits,
+            "container_listing_ratelimits": rates.container_listing_ratelimits,
+        });
+    }
+    info["container_sync"] = json!({"realms": realms(&settings.realms)});
     info
 }

@@ -1,9 +1,5 @@
 //! Manifests of static large objects: stored and deleted with their segments (Swift, Static large objects).
 
-use std::time::Duration;
-
-use axum::body::Body;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use web::Response;
@@ -13,14 +9,12 @@ use super::answer::{self, set};
 use super::fault::Fault;
 use super::put::{Incoming, created};
 use super::report::{Form, Report, line};
-use super::{Call, listing};
+use super::{Call, heartbeat, listing};
 use crate::model::time;
 use crate::model::version::VersionId;
 use crate::service::{Expected, ManifestPut, Problem, PutRequest};
 use crate::{Context, Error, Files};
 
-/// With `heartbeat=on` a blank is sent as often as this while segments are looked at.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Manifests inside manifests that one deletion follows, and what they name together.
 const NAMED_MAX: usize = 10_000;
 
@@ -38,7 +32,7 @@ impl Call<'_> {
             return Err(Error::TooMany(format!("Manifest File > {max} bytes")).into());
         }
         put.length = None;
-        if self.query.text("heartbeat").is_some_and(|value| listing::is_true(&value)) {
+        if heartbeat::asked(self.query) {
             let place = (account.to_owned(), container.to_owned(), name.to_owned());
             return Ok(with_heartbeat(
                 self.files.clone(),
@@ -242,6 +236,7 @@ impl Deletions {
             ]
             .into(),
             errors: self.errors,
+            ..Report::default()
         };
         answer::with(StatusCode::OK, form.content_type(), report.write(form, "delete"))
     }
@@ -250,7 +245,7 @@ impl Deletions {
 /// What refuses a manifest for its segments.
 pub(super) fn refused(headers: &HeaderMap, problems: &[Problem]) -> Fault {
     let form = Form::accepted(headers).unwrap_or(Form::Text);
-    let report = Report { fields: [].into(), errors: shown(problems) };
+    let report = Report { errors: shown(problems), ..Report::default() };
     let fault = Fault::text(StatusCode::BAD_REQUEST, report.write(form, "upload"));
     fault.with(http::header::CONTENT_TYPE, form.content_type())
 }
@@ -259,7 +254,7 @@ fn shown(problems: &[Problem]) -> Vec<(String, String)> {
     problems.iter().map(|(path, why)| (web::query::encode(path.as_bytes(), true), why.clone())).collect()
 }
 
-/// Answers at once, sends blanks while the segments are looked at, and says in the body what became of it.
+/// Answers at once, and says in the body what became of it.
 fn with_heartbeat(
     files: Files,
     context: Context,
@@ -269,32 +264,18 @@ fn with_heartbeat(
     headers: &HeaderMap,
 ) -> Response {
     let form = Form::accepted(headers).unwrap_or(Form::Text);
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::convert::Infallible>>(4);
-    tokio::spawn(async move {
+    heartbeat::answer(form.content_type(), async move {
         let target = (place.0.as_str(), place.1.as_str(), place.2.as_str());
-        let outcome = files.put_manifest(&context, target, put, &mut incoming);
-        tokio::pin!(outcome);
-        // A reader who has gone does not undo what was asked.
-        let _ = sender.send(Ok(Bytes::from_static(b" "))).await;
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut outcome => break outcome,
-                () = tokio::time::sleep(HEARTBEAT) => { let _ = sender.send(Ok(Bytes::from_static(b" "))).await; }
-            }
-        };
-        let text = format!("\r\n\r\n{}", outcome_of(outcome).write(form, "upload"));
-        let _ = sender.send(Ok(text.into())).await;
-    });
-    let body = Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
-        Some((receiver.recv().await?, receiver))
-    }));
-    answer::with(StatusCode::ACCEPTED, form.content_type(), body)
+        let outcome = files.put_manifest(&context, target, put, &mut incoming).await;
+        format!("\r\n\r\n{}", outcome_of(outcome).write(form, "upload"))
+    })
 }
 
 fn outcome_of(outcome: crate::Result<ManifestPut>) -> Report {
     let failed = |status: StatusCode, text: String, errors| Report {
         fields: [("Response Status", line(status).into()), ("Response Body", text.into())].into(),
         errors,
+        ..Report::default()
     };
     match outcome {
         Ok(ManifestPut::Stored(stored, etag)) => Report {
@@ -305,7 +286,7 @@ fn outcome_of(outcome: crate::Result<ManifestPut>) -> Report {
                 ("Last Modified", http_date(time::last_modified(stored.object.changed)).into()),
             ]
             .into(),
-            errors: Vec::new(),
+            ..Report::default()
         },
         Ok(ManifestPut::Refused(problems)) => {
             let text = "Bad Request\nThe server could not comply with the request since it is either malformed or \

@@ -91,7 +91,12 @@ impl Call<'_> {
         self.describe(found, look, response.headers_mut());
         if let Some(status) = condition(request, validators) {
             *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_LENGTH, 0.into());
+            if status == StatusCode::PRECONDITION_FAILED {
+                // Its page's type, though the page is left out (Swift, test/cors).
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+            }
             return Ok(Some(response));
         }
         let is_head = request.method == Method::HEAD;
@@ -197,7 +202,12 @@ impl Call<'_> {
         }
         if let Some(status) = condition(request, validators) {
             *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_LENGTH, 0.into());
+            if status == StatusCode::PRECONDITION_FAILED {
+                // Its page's type, though the page is left out (Swift, test/cors).
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+            }
             return Ok(Some(response));
         }
         response.headers_mut().insert(CONTENT_LENGTH, size.into());

@@ -18,10 +18,24 @@ pub(super) enum Form {
 impl Form {
     /// By `Accept`; `None` when none is acceptable.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
+        Self::accepted_of(headers, &[Self::Text, Self::Json, Self::Xml, Self::TextXml])
+    }
+
+    /// As [`Form::accepted`], where not every form is offered.
+    pub(super) fn accepted_of(headers: &HeaderMap, offered: &[Self]) -> Option<Self> {
         let accept =
             headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let offered = ["text/plain", "application/json", "application/xml", "text/xml"];
-        Some([Self::Text, Self::Json, Self::Xml, Self::TextXml][preferred(accept, &offered)?])
+        let types: Vec<_> = offered.iter().map(|form| form.media_type()).collect();
+        Some(offered[preferred(accept, &types)?])
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain",
+            Self::Json => "application/json",
+            Self::Xml => "application/xml",
+            Self::TextXml => "text/xml",
+        }
     }
 
     pub(super) fn content_type(self) -> &'static str {
@@ -38,6 +52,8 @@ impl Form {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub(super) fields: BTreeMap<&'static str, Value>,
+    /// Headers that an answer of its own would have had.
+    pub(super) headers: Vec<(String, String)>,
     /// What failed: its name, percent-encoded, and its status.
     pub(super) errors: Vec<(String, String)>,
 }
@@ -45,10 +61,13 @@ pub(super) struct Report {
 impl Report {
     /// Writes it; `root` is the root element in XML.
     pub(super) fn write(&self, form: Form, root: &str) -> String {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
+        let fields: BTreeMap<&str, Value> =
+            self.fields.iter().map(|(name, value)| (*name, value.clone())).chain(headers).collect();
         match form {
             Form::Json => {
                 let mut all: Map<String, Value> =
-                    self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
                 all.insert(
                     "Errors".into(),
                     self.errors.iter().map(|(name, status)| vec![name.clone(), status.clone()]).collect(),
@@ -57,7 +76,7 @@ impl Report {
             }
             Form::Xml | Form::TextXml => {
                 let mut out = format!("<{root}>\n");
-                for (name, value) in &self.fields {
+                for (name, value) in &fields {
                     let tag = name.replace(' ', "_").to_ascii_lowercase();
                     out.push_str(&format!("<{tag}>"));
                     web::xml::escape_into(&plain(value), &mut out);
@@ -76,7 +95,7 @@ impl Report {
             }
             Form::Text => {
                 let mut out = String::new();
-                for (name, value) in &self.fields {
+                for (name, value) in &fields {
                     out.push_str(&format!("{name}: {}\n", plain(value)));
                 }
                 out.push_str("Errors:\n");
@@ -114,6 +133,7 @@ mod tests {
         let report = Report {
             fields: [("Number Deleted", 1.into()), ("Response Body", "".into())].into(),
             errors: vec![("c/a%20b".into(), "409 Conflict".into())],
+            ..Report::default()
         };
         assert_eq!(
             report.write(Form::Text, "delete"),

@@ -11,6 +11,7 @@ use web::query::Query;
 use super::fault::Fault;
 use super::{Swift, headers, tempurl};
 use crate::model::name::Target;
+use crate::service::Watch;
 use crate::{Context, Error};
 
 pub(super) struct Parsed {
@@ -21,7 +22,12 @@ pub(super) struct Parsed {
 
 /// What a request's path names.
 pub(super) fn target(head: &Parts) -> Result<Target, Fault> {
-    let path = head.uri.path().strip_prefix("/v1/").unwrap_or_default();
+    target_of(head.uri.path())
+}
+
+/// What a path names.
+pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
+    let path = path.strip_prefix("/v1/").unwrap_or_default();
     let mut segments = path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
     let account = segments.next().unwrap_or_default();
     if account.is_empty() {
@@ -41,10 +47,12 @@ impl Parsed {
         if let Some(signed) = tempurl::Signed::of(&query) {
             let pass = signed?.check(&swift.files, head, &target).await?;
             tempurl::clean(head)?;
-            let context = Context { pass: Some(pass), ..Context::default() };
+            let watch = head.extensions.get::<Arc<Watch>>().cloned();
+            let context = Context { pass: Some(pass), watch, ..Context::default() };
             return Ok(Self { target, context, query: tempurl::kept(&query) });
         }
-        let context = context(swift, &head.headers).await?;
+        let watch = head.extensions.get::<Arc<Watch>>().cloned();
+        let context = Context { watch, ..context(swift, &head.headers).await? };
         Ok(Self { target, context, query })
     }
 }
@@ -57,7 +65,7 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     let referrer =
         headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let open_expired = headers::says_yes(headers, "x-open-expired");
-    Ok(Context { caller, service, referrer, pass: None, open_expired })
+    Ok(Context { caller, service, referrer, open_expired, ..Context::default() })
 }
 
 async fn caller(swift: &Swift, headers: &HeaderMap, names: &[&str]) -> Result<Option<Arc<Caller>>, Fault> {

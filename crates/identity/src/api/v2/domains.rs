@@ -10,7 +10,6 @@ use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, RAX_AUTH};
 use crate::api::{Answered, Need, Shared, Table};
 use crate::model::{Right, Tenant};
-use crate::service::error::Error;
 use crate::service::tenants::ChangedTenant;
 
 pub(crate) fn add(table: Table) -> Table {
@@ -19,7 +18,6 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::GET, "/RAX-AUTH/domains", Need::Token, list)
         .add(Method::GET, "/RAX-AUTH/domains/{domain_id}", Need::Token, show)
         .add(Method::PUT, "/RAX-AUTH/domains/{domain_id}", manage, update)
-        .add(Method::GET, "/RAX-AUTH/domains/{domain_id}/password-policy", manage, policy)
         .add(Method::GET, "/users/{user_id}/RAX-AUTH/domains", Need::Token, of_user)
 }
 
@@ -102,10 +100,4 @@ async fn update(
     }
     let (tenant, timeout) = identity.account(caller, &id).await?;
     Ok(one(&tenant, &timeout).in_format(access.format))
-}
-
-/// No account has a policy: passwords do not run out.
-async fn policy(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.account(&access.session.caller, &id).await?;
-    Err(Error::not_found("password policy", &id).into())
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{AnyBody, Fields};
-use crate::api::v2::{Answer, Asked, RAX_AUTH, XMLNS, users};
+use crate::api::v2::{Answer, RAX_AUTH, XMLNS, limit, links, users};
 use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, Role, Scope};
 use crate::service::error::Error;
@@ -55,12 +56,12 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     let query = RoleQuery {
         name: asked.text("roleName"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: true,
     };
     let listed = identity.roles(query).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|role| role.id.clone());
-    let links = asked.links(&identity, next.as_deref(), listed.previous.as_deref());
+    let links = links(&identity, &asked, next.as_deref(), listed.previous.as_deref());
     let json = listed.items.iter().map(|role| json_of(role, None)).collect();
     let xml = listed.items.iter().map(|role| xml_of(role, None)).collect();
     Ok(Answer::list("roles", json, xml, links).in_format(access.format))

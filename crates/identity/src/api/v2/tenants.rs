@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{AnyBody, Fields};
-use crate::api::v2::{Answer, Asked, XMLNS, users};
+use crate::api::v2::{Answer, XMLNS, limit, links, users};
 use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, Tenant};
 use crate::service::tenants::{ChangedTenant, NewTenant, TenantQuery};
@@ -54,13 +55,13 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     }
     let query = TenantQuery {
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: true,
         ..TenantQuery::default()
     };
     let listed = identity.tenants(caller, query).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|tenant| tenant.id.clone());
-    let links = asked.links(&identity, next.as_deref(), listed.previous.as_deref());
+    let links = links(&identity, &asked, next.as_deref(), listed.previous.as_deref());
     let json = listed.items.iter().map(json_of).collect();
     let xml = listed.items.iter().map(xml_of).collect();
     Ok(Answer::list("tenants", json, xml, links).in_format(access.format))
@@ -112,13 +113,13 @@ async fn list_users(
 ) -> Answered {
     let query = UserQuery {
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: true,
         ..UserQuery::default()
     };
     let listed = identity.users_on_tenant(&access.session.caller, &id, &query).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|user| user.id.clone());
-    let links = asked.links(&identity, next.as_deref(), listed.previous.as_deref());
+    let links = links(&identity, &asked, next.as_deref(), listed.previous.as_deref());
     let json = listed.items.iter().map(|user| users::json_of(&identity, user)).collect();
     let xml = listed.items.iter().map(|user| users::xml_of(&identity, user, false)).collect();
     Ok(Answer::list("users", json, xml, links).in_format(access.format))

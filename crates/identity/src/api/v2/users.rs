@@ -5,12 +5,14 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use web::xml::Element;
 
-use crate::api::access::{Access, Origin};
+use crate::api::access::{Access, Origin, header};
+use crate::api::asked::Asked;
 use crate::api::fields::{AnyBody, Fields};
-use crate::api::v2::{Answer, Asked, RAX_AUTH, XMLNS, header_answer};
+use crate::api::v2::{Answer, RAX_AUTH, XMLNS, header_answer, limit, links};
 use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, User};
 use crate::service::error::Error;
+use crate::service::resets::NotReset;
 use crate::service::secrets::random_hex;
 use crate::service::signin::Named;
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
@@ -27,7 +29,7 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::GET, "/users/{user_id}/RAX-AUTH/admins", Need::Token, admins)
         .add(Method::POST, "/users/RAX-AUTH/change-pwd", Need::Open, change_password)
         .add(Method::POST, "/users/RAX-AUTH/forgot-pwd", Need::Open, forgot_password)
-        .add(Method::POST, "/users/RAX-AUTH/pwd-reset", Need::Token, reset_password)
+        .add(Method::POST, "/users/RAX-AUTH/pwd-reset", Need::Open, reset_password)
 }
 
 /// A user in JSON.
@@ -75,13 +77,13 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     let query = UserQuery {
         email: asked.text("email"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: true,
         ..UserQuery::default()
     };
     let listed = identity.users(caller, query).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|user| user.id.clone());
-    let links = asked.links(&identity, next.as_deref(), listed.previous.as_deref());
+    let links = links(&identity, &asked, next.as_deref(), listed.previous.as_deref());
     let json = listed.items.iter().map(|user| json_of(&identity, user)).collect();
     let xml = listed.items.iter().map(|user| xml_of(&identity, user, false)).collect();
     Ok(Answer::list("users", json, xml, links).in_format(access.format))
@@ -194,16 +196,29 @@ async fn change_password(State(identity): State<Shared>, origin: Origin, AnyBody
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Always 204, so that nobody learns who exists. This cloud sends no mail; its operator finds the wish in the log.
-async fn forgot_password(AnyBody(body): AnyBody) -> Answered {
+/// Always 204, so that nobody learns who exists. `portal` is of no use here: there is none but the API.
+async fn forgot_password(State(identity): State<Shared>, AnyBody(body): AnyBody) -> Answered {
     let given = Fields::inside(&body, "forgotPasswordCredentials")?;
     let name = given.text("username")?;
-    tracing::info!(user = name, "somebody asks for a new password");
+    identity.forgot_password(&name);
     Ok(header_answer(StatusCode::NO_CONTENT, "x-user-name", &name))
 }
 
-/// Takes tokens that were made for it alone, and this cloud makes none: every other token is 403.
-async fn reset_password(_: Access, AnyBody(body): AnyBody) -> Answered {
-    Fields::inside(&body, "passwordReset")?.text("password")?;
-    Err(Error::forbidden("The token was not made for resetting a password.").into())
+/// The token that was mailed is the proof; every other one is 403.
+async fn reset_password(
+    State(identity): State<Shared>,
+    headers: http::HeaderMap,
+    AnyBody(body): AnyBody,
+) -> Answered {
+    let token = header(&headers, "x-auth-token").ok_or(Error::Token)?;
+    let password = Fields::inside(&body, "passwordReset")?.text("password")?;
+    check(None, Some(&password))?;
+    match identity.reset_password(token, &password).await {
+        Ok(name) => Ok(header_answer(StatusCode::NO_CONTENT, "x-user-name", &name)),
+        Err(NotReset::NoToken) => Err(Error::Token.into()),
+        Err(NotReset::OtherToken) => {
+            Err(Error::forbidden("The token was not made for resetting a password.").into())
+        }
+        Err(NotReset::Error(error)) => Err(error.into()),
+    }
 }

@@ -5,7 +5,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
-use crate::api::v3::{Asked, links, roles};
+use crate::api::asked::Asked;
+use crate::api::v3::{Resource, limit, links, listing};
 use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, Scope};
 use crate::service::error::Error;
@@ -46,19 +47,19 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
         .or_else(|| asked.text("scope.domain.id").map(Scope::Domain))
         .or_else(|| asked.text("scope.system").map(|_| Scope::Cloud));
     if asked.text("group.id").is_some() {
-        return Ok(asked.list(&identity, "role_assignments", Vec::new(), None));
+        return Ok(listing(&identity, &asked, "role_assignments", Vec::new(), None));
     }
     let query = AssignmentQuery {
         user_id: asked.text("user.id"),
         role_id: asked.text("role.id"),
         scope,
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
     };
     let (listed, next) = identity.assignments(&access.session.caller, query).await?;
     let names = asked.is_set("include_names");
     let items = listed.items.iter().map(|named| view(&identity, named, names)).collect();
-    Ok(asked.list(&identity, "role_assignments", items, next.as_deref()))
+    Ok(listing(&identity, &asked, "role_assignments", items, next.as_deref()))
 }
 
 /// An assignment (Keystone v3), with names if they were asked for.
@@ -103,8 +104,8 @@ async fn roles_in(
     scope: Scope,
 ) -> Answered {
     let held = identity.roles_of(&access.session.caller, user_id, Some(&scope)).await?;
-    let items = held.iter().map(|(role, _)| roles::view(identity, role)).collect();
-    Ok(asked.list(identity, "roles", items, None))
+    let items = held.iter().map(|(role, _)| role.view(identity)).collect();
+    Ok(listing(identity, asked, "roles", items, None))
 }
 
 async fn check(identity: &Shared, access: &Access, user_id: &str, role_id: &str, scope: Scope) -> Answered {

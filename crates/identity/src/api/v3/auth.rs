@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use web::Response;
 
 use crate::api::access::{Access, Origin, header};
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::token::{body, catalog_of};
-use crate::api::v3::{Asked, domains, projects};
+use crate::api::v3::{Resource, limit, listing, page};
 use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
 use crate::model::Scope;
 use crate::service::error::Error;
@@ -146,7 +147,7 @@ async fn catalog(State(identity): State<Shared>, access: Access, asked: Asked) -
     if *scope == Scope::Unscoped {
         return Err(Error::forbidden("The token is not scoped, so there is no catalog for it.").into());
     }
-    Ok(asked.list(&identity, "catalog", catalog_of(&catalog, scope.tenant()), None))
+    Ok(listing(&identity, &asked, "catalog", catalog_of(&catalog, scope.tenant()), None))
 }
 
 async fn list_projects(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
@@ -155,25 +156,22 @@ async fn list_projects(State(identity): State<Shared>, access: Access, asked: As
         of_user: Some(caller.user_id.clone()),
         enabled: Some(true),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         ..TenantQuery::default()
     };
     let listed = identity.tenants(caller, query).await?;
-    let next = listed.items.last().filter(|_| listed.more).map(|tenant| tenant.id.clone());
-    let items: Vec<Value> = listed.items.iter().map(|tenant| projects::view(&identity, tenant)).collect();
-    Ok(asked.list(&identity, "projects", items, next.as_deref()))
+    Ok(page(&identity, &asked, &listed))
 }
 
 async fn list_domains(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
     let found = identity.domains_to_scope(&access.session.caller).await?;
-    let items =
-        found.iter().filter(|domain| domain.enabled).map(|domain| domains::view(&identity, domain)).collect();
-    Ok(asked.list(&identity, "domains", items, None))
+    let items = found.iter().filter(|domain| domain.enabled).map(|domain| domain.view(&identity)).collect();
+    Ok(listing(&identity, &asked, "domains", items, None))
 }
 
 async fn list_system(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
     let caller = &access.session.caller;
     let held = identity.roles_of(caller, &caller.user_id, Some(&Scope::Cloud)).await?;
     let items = if held.is_empty() { Vec::new() } else { vec![json!({"all": true})] };
-    Ok(asked.list(&identity, "system", items, None))
+    Ok(listing(&identity, &asked, "system", items, None))
 }

@@ -5,9 +5,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::v3::{Resource, listing, one};
+use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Endpoint, Interface, Region, ServiceRecord};
 use crate::service::error::Error;
 use crate::service::secrets::new_id;
@@ -31,37 +32,61 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::DELETE, "/regions/{region_id}", Need::Operator, delete_region)
 }
 
-fn service_view(identity: &Shared, service: &ServiceRecord) -> Value {
-    json!({
-        "id": service.id,
-        "type": service.kind,
-        "name": service.name,
-        "description": service.description,
-        "enabled": service.enabled,
-        "links": links(identity, &format!("/services/{}", service.id)),
-    })
+impl Resource for ServiceRecord {
+    const ONE: &'static str = "service";
+    const MANY: &'static str = "services";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "type": self.kind,
+            "name": self.name,
+            "description": self.description,
+            "enabled": self.enabled,
+        })
+    }
 }
 
-fn endpoint_view(identity: &Shared, endpoint: &Endpoint) -> Value {
-    json!({
-        "id": endpoint.id,
-        "service_id": endpoint.service_id,
-        "interface": endpoint.interface.name(),
-        "region": endpoint.region,
-        "region_id": endpoint.region,
-        "url": endpoint.url,
-        "enabled": endpoint.enabled,
-        "links": links(identity, &format!("/endpoints/{}", endpoint.id)),
-    })
+impl Resource for Endpoint {
+    const ONE: &'static str = "endpoint";
+    const MANY: &'static str = "endpoints";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "service_id": self.service_id,
+            "interface": self.interface.name(),
+            "region": self.region,
+            "region_id": self.region,
+            "url": self.url,
+            "enabled": self.enabled,
+        })
+    }
 }
 
-fn region_view(identity: &Shared, region: &Region) -> Value {
-    json!({
-        "id": region.id,
-        "parent_region_id": region.parent_id,
-        "description": region.description,
-        "links": links(identity, &format!("/regions/{}", region.id)),
-    })
+impl Resource for Region {
+    const ONE: &'static str = "region";
+    const MANY: &'static str = "regions";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "parent_region_id": self.parent_id,
+            "description": self.description,
+        })
+    }
 }
 
 async fn list_services(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
@@ -73,9 +98,9 @@ async fn list_services(State(identity): State<Shared>, _: Access, asked: Asked) 
         .map(|entry| &entry.service)
         .filter(|service| name.as_ref().is_none_or(|name| *name == service.name))
         .filter(|service| kind.as_ref().is_none_or(|kind| *kind == service.kind))
-        .map(|service| service_view(&identity, service))
+        .map(|service| service.view(&identity))
         .collect();
-    Ok(asked.list(&identity, "services", items, None))
+    Ok(listing(&identity, &asked, "services", items, None))
 }
 
 async fn create_service(
@@ -92,12 +117,12 @@ async fn create_service(
         enabled: given.flag_if("enabled")?.unwrap_or(true),
     };
     let made = identity.put_service(&access.session.caller, service).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"service": service_view(&identity, &made)})))
+    Ok(one(&identity, StatusCode::CREATED, &made))
 }
 
 async fn show_service(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
     let found = identity.service(&id).await?.service;
-    Ok(answer(StatusCode::OK, &json!({"service": service_view(&identity, &found)})))
+    Ok(one(&identity, StatusCode::OK, &found))
 }
 
 async fn update_service(
@@ -116,7 +141,7 @@ async fn update_service(
         id: old.id,
     };
     let kept = identity.put_service(&access.session.caller, service).await?;
-    Ok(answer(StatusCode::OK, &json!({"service": service_view(&identity, &kept)})))
+    Ok(one(&identity, StatusCode::OK, &kept))
 }
 
 async fn delete_service(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
@@ -135,9 +160,9 @@ async fn list_endpoints(State(identity): State<Shared>, _: Access, asked: Asked)
         .filter(|endpoint| service.as_ref().is_none_or(|id| *id == endpoint.service_id))
         .filter(|endpoint| interface.as_ref().is_none_or(|name| name == endpoint.interface.name()))
         .filter(|endpoint| region.as_ref().is_none_or(|id| Some(id) == endpoint.region.as_ref()))
-        .map(|endpoint| endpoint_view(&identity, endpoint))
+        .map(|endpoint| endpoint.view(&identity))
         .collect();
-    Ok(asked.list(&identity, "endpoints", items, None))
+    Ok(listing(&identity, &asked, "endpoints", items, None))
 }
 
 fn interface(name: &str) -> Result<Interface, Error> {
@@ -160,12 +185,12 @@ async fn create_endpoint(
         enabled: given.flag_if("enabled")?.unwrap_or(true),
     };
     let made = identity.put_endpoint(&access.session.caller, endpoint).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"endpoint": endpoint_view(&identity, &made)})))
+    Ok(one(&identity, StatusCode::CREATED, &made))
 }
 
 async fn show_endpoint(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
     let found = identity.endpoint(&id).await?;
-    Ok(answer(StatusCode::OK, &json!({"endpoint": endpoint_view(&identity, &found)})))
+    Ok(one(&identity, StatusCode::OK, &found))
 }
 
 async fn update_endpoint(
@@ -188,7 +213,7 @@ async fn update_endpoint(
         id: old.id,
     };
     let kept = identity.put_endpoint(&access.session.caller, endpoint).await?;
-    Ok(answer(StatusCode::OK, &json!({"endpoint": endpoint_view(&identity, &kept)})))
+    Ok(one(&identity, StatusCode::OK, &kept))
 }
 
 async fn delete_endpoint(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
@@ -202,9 +227,9 @@ async fn list_regions(State(identity): State<Shared>, _: Access, asked: Asked) -
     let items = regions
         .iter()
         .filter(|region| parent.as_ref().is_none_or(|id| Some(id) == region.parent_id.as_ref()))
-        .map(|region| region_view(&identity, region))
+        .map(|region| region.view(&identity))
         .collect();
-    Ok(asked.list(&identity, "regions", items, None))
+    Ok(listing(&identity, &asked, "regions", items, None))
 }
 
 async fn create_region(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
@@ -215,7 +240,7 @@ async fn create_region(State(identity): State<Shared>, access: Access, JsonBody(
         description: given.text_if("description")?.unwrap_or_default(),
     };
     let made = identity.put_region(&access.session.caller, region, true).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"region": region_view(&identity, &made)})))
+    Ok(one(&identity, StatusCode::CREATED, &made))
 }
 
 async fn region(identity: &Shared, id: &str) -> Result<Region, Error> {
@@ -225,7 +250,7 @@ async fn region(identity: &Shared, id: &str) -> Result<Region, Error> {
 
 async fn show_region(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
     let found = region(&identity, &id).await?;
-    Ok(answer(StatusCode::OK, &json!({"region": region_view(&identity, &found)})))
+    Ok(one(&identity, StatusCode::OK, &found))
 }
 
 async fn update_region(
@@ -242,7 +267,7 @@ async fn update_region(
         id: old.id,
     };
     let kept = identity.put_region(&access.session.caller, changed, false).await?;
-    Ok(answer(StatusCode::OK, &json!({"region": region_view(&identity, &kept)})))
+    Ok(one(&identity, StatusCode::OK, &kept))
 }
 
 async fn delete_region(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use work::Time;
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links};
+use crate::api::v3::{limit, links, listing};
 use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
 use crate::model::{ApplicationCredential, Ec2Credential};
 use crate::service::credentials::NewCredential;
@@ -74,13 +75,13 @@ async fn list(
     let (name, marker) = (asked.text("name"), asked.text("marker"));
     let caller = &access.session.caller;
     let listed =
-        identity.credentials(caller, &user, name.as_deref(), marker.as_deref(), asked.limit()?).await?;
+        identity.credentials(caller, &user, name.as_deref(), marker.as_deref(), limit(&asked)?).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|credential| credential.id.clone());
     let mut items = Vec::new();
     for credential in &listed.items {
         items.push(view(&identity, credential, None).await?);
     }
-    Ok(asked.list(&identity, "application_credentials", items, next.as_deref()))
+    Ok(listing(&identity, &asked, "application_credentials", items, next.as_deref()))
 }
 
 async fn create(
@@ -168,10 +169,10 @@ async fn list_ec2(
     Path(user): Path<String>,
 ) -> Answered {
     let marker = asked.text("marker");
-    let listed = identity.ec2_credentials(&access.session, &user, marker.as_deref(), asked.limit()?).await?;
+    let listed = identity.ec2_credentials(&access.session, &user, marker.as_deref(), limit(&asked)?).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|pair| pair.access.clone());
     let items = listed.items.iter().map(|pair| ec2_view(&identity, pair)).collect();
-    Ok(asked.list(&identity, "credentials", items, next.as_deref()))
+    Ok(listing(&identity, &asked, "credentials", items, next.as_deref()))
 }
 
 async fn create_ec2(

@@ -5,9 +5,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::v3::{Resource, limit, one, page};
+use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::Domain;
 use crate::service::domains::{ChangedDomain, DomainQuery};
 
@@ -20,17 +21,24 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::DELETE, "/domains/{domain_id}", Need::Operator, delete)
 }
 
-/// A domain (Keystone v3).
-pub(crate) fn view(identity: &Shared, domain: &Domain) -> Value {
-    json!({
-        "id": domain.id,
-        "name": domain.name,
-        "description": domain.description,
-        "enabled": domain.enabled,
-        "tags": [],
-        "options": {},
-        "links": links(identity, &format!("/domains/{}", domain.id)),
-    })
+impl Resource for Domain {
+    const ONE: &'static str = "domain";
+    const MANY: &'static str = "domains";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "enabled": self.enabled,
+            "tags": [],
+            "options": {},
+        })
+    }
 }
 
 async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
@@ -38,12 +46,10 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
         name: asked.text("name"),
         enabled: asked.flag("enabled"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
     };
     let listed = identity.domains(&access.session.caller, query).await?;
-    let next = listed.items.last().filter(|_| listed.more).map(|domain| domain.id.clone());
-    let items = listed.items.iter().map(|domain| view(&identity, domain)).collect();
-    Ok(asked.list(&identity, "domains", items, next.as_deref()))
+    Ok(page(&identity, &asked, &listed))
 }
 
 async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
@@ -52,12 +58,12 @@ async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): 
     let enabled = domain.flag_if("enabled")?.unwrap_or(true);
     let name = domain.text("name")?;
     let made = identity.create_domain(&access.session.caller, &name, &description, enabled).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"domain": view(&identity, &made)})))
+    Ok(one(&identity, StatusCode::CREATED, &made))
 }
 
 async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
     let domain = identity.domain(&access.session.caller, &id).await?;
-    Ok(answer(StatusCode::OK, &json!({"domain": view(&identity, &domain)})))
+    Ok(one(&identity, StatusCode::OK, &domain))
 }
 
 async fn update(
@@ -73,7 +79,7 @@ async fn update(
         enabled: domain.flag_if("enabled")?,
     };
     let domain = identity.update_domain(&access.session.caller, &id, change).await?;
-    Ok(answer(StatusCode::OK, &json!({"domain": view(&identity, &domain)})))
+    Ok(one(&identity, StatusCode::OK, &domain))
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {

@@ -5,9 +5,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::v3::{Resource, limit, one, page};
+use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, Tenant};
 use crate::service::tenants::{ChangedTenant, NewTenant, TenantQuery};
 
@@ -20,20 +21,27 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::DELETE, "/projects/{project_id}", Need::Operator, delete)
 }
 
-/// A project (Keystone v3).
-pub(crate) fn view(identity: &Shared, tenant: &Tenant) -> Value {
-    json!({
-        "id": tenant.id,
-        "name": tenant.name,
-        "domain_id": tenant.domain_id,
-        "parent_id": tenant.domain_id,
-        "description": tenant.description,
-        "enabled": tenant.enabled,
-        "is_domain": false,
-        "tags": [],
-        "options": {},
-        "links": links(identity, &format!("/projects/{}", tenant.id)),
-    })
+impl Resource for Tenant {
+    const ONE: &'static str = "project";
+    const MANY: &'static str = "projects";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "domain_id": self.domain_id,
+            "parent_id": self.domain_id,
+            "description": self.description,
+            "enabled": self.enabled,
+            "is_domain": false,
+            "tags": [],
+            "options": {},
+        })
+    }
 }
 
 async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
@@ -43,13 +51,11 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
         enabled: asked.flag("enabled"),
         of_user: None,
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: false,
     };
     let listed = identity.tenants(&access.session.caller, query).await?;
-    let next = listed.items.last().filter(|_| listed.more).map(|tenant| tenant.id.clone());
-    let items = listed.items.iter().map(|tenant| view(&identity, tenant)).collect();
-    Ok(asked.list(&identity, "projects", items, next.as_deref()))
+    Ok(page(&identity, &asked, &listed))
 }
 
 async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
@@ -61,12 +67,12 @@ async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): 
         domain_id: project.text_if("domain_id")?,
     };
     let tenant = identity.create_tenant(&access.session.caller, new).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"project": view(&identity, &tenant)})))
+    Ok(one(&identity, StatusCode::CREATED, &tenant))
 }
 
 async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
     let tenant = identity.tenant(&access.session.caller, &id).await?;
-    Ok(answer(StatusCode::OK, &json!({"project": view(&identity, &tenant)})))
+    Ok(one(&identity, StatusCode::OK, &tenant))
 }
 
 async fn update(
@@ -82,7 +88,7 @@ async fn update(
         enabled: project.flag_if("enabled")?,
     };
     let tenant = identity.update_tenant(&access.session.caller, &id, change).await?;
-    Ok(answer(StatusCode::OK, &json!({"project": view(&identity, &tenant)})))
+    Ok(one(&identity, StatusCode::OK, &tenant))
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {

@@ -5,9 +5,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::v3::{Resource, limit, listing, one};
+use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::Role;
 use crate::service::roles::{ChangedRole, RoleQuery};
 
@@ -20,43 +21,50 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::DELETE, "/roles/{role_id}", Need::Operator, delete)
 }
 
-/// A role (Keystone v3).
-pub(crate) fn view(identity: &Shared, role: &Role) -> Value {
-    json!({
-        "id": role.id,
-        "name": role.name,
-        "domain_id": null,
-        "description": role.description,
-        "options": {},
-        "links": links(identity, &format!("/roles/{}", role.id)),
-    })
+impl Resource for Role {
+    const ONE: &'static str = "role";
+    const MANY: &'static str = "roles";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn fields(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "domain_id": null,
+            "description": self.description,
+            "options": {},
+        })
+    }
 }
 
 async fn list(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
     let query = RoleQuery {
         name: asked.text("name"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: false,
     };
     let listed = identity.roles(query).await?;
     // Roles of one domain are not made here, so none are in any.
     let shown = if asked.text("domain_id").is_some() { &[][..] } else { &listed.items };
     let next = shown.last().filter(|_| listed.more).map(|role| role.id.clone());
-    let items = shown.iter().map(|role| view(&identity, role)).collect();
-    Ok(asked.list(&identity, "roles", items, next.as_deref()))
+    let items = shown.iter().map(|role| role.view(&identity)).collect();
+    Ok(listing(&identity, &asked, "roles", items, next.as_deref()))
 }
 
 async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
     let role = Fields::inside(&body, "role")?;
     let description = role.text_if("description")?.unwrap_or_default();
     let made = identity.create_role(&access.session.caller, &role.text("name")?, &description).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"role": view(&identity, &made)})))
+    Ok(one(&identity, StatusCode::CREATED, &made))
 }
 
 async fn show(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
     let role = identity.role(&id).await?;
-    Ok(answer(StatusCode::OK, &json!({"role": view(&identity, &role)})))
+    Ok(one(&identity, StatusCode::OK, &role))
 }
 
 async fn update(
@@ -71,7 +79,7 @@ async fn update(
         description: role.nullable_text("description")?.map(Option::unwrap_or_default),
     };
     let role = identity.update_role(&access.session.caller, &id, change).await?;
-    Ok(answer(StatusCode::OK, &json!({"role": view(&identity, &role)})))
+    Ok(one(&identity, StatusCode::OK, &role))
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {

@@ -1,6 +1,7 @@
 //! A token as v3 shows it.
 
 use serde_json::{Map, Value, json};
+use work::Time;
 
 use crate::model::{Catalog, Method, Scope, Session};
 
@@ -31,7 +32,7 @@ pub(crate) fn body(session: &Session, catalog: Option<&Catalog>) -> Value {
             "id": session.user.id,
             "name": session.user.name,
             "domain": {"id": domain.id, "name": domain.name},
-            "password_expires_at": null,
+            "password_expires_at": session.user.password_expires.map(Time::iso_micros),
         }),
     );
     put("audit_ids", json!(session.token.audit_ids));

@@ -3,11 +3,13 @@
 use axum::extract::{Path, State};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use work::Time;
 
 use crate::api::access::{Access, Origin};
+use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Asked, links, projects};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::v3::{Resource, limit, listing, one, page};
+use crate::api::{Answered, Need, Shared, Table, empty};
 use crate::model::{Right, User};
 use crate::service::signin::Named;
 use crate::service::tenants::TenantQuery;
@@ -25,25 +27,32 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::GET, "/users/{user_id}/groups", Need::Token, list_groups)
 }
 
-/// A user (Keystone v3).
-pub(crate) fn view(identity: &Shared, user: &User) -> Value {
-    let mut view = json!({
-        "id": user.id,
-        "name": user.name,
-        "domain_id": user.domain_id,
-        "enabled": user.enabled,
-        "description": user.description,
-        "password_expires_at": null,
-        "options": {},
-        "links": links(identity, &format!("/users/{}", user.id)),
-    });
-    if let Some(email) = &user.email {
-        view["email"] = json!(email);
+impl Resource for User {
+    const ONE: &'static str = "user";
+    const MANY: &'static str = "users";
+
+    fn id(&self) -> &str {
+        &self.id
     }
-    if let Some(tenant) = &user.tenant_id {
-        view["default_project_id"] = json!(tenant);
+
+    fn fields(&self) -> Value {
+        let mut view = json!({
+            "id": self.id,
+            "name": self.name,
+            "domain_id": self.domain_id,
+            "enabled": self.enabled,
+            "description": self.description,
+            "password_expires_at": self.password_expires.map(Time::iso_micros),
+            "options": {},
+        });
+        if let Some(email) = &self.email {
+            view["email"] = json!(email);
+        }
+        if let Some(tenant) = &self.tenant_id {
+            view["default_project_id"] = json!(tenant);
+        }
+        view
     }
-    view
 }
 
 async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
@@ -53,13 +62,11 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
         domain_id: asked.text("domain_id"),
         enabled: asked.flag("enabled"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         strict: false,
     };
     let listed = identity.users(&access.session.caller, query).await?;
-    let next = listed.items.last().filter(|_| listed.more).map(|user| user.id.clone());
-    let items = listed.items.iter().map(|user| view(&identity, user)).collect();
-    Ok(asked.list(&identity, "users", items, next.as_deref()))
+    Ok(page(&identity, &asked, &listed))
 }
 
 async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
@@ -75,12 +82,12 @@ async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): 
         ..NewUser::default()
     };
     let (user, _) = identity.create_user(&access.session.caller, new).await?;
-    Ok(answer(StatusCode::CREATED, &json!({"user": view(&identity, &user)})))
+    Ok(one(&identity, StatusCode::CREATED, &user))
 }
 
 async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
     let user = identity.user(&access.session.caller, &id).await?;
-    Ok(answer(StatusCode::OK, &json!({"user": view(&identity, &user)})))
+    Ok(one(&identity, StatusCode::OK, &user))
 }
 
 async fn update(
@@ -100,7 +107,7 @@ async fn update(
         region: None,
     };
     let user = identity.update_user(&access.session.caller, &id, change).await?;
-    Ok(answer(StatusCode::OK, &json!({"user": view(&identity, &user)})))
+    Ok(one(&identity, StatusCode::OK, &user))
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
@@ -131,13 +138,11 @@ async fn list_projects(
         of_user: Some(id),
         name: asked.text("name"),
         marker: asked.text("marker"),
-        limit: asked.limit()?,
+        limit: limit(&asked)?,
         ..TenantQuery::default()
     };
     let listed = identity.tenants(&access.session.caller, query).await?;
-    let next = listed.items.last().filter(|_| listed.more).map(|tenant| tenant.id.clone());
-    let items = listed.items.iter().map(|tenant| projects::view(&identity, tenant)).collect();
-    Ok(asked.list(&identity, "projects", items, next.as_deref()))
+    Ok(page(&identity, &asked, &listed))
 }
 
 /// There are no groups; clients ask nevertheless.
@@ -148,5 +153,5 @@ async fn list_groups(
     Path(id): Path<String>,
 ) -> Answered {
     identity.user(&access.session.caller, &id).await?;
-    Ok(asked.list(&identity, "groups", Vec::new(), None))
+    Ok(listing(&identity, &asked, "groups", Vec::new(), None))
 }

@@ -1,0 +1,205 @@
+//! Several stores under one roof: the upper bits of a volume's number say which store it is in, so that a location
+//! alone finds its bytes whatever store new ones go to.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{BlobId, Blobs, Error, Location, Reader, Records, Result, Volume, Writer};
+
+/// Bits of a volume's number within its store.
+const NUMBER_BITS: u32 = 40;
+const NUMBER_MASK: i64 = (1 << NUMBER_BITS) - 1;
+
+/// Whether a volume's number stands for a blob on its own.
+#[must_use]
+pub fn is_single(volume: i64) -> bool {
+    volume & NUMBER_MASK == 0
+}
+
+/// The index of the store that a volume is in.
+#[must_use]
+pub fn store_of(volume: i64) -> usize {
+    usize::try_from(volume >> NUMBER_BITS).unwrap_or(usize::MAX)
+}
+
+fn within(location: Location) -> Location {
+    Location { volume: location.volume & NUMBER_MASK, ..location }
+}
+
+fn tagged(store: usize, volume: i64) -> i64 {
+    i64::try_from(store).unwrap_or(0) << NUMBER_BITS | volume
+}
+
+/// Stores by index. The first is where everything is that was stored while it was the only one.
+pub struct Several(Vec<Arc<dyn Blobs>>);
+
+impl Several {
+    /// These stores; their order must never change.
+    #[must_use]
+    pub fn new(stores: Vec<Arc<dyn Blobs>>) -> Self {
+        Self(stores)
+    }
+
+    /// The store at an index, or the first where there is none.
+    #[must_use]
+    pub fn index(&self, wanted: usize) -> usize {
+        if wanted < self.0.len() { wanted } else { 0 }
+    }
+
+    fn store(&self, index: usize) -> Result<&Arc<dyn Blobs>> {
+        self.0.get(index).ok_or_else(|| Error::Missing { id: format!("of store {index}") })
+    }
+
+    /// As [`Blobs::put`], in the store at `index`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put(&self, index: usize, id: BlobId, bytes: Bytes) -> Result<Location> {
+        let location = self.store(index)?.put(id, bytes).await?;
+        Ok(Location { volume: tagged(index, location.volume), ..location })
+    }
+
+    /// As [`Blobs::create`], in the store at `index`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn create(&self, index: usize, id: BlobId) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(Tagging { index, inner: self.store(index)?.create(id).await? }))
+    }
+
+    /// As [`Blobs::read`].
+    ///
+    /// # Errors
+    /// The store's, and [`Error::Missing`] for a store that is not there.
+    pub async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>> {
+        self.store(store_of(location.volume))?.read(id, within(location), range).await
+    }
+
+    /// As [`Blobs::delete`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete(&self, id: BlobId, location: Location) -> Result<()> {
+        self.store(store_of(location.volume))?.delete(id, within(location)).await
+    }
+
+    /// Removes a blob on its own from whichever store it is in.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub async fn delete_single(&self, id: BlobId) -> Result<()> {
+        for store in &self.0 {
+            store.delete(id, Location { volume: 0, offset: 0, length: 0 }).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Blobs::sealed_volumes`], of all stores.
+    #[must_use]
+    pub fn sealed_volumes(&self) -> Vec<Volume> {
+        let of = |(index, store): (usize, &Arc<dyn Blobs>)| {
+            let volumes = store.sealed_volumes().into_iter();
+            volumes
+                .map(move |volume| Volume { number: tagged(index, volume.number), ..volume })
+                .collect::<Vec<_>>()
+        };
+        self.0.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// As [`Blobs::records`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records> {
+        let index = store_of(number);
+        let mut records = self.store(index)?.records(number & NUMBER_MASK, offset, limit).await?;
+        for (_, location) in &mut records.blobs {
+            location.volume = tagged(index, location.volume);
+        }
+        Ok(records)
+    }
+
+    /// As [`Blobs::remove_volume`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_volume(&self, number: i64) -> Result<()> {
+        self.store(store_of(number))?.remove_volume(number & NUMBER_MASK).await
+    }
+
+    /// As [`Blobs::older_singles`], of one store; `None` behind the last store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn older_singles(
+        &self,
+        index: usize,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Option<Vec<BlobId>>> {
+        match self.0.get(index) {
+            Some(store) => store.older_singles(after, limit).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Says in the end which store the blob is in.
+struct Tagging {
+    index: usize,
+    inner: Box<dyn Writer>,
+}
+
+#[async_trait]
+impl Writer for Tagging {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.inner.write(bytes).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Location> {
+        let location = self.inner.finish().await?;
+        Ok(Location { volume: tagged(self.index, location.volume), ..location })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Local;
+
+    async fn whole(stores: &Several, id: BlobId, at: Location) -> Vec<u8> {
+        let mut reader = stores.read(id, at, 0..at.length).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            all.extend_from_slice(&piece);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_location_finds_its_store() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let open = |dir: &tempfile::TempDir| Arc::new(Local::open(dir.path()).unwrap()) as Arc<dyn Blobs>;
+        let stores = Several::new(dirs.iter().map(open).collect());
+        let (packed, single) = (BlobId::new(), BlobId::new());
+        let at = stores.put(1, packed, Bytes::from_static(b"small")).await.unwrap();
+        let mut writer = stores.create(1, single).await.unwrap();
+        writer.write(Bytes::from_static(b"alone")).await.unwrap();
+        let alone = writer.finish().await.unwrap();
+        assert_eq!((store_of(at.volume), is_single(at.volume)), (1, false));
+        assert_eq!((store_of(alone.volume), is_single(alone.volume)), (1, true));
+        assert_eq!(whole(&stores, packed, at).await, b"small");
+        assert_eq!(whole(&stores, single, alone).await, b"alone");
+        let first = stores.put(0, packed, Bytes::from_static(b"other")).await.unwrap();
+        assert_eq!(first.volume & NUMBER_MASK, first.volume);
+        assert_eq!(whole(&stores, packed, first).await, b"other");
+        stores.delete_single(single).await.unwrap();
+        assert!(stores.read(single, alone, 0..5).await.is_err());
+        let gone = Location { volume: tagged(2, 1), offset: 0, length: 1 };
+        assert!(matches!(stores.read(packed, gone, 0..1).await, Err(Error::Missing { .. })));
+        assert_eq!((stores.index(1), stores.index(7)), (1, 0));
+    }
+}

@@ -1,0 +1,187 @@
+//! Access logs, delivered to the account whose containers ask for them (Cloud Files guide, Access log delivery).
+//!
+//! Lines wait in memory, by container and hour, and become objects once an interval, when there are many, and when the
+//! program is asked to stop. What is killed loses the lines that were not delivered.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use identity::Caller;
+use tokio::sync::Notify;
+use work::Time;
+
+use super::upload::{Incoming, PutRequest};
+use super::{Context, Files};
+use crate::error::{Error, Result};
+use crate::model::access::{Access, log_name};
+use crate::model::metadata::{Changes, Metadata};
+use crate::store;
+
+/// The container of an account's logs.
+pub const LOGS: &str = ".ACCESS_LOGS";
+/// What a container says that wants its requests logged.
+const DELIVERY: &str = "x-container-meta-access-log-delivery";
+/// Lines that wait, in bytes: beyond these they are delivered at once.
+const WAITING_BYTES: usize = 16 << 20;
+/// Lines that cannot be delivered are kept up to so many bytes, then dropped.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+/// Whether a container says that its requests are to be logged.
+#[must_use]
+pub fn wants_logs(metadata: &Metadata) -> bool {
+    let word = metadata.get(DELIVERY).unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(word.as_str(), "true" | "1" | "yes" | "on" | "t" | "y")
+}
+
+/// Notices, while a request is answered, whether its container wants it logged.
+#[derive(Debug)]
+pub struct Watch {
+    account: String,
+    container: String,
+    seen: AtomicBool,
+    wants: AtomicBool,
+}
+
+impl Watch {
+    /// A watch for a request to this container or what is in it.
+    #[must_use]
+    pub fn of(account: &str, container: &str) -> Self {
+        let (seen, wants) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { account: account.to_owned(), container: container.to_owned(), seen, wants }
+    }
+
+    /// The container's row was read on the way.
+    pub(super) fn see(&self, account: &str, container: &str, metadata: Option<&Metadata>) {
+        if self.account == account && self.container == container {
+            self.wants.store(metadata.is_some_and(wants_logs), Ordering::Relaxed);
+            self.seen.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lines on their way.
+#[derive(Default)]
+pub(super) struct Logs {
+    waiting: Mutex<Waiting>,
+    many: Notify,
+    delivering: tokio::sync::Mutex<()>,
+}
+
+/// By account, container and hour.
+type Place = (String, String, i64);
+
+#[derive(Default)]
+struct Waiting {
+    lines: BTreeMap<Place, Vec<u8>>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, place: Place, lines: &[u8]) {
+        self.bytes += lines.len();
+        self.lines.entry(place).or_default().extend_from_slice(lines);
+    }
+}
+
+impl Logs {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    /// Whether the request that was watched is to be logged.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_logged(&self, watch: &Watch) -> Result<bool> {
+        if watch.seen.load(Ordering::Relaxed) {
+            return Ok(watch.wants.load(Ordering::Relaxed));
+        }
+        let settings = self.container_settings(&watch.account, &watch.container).await?;
+        Ok(settings.is_some_and(|metadata| wants_logs(&metadata)))
+    }
+
+    /// Keeps a line for the log of the container that was watched.
+    pub fn log_access(&self, watch: &Watch, access: &Access) {
+        let logs = &self.0.logs;
+        let hour = access.at.0.div_euclid(HOUR_MICROS);
+        let mut waiting = logs.waiting();
+        waiting.add((watch.account.clone(), watch.container.clone(), hour), access.line().as_bytes());
+        if waiting.bytes > WAITING_BYTES {
+            logs.many.notify_one();
+        }
+    }
+
+    /// Delivers logs once an interval, counted from midnight.
+    pub(super) async fn deliver_by_and_by(self) {
+        let mut stop = self.0.stop.subscribe();
+        let interval = i64::try_from(self.settings().log_interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        loop {
+            let next = self.0.clock.now().0.div_euclid(interval).saturating_add(1).saturating_mul(interval);
+            tokio::select! {
+                () = self.0.clock.until(Time(next)) => {}
+                () = self.0.logs.many.notified() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            self.deliver_logs().await;
+        }
+    }
+
+    /// Delivers what waits; what cannot be delivered waits on.
+    pub(super) async fn deliver_logs(&self) {
+        let logs = &self.0.logs;
+        let _one_at_a_time = logs.delivering.lock().await;
+        let Waiting { lines, .. } = std::mem::take(&mut *logs.waiting());
+        for ((account, container, hour), lines) in lines {
+            let delivered = self.deliver(&account, &container, hour, lines.clone()).await;
+            let Err(error) = delivered else { continue };
+            let mut waiting = logs.waiting();
+            let keeps = waiting.bytes + lines.len() <= KEPT_BYTES_MAX;
+            tracing::warn!(%error, account, container, keeps, "access log not delivered");
+            if keeps {
+                let behind =
+                    waiting.lines.remove(&(account.clone(), container.clone(), hour)).unwrap_or_default();
+                waiting.bytes -= behind.len();
+                waiting.add((account, container, hour), &[lines, behind].concat());
+            }
+        }
+    }
+
+    async fn deliver(&self, account: &str, container: &str, hour: i64, lines: Vec<u8>) -> Result<()> {
+        let is_there = self.0.db.read(account.to_owned(), |account, tx| {
+            Box::pin(async move { Ok::<_, Error>(store::accounts::find(tx, account).await?.is_some()) })
+        });
+        if !is_there.await? {
+            // Deleted meanwhile: nobody is left to read it.
+            return Ok(());
+        }
+        let packed = tokio::task::spawn_blocking(move || {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&lines).and_then(|()| encoder.finish())
+        });
+        let packed = packed.await.map_err(|e| Error::Internal(e.to_string()))?;
+        let packed = Bytes::from(packed.map_err(|e| Error::Internal(e.to_string()))?);
+        let md5 = hex::encode(fast_md5::digest(&packed));
+        let name = log_name(container, Time(hour.saturating_mul(HOUR_MICROS)), &md5);
+        let context = Context { caller: Some(Arc::new(Caller::console())), ..Context::default() };
+        self.put_container(&context, account, LOGS, Changes::default(), None).await?;
+        let put = PutRequest {
+            length: Some(packed.len() as u64),
+            etag: Some(md5),
+            content_type: "application/gzip".into(),
+            metadata: Metadata::default(),
+            only_new: false,
+            shape: None,
+            expires: None,
+        };
+        self.put_object(&context, account, LOGS, &name, put, &mut Incoming::of(packed)).await.map(|_| ())
+    }
+}

@@ -1,0 +1,51 @@
+//! A request's query and path: what a list was asked for, and the links of its pages.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use web::query::{Query, encode};
+
+use crate::api::Shared;
+
+/// A request's query, and the path for links.
+pub(crate) struct Asked {
+    query: Query,
+    path: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self { query: Query::parse(parts.uri.query()), path: parts.uri.path().to_owned() })
+    }
+}
+
+impl Asked {
+    /// A parameter's text, if it has any.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
+    }
+
+    /// A parameter that is set unless it says no (Keystone: `?include_names`, `?include_names=True`).
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.query.text(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"))
+    }
+
+    /// A truth value.
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
+        self.text(name).map(|_| self.is_set(name))
+    }
+
+    /// The URL of another page of the same list in `dialect`; an empty marker is the first page's.
+    pub(crate) fn link(&self, shared: &Shared, dialect: &str, marker: &str) -> String {
+        let base = format!("{}/identity/{dialect}{}", shared.settings().public_url, self.path);
+        let kept = self
+            .query
+            .pairs()
+            .filter(|(key, _)| *key != "marker")
+            .map(|(key, value)| format!("{}={}", encode(key.as_bytes(), false), encode(value, false)));
+        let marker = (!marker.is_empty()).then(|| format!("marker={}", encode(marker.as_bytes(), false)));
+        let query: Vec<String> = kept.chain(marker).collect();
+        if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) }
+    }
+}

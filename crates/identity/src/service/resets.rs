@@ -1,0 +1,167 @@
+//! Forgotten passwords: a token that sets a new one once, sent to the user's mail address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::hash_of;
+use crate::service::error::Error;
+use crate::service::signin::Named;
+use crate::service::users::check_password;
+use crate::service::{Identity, secrets};
+use crate::store;
+
+/// How long such a token is good.
+const RESET_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// A user is sent no more than one mail in this time.
+const RESET_EVERY: Duration = Duration::from_secs(60);
+
+/// A mail to a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The address.
+    pub to: String,
+    /// The subject, one line.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What carries mails.
+#[async_trait]
+pub trait Post: Send + Sync {
+    /// Hands a mail over.
+    ///
+    /// # Errors
+    /// Why it could not be, in one line.
+    async fn send(&self, mail: Mail) -> Result<(), String>;
+}
+
+/// Why a forgotten password was not set anew.
+#[derive(Debug)]
+pub(crate) enum NotReset {
+    /// The token is none.
+    NoToken,
+    /// The token is a good one, but not for this.
+    OtherToken,
+    /// The password cannot be one, or the service failed.
+    Error(Error),
+}
+
+impl From<Error> for NotReset {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Identity {
+    /// Has mails carried by `post`; before, none are sent.
+    pub fn send_mail_by(&self, post: Arc<dyn Post>) {
+        let _ = self.post.set(post);
+    }
+
+    /// Mails a user of that name the token to set a new password with. It is done in the background, so that the
+    /// answer's time tells nobody who exists.
+    pub(crate) fn forgot_password(self: &Arc<Self>, name: &str) {
+        if self.post.get().is_none() {
+            tracing::info!(
+                user = name,
+                "somebody asks for a new password; no mail is sent ([identity] sendmail)"
+            );
+            return;
+        }
+        let Ok(turn) = Arc::clone(&self.resets_at_once).try_acquire_owned() else {
+            tracing::warn!(user = name, "too many ask for new passwords at once");
+            return;
+        };
+        let (identity, name) = (Arc::clone(self), name.to_owned());
+        tokio::spawn(async move {
+            let _turn = turn;
+            match identity.mail_reset(&name).await {
+                Ok(true) => tracing::info!(user = name, "sent a token for a new password"),
+                Ok(false) => tracing::info!(user = name, "nobody to send a token for a new password"),
+                Err(reason) => tracing::warn!(user = name, reason, "cannot send a token for a new password"),
+            }
+        });
+    }
+
+    async fn mail_reset(&self, name: &str) -> Result<bool, String> {
+        let found = self.find_user(&Named::name(name)).await.map_err(|e| e.to_string())?;
+        let Some((user, _)) = found.filter(|(user, _)| user.enabled) else { return Ok(false) };
+        let (Some(to), Some(post)) = (user.email.clone(), self.post.get()) else { return Ok(false) };
+        let token = secrets::random_hex::<32>().map_err(|e| e.to_string())?;
+        let now = self.clock.now();
+        let (expires, not_before) = (now.after(RESET_LIFETIME), now.after(RESET_LIFETIME - RESET_EVERY));
+        let written = self
+            .db
+            .write((user.clone(), hash_of(&token)), move |(user, hash), tx| {
+                Box::pin(async move {
+                    if store::passwords::has_reset(tx, &user.id, not_before).await? {
+                        return Ok::<_, Error>(false);
+                    }
+                    store::passwords::set_reset(tx, &user.id, hash, expires).await?;
+                    let actor = (user.id.as_str(), user.name.as_str());
+                    store::audit::record(tx, now, actor, "user.password.forgotten", &user.id, "").await?;
+                    Ok(true)
+                })
+            })
+            .await
+            .map_err(|e| e.to_string())?;
+        if !written {
+            return Ok(false);
+        }
+        let text = format!(
+            "Somebody, perhaps you, asked to set the password of {name} anew. If it was not you, do nothing.\n\n\
+             Within {minutes} minutes this token sets a new one, once:\n\n    {token}\n\n\
+             curl -X POST {url}/identity/v2.0/users/RAX-AUTH/pwd-reset \\\n  \
+             -H 'X-Auth-Token: {token}' -H 'Content-Type: application/json' \\\n  \
+             -d '{{\"RAX-AUTH:passwordReset\": {{\"password\": \"the new password\"}}}}'\n",
+            name = user.name,
+            minutes = RESET_LIFETIME.as_secs() / 60,
+            url = self.settings.public_url,
+        );
+        post.send(Mail { to, subject: "Your password".to_owned(), text }).await?;
+        Ok(true)
+    }
+
+    /// Sets a forgotten password by the token that was mailed, and answers the user's name. All of the user's tokens
+    /// end, that one too.
+    pub(crate) async fn reset_password(&self, token: &str, password: &str) -> Result<String, NotReset> {
+        let (hash, now) = (hash_of(token), self.clock.now());
+        let found = self
+            .db
+            .read((hash, now), |(hash, now), tx| {
+                Box::pin(async move { Ok::<_, Error>(store::passwords::reset_of(tx, hash, *now).await?) })
+            })
+            .await?;
+        let Some(user_id) = found else {
+            return Err(match self.session(token).await.map_err(Error::from) {
+                Ok(_) => NotReset::OtherToken,
+                Err(Error::Token) => NotReset::NoToken,
+                Err(other) => NotReset::Error(other),
+            });
+        };
+        check_password(password)?;
+        self.check_reuse(&user_id, password).await?;
+        let hashed = self.passwords.hash(password).await?;
+        let name = self
+            .db
+            .write((user_id.clone(), hash, hashed), move |(user_id, hash, hashed), tx| {
+                Box::pin(async move {
+                    // Two requests with one token: the second one comes too late.
+                    let still = store::passwords::reset_of(tx, hash, now).await?.as_ref() == Some(user_id);
+                    let user = store::users::by_id(tx, user_id).await?.filter(|user| still && user.enabled);
+                    let Some(user) = user else { return Ok::<_, Error>(None) };
+                    store::passwords::set(tx, user_id, hashed, now).await?;
+                    store::tokens::delete_of_user(tx, user_id).await?;
+                    let actor = (user.id.as_str(), user.name.as_str());
+                    store::audit::record(tx, now, actor, "user.password", user_id, "forgotten").await?;
+                    Ok(Some(user.name))
+                })
+            })
+            .await?;
+        self.sessions.forget_user(&user_id);
+        name.ok_or(NotReset::NoToken)
+    }
+}

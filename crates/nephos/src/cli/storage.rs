@@ -1,0 +1,54 @@
+//! Flags of Cloud Files; what is not one value (policies, limits, realms) stands in the file alone.
+
+use clap::Args;
+
+/// Cloud Files.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilesFlags {
+    /// Refuse changes by all but operators [default: off]
+    #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_FILES_READ_ONLY")]
+    pub files_read_only: Option<String>,
+    /// Encrypt objects' bytes at rest [default: off]
+    #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_FILES_ENCRYPTION")]
+    pub files_encryption: Option<String>,
+    /// Let users look at their expired objects [default: on]
+    #[arg(long, global = true, value_name = "on|off", env = "NEPHOS_FILES_ALLOW_OPEN_EXPIRED", hide = true)]
+    pub files_allow_open_expired: Option<String>,
+    /// Seconds that an expired object stays counted [default: 300]
+    #[arg(long, global = true, value_name = "SECONDS", env = "NEPHOS_FILES_EXPIRED_STAY", hide = true)]
+    pub files_expired_stay: Option<String>,
+    /// Domains below which accounts and containers are host names; may be given several times
+    #[arg(
+        long,
+        global = true,
+        value_name = "DOMAIN",
+        env = "NEPHOS_FILES_STORAGE_DOMAINS",
+        value_delimiter = ','
+    )]
+    pub files_storage_domains: Vec<String>,
+    /// A name server that says which host names are CNAMEs of storage domains
+    #[arg(long, global = true, value_name = "ADDR", env = "NEPHOS_FILES_CNAME_RESOLVER", hide = true)]
+    pub files_cname_resolver: Option<String>,
+    /// CNAMEs followed for one host name [default: 1]
+    #[arg(long, global = true, value_name = "N", env = "NEPHOS_FILES_CNAME_LOOKUP_DEPTH", hide = true)]
+    pub files_cname_lookup_depth: Option<String>,
+    /// Seconds between deliveries of access logs [default: 3600]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "NEPHOS_FILES_ACCESS_LOG_INTERVAL",
+        hide = true
+    )]
+    pub files_access_log_interval: Option<String>,
+    /// What a signed /info is signed with
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY",
+        env = "NEPHOS_FILES_INFO_KEY",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub files_info_key: Option<String>,
+}

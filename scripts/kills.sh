@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# `make kills`: kill -9 of Nephos, libvirt and QEMU at every step of every operation on real machines; prints a table.
+#   kills.sh [OPERATION…]      such as `kills.sh resize revert`; NEPHOS_KILLS_AT_ONCE clouds play side by side (2)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
+target=${CARGO_TARGET_DIR:-$PWD/target}
+scripts/need.sh test
+guest/build.sh "$target/guest"
+cargo build --locked -p nephos -p tests
+NEPHOS_BIN=$target/debug/nephos NEPHOS_TEST_GUEST=$target/guest exec "$target/debug/kills" "$@"

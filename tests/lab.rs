@@ -1,0 +1,381 @@
+//! Real machines: a cloud over libvirt hosts in namespaces of the test's own, and guests that say what they see.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cloud::{API_KEY, Cloud, until};
+use crate::host::{Host, guest};
+use crate::http::{Answer, curl_within, sign_in_within};
+
+/// Emulated machines take their time, more so on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(300);
+
+/// A cloud over libvirt hosts, with the guest as image 1.
+pub struct Lab {
+    /// The program.
+    pub cloud: Cloud,
+    /// Its hosts; most have one.
+    pub hosts: Vec<Host>,
+    /// Where its servers are.
+    pub base: String,
+    /// Where its objects are.
+    pub files: String,
+    /// A header that signs a request.
+    pub token: String,
+    /// The network namespace that the program is in, if it is in one.
+    within: Option<String>,
+    stops: tempfile::TempDir,
+}
+
+/// A server and what was told of it once.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its number in v1.0.
+    pub id: u64,
+    /// Its machine on the host.
+    pub machine: String,
+    /// Its administrative password.
+    pub password: String,
+    /// Its own public address.
+    pub public: String,
+    /// Its private address.
+    pub private: String,
+}
+
+impl Lab {
+    /// A cloud over one host.
+    #[must_use]
+    pub fn start() -> Self {
+        let host = Host::start();
+        let hypervisor = host.hypervisor();
+        Self::over(vec![host], &[&hypervisor], None)
+    }
+
+    /// A cloud over these hosts, which it is told of so; perhaps in a network namespace.
+    ///
+    /// # Panics
+    /// When it does not get ready, or does not take the guest.
+    #[must_use]
+    pub fn over(hosts: Vec<Host>, hypervisors: &[&str], within: Option<&str>) -> Self {
+        let stops = tempfile::tempdir().expect("a directory");
+        let arguments: Vec<&str> = hypervisors.iter().flat_map(|uri| ["--hypervisor", uri]).collect();
+        let wrapper = within.map_or(Vec::new(), |name| vec!["ip", "netns", "exec", name]);
+        let path = stops.path().display().to_string();
+        let variables = [("NEPHOS_CLOCK", "+0"), ("NEPHOS_STOPS", path.as_str())];
+        let cloud = Cloud::start_saying(&arguments, &wrapper, &variables);
+        let within = within.map(str::to_owned);
+        let (base, files, token) = (String::new(), String::new(), String::new());
+        let mut lab = Self { cloud, hosts, base, files, token, within, stops };
+        lab.import_guest();
+        lab.sign_in();
+        lab
+    }
+
+    fn import_guest(&self) {
+        let file = |name: &str| guest().join(name).display().to_string();
+        let command_line = std::fs::read_to_string(guest().join("cmdline")).expect("the guest's command line");
+        let image = self.cloud.admin_json(&[
+            "image",
+            "import",
+            &file("guest.qcow2"),
+            "--format",
+            "qcow2",
+            "--name",
+            "Tiny",
+            "--kernel",
+            &file("vmlinuz"),
+            "--initrd",
+            &file("initrd.gz"),
+            "--cmdline",
+            command_line.trim(),
+        ]);
+        assert_eq!(image["id"], 1);
+    }
+
+    /// Takes a new token, as whoever has waited a day must.
+    pub fn sign_in(&mut self) {
+        let answer = sign_in_within(self.within.as_deref(), &self.cloud.url, "admin", API_KEY);
+        self.base = answer.header("x-server-management-url").to_owned();
+        self.files = answer.header("x-storage-url").to_owned();
+        self.token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
+    }
+
+    /// The first host.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.hosts[0]
+    }
+
+    /// A request for whatever is at this URL.
+    #[must_use]
+    pub fn call(&self, url: &str, words: &[&str]) -> Answer {
+        curl_within(self.within.as_deref(), &[&["-H", &self.token, url], words].concat())
+    }
+
+    /// What is at a path of the servers' API.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Value {
+        self.call(&format!("{}{path}", self.base), &[]).json()
+    }
+
+    /// A request with JSON for a body.
+    #[must_use]
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let (url, body) = (format!("{}{path}", self.base), body.to_string());
+        self.call(&url, &["-X", method, "-H", "Content-Type: application/json", "-d", &body])
+    }
+
+    /// A request without a body.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call(&format!("{}{path}", self.base), &["-X", "DELETE"])
+    }
+
+    /// An action on a server.
+    ///
+    /// # Panics
+    /// When it is not accepted.
+    pub fn act(&self, guest: &Guest, action: &Value) {
+        let answer = self.send("POST", &format!("/servers/{}/action", guest.id), action);
+        // Confirm Resized Server alone answers 204.
+        let expected = if action.get("confirmResize").is_some() { 204 } else { 202 };
+        assert_eq!(answer.status, expected, "{action}: {}", answer.text());
+    }
+
+    /// A server of the guest image, or of what `more` says.
+    ///
+    /// # Panics
+    /// When it is not accepted.
+    #[must_use]
+    pub fn create(&self, name: &str, more: &Value) -> Guest {
+        let mut server = json!({ "name": name, "imageId": 1, "flavorId": 1 });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            server[key] = value.clone();
+        }
+        let answer = self.send("POST", "/servers", &json!({ "server": server }));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let server = answer.json()["server"].clone();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let id = server["id"].as_u64().expect("a number");
+        Guest {
+            id,
+            machine: self.machine(id),
+            password: text(&server["adminPass"]),
+            public: text(&server["addresses"]["public"][0]),
+            private: text(&server["addresses"]["private"][0]),
+        }
+    }
+
+    /// A server that has booted.
+    #[must_use]
+    pub fn boot(&self, name: &str, more: &Value) -> Guest {
+        let guest = self.create(name, more);
+        self.becomes(&guest, "ACTIVE");
+        self.booted(&guest, 1);
+        guest
+    }
+
+    /// The machine behind a server, which v1.0 does not tell.
+    #[must_use]
+    pub fn machine(&self, id: u64) -> String {
+        let found = self.cloud.query("compute", &format!("SELECT id FROM servers WHERE number = {id}"));
+        found[0][0].clone()
+    }
+
+    /// A server as it is shown.
+    #[must_use]
+    pub fn shown(&self, guest: &Guest) -> Value {
+        self.get(&format!("/servers/{}", guest.id))["server"].clone()
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self, guest: &Guest) -> String {
+        self.shown(guest)["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits for a status; answers every progress that was seen on the way.
+    ///
+    /// # Panics
+    /// When the server is in error and was not to be.
+    pub fn becomes(&self, guest: &Guest, status: &str) -> Vec<u64> {
+        let mut seen = Vec::new();
+        until(&format!("server {} to be {status}", guest.id), BOOT, || {
+            let server = self.shown(guest);
+            assert!(status == "ERROR" || server["status"] != "ERROR", "{server}");
+            if let Some(progress) = server["progress"].as_u64()
+                && seen.last() != Some(&progress)
+            {
+                seen.push(progress);
+            }
+            (server["status"] == status).then_some(())
+        });
+        seen
+    }
+
+    /// Waits until a server is gone.
+    pub fn vanishes(&self, guest: &Guest) {
+        let url = format!("{}/servers/{}", self.base, guest.id);
+        until("the server to be gone", BOOT, || (self.call(&url, &[]).status == 404).then_some(()));
+    }
+
+    /// The host that has a machine.
+    ///
+    /// # Panics
+    /// When none has.
+    #[must_use]
+    pub fn host_of(&self, guest: &Guest) -> &Host {
+        let mut hosts = self.hosts.iter();
+        let found = hosts.find(|host| host.console_path(&guest.machine).exists());
+        found.unwrap_or_else(|| panic!("no host has machine {}", guest.machine))
+    }
+
+    fn console(&self, guest: &Guest) -> String {
+        self.hosts.iter().map(|host| host.console(&guest.machine)).collect()
+    }
+
+    /// How often a guest has said that it is up.
+    #[must_use]
+    pub fn boots(&self, guest: &Guest) -> usize {
+        self.console(guest).matches("NEPHOS-GUEST ready").count()
+    }
+
+    /// Waits until a guest has been up so often.
+    pub fn booted(&self, guest: &Guest, times: usize) {
+        until("the guest to be up", BOOT, || (self.boots(guest) >= times).then_some(()));
+    }
+
+    /// A fact that a guest told on its console, the last one.
+    #[must_use]
+    pub fn fact(&self, guest: &Guest, key: &str) -> Option<String> {
+        let prefix = format!("NEPHOS-GUEST {key}");
+        self.console(guest).lines().rev().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
+    }
+
+    /// A fact that is a number.
+    ///
+    /// # Panics
+    /// When it was not told.
+    #[must_use]
+    pub fn number(&self, guest: &Guest, key: &str) -> u64 {
+        let fact = self.fact(guest, key);
+        fact.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{key} of server {}", guest.id))
+    }
+
+    /// What a script says at an address of a guest, signed in by its password.
+    #[must_use]
+    pub fn ssh(&self, guest: &Guest, address: &str, script: &str) -> Output {
+        self.host_of(guest).ssh(address, &guest.password, script)
+    }
+
+    /// What a script in a guest says, asked until it can be.
+    ///
+    /// # Panics
+    /// When the guest cannot be asked.
+    #[must_use]
+    pub fn says(&self, guest: &Guest, script: &str) -> String {
+        until(&format!("server {} to answer {script:?}", guest.id), BOOT, || {
+            let output = self.ssh(guest, &guest.private, script);
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+    }
+
+    /// Writes a file in a guest, down to its disk.
+    pub fn keep(&self, guest: &Guest, text: &str) {
+        let said = self.says(guest, &format!("echo {text} >/root/kept && sync && cat /root/kept"));
+        assert_eq!(said, format!("{text}\n"));
+    }
+
+    /// What [`Lab::keep`] wrote, if it is there.
+    #[must_use]
+    pub fn kept(&self, guest: &Guest) -> String {
+        self.says(guest, "cat /root/kept 2>/dev/null || echo nothing").trim().to_owned()
+    }
+
+    /// Asks the next call of `step` to stop, such as `before.start`.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    #[must_use]
+    pub fn stop_at(&self, step: &str) -> Stop {
+        let stop = Stop { asked: self.stops.path().join(step), reached: self.stops.path().join(format!("reached.{step}")) };
+        std::fs::write(&stop.asked, "").expect("a file");
+        stop
+    }
+
+    /// Moves the cloud's time forward.
+    pub fn advance(&self, seconds: u64) {
+        self.cloud.admin_json(&["clock", "--advance", &seconds.to_string()]);
+    }
+
+    /// What must not be there once all servers are deleted, in words; empty where all is well.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for host in &self.hosts {
+            let domains = host.virsh(&["list", "--all", "--name"]);
+            found.extend(domains.split_whitespace().map(|name| format!("domain {name}")));
+            let filters = host.virsh(&["nwfilter-list"]);
+            found.extend(filters.lines().filter(|line| line.contains("nephos-")).map(|line| format!("filter {line}")));
+            let volumes = host.volumes().into_iter().filter(|name| !name.starts_with("image-"));
+            found.extend(volumes.map(|name| format!("volume {name}")));
+            for network in host.virsh(&["net-list", "--all", "--name"]).split_whitespace() {
+                let reserved = host.virsh(&["net-dumpxml", network]);
+                found.extend(reserved.lines().filter(|line| line.contains("<host ")).map(str::to_owned));
+            }
+        }
+        let mut ask = |database: &str, what: &str, statement: &str| {
+            let rows = self.cloud.query(database, statement);
+            found.extend(rows.iter().map(|row| format!("{what} {row:?}")));
+        };
+        ask("networks", "port", "SELECT server FROM ports");
+        ask("networks", "address", "SELECT label, address FROM holdings");
+        ask("compute", "job", "SELECT kind, subject FROM jobs");
+        ask("compute", "secret", "SELECT server, name FROM secrets");
+        ask("compute", "room", "SELECT name FROM hosts WHERE used_memory_mib <> 0 OR used_disk_gib <> 0");
+        ask("compute", "open action", "SELECT server, action FROM actions WHERE finished IS NULL");
+        ask("compute", "server", "SELECT id, vm, task FROM servers WHERE gone = 0");
+        found
+    }
+
+    /// Waits until nothing is left of anything.
+    pub fn clean(&self) {
+        let mut left = Vec::new();
+        let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("nothing to be left", Duration::from_secs(150), || {
+                left = self.leftovers();
+                left.is_empty().then_some(())
+            });
+        }));
+        assert!(clean.is_ok(), "left behind: {left:#?}");
+    }
+}
+
+/// A step that was asked to stop.
+#[derive(Debug)]
+pub struct Stop {
+    asked: PathBuf,
+    reached: PathBuf,
+}
+
+impl Stop {
+    /// Whether the step has come.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.reached.exists()
+    }
+
+    /// Waits until the step has come.
+    pub fn reached(&self) {
+        until(&format!("{}", self.asked.display()), BOOT, || self.is_reached().then_some(()));
+    }
+
+    /// Lets it go on; or, where it never came, lets it be.
+    pub fn release(&self) {
+        let _ = std::fs::remove_file(&self.asked);
+        let _ = std::fs::remove_file(&self.reached);
+    }
+}

@@ -1,0 +1,152 @@
+//! Addresses, enforced: a guest speaks with those that it was given, shared ones included, and with no other.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::cloud::until;
+use tests::lab::{BOOT, Guest, Lab};
+
+/// Who answers at an address: the host name, asked with a guest's password.
+fn answers(lab: &Lab, address: &str, guest: &Guest) -> Option<String> {
+    comes_alive(lab, address);
+    // The neighbours that the host knows are those of before.
+    let _ = lab.host().within(&["ip", "neigh", "flush", "all"]).status();
+    let output = lab.host().ssh(address, &guest.password, "hostname");
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether anybody's ssh is at an address, asked three times.
+fn is_there(lab: &Lab, address: &str) -> bool {
+    let _ = lab.host().within(&["ip", "neigh", "flush", "all"]).status();
+    let knock = format!("for i in 1 2 3; do timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/22' && exit 0; done; exit 1");
+    lab.host().within(&["bash", "-c", &knock]).output().expect("bash").status.success()
+}
+
+#[track_caller]
+fn comes_alive(lab: &Lab, address: &str) {
+    let patience = Duration::from_secs(60);
+    until(&format!("an answer from {address}"), patience, || is_there(lab, address).then_some(()));
+}
+
+/// Whether a guest that speaks with an address is heard by the network's router.
+fn heard_with(lab: &Lab, guest: &Guest, address: &str) -> bool {
+    let script = format!(
+        "router=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')
+         ip address add {address}/16 dev eth0 2>/dev/null && taken=yes
+         ping -c 2 -W 2 -I {address} $router >/run/ping 2>&1 && echo heard || echo no
+         [ -z \"$taken\" ] || ip address del {address}/16 dev eth0"
+    );
+    lab.says(guest, &script).trim() == "heard"
+}
+
+fn take(lab: &Lab, guest: &Guest, address: &str) {
+    let said = lab.says(guest, &format!("ip address add {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"));
+    assert!(said.contains(address), "{said}");
+}
+
+fn let_go(lab: &Lab, guest: &Guest, address: &str) {
+    let said = lab.says(guest, &format!("ip address del {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"));
+    assert!(!said.contains(address), "{said}");
+}
+
+#[test]
+fn guests_use_the_addresses_that_they_were_given_and_no_other() {
+    let lab = Lab::start();
+    let alpha = lab.create("alpha", &json!({}));
+    let group = lab.send("POST", "/shared_ip_groups", &json!({ "sharedIpGroup": { "name": "ha", "server": alpha.id } }));
+    assert_eq!(group.status, 201, "{}", group.text());
+    let group = group.json()["sharedIpGroup"]["id"].clone();
+    let beta = lab.create("beta", &json!({ "sharedIpGroupId": group }));
+    for guest in [&alpha, &beta] {
+        lab.becomes(guest, "ACTIVE");
+        lab.booted(guest, 1);
+    }
+    let vip = alpha.public.clone();
+    // Of the same network, and given to nobody.
+    let nobodys = format!("{}.77.7", vip.split('.').take(2).collect::<Vec<_>>().join("."));
+
+    // Guests reach each other on both networks.
+    for address in [&beta.public, &beta.private] {
+        assert_eq!(lab.says(&alpha, &format!("ping -c 1 -W 5 {address} >/dev/null && echo yes")), "yes\n");
+    }
+    // What was not given is not heard: another server's address, and one that nobody has.
+    assert!(heard_with(&lab, &beta, &beta.public), "its own");
+    assert!(!heard_with(&lab, &beta, &vip), "beta speaks as alpha");
+    assert!(!heard_with(&lab, &beta, &nobodys), "beta speaks as nobody");
+    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"), "alpha was not driven out");
+
+    // Shared without configuration: nothing but the network's restrictions changes.
+    let share = |guest: &Guest, configure: bool| {
+        let body = json!({ "shareIp": { "sharedIpGroupId": group, "configureServer": configure } });
+        let answer = lab.send("PUT", &format!("/servers/{}/ips/public/{vip}", guest.id), &body);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    };
+    let stop = lab.stop_at("after.set_addresses");
+    share(&beta, false);
+    stop.reached();
+    assert_eq!(lab.status(&beta), "SHARE_IP_NO_CONFIG");
+    stop.release();
+    lab.becomes(&beta, "ACTIVE");
+    assert_eq!(lab.shown(&beta)["addresses"]["public"], json!([beta.public, vip]));
+    assert_eq!(lab.boots(&beta), 1, "no boot");
+    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
+
+    // Failover, and back.
+    let_go(&lab, &alpha, &vip);
+    assert!(!is_there(&lab, &vip), "nobody has it");
+    take(&lab, &beta, &vip);
+    assert_eq!(answers(&lab, &vip, &beta).as_deref(), Some("beta"));
+    assert_eq!(answers(&lab, &beta.public, &beta).as_deref(), Some("beta"), "its own as well");
+    assert!(!heard_with(&lab, &beta, &nobodys), "one more is not all");
+    let_go(&lab, &beta, &vip);
+    take(&lab, &alpha, &vip);
+    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
+
+    // Taken away again, under the guest that uses it.
+    let_go(&lab, &alpha, &vip);
+    take(&lab, &beta, &vip);
+    comes_alive(&lab, &vip);
+    let stop = lab.stop_at("after.set_addresses");
+    assert_eq!(lab.delete(&format!("/servers/{}/ips/public/{vip}", beta.id)).status, 202);
+    stop.reached();
+    assert_eq!(lab.status(&beta), "DELETE_IP");
+    stop.release();
+    lab.becomes(&beta, "ACTIVE");
+    assert!(!is_there(&lab, &vip), "beta goes on with what it has no more");
+    assert_eq!(lab.shown(&beta)["addresses"]["public"], json!([beta.public]));
+    let_go(&lab, &beta, &vip);
+    take(&lab, &alpha, &vip);
+
+    // Shared with configuration: after a boot the guest knows the address, which is not enabled.
+    let stop = lab.stop_at("before.ensure_config_drive");
+    share(&beta, true);
+    stop.reached();
+    assert_eq!(lab.status(&beta), "SHARE_IP");
+    stop.release();
+    lab.becomes(&beta, "ACTIVE");
+    lab.booted(&beta, 2);
+    assert_eq!(lab.fact(&beta, "shared="), Some(vip.clone()));
+    assert_eq!(lab.says(&beta, "cat /etc/network.shared"), format!("{vip}\n"));
+    assert!(!lab.says(&beta, "ip -4 -o address show dev eth0").contains(&vip), "not enabled");
+    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
+
+    // The one whose it is dies: the other takes over.
+    assert!(lab.host().crash_machine(&alpha.machine));
+    lab.becomes(&alpha, "ERROR");
+    take(&lab, &beta, &vip);
+    assert_eq!(answers(&lab, &vip, &beta).as_deref(), Some("beta"));
+
+    // Owner and user go; nothing is left.
+    for guest in [&alpha, &beta] {
+        assert_eq!(lab.delete(&format!("/servers/{}", guest.id)).status, 202);
+    }
+    for guest in [&alpha, &beta] {
+        lab.vanishes(guest);
+    }
+    assert!(!is_there(&lab, &vip));
+    until("the group to be empty", BOOT, || {
+        let group = lab.get(&format!("/shared_ip_groups/{group}"));
+        (group["sharedIpGroup"]["servers"] == json!([])).then_some(())
+    });
+    lab.clean();
+}

@@ -1,0 +1,96 @@
+//! Two hosts: one beside the program, by its socket, and one far away, by TCP in a network, mount and host name
+//! namespace of its own. The far one is the same in all that a client sees.
+
+use std::process::Command;
+use std::thread;
+
+use serde_json::json;
+use tests::cloud::{succeed, until};
+use tests::host::{Host, new_name};
+use tests::lab::{BOOT, Lab};
+
+/// Where the program is, and where the far daemon listens: a link of their own (RFC 2544's range for tests).
+const NEAR: &str = "198.18.0.1";
+const FAR: &str = "198.18.0.2";
+
+fn ip(words: &[&str]) {
+    succeed(Command::new("ip").args(words));
+}
+
+/// Two namespaces and a wire between them.
+fn wired() -> (String, String) {
+    let (near, far) = (new_name(), new_name());
+    for name in [&near, &far] {
+        ip(&["netns", "add", name]);
+    }
+    ip(&["-n", &near, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", &far]);
+    for (name, address) in [(&near, NEAR), (&far, FAR)] {
+        ip(&["-n", name, "address", "add", &format!("{address}/30"), "dev", "wire"]);
+        ip(&["-n", name, "link", "set", "wire", "up"]);
+    }
+    (near, far)
+}
+
+#[test]
+fn a_remote_host_is_the_same_as_a_local_one() {
+    let (near, far) = wired();
+    let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
+    let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
+    let lab = Lab::over(hosts, &[&uris[0], &uris[1]], Some(&near));
+    let known = || lab.cloud.admin(&["host", "list"]).stdout;
+    until("both hosts to answer", BOOT, || {
+        (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
+    });
+
+    // A tenant's servers are spread over the hosts, and it sees that they are.
+    let guests = [lab.create("one", &json!({})), lab.create("two", &json!({}))];
+    assert_ne!(lab.shown(&guests[0])["hostId"], lab.shown(&guests[1])["hostId"]);
+    for guest in &guests {
+        lab.becomes(guest, "ACTIVE");
+        lab.booted(guest, 1);
+    }
+    let remote = guests.iter().find(|guest| lab.host_of(guest).name == far).expect("one on the far host");
+    let local = guests.iter().find(|guest| lab.host_of(guest).name == near).expect("one on the near host");
+    lab.keep(remote, "far away");
+
+    // What goes over the wire: passwords, disks, images, consoles.
+    let mut changed = remote.clone();
+    "far-and-new".clone_into(&mut changed.password);
+    let path = format!("/servers/{}", remote.id);
+    assert_eq!(lab.send("PUT", &path, &json!({ "server": { "adminPass": changed.password } })).status, 202);
+    lab.becomes(remote, "ACTIVE");
+    assert_eq!(lab.kept(&changed), "far away");
+    let image = lab.send("POST", "/images", &json!({ "image": { "serverId": remote.id, "name": "moves" } }));
+    let id = image.json()["image"]["id"].clone();
+    until("the image to be ACTIVE", BOOT, || {
+        (lab.get(&format!("/images/{id}"))["image"]["status"] == "ACTIVE").then_some(())
+    });
+
+    // The wire breaks: what is far is unknown, what is near goes on; then all is as before.
+    ip(&["-n", &near, "link", "set", "wire", "down"]);
+    ip(&["-n", &far, "link", "set", "wire", "down"]);
+    lab.becomes(remote, "UNKNOWN");
+    assert_eq!(lab.status(local), "ACTIVE");
+    for name in [&near, &far] {
+        ip(&["-n", name, "link", "set", "wire", "up"]);
+    }
+    lab.becomes(remote, "ACTIVE");
+    assert_eq!(lab.boots(remote), 1, "it ran all the time");
+
+    // The image of the far server becomes a server on the near host.
+    let far_host = uris[1].split('?').next().expect("a name");
+    assert!(lab.cloud.admin(&["host", "drain", far_host]).status.success());
+    let moved = lab.boot("moved", &json!({ "imageId": id }));
+    assert_eq!(lab.host_of(&moved).name, near);
+    assert_eq!(lab.kept(&moved), "far away");
+    thread::scope(|scope| {
+        for guest in guests.iter().chain([&moved]) {
+            let lab = &lab;
+            scope.spawn(move || {
+                assert_eq!(lab.delete(&format!("/servers/{}", guest.id)).status, 202);
+                lab.vanishes(guest);
+            });
+        }
+    });
+    lab.clean();
+}
