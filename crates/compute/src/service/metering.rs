@@ -190,9 +190,8 @@ async fn keep_reading(
 /// The days of a span of time, each with its seconds in it.
 fn by_day(from: i64, to: i64) -> impl Iterator<Item = (i64, i64)> {
     let first = from.div_euclid(DAY_SECONDS);
-    let last = (to - 1).div_euclid(DAY_SECONDS);
-    let days = if to > from { first..=last } else { 1..=0 };
-    days.map(move |day| {
+    let last = if to > from { (to - 1).div_euclid(DAY_SECONDS) } else { first - 1 };
+    (first..=last).map(move |day| {
         let (begin, end) = (day * DAY_SECONDS, (day + 1) * DAY_SECONDS);
         (day, to.min(end) - from.max(begin))
     })
