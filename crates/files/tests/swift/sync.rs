@@ -36,7 +36,8 @@ async fn listen() -> (TcpListener, u16) {
 async fn serving(location: &Location, listener: TcpListener, port: u16) -> Cloud {
     let cloud = cloud_with(location, settings(port)).await;
     let (router, clock) = (cloud.router.clone(), cloud.clock.clone());
-    tokio::spawn(web::listener::serve(listener, None, router, clock, std::future::pending()));
+    let refuse = files::api::swift::refuse;
+    tokio::spawn(web::listener::serve(listener, None, router, clock, refuse, std::future::pending()));
     cloud.files.carry(Arc::new(Clouds::default()));
     cloud
 }
