@@ -151,7 +151,7 @@ pub const TARGETS: &[Target] = &[
         let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"];
         one_of(cloud, &names, "GET", "/v1/AUTH_1/c/o", bytes).await;
     }),
-    target!(dates, &[b"\01389453500", b"\x01100", b"\x021389453500.12345", b"\x03Sat, 11 Jan 2014 15:18:20 GMT"], |cloud, bytes| {
+    target!(dates, &[b"\x001389453500", b"\x01100", b"\x021389453500.12345", b"\x03Sat, 11 Jan 2014 15:18:20 GMT"], |cloud, bytes| {
         let names = ["x-delete-at", "x-delete-after", "x-timestamp", "if-modified-since"];
         one_of(cloud, &names, "PUT", "/v1/AUTH_1/d/dated", bytes).await;
         one_of(cloud, &names, "POST", "/v1/AUTH_1/c/o", bytes).await;
