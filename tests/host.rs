@@ -104,7 +104,14 @@ impl Host {
     pub fn crash_machine(&self, uuid: &str) -> bool {
         let path = self.dir.path().join(format!("run/qemu/nephos-{uuid}.pid"));
         let Ok(pid) = std::fs::read_to_string(path) else { return false };
-        Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success())
+        if !Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success()) {
+            return false;
+        }
+        // libvirt calls it running until it has seen its end.
+        until("libvirt to see the machine's end", PATIENCE, || {
+            (!self.virsh(&["list", "--state-running", "--uuid"]).contains(uuid)).then_some(())
+        });
+        true
     }
 
     /// The names of what is in the pool, in order.

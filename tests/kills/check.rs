@@ -162,9 +162,18 @@ impl Stage {
             _ => {}
         }
         if self.lab.status(guest) == "VERIFY_RESIZE" {
-            let decision = if self.runs(guest) { "confirmResize" } else { "revertResize" };
-            self.lab.act(guest, &json!({ decision: null }));
-            self.lab.becomes(guest, "ACTIVE");
+            // Where its confirmation was cut short it can only be confirmed; the machine may be off meanwhile.
+            let runs = self.runs(guest);
+            self.lab.act(guest, &json!({ "confirmResize": null }));
+            if runs {
+                self.lab.becomes(guest, "ACTIVE");
+            } else {
+                until("the resize to be confirmed", BOOT, || {
+                    let status = self.lab.status(guest);
+                    ["ERROR", "SUSPENDED"].contains(&status.as_str()).then_some(())
+                });
+                self.revive(guest);
+            }
         }
         if operation == Operation::Image {
             let id = self.newest_image()["id"].clone();

@@ -204,7 +204,7 @@ fn upload(lab: &Lab) {
         assert_eq!(answer.status, 201, "{}", answer.text());
     };
     let register = |object: &str| {
-        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2"])
+        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2", "--json"])
     };
     let backed = lab.cloud.dir.path().join("backed.qcow2").display().to_string();
     let words = ["create", "-q", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", &backed, "16M"];

@@ -44,12 +44,20 @@ impl Hand<'_> {
     }
 
     pub(super) async fn revert(&self, server: Server) -> Result<(), Trouble> {
-        let Some(resize) = server.resize else { return Ok(()) };
         let host = self.host(&server)?;
-        let spec = self.respec(&server, resize.from).await?;
-        host.stop(server.id).await?;
-        host.revert_resize(&spec).await?;
-        host.define(&spec).await?;
+        if let Some(resize) = server.resize {
+            let spec = self.respec(&server, resize.from).await?;
+            host.stop(server.id).await?;
+            host.revert_resize(&spec).await?;
+            host.define(&spec).await?;
+            // It is decided: whatever happens from here on happens to the old size.
+            self.show(|server| {
+                if let Some(resize) = server.resize.take() {
+                    server.flavor = resize.from;
+                }
+            })
+            .await?;
+        }
         host.start(server.id).await?;
         self.until_running(&server).await
     }
