@@ -6,6 +6,7 @@ mod authorise;
 mod containers;
 mod copy;
 mod encryption;
+mod entry;
 mod expiry;
 mod keys;
 mod large;

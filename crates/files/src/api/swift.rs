@@ -82,6 +82,7 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
     let visit = accesslog::Visit::begin(&swift.files, &mut request);
+    headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();

@@ -25,7 +25,7 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
-            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, super::fault::page(StatusCode::NOT_ACCEPTABLE)));
             return Ok(report.answer(Form::Text));
         };
         match self.names(request, body).await {
@@ -64,13 +64,13 @@ impl Call<'_> {
     async fn names(&self, request: &Parts, mut body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
         let typed = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
         if typed.is_some_and(|value| !value.starts_with("text/plain")) {
-            return Err((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+            return Err((StatusCode::NOT_ACCEPTABLE, String::new()));
         }
         let announced = put::length(&request.headers).ok().flatten().is_some()
             || request.headers.contains_key("transfer-encoding")
             || request.version >= http::Version::HTTP_2;
         if !announced {
-            return Err((StatusCode::LENGTH_REQUIRED, page_text(StatusCode::LENGTH_REQUIRED)));
+            return Err((StatusCode::LENGTH_REQUIRED, String::new()));
         }
         let mut unpack = if says_gzip(request) { Unpack::gzip() } else { Unpack::Plain };
         let broken = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
@@ -145,10 +145,6 @@ fn trimmed(name: &[u8]) -> &[u8] {
     let start = name.iter().position(|byte| *byte != b'/').unwrap_or(name.len());
     let end = name.iter().rposition(|byte| *byte != b'/').map_or(start, |end| end + 1);
     &name[start..end.max(start)]
-}
-
-fn page_text(status: StatusCode) -> String {
-    super::fault::page(status)
 }
 
 #[cfg(test)]

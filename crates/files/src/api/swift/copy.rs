@@ -10,11 +10,12 @@ use web::range::Selection;
 use super::answer::set;
 use super::fault::Fault;
 use super::heartbeat;
-use super::put::{account_header, created, etag, length, only_new, path_pair};
+use super::put::{account_header, check_type, created, etag, length, only_new, path_pair};
 use super::report::{Form, Report, line};
 use super::{Call, headers, object, ranges};
 use crate::Error;
 use crate::model::entry::Object;
+use crate::model::metadata::titled;
 use crate::model::shape::Shape;
 use crate::model::{manifest, time};
 use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest, Stored};
@@ -90,20 +91,15 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         let given = &request.headers;
-        let content_type = headers::get(given, "content-type").filter(|value| !value.is_empty());
-        let copy = CopyRequest {
-            account: account.to_owned(),
-            container: container.to_owned(),
-            name: name.to_owned(),
-            metadata: headers::of_object(given, self.files.limits())?,
-            content_type: content_type.map(|given| object::own_type(given).to_owned()),
-            fresh: headers::says_yes(given, "x-fresh-metadata"),
-            etag: etag(given),
-            only_new: only_new(given)?,
-            link_account: account_header(given, "x-symlink-target-account")?,
-            expires: headers::expiry(given, self.files.now())?,
-        };
         let look = self.look()?;
+        let copy = match self.copy_request((account, container, name), request) {
+            Ok(copy) => copy,
+            Err(fault) => {
+                self.files.look_to_copy(self.context, source, look).await?;
+                self.files.would_store(self.context, account, container, 0).await?;
+                return Err(fault);
+            }
+        };
         let part = self.part_number(request)?;
         for _ in 0..ATTEMPTS {
             let found = self.files.look_to_copy(self.context, source, look).await?;
@@ -130,6 +126,30 @@ impl Call<'_> {
             }
         }
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
+    fn copy_request(
+        &self,
+        (account, container, name): (&str, &str, &str),
+        request: &Parts,
+    ) -> Result<CopyRequest, Fault> {
+        let given = &request.headers;
+        let content_type = headers::get(given, "content-type").filter(|value| !value.is_empty());
+        headers::check_object(given)?;
+        let copy = CopyRequest {
+            account: account.to_owned(),
+            container: container.to_owned(),
+            name: name.to_owned(),
+            only_new: only_new(given)?,
+            expires: headers::expiry(given, self.files.now())?,
+            metadata: headers::of_object(given, self.files.limits())?,
+            content_type: content_type.map(str::to_owned),
+            fresh: headers::says_yes(given, "x-fresh-metadata"),
+            etag: etag(given),
+            link_account: account_header(given, "x-symlink-target-account")?,
+        };
+        check_type(given)?;
+        Ok(copy)
     }
 
     /// A manifest's copy is stored as a manifest is: its segments must be there for whoever copies it.
@@ -184,15 +204,6 @@ async fn outcome_of(outcome: Result<Response, Fault>, source: &str) -> Report {
         headers: headers.collect(),
         errors,
     }
-}
-
-/// `X-Copied-From` for `x-copied-from`.
-fn titled(name: &str) -> String {
-    let words = name.split('-').map(|word| {
-        let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
-    });
-    words.collect::<Vec<_>>().join("-")
 }
 
 fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: Look) -> Response {
