@@ -1,7 +1,5 @@
 //! Many deletions in one request (Swift, Bulk delete).
 
-use std::collections::BTreeSet;
-
 use axum::body::Body;
 use http::StatusCode;
 use http::request::Parts;
@@ -38,7 +36,6 @@ impl Call<'_> {
     async fn delete_named(&self, account: &str, names: Vec<Vec<u8>>, report: &mut Deletions) {
         let is_object = |name: &[u8]| trimmed(name).contains(&b'/');
         let (objects, containers): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_object(name));
-        let containers: BTreeSet<_> = containers.into_iter().collect();
         for name in objects.into_iter().chain(containers) {
             if report.errors.len() >= self.files.limits().max_failed {
                 report.stopped = Some((StatusCode::BAD_REQUEST, "Max delete failures exceeded".into()));

@@ -32,7 +32,7 @@ impl Call<'_> {
             self.describe_container(&view.container, view.counts, view.owner, response.headers_mut());
             response
         } else if self.query.has("versions") {
-            let query = self.listing_query(account, name).await?;
+            let query = listing::query(self.query, self.files.limits().container_listing_limit)?;
             let response = self.show_versions(account, name, request, query).await?;
             return Ok(packed(&request.headers, response).await);
         } else {
@@ -77,7 +77,11 @@ impl Call<'_> {
         request: &Parts,
         query: Query,
     ) -> Result<Response, Fault> {
-        let form = listing::Form::asked_with(self.query, &request.headers, &["application/json"])?;
+        let form = listing::Form::asked_with(self.query, &request.headers, &["application/json"]);
+        if form.is_err() {
+            self.files.container(self.context, account, name).await?;
+        }
+        let form = form?;
         let marker = match self.query.text("version_marker") {
             None => None,
             Some(_) if !self.query.has("marker") => {
@@ -154,7 +158,7 @@ impl Call<'_> {
         }
         for name in [version::STACK, version::HISTORY] {
             if let Some(place) = container.metadata.get(name) {
-                set(headers, name, web::query::encode(place.as_bytes(), true));
+                set(headers, name, place);
             }
         }
     }

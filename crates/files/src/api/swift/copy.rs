@@ -71,7 +71,7 @@ impl Call<'_> {
             return self.copy_now(source, target, request).await;
         }
         // A source that is not there is said so at once.
-        self.files.look_to_copy(self.context, source, self.look()?).await?;
+        self.source(source, self.look()?).await?;
         let form = Form::accepted_of(&request.headers, &[Form::Text, Form::Json]).unwrap_or(Form::Text);
         let (files, context, query) = (self.files.clone(), self.context.clone(), self.query.clone());
         let owned = |place: (&str, &str, &str)| (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
@@ -95,14 +95,15 @@ impl Call<'_> {
         let copy = match self.copy_request((account, container, name), request) {
             Ok(copy) => copy,
             Err(fault) => {
-                self.files.look_to_copy(self.context, source, look).await?;
-                self.files.would_store(self.context, account, container, 0).await?;
+                self.source(source, look).await?;
+                let stored = self.files.would_store(self.context, account, container, 0).await;
+                stored.map_err(|error| Fault::from(error).of_account(account))?;
                 return Err(fault);
             }
         };
         let part = self.part_number(request)?;
         for _ in 0..ATTEMPTS {
-            let found = self.files.look_to_copy(self.context, source, look).await?;
+            let found = self.source(source, look).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
             let part = part
@@ -119,13 +120,20 @@ impl Call<'_> {
             let stored = if is_manifest {
                 Some(self.copy_manifest(&found, &copy, request).await?)
             } else {
-                self.files.copy_object(self.context, &found, range, &copy).await?
+                let stored = self.files.copy_object(self.context, &found, range, &copy).await;
+                stored.map_err(|error| Fault::from(error).of_account(account))?
             };
             if let Some(stored) = stored {
                 return Ok(copied(source, &found, &stored, look));
             }
         }
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
+    /// What is to be copied; a refusal names its account.
+    async fn source(&self, source: (&str, &str, &str), look: Look) -> Result<Found, Fault> {
+        let found = self.files.look_to_copy(self.context, source, look).await;
+        found.map_err(|error| Fault::from(error).of_account(source.0))
     }
 
     fn copy_request(

@@ -72,6 +72,14 @@ impl Fault {
         self
     }
 
+    /// A refusal that names this account, where it is not the request's own.
+    pub(super) fn of_account(self, account: &str) -> Self {
+        if self.status != StatusCode::UNAUTHORIZED {
+            return self;
+        }
+        self.with(WWW_AUTHENTICATE, realm(account))
+    }
+
     pub(super) fn code(&self) -> StatusCode {
         self.status
     }
@@ -93,15 +101,18 @@ impl Fault {
                 response.headers_mut().insert(name, value);
             }
         }
-        let realm = web::query::encode(account.as_bytes(), false);
         if self.status == StatusCode::UNAUTHORIZED
             && !response.headers().contains_key(WWW_AUTHENTICATE)
-            && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{realm}\""))
+            && let Ok(realm) = HeaderValue::from_str(&realm(account))
         {
             response.headers_mut().insert(WWW_AUTHENTICATE, realm);
         }
         response
     }
+}
+
+fn realm(account: &str) -> String {
+    format!("Swift realm=\"{}\"", web::query::encode(account.as_bytes(), false))
 }
 
 impl From<Error> for Fault {

@@ -189,13 +189,12 @@ fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     }
     for (name, value) in [(version::STACK, stack), (version::HISTORY, history)] {
         if let Some(value) = value {
-            let decoded: Vec<u8> = percent_encoding::percent_decode_str(value).collect();
-            let place = String::from_utf8_lossy(&decoded).into_owned();
-            if place.contains('/') {
+            if value.contains('/') {
                 let text = "Container name cannot contain slashes";
                 return Err(Fault::html(http::StatusCode::PRECONDITION_FAILED, text));
             }
-            changes.0.insert(name.into(), Some(place));
+            // As it was sent: it is shown so, and decoded where it is followed.
+            changes.0.insert(name.into(), Some(value.to_owned()));
         }
     }
     let removes =
@@ -215,6 +214,8 @@ pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata
         let text = text_of(value.as_bytes());
         if let Some(item) = name.as_str().strip_prefix("x-object-meta-") {
             changes.set_item("x-object-meta-", item, &text, limits)?;
+            // An object's items are kept even where they are empty (Swift, object server).
+            changes.0.insert(name.as_str().to_owned(), Some(text));
         } else if OBJECT_HEADERS.contains(&name.as_str()) && !value.is_empty() {
             changes.0.insert(name.as_str().to_owned(), Some(text));
         }

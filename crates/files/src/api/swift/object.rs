@@ -1,7 +1,9 @@
 //! Reading objects (seeds 000 and 002; Swift, object services).
 
+use std::borrow::Cow;
+
 use axum::body::Body;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_UNMODIFIED_SINCE};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use web::Response;
@@ -140,7 +142,6 @@ impl Call<'_> {
                 set(headers, "content-range", format!("bytes */{}", found.size()));
                 let page = super::fault::page(StatusCode::RANGE_NOT_SATISFIABLE);
                 headers.insert(CONTENT_LENGTH, page.len().into());
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
                 *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
                 *response.body_mut() = Body::from(page);
             }
@@ -309,6 +310,7 @@ impl Call<'_> {
 
 /// The status that a request's conditions come to, if it is not simply answered.
 fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> {
+    let asked = plain_tags(&request.headers);
     // Swift weighs If-Unmodified-Since beside If-Match, where the RFC would not.
     let both = request.headers.contains_key(IF_MATCH) && request.headers.contains_key(IF_UNMODIFIED_SINCE);
     if both {
@@ -320,11 +322,23 @@ fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> 
             return Some(StatusCode::PRECONDITION_FAILED);
         }
     }
-    match evaluate(&request.headers, validators) {
+    match evaluate(&asked, validators) {
         Verdict::Failed => Some(StatusCode::PRECONDITION_FAILED),
         Verdict::NotModified => Some(StatusCode::NOT_MODIFIED),
         Verdict::Proceed => None,
     }
+}
+
+/// Conditions with `*` for `"*"`, which Swift takes for the same.
+fn plain_tags(given: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let mut plain = Cow::Borrowed(given);
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        let tags = given.get(&name).and_then(|tags| tags.to_str().ok()).filter(|tags| tags.contains("\"*\""));
+        if let Some(tags) = tags.and_then(|tags| HeaderValue::from_str(&tags.replace("\"*\"", "*")).ok()) {
+            plain.to_mut().insert(name, tags);
+        }
+    }
+    plain
 }
 
 /// Whether a request is for what is there alone (`If-Match: *`).

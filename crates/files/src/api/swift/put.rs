@@ -11,7 +11,7 @@ use web::Response;
 use web::conditional::http_date;
 
 use super::answer::{self, set};
-use super::fault::Fault;
+use super::fault::{Fault, VERSION_ID};
 use super::{Call, headers, object};
 use crate::Error;
 use crate::model::entry::Object;
@@ -182,7 +182,13 @@ impl Call<'_> {
             }
             None => {
                 let expected = Expected { expires: expected_expiry(&request.headers)? };
-                self.files.delete_object(self.context, account, container, name, expected).await?
+                let deleted = self.files.delete_object(self.context, account, container, name, expected).await;
+                deleted.map_err(|error| match error {
+                    Error::NoVersion { marker: Some(marker) } => {
+                        Fault::status(StatusCode::NOT_FOUND).with(VERSION_ID, time::internal(marker))
+                    }
+                    other => other.into(),
+                })?
             }
         };
         Ok(no_content(deleted))
