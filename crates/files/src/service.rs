@@ -7,6 +7,7 @@ mod carrying;
 mod containers;
 mod copy;
 mod encryption;
+mod entry;
 mod expiry;
 mod keys;
 mod large;

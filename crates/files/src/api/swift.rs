@@ -85,6 +85,7 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
     let visit = accesslog::Visit::begin(&swift.files, &mut request);
+    headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
@@ -214,7 +215,8 @@ impl Call<'_> {
             ("POST", Target::Object(a, c, o)) => self.post_object(a, c, o, head, body).await,
             ("COPY", Target::Object(a, c, o)) => self.copy_object(a, c, o, head).await,
             ("DELETE", Target::Object(a, c, o)) => self.delete_object(a, c, o, head).await,
-            _ => Err(Fault::method(allowed(target))),
+            // Copying is not the store's own (Swift, server-side copy), and not named where a method is refused.
+            _ => Err(Fault::method(allowed(target).trim_start_matches("COPY, "))),
         }
     }
 }

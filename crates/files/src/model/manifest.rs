@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use web::range::{Selection, select};
 
+use crate::Error;
+
 /// A segment as a user asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -65,11 +67,11 @@ pub struct KeptObject {
 /// Reads what a user sent.
 ///
 /// # Errors
-/// Swift's text about what is wrong, a line for each segment.
-pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, String> {
+/// [`Error::Page`] for what is no list, [`Error::Invalid`] with a line for each segment that is wrong.
+pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, Error> {
     let value: Value =
-        serde_json::from_slice(body).map_err(|_| "Manifest must be valid JSON.\n".to_owned())?;
-    let Value::Array(items) = value else { return Err("Manifest must be a list.\n".into()) };
+        serde_json::from_slice(body).map_err(|_| Error::Page("Manifest must be valid JSON.\n".into()))?;
+    let Value::Array(items) = value else { return Err(Error::Page("Manifest must be a list.\n".into())) };
     let (mut asked, mut faults) = (Vec::with_capacity(items.len()), String::new());
     let count = items.len();
     for (index, item) in items.into_iter().enumerate() {
@@ -82,7 +84,7 @@ pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Ask
     {
         faults.push_str("Inline data segments require at least one object-backed segment.\n");
     }
-    if faults.is_empty() { Ok(asked) } else { Err(faults) }
+    if faults.is_empty() { Ok(asked) } else { Err(Error::Invalid(faults)) }
 }
 
 fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, String> {
@@ -249,7 +251,7 @@ mod tests {
     use super::*;
 
     fn fault(body: &str) -> String {
-        parse(body.as_bytes(), "c", "o").unwrap_err()
+        parse(body.as_bytes(), "c", "o").unwrap_err().to_string()
     }
 
     #[test]

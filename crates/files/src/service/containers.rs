@@ -105,11 +105,11 @@ impl Files {
         self.admit(context, account, Action::WriteContainer).await?;
         self.keep_owners(context, account, &mut changes).await?;
         self.check_carrying(&changes)?;
+        let policy = policy.filter(|name| !name.is_empty()).map(|name| self.policy_for(name)).transpose()?;
         name::check_container(container, self.limits())?;
         if name::tenant_of(account).is_none() {
             return Err(Error::NotFound);
         }
-        let policy = policy.filter(|name| !name.is_empty()).map(|name| self.policy_for(name)).transpose()?;
         let input =
             (account.to_owned(), container.to_owned(), changes, self.limits().clone(), self.now(), policy);
         self.0

@@ -36,9 +36,9 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<ManifestPut> {
-        self.container_for(context, account, container, Action::WriteObject).await?;
+        // What is wrong with a manifest is said first, as Swift does; whether its place is there, when it is stored.
         let sent = self.read_manifest(body).await?;
-        let asked = manifest::parse(&sent, container, name).map_err(Error::Invalid)?;
+        let asked = manifest::parse(&sent, container, name)?;
         let objects = asked.iter().filter(|asked| matches!(asked, Asked::Object { .. })).count();
         let max = self.limits().max_manifest_segments;
         if objects > max {

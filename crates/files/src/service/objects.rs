@@ -44,8 +44,8 @@ impl Files {
         name: &str,
         request: PostRequest,
     ) -> Result<Object> {
-        request.metadata.check_totals("x-object-meta-", self.limits())?;
         let container = self.container_for(context, account, container, Action::WriteObject).await?;
+        request.metadata.check_totals("x-object-meta-", self.limits())?;
         let open_expired = context.open_expired && self.settings().allow_open_expired;
         let carried = is_carried(&container.metadata);
         let input = (container, name.to_owned(), request, self.now(), open_expired);

@@ -89,9 +89,9 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<Stored> {
+        let found = self.container_for(context, account, container, Action::WriteObject).await?;
         name::check_object(name, self.limits())?;
         request.metadata.check_totals("x-object-meta-", self.limits())?;
-        let found = self.container_for(context, account, container, Action::WriteObject).await?;
         if request.length.is_some_and(|length| length > self.limits().max_file_size) {
             return Err(Error::TooLarge);
         }

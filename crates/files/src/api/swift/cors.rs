@@ -71,8 +71,12 @@ pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowe
     let Some(container) = container_of(files, target).await else { return response };
     let method = headers::get(&head.headers, "access-control-request-method").unwrap_or_default();
     if !allows(&container, origin) || !allowed.split(", ").any(|known| known == method) {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return response;
+        let mut refused =
+            answer::html(StatusCode::UNAUTHORIZED, super::fault::page(StatusCode::UNAUTHORIZED));
+        // Swift's copying adds its method to what is allowed, not to what is refused.
+        let methods = HeaderValue::from_static(allowed.strip_prefix("COPY, ").unwrap_or(allowed));
+        refused.headers_mut().insert(ALLOW, methods);
+        return refused;
     }
     let answered = response.headers_mut();
     allowed_origin(&container, origin, answered);

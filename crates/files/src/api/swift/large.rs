@@ -82,10 +82,10 @@ impl Call<'_> {
             }
             Err(fault) => {
                 let shown = web::query::encode(format!("/{container}/{name}").as_bytes(), true);
-                let text = if fault.code() == StatusCode::BAD_REQUEST {
-                    "Not an SLO manifest".to_owned()
-                } else {
-                    line(fault.code())
+                let text = match fault.code() {
+                    StatusCode::BAD_REQUEST => "Not an SLO manifest".to_owned(),
+                    StatusCode::UNAUTHORIZED => line(fault.code()),
+                    _ => "Unable to load SLO manifest or segment.".to_owned(),
                 };
                 report.errors.push((shown, text));
             }

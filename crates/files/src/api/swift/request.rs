@@ -34,7 +34,7 @@ pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
         return Err(Error::NotFound.into());
     }
     let (container, object) = (segments.next(), segments.next());
-    if container.as_ref().is_some_and(Vec::is_empty) && object.as_ref().is_some_and(|o| !o.is_empty()) {
+    if container.as_ref().is_some_and(Vec::is_empty) && object.is_some() {
         return Err(Error::NotFound.into());
     }
     Ok(Target::from_path(account, container, object)?)
