@@ -53,7 +53,7 @@ impl Call<'_> {
                 Some((container, _)) => (container, None),
                 None => (place, None),
             };
-            self.delete_one((account, container, object), None, report).await;
+            self.delete_one((account, container, object), None, text, report).await;
         }
     }
 
