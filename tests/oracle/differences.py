@@ -8,6 +8,7 @@ import urllib.parse
 VOLATILE = {
     "date", "x-trans-id", "x-openstack-request-id", "x-timestamp", "x-put-timestamp", "last-modified", "connection",
     "keep-alive", "server", "x-object-version-id", "transfer-encoding",
+    "x-copied-from-last-modified",
 }
 
 # Swift's counters are brought up to date by a daemon some seconds later; ours are true at once.

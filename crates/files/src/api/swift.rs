@@ -47,8 +47,8 @@ use crate::Files;
 use crate::model::name::Target;
 pub use domain::hosted;
 pub use domain::remapped;
-pub use operations::refuse;
 use fault::Fault;
+pub use operations::refuse;
 use request::Parsed;
 
 /// Answers who a token belongs to.

@@ -74,14 +74,14 @@ pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Ask
     let Value::Array(items) = value else { return Err(Error::Page("Manifest must be a list.\n".into())) };
     let (mut asked, mut faults) = (Vec::with_capacity(items.len()), String::new());
     let count = items.len();
+    let is_inline = count > 0 && items.iter().all(|item| item.get("data").is_some());
     for (index, item) in items.into_iter().enumerate() {
         match segment(item, index + 1 == count, (own_container, own_name)) {
             Ok(segment) => asked.push(segment),
             Err(fault) => faults.push_str(&format!("Index {index}: {fault}\n")),
         }
     }
-    if faults.is_empty() && !asked.is_empty() && asked.iter().all(|segment| matches!(segment, Asked::Data(_)))
-    {
+    if is_inline {
         faults.push_str("Inline data segments require at least one object-backed segment.\n");
     }
     if faults.is_empty() { Ok(asked) } else { Err(Error::Invalid(faults)) }

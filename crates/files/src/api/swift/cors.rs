@@ -124,9 +124,7 @@ pub(super) async fn finish(files: &Files, target: &Target, origin: &str, respons
 pub(super) fn open(asked: &HeaderMap, response: &mut Response) {
     if let Some(origin) = asked.get(ORIGIN) {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        response
-            .headers_mut()
-            .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-trans-id"));
+        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-trans-id"));
         vary(response.headers_mut(), "Origin");
     }
 }
