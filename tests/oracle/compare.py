@@ -75,6 +75,8 @@ def run(swift, nephos, steps, prefix):
     """The first difference: which step, which kind, and what both said."""
     for number, step in enumerate(steps):
         theirs, ours = swift.send(step, prefix), nephos.send(step, prefix)
+        if differences.is_spoiled(step, theirs) and ours[0] == theirs[0]:
+            return None
         found = differences.between(step, theirs, ours)
         if found:
             return number, *found

@@ -8,6 +8,7 @@ import urllib.parse
 VOLATILE = {
     "date", "x-trans-id", "x-openstack-request-id", "x-timestamp", "x-put-timestamp", "last-modified", "connection",
     "keep-alive", "server", "x-object-version-id", "transfer-encoding",
+    "x-copied-from-last-modified",
 }
 
 # Swift's counters are brought up to date by a daemon some seconds later; ours are true at once.
@@ -16,6 +17,7 @@ COUNTERS = re.compile(r"^x-account-(container-count|object-count|bytes-used|stor
 # Times in listings, and ids made of them.
 TIMES = [
     (re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"), b"TIME"),
+    (re.compile(rb"/\d{10}\.\d{5}"), b"/TIME"),
     (re.compile(rb'"version_id": "[0-9.]+"'), b'"version_id": "ID"'),
     (re.compile(rb"tx[0-9a-f]{21}-[0-9a-f]{10}[^ <]*"), b"TRANSACTION"),
 ]
@@ -34,8 +36,20 @@ def is_allowed(step, theirs, ours):
     if "if-range" in given and ours == 200 and theirs in (206, 416):
         # RFC 9110, 13.1.5: a stale If-Range asks for the whole. Swift gives the range of what is now another object.
         return True
+    if step.query == [("multipart-manifest", "put")] and (theirs, ours) == (500, 400):
+        # Swift fails on some lists that are no manifests.
+        return True
+    if ("limit", "10001") in step.query and theirs == 412 and ours in (401, 403):
+        # A stranger is told by Swift that there is no such container; to ours it looks like one that is closed.
+        return True
     # RFC 9112, 6.1: a request with both lengths is refused before anything is looked at; Swift takes the first one.
     return {"transfer-encoding"} <= given and step.method == "PUT" and ours == 400 and 400 <= theirs < 500
+
+
+def is_spoiled(step, theirs):
+    """Whether Swift refused a PUT in a container with versions and yet kept, and counted, the version, whose ETag it
+    tells: from there on the two do not hold the same."""
+    return step.method == "PUT" and theirs[0] == 400 and any(name == "etag" for name, _ in theirs[1])
 
 
 def masked(step, status, headers, body):
@@ -70,9 +84,6 @@ def masked(step, status, headers, body):
     if status == 409 and "content-location" in kept:
         # Swift does not encode the place of a link that leads nowhere.
         kept["content-location"] = [urllib.parse.unquote(kept["content-location"][0], "latin-1")]
-    if status == 400 and step.method == "PUT" and step.path.count("/"):
-        # Swift's versioning adds the ETag of what it did not store.
-        kept.pop("etag", None)
     if body.startswith(b"Errors:\n"):
         # Swift looks at segments side by side, and names them as it comes to know of them.
         body = b"".join(sorted(body.splitlines(keepends=True)))

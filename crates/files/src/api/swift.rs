@@ -136,6 +136,11 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
 }
 
 async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Response, Fault> {
+    let is_listing = matches!(head.method, Method::GET | Method::HEAD);
+    if is_listing && !matches!(request::target(head)?, Target::Object(..)) {
+        // The form of a listing is settled before anyone is asked who they are (Swift, listing formats).
+        listing::Form::asked(&web::query::Query::parse(head.uri.query()), &head.headers)?;
+    }
     let Parsed { target, context, query } = Parsed::read(swift, head).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
     let method = head.method.as_str();

@@ -4,6 +4,7 @@
 use super::authorise::{Action, Place, authorise};
 use super::{Context, Files};
 use crate::error::{Error, Result};
+use crate::model::version::Keeping;
 use crate::store;
 
 impl Files {
@@ -36,14 +37,14 @@ impl Files {
     ) -> Result<()> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let Some(found) = found else { return Ok(()) };
-        let Err(over) = self.check_quotas(context, &found, size).await else { return Ok(()) };
-        let place = Place {
-            container: Some(container),
-            metadata: Some(&found.metadata),
-            account: Some(&stored),
-        };
-        authorise(context, account, place, Action::WriteObject)?;
-        Err(over)
+        let room = self.check_quotas(context, &found, size).await;
+        // A container that keeps old versions asks who it is before it sets one aside.
+        if room.is_err() || Keeping::of(&found.metadata) != Keeping::Nothing {
+            let metadata = Some(&found.metadata);
+            let place = Place { container: Some(container), metadata, account: Some(&stored) };
+            authorise(context, account, place, Action::WriteObject)?;
+        }
+        room
     }
 
     /// Whether the caller may change an object there.

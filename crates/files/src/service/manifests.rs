@@ -156,7 +156,7 @@ impl Files {
         if length == 0 && !is_last {
             problems.push((path.clone(), "Too small; each segment must be at least 1 byte.".into()));
         }
-        if size.is_some_and(|size| size != found.size()) {
+        if size.is_some_and(|size| u64::try_from(size) != Ok(found.size())) {
             problems.push((path.clone(), "Size Mismatch".into()));
         }
         if etag.is_some_and(|etag| etag != found.etag()) {

@@ -14,6 +14,7 @@ mod large;
 mod links;
 mod logs;
 mod objects;
+mod order;
 mod packing;
 mod quotas;
 mod rates;

@@ -23,7 +23,8 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
-            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, super::fault::page(StatusCode::NOT_ACCEPTABLE)));
+            report.stopped =
+                Some((StatusCode::NOT_ACCEPTABLE, super::fault::page(StatusCode::NOT_ACCEPTABLE)));
             return Ok(report.answer(Form::Text));
         };
         match self.names(request, body).await {
@@ -53,7 +54,7 @@ impl Call<'_> {
                 Some((container, _)) => (container, None),
                 None => (place, None),
             };
-            self.delete_one((account, container, object), None, report).await;
+            self.delete_one((account, container, object), None, text, report).await;
         }
     }
 

@@ -216,7 +216,7 @@ pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata
             changes.set_item("x-object-meta-", item, &text, limits)?;
             // An object's items are kept even where they are empty (Swift, object server).
             changes.0.insert(name.as_str().to_owned(), Some(text));
-        } else if OBJECT_HEADERS.contains(&name.as_str()) && !value.is_empty() {
+        } else if OBJECT_HEADERS.contains(&name.as_str()) {
             changes.0.insert(name.as_str().to_owned(), Some(text));
         }
     }

@@ -266,7 +266,11 @@ fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end
     out.push_str(end);
     for child in children {
         let written = child.to_document();
-        out.push_str(written.strip_prefix(DECLARATION).unwrap_or(&written));
+        let written = written.strip_prefix(DECLARATION).unwrap_or(&written);
+        match written.strip_suffix("/>") {
+            Some(empty) => out.extend([empty, " />"]),
+            None => out.push_str(written),
+        }
         out.push_str(end);
     }
     let _ = write!(out, "</{kind}>");

@@ -193,7 +193,8 @@ impl Call<'_> {
             }
             None => {
                 let expected = Expected { expires: expected_expiry(&request.headers)? };
-                let deleted = self.files.delete_object(self.context, account, container, name, expected).await;
+                let deleted =
+                    self.files.delete_object(self.context, account, container, name, expected).await;
                 deleted.map_err(|error| match error {
                     Error::NoVersion { marker: Some(marker) } => {
                         Fault::status(StatusCode::NOT_FOUND).with(VERSION_ID, time::internal(marker))
@@ -299,7 +300,8 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
 }
 
 pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
-    let tags = headers.get(http::header::IF_NONE_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let tags =
+        headers.get(http::header::IF_NONE_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let is_any = |tag: &str| matches!(tag.trim(), "*" | "\"*\"");
     match tags {
         None => Ok(false),
