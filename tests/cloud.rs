@@ -242,12 +242,13 @@ impl Cloud {
 impl Drop for Cloud {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal(child.id(), "TERM");
+            if let Ok(Some(status)) = child.try_wait() {
+                eprintln!("the program had ended by itself: {status}");
+            } else {
+                signal(child.id(), "TERM");
+            }
             let deadline = Instant::now() + Duration::from_secs(20);
-            while Instant::now() < deadline {
-                if matches!(child.try_wait(), Ok(Some(_))) {
-                    return;
-                }
+            while Instant::now() < deadline && !matches!(child.try_wait(), Ok(Some(_))) {
                 std::thread::yield_now();
             }
             let _ = child.kill();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::cloud::succeed;
+use crate::cloud::{PATIENCE, succeed, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -75,6 +75,12 @@ impl Host {
     pub fn crash(&self) {
         let pid = std::fs::read_to_string(self.dir.path().join("run/libvirtd.pid")).expect("its pid");
         succeed(Command::new("kill").args(["-9", pid.trim()]));
+        // One that is still ending would be taken for one that runs.
+        let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        until("libvirt to be gone", PATIENCE, || {
+            let ended = std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+            ended.then_some(())
+        });
     }
 
     /// Starts it again.
@@ -98,7 +104,14 @@ impl Host {
     pub fn crash_machine(&self, uuid: &str) -> bool {
         let path = self.dir.path().join(format!("run/qemu/nephos-{uuid}.pid"));
         let Ok(pid) = std::fs::read_to_string(path) else { return false };
-        Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success())
+        if !Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success()) {
+            return false;
+        }
+        // libvirt calls it running until it has seen its end.
+        until("libvirt to see the machine's end", PATIENCE, || {
+            (!self.virsh(&["list", "--state-running", "--uuid"]).contains(uuid)).then_some(())
+        });
+        true
     }
 
     /// The names of what is in the pool, in order.

@@ -88,11 +88,8 @@ pub fn sign_in(url: &str, user: &str, key: &str) -> Answer {
 /// The same, in a network namespace.
 #[must_use]
 pub fn sign_in_within(namespace: Option<&str>, url: &str, user: &str, key: &str) -> Answer {
-    curl_within(namespace, &[
-        "-H",
-        &format!("X-Auth-User: {user}"),
-        "-H",
-        &format!("X-Auth-Key: {key}"),
-        &format!("{url}/v1.0"),
-    ])
+    curl_within(
+        namespace,
+        &["-H", &format!("X-Auth-User: {user}"), "-H", &format!("X-Auth-Key: {key}"), &format!("{url}/v1.0")],
+    )
 }

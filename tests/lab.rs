@@ -76,7 +76,8 @@ impl Lab {
 
     fn import_guest(&self) {
         let file = |name: &str| guest().join(name).display().to_string();
-        let command_line = std::fs::read_to_string(guest().join("cmdline")).expect("the guest's command line");
+        let command_line =
+            std::fs::read_to_string(guest().join("cmdline")).expect("the guest's command line");
         let image = self.cloud.admin_json(&[
             "image",
             "import",
@@ -301,7 +302,10 @@ impl Lab {
     /// When it cannot be asked.
     #[must_use]
     pub fn stop_at(&self, step: &str) -> Stop {
-        let stop = Stop { asked: self.stops.path().join(step), reached: self.stops.path().join(format!("reached.{step}")) };
+        let stop = Stop {
+            asked: self.stops.path().join(step),
+            reached: self.stops.path().join(format!("reached.{step}")),
+        };
         std::fs::write(&stop.asked, "").expect("a file");
         stop
     }
@@ -319,7 +323,9 @@ impl Lab {
             let domains = host.virsh(&["list", "--all", "--name"]);
             found.extend(domains.split_whitespace().map(|name| format!("domain {name}")));
             let filters = host.virsh(&["nwfilter-list"]);
-            found.extend(filters.lines().filter(|line| line.contains("nephos-")).map(|line| format!("filter {line}")));
+            found.extend(
+                filters.lines().filter(|line| line.contains("nephos-")).map(|line| format!("filter {line}")),
+            );
             let volumes = host.volumes().into_iter().filter(|name| !name.starts_with("image-"));
             found.extend(volumes.map(|name| format!("volume {name}")));
             for network in host.virsh(&["net-list", "--all", "--name"]).split_whitespace() {

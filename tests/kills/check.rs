@@ -76,7 +76,9 @@ impl Operation {
             Self::Resize => assert_eq!(shown["status"], "VERIFY_RESIZE"),
             Self::Confirm | Self::Revert => assert_eq!(shown["status"], "ACTIVE"),
             Self::Image => assert_eq!(stage.newest_image()["status"], "ACTIVE"),
-            Self::Share | Self::ShareConfigured => assert_eq!(shown["addresses"]["public"].as_array().map(Vec::len), Some(2)),
+            Self::Share | Self::ShareConfigured => {
+                assert_eq!(shown["addresses"]["public"].as_array().map(Vec::len), Some(2))
+            }
             Self::Unshare => assert_eq!(shown["addresses"]["public"].as_array().map(Vec::len), Some(1)),
             Self::RebootSoft | Self::RebootHard | Self::Delete => {}
         }
@@ -96,8 +98,10 @@ impl Stage {
             if looks % 50 != 0 {
                 return None;
             }
-            let statement =
-                format!("SELECT finished FROM actions WHERE server = '{}' ORDER BY id DESC LIMIT 1", guest.machine);
+            let statement = format!(
+                "SELECT finished FROM actions WHERE server = '{}' ORDER BY id DESC LIMIT 1",
+                guest.machine
+            );
             self.lab.cloud.query("compute", &statement).iter().any(done).then(|| stop.is_reached())
         })
     }
@@ -109,8 +113,10 @@ impl Stage {
 
     /// What the log of actions says of the last one, if it says anything.
     fn failure_of(&self, guest: &Guest) -> Option<String> {
-        let statement =
-            format!("SELECT message, finished FROM actions WHERE server = '{}' ORDER BY id DESC LIMIT 1", guest.machine);
+        let statement = format!(
+            "SELECT message, finished FROM actions WHERE server = '{}' ORDER BY id DESC LIMIT 1",
+            guest.machine
+        );
         let row = self.lab.cloud.query("compute", &statement).remove(0);
         assert_ne!(row[1], "None", "the log says that it is not over");
         (row[0] != "None").then(|| row[0].clone())
@@ -138,8 +144,14 @@ impl Stage {
     pub(super) fn restore(&mut self, operation: Operation, guest: &Guest) {
         match operation {
             Operation::Delete => {
-                assert!(!self.lab.host().volumes().iter().any(|name| name.starts_with(&guest.machine)), "volumes are left");
-                assert!(!self.lab.host().virsh(&["nwfilter-list"]).contains(&guest.machine), "filters are left");
+                assert!(
+                    !self.lab.host().volumes().iter().any(|name| name.starts_with(&guest.machine)),
+                    "volumes are left"
+                );
+                assert!(
+                    !self.lab.host().virsh(&["nwfilter-list"]).contains(&guest.machine),
+                    "filters are left"
+                );
                 return;
             }
             Operation::Build => {
@@ -150,15 +162,25 @@ impl Stage {
             _ => {}
         }
         if self.lab.status(guest) == "VERIFY_RESIZE" {
-            let decision = if self.runs(guest) { "confirmResize" } else { "revertResize" };
-            self.lab.act(guest, &json!({ decision: null }));
-            self.lab.becomes(guest, "ACTIVE");
+            // Where its confirmation was cut short it can only be confirmed; the machine may be off meanwhile.
+            let runs = self.runs(guest);
+            self.lab.act(guest, &json!({ "confirmResize": null }));
+            if runs {
+                self.lab.becomes(guest, "ACTIVE");
+            } else {
+                until("the resize to be confirmed", BOOT, || {
+                    let status = self.lab.status(guest);
+                    ["ERROR", "SUSPENDED"].contains(&status.as_str()).then_some(())
+                });
+                self.revive(guest);
+            }
         }
         if operation == Operation::Image {
             let id = self.newest_image()["id"].clone();
             assert_eq!(self.lab.delete(&format!("/images/{id}")).status, 204);
         }
-        let shared = self.lab.shown(guest)["addresses"]["public"].as_array().is_some_and(|all| all.len() == 2);
+        let shared =
+            self.lab.shown(guest)["addresses"]["public"].as_array().is_some_and(|all| all.len() == 2);
         if shared {
             let vip = self.actors().owner.public.clone();
             assert_eq!(self.lab.delete(&format!("/servers/{}/ips/public/{vip}", guest.id)).status, 202);
@@ -178,7 +200,9 @@ impl Stage {
         let mut other = guest.clone();
         other.password.clone_from(&new);
         let opens = until("one of two passwords to open", BOOT, || {
-            let found = [guest, &other].into_iter().find(|guest| self.lab.ssh(guest, &guest.private, "true").status.success());
+            let found = [guest, &other]
+                .into_iter()
+                .find(|guest| self.lab.ssh(guest, &guest.private, "true").status.success());
             found.map(|guest| guest.password.clone())
         });
         if let Some(actors) = &mut self.actors {
@@ -189,7 +213,12 @@ impl Stage {
     /// Waits until the machine's present run has come up: the last words on its console are those of a boot.
     fn wait_for_guest(&self, guest: &Guest) {
         until("the guest to be up", BOOT, || {
-            self.lab.ssh(guest, &guest.private, "test -e /run/facts").status.code().is_some_and(|code| code != 255).then_some(())
+            self.lab
+                .ssh(guest, &guest.private, "test -e /run/facts")
+                .status
+                .code()
+                .is_some_and(|code| code != 255)
+                .then_some(())
         });
     }
 
@@ -197,7 +226,8 @@ impl Stage {
     fn assert_whole(&self, guest: &Guest) {
         let host = self.lab.host();
         let mut left = Vec::new();
-        let whole = ["config.iso", "console.log", "disk.qcow2"].map(|suffix| format!("{}.{suffix}", guest.machine));
+        let whole =
+            ["config.iso", "console.log", "disk.qcow2"].map(|suffix| format!("{}.{suffix}", guest.machine));
         let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             until("what is left to be swept", BOOT, || {
                 let mine = host.volumes().into_iter().filter(|name| name.starts_with(&guest.machine));

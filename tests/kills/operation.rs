@@ -98,9 +98,12 @@ impl Operation {
                 ("after.start", true),
                 ("after.state", true),
             ],
-            Self::RebootSoft | Self::RebootHard => {
-                &[("before.reboot", true), ("during.reboot", true), ("after.reboot", true), ("after.state", true)]
-            }
+            Self::RebootSoft | Self::RebootHard => &[
+                ("before.reboot", true),
+                ("during.reboot", true),
+                ("after.reboot", true),
+                ("after.state", true),
+            ],
             Self::Password => {
                 &[("before.set_password", true), ("during.set_password", true), ("after.set_password", true)]
             }
@@ -165,8 +168,12 @@ impl Operation {
                 ("after.set_addresses", true),
                 ("before.ensure_config_drive", true),
                 ("after.ensure_config_drive", true),
-                ("before.reboot", true),
-                ("after.reboot", true),
+                ("before.ask_to_shut_down", true),
+                ("after.ask_to_shut_down", true),
+                ("before.stop", false),
+                ("after.stop", false),
+                ("before.start", false),
+                ("after.start", true),
                 ("after.state", true),
             ],
             Self::Unshare => &[
@@ -220,7 +227,11 @@ impl Operation {
             Self::Resize => act(json!({ "resize": { "flavorId": stage.other_flavor(&guest) } })),
             Self::Confirm => act(json!({ "confirmResize": null })),
             Self::Revert => act(json!({ "revertResize": null })),
-            Self::Image => stage.lab.send("POST", "/images", &json!({ "image": { "serverId": guest.id, "name": "shot" } })),
+            Self::Image => stage.lab.send(
+                "POST",
+                "/images",
+                &json!({ "image": { "serverId": guest.id, "name": "shot" } }),
+            ),
             Self::Share | Self::ShareConfigured => stage.ask_to_share(&guest, self == Self::ShareConfigured),
             Self::Unshare => {
                 let vip = stage.actors().owner.public.clone();

@@ -1,5 +1,5 @@
 //! `make kills`: every operation, every step, everyone who may die there; a table at the end. Words choose operations
-//! (`kills resize revert`); `NEPHOS_KILLS_AT_ONCE` is how many clouds play side by side.
+//! and steps (`kills resize revert:after.start`); `NEPHOS_KILLS_AT_ONCE` is how many clouds play side by side.
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -10,10 +10,20 @@ use tests::kills::{Case, End, Operation, Stage, Victim, all};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let chosen = |operation: Operation| words.is_empty() || words.iter().any(|word| operation.name().starts_with(word.as_str()));
+    let chosen = |case: &Case| {
+        words.is_empty()
+            || words.iter().any(|word| {
+                let (operation, step) = word.split_once(':').unwrap_or((word, ""));
+                case.operation.name().starts_with(operation) && case.step.starts_with(step)
+            })
+    };
     let mut scenes: VecDeque<Vec<Case>> = VecDeque::new();
-    for operation in Operation::ALL.into_iter().filter(|operation| chosen(*operation)) {
-        scenes.push_back(all().into_iter().filter(|case| case.operation == operation).collect());
+    for operation in Operation::ALL {
+        let scene: Vec<Case> =
+            all().into_iter().filter(|case| case.operation == operation && chosen(case)).collect();
+        if !scene.is_empty() {
+            scenes.push_back(scene);
+        }
     }
     let at_once = std::env::var("NEPHOS_KILLS_AT_ONCE").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
     let (scenes, ends) = (Mutex::new(scenes), Mutex::new(Vec::new()));
@@ -47,7 +57,8 @@ fn table(ends: &[(Case, End)]) {
     for operation in Operation::ALL {
         for (step, _) in operation.steps() {
             let word = |victim: Victim| {
-                let mine = |case: &Case| case.operation == operation && case.step == *step && case.victim == victim;
+                let mine =
+                    |case: &Case| case.operation == operation && case.step == *step && case.victim == victim;
                 ends.iter().find(|(case, _)| mine(case)).map_or("", |(_, end)| end.word())
             };
             let words = Victim::ALL.map(word);

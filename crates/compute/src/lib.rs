@@ -9,4 +9,6 @@ mod service;
 mod store;
 
 pub use api::{Denied, Tokens};
-pub use service::{Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings};
+pub use service::{
+    Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings,
+};

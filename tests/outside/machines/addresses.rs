@@ -18,7 +18,9 @@ fn answers(lab: &Lab, address: &str, guest: &Guest) -> Option<String> {
 /// Whether anybody's ssh is at an address, asked three times.
 fn is_there(lab: &Lab, address: &str) -> bool {
     let _ = lab.host().within(&["ip", "neigh", "flush", "all"]).status();
-    let knock = format!("for i in 1 2 3; do timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/22' && exit 0; done; exit 1");
+    let knock = format!(
+        "for i in 1 2 3; do timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/22' && exit 0; done; exit 1"
+    );
     lab.host().within(&["bash", "-c", &knock]).output().expect("bash").status.success()
 }
 
@@ -40,12 +42,18 @@ fn heard_with(lab: &Lab, guest: &Guest, address: &str) -> bool {
 }
 
 fn take(lab: &Lab, guest: &Guest, address: &str) {
-    let said = lab.says(guest, &format!("ip address add {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"));
+    let said = lab.says(
+        guest,
+        &format!("ip address add {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"),
+    );
     assert!(said.contains(address), "{said}");
 }
 
 fn let_go(lab: &Lab, guest: &Guest, address: &str) {
-    let said = lab.says(guest, &format!("ip address del {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"));
+    let said = lab.says(
+        guest,
+        &format!("ip address del {address}/16 dev eth0 2>/dev/null; ip -4 -o address show dev eth0"),
+    );
     assert!(!said.contains(address), "{said}");
 }
 
@@ -53,7 +61,11 @@ fn let_go(lab: &Lab, guest: &Guest, address: &str) {
 fn guests_use_the_addresses_that_they_were_given_and_no_other() {
     let lab = Lab::start();
     let alpha = lab.create("alpha", &json!({}));
-    let group = lab.send("POST", "/shared_ip_groups", &json!({ "sharedIpGroup": { "name": "ha", "server": alpha.id } }));
+    let group = lab.send(
+        "POST",
+        "/shared_ip_groups",
+        &json!({ "sharedIpGroup": { "name": "ha", "server": alpha.id } }),
+    );
     assert_eq!(group.status, 201, "{}", group.text());
     let group = group.json()["sharedIpGroup"]["id"].clone();
     let beta = lab.create("beta", &json!({ "sharedIpGroupId": group }));

@@ -71,7 +71,8 @@ fn rebuild(lab: &Lab) {
 
     // From another image: the same file under another name, so it is not on the host under another digest.
     let disk = guest_image().join("guest.qcow2").display().to_string();
-    let second = lab.cloud.admin_json(&["image", "import", &disk, "--format", "qcow2", "--name", "By loader"]);
+    let second =
+        lab.cloud.admin_json(&["image", "import", &disk, "--format", "qcow2", "--name", "By loader"]);
     lab.keep(&guest, "old again");
     lab.act(&guest, &json!({ "rebuild": { "imageId": second["id"] } }));
     lab.becomes(&guest, "ACTIVE");
@@ -82,7 +83,8 @@ fn rebuild(lab: &Lab) {
     for same in ["id", "name", "hostId", "addresses", "flavorId"] {
         assert_eq!(after[same], before[same], "{same}");
     }
-    let wrong = lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "rebuild": { "imageId": 999 } }));
+    let wrong =
+        lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "rebuild": { "imageId": 999 } }));
     assert_eq!((wrong.status, lab.status(&guest).as_str()), (400, "ACTIVE"));
     end(lab, &guest);
 }
@@ -111,7 +113,8 @@ fn resize(lab: &Lab) {
     assert_size(lab, &guest, 512, 20);
     assert_eq!(lab.kept(&guest), "small");
     lab.keep(&guest, "large");
-    let again = lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "resize": { "flavorId": 1 } }));
+    let again =
+        lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "resize": { "flavorId": 1 } }));
     assert_eq!(again.json()["backupOrResizeInProgress"]["code"], 409, "{}", again.text());
 
     lab.act(&guest, &json!({ "revertResize": null }));
@@ -124,7 +127,8 @@ fn resize(lab: &Lab) {
     lab.becomes(&guest, "VERIFY_RESIZE");
     lab.booted(&guest, 4);
     lab.keep(&guest, "large for good");
-    let answer = lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "confirmResize": null }));
+    let answer =
+        lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "confirmResize": null }));
     assert_eq!(answer.status, 204);
     until("one layer to be left", BOOT, || {
         (!lab.host().volumes().contains(&format!("{}.resized.qcow2", guest.machine))).then_some(())
@@ -175,7 +179,8 @@ fn images(lab: &Lab) {
     assert_eq!(download.status, 200);
     std::fs::write(&copy, download.body).unwrap();
     let info: Value =
-        serde_json::from_str(&succeed(Command::new("qemu-img").args(["info", "--output=json"]).arg(&copy))).unwrap();
+        serde_json::from_str(&succeed(Command::new("qemu-img").args(["info", "--output=json"]).arg(&copy)))
+            .unwrap();
     assert_eq!((&info["format"], &info["backing-filename"]), (&json!("qcow2"), &Value::Null));
     assert_eq!(info["virtual-size"], 10 * GIB);
     succeed(Command::new("qemu-img").args(["check", "-q"]).arg(&copy));
@@ -199,7 +204,7 @@ fn upload(lab: &Lab) {
         assert_eq!(answer.status, 201, "{}", answer.text());
     };
     let register = |object: &str| {
-        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2"])
+        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2", "--json"])
     };
     let backed = lab.cloud.dir.path().join("backed.qcow2").display().to_string();
     let words = ["create", "-q", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", &backed, "16M"];

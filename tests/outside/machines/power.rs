@@ -47,8 +47,9 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     assert_eq!(lab.ssh(&guest, &guest.public, "cat /root/data").stdout, b"kept\n");
 
     // What it used is counted: the first log-ins alone move kilobytes each way, and three boots take seconds.
-    let used = lab.cloud.admin(&["usage", "--servers"]).stdout;
-    let used: serde_json::Value = serde_json::from_slice(used.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let used = lab.cloud.admin(&["usage", "--servers", "--json"]).stdout;
+    let used: serde_json::Value =
+        serde_json::from_slice(used.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
     assert_eq!((&used["number"], &used["server"]), (&json!(guest.id), &json!(guest.machine)));
     let number = |key: &str| used[key].as_u64().unwrap();
     assert!(number("bytes_in") > 2000 && number("bytes_out") > 2000 && number("seconds") > 10, "{used}");

@@ -37,7 +37,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
     let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
     let lab = Lab::over(hosts, &[&uris[0], &uris[1]], Some(&near));
-    let known = || lab.cloud.admin(&["host", "list"]).stdout;
+    let known = || lab.cloud.admin(&["host", "list", "--json"]).stdout;
     until("both hosts to answer", BOOT, || {
         (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
     });

@@ -94,9 +94,9 @@ impl Inner {
     async fn read_all(&self) -> Result<(), Error> {
         let mut after = String::new();
         loop {
-            let page = self.db.scan(after, |after, tx| {
-                Box::pin(async move { store::servers::all(tx, after, PAGE).await })
-            });
+            let page = self
+                .db
+                .scan(after, |after, tx| Box::pin(async move { store::servers::all(tx, after, PAGE).await }));
             let page = page.await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id.to_string();
@@ -191,8 +191,7 @@ async fn keep_reading(
 fn by_day(from: i64, to: i64) -> impl Iterator<Item = (i64, i64)> {
     let first = from.div_euclid(DAY_SECONDS);
     let last = (to - 1).div_euclid(DAY_SECONDS);
-    let days = if to > from { first..=last } else { 1..=0 };
-    days.map(move |day| {
+    (first..=last).filter(move |_| to > from).map(move |day| {
         let (begin, end) = (day * DAY_SECONDS, (day + 1) * DAY_SECONDS);
         (day, to.min(end) - from.max(begin))
     })

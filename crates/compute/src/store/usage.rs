@@ -40,9 +40,8 @@ pub(crate) struct Reading {
 pub(crate) async fn reading(tx: &mut Tx, server: Uuid) -> Result<Option<Reading>, Error> {
     let sql = "SELECT until, bytes_in, bytes_out FROM readings WHERE server = $1";
     let row = tx.row(sql, params![server.to_string()]).await?;
-    let read = row.map(|row| {
-        Ok(Reading { until: Time(row.get(0)?), bytes_in: row.get(1)?, bytes_out: row.get(2)? })
-    });
+    let read = row
+        .map(|row| Ok(Reading { until: Time(row.get(0)?), bytes_in: row.get(1)?, bytes_out: row.get(2)? }));
     read.transpose()
 }
 
@@ -64,7 +63,8 @@ pub(crate) async fn add(
     seconds: i64,
     (bytes_in, bytes_out): (i64, i64),
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO server_usage (day, tenant, number, server, seconds, mib_seconds, bytes_in, bytes_out)
+    let sql =
+        "INSERT INTO server_usage (day, tenant, number, server, seconds, mib_seconds, bytes_in, bytes_out)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                ON CONFLICT (day, tenant, number) DO UPDATE SET
                  seconds = server_usage.seconds + $5, mib_seconds = server_usage.mib_seconds + $6,
@@ -83,7 +83,8 @@ pub(crate) async fn page(
     (day, after_tenant, number): (i64, &str, i64),
     limit: i64,
 ) -> Result<Vec<ServerUsage>, Error> {
-    let sql = "SELECT day, tenant, number, server, seconds, mib_seconds, bytes_in, bytes_out FROM server_usage
+    let sql =
+        "SELECT day, tenant, number, server, seconds, mib_seconds, bytes_in, bytes_out FROM server_usage
                WHERE (day > $1 OR (day = $1 AND (tenant > $2 OR (tenant = $2 AND number > $3))))
                  AND ($4 = '' OR tenant = $4) ORDER BY day, tenant, number LIMIT $5";
     let rows = tx.rows(sql, params![day, after_tenant, number, tenant.unwrap_or(""), limit]).await?;

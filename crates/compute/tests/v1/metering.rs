@@ -26,11 +26,15 @@ async fn each_second_of_a_server_counts_once_in_its_size_and_on_its_day() {
     let meter = bed.meter().await;
     let (web, _) = bed.active("web", 1).await;
     bed.clock.advance(hours(1));
-    assert_eq!(bed.post(&format!("/servers/{web}/action"), r#"{"resize": {"flavorId": 2}}"#).await.status, 202);
+    assert_eq!(
+        bed.post(&format!("/servers/{web}/action"), r#"{"resize": {"flavorId": 2}}"#).await.status,
+        202
+    );
     bed.until(web, "VERIFY_RESIZE").await;
     let (other, _) = bed.active("other", 1).await;
     bed.clock.advance(hours(12));
-    let first_day = [(0, web, 12 * HOUR, HOUR * 256 + 11 * HOUR * 512), (0, other, 11 * HOUR, 11 * HOUR * 256)];
+    let first_day =
+        [(0, web, 12 * HOUR, HOUR * 256 + 11 * HOUR * 512), (0, other, 11 * HOUR, 11 * HOUR * 256)];
     let second_day = [(1, web, HOUR, HOUR * 512), (1, other, HOUR, HOUR * 256)];
     assert_eq!(used(&bed).await, [first_day, second_day].concat());
     // Read again, and by another process: nothing counts twice.

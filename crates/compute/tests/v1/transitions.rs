@@ -272,6 +272,17 @@ async fn a_decision_that_fails_is_taken_again() {
     assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
     bed.until(server, "ACTIVE").await;
     assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
+    // Reverted, and then it does not start: it is the old size that a reboot revives.
+    bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
+    bed.until(server, "VERIFY_RESIZE").await;
+    bed.fail_next("start", broken("start"));
+    assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
+    bed.until(server, "ERROR").await;
+    assert_eq!(bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await.status, 202);
+    bed.until(server, "ACTIVE").await;
+    assert_eq!(bed.server(server).await.flavor.number, 2);
+    assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
+    assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 512);
     // Or rebuilt: that decides for the new size.
     bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;

@@ -4,6 +4,7 @@ mod accesslog;
 mod account;
 mod answer;
 mod bulk;
+mod carried;
 mod cname;
 mod container;
 mod conveyed;
@@ -24,6 +25,7 @@ mod pacing;
 mod packing;
 mod put;
 mod ranges;
+mod remote;
 mod report;
 mod request;
 mod tempurl;
@@ -49,6 +51,7 @@ pub use domain::hosted;
 pub use domain::remapped;
 use fault::Fault;
 pub use operations::refuse;
+pub use remote::Clouds;
 use request::Parsed;
 
 /// Answers who a token belongs to.
@@ -157,6 +160,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     let mut outcome = call.answer(&target, head, body).await;
     if let Ok(response) = &mut outcome
         && context.pass.is_some()
+        && context.carried.is_none()
         && matches!(head.method, Method::GET | Method::HEAD)
     {
         tempurl::finish(response, &query);

@@ -213,6 +213,18 @@ pub fn to_json(kept: &[Kept]) -> String {
     serde_json::to_string(kept).unwrap_or_default()
 }
 
+/// The bytes that a kept segment gives.
+#[must_use]
+pub fn length(kept: &Kept) -> u64 {
+    match kept {
+        Kept::Data { data } => STANDARD.decode(data).map_or(0, |data| data.len() as u64),
+        Kept::Object(object) => match &object.range {
+            Some(range) => part(range, object.bytes).map_or(0, |part| part.end - part.start),
+            None => object.bytes,
+        },
+    }
+}
+
 /// The ETag of the whole: the MD5 of its segments' ETags.
 #[must_use]
 pub fn etag(kept: &[Kept]) -> String {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::authorise::Action;
 use super::read::Look;
 use super::upload::{Body, Incoming, PutRequest, Stored};
 use super::{Context, Files};
@@ -68,6 +69,27 @@ impl Files {
         let stored =
             self.put_object(context, account, container, name, request, &mut Incoming::of(json)).await?;
         Ok(ManifestPut::Stored(Box::new(stored), etag))
+    }
+
+    /// Stores a static large object's manifest as another cloud keeps it; its segments need not be here yet.
+    ///
+    /// # Errors
+    /// [`Error::Page`] for what is no manifest, and as [`Files::put_object`].
+    pub async fn put_kept_manifest(
+        &self,
+        context: &Context,
+        (account, container, name): (&str, &str, &str),
+        request: PutRequest,
+        body: &mut dyn Body,
+    ) -> Result<Stored> {
+        self.container_for(context, account, container, Action::WriteObject).await?;
+        let sent = self.read_manifest(body).await?;
+        let kept: Vec<Kept> =
+            serde_json::from_slice(&sent).map_err(|_| Error::Page("Not an SLO manifest".into()))?;
+        let size = kept.iter().map(manifest::length).fold(0u64, u64::saturating_add);
+        let shape = Some(Shape::Manifest { etag: manifest::etag(&kept), size });
+        let request = PutRequest { length: Some(sent.len() as u64), shape, ..request };
+        self.put_object(context, account, container, name, request, &mut Incoming::of(sent.into())).await
     }
 
     async fn read_manifest(&self, body: &mut dyn Body) -> Result<Vec<u8>> {

@@ -20,6 +20,7 @@ mod quotas;
 mod rates;
 mod routes;
 mod signatures;
+mod sync;
 mod uploads;
 mod versions;
 mod websites;

@@ -31,6 +31,7 @@ pub fn replace(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     refuse_alive(session, machine.id)?;
     images::base_disk(session, &machine.image)?;
     session.store()?.remove(&names::resized_disk(machine.id))?;
+    session.store()?.remove(&names::decided(machine.id))?;
     make(session, machine)
 }
 
@@ -74,6 +75,10 @@ fn in_use(definition: &str, path: &str) -> Outcome<bool> {
 pub fn revert_resize(session: &Session, original: &MachineSpec) -> Outcome<()> {
     machines::find(session, original.id)?;
     refuse_alive(session, original.id)?;
+    if session.store()?.has(&names::decided(original.id))? {
+        // Half of the one and half of the other is no disk.
+        return Trouble::refused("the resize is being confirmed: its disks are partly merged");
+    }
     machines::define_with_disk(session, original, &names::disk(original.id))?;
     session.store()?.remove(&names::resized_disk(original.id))
 }
@@ -88,6 +93,7 @@ pub fn confirm_resize(session: &Session, machine: Uuid) -> Outcome<()> {
         domain.destroy()?;
     }
     if in_use(&domain.definition()?, &store.path(&upper))? {
+        store.ensure_raw(&names::decided(machine), 0)?;
         if machines::alive(session, machine)? == Some(Alive::Off) {
             store.ensure_raw(&mark, 0)?;
             domain.start_paused()?;
@@ -98,7 +104,8 @@ pub fn confirm_resize(session: &Session, machine: Uuid) -> Outcome<()> {
         }
     }
     store.remove(&mark)?;
-    store.remove(&upper)
+    store.remove(&upper)?;
+    store.remove(&names::decided(machine))
 }
 
 fn merge(domain: &super::sys::Domain) -> Outcome<()> {

@@ -1,7 +1,12 @@
-//! The way to one daemon: blocking calls on threads of their own with a deadline each, a connection made anew when
-//! the daemon was restarted, and what happens on the host as events.
+//! The way to one daemon: blocking calls on threads of their own with a deadline each, connections made anew when the
+//! daemon was restarted, and what happens on the host as events.
+//!
+//! One connection listens, and tells whether the daemon is there. Calls are made on others, one call at a time on each:
+//! libvirt's client before 10.0 leaves the record of a wait on the waiting thread's stack to be found by the next one
+//! where two threads share a connection, and where a keep-alive message comes into a wait. Both end the process.
 
-use std::sync::atomic::AtomicBool;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -29,6 +34,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long a call waits for a daemon that was there a moment ago.
 const RETURN_WITHIN: Duration = Duration::from_secs(10);
 const KNOCK_EVERY: Duration = Duration::from_millis(200);
+/// A connection that waited for so long may have had a keep-alive message come into a wait: it is not used again.
+const WORN_AFTER: Duration = Duration::from_secs(4);
 
 /// Lets time pass between two looks at a condition that the daemon tells only when asked. Steps are blocking calls on
 /// threads of their own, where nothing else waits.
@@ -44,9 +51,41 @@ pub struct Session {
     /// Set once the host has refused to weigh machines against each other.
     pub weightless: Arc<AtomicBool>,
     store: OnceLock<Store>,
+    /// Something of it lives on after the call.
+    apart: AtomicBool,
+}
+
+/// A connection lent to one call.
+struct Lent<'a> {
+    link: &'a Link,
+    session: Option<Session>,
+    since: Instant,
+}
+
+impl Deref for Lent<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session.as_ref().expect("taken at the end alone")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let worn = self.since.elapsed() >= WORN_AFTER || session.apart.load(Ordering::Relaxed);
+        if !worn && session.connection.is_alive() {
+            self.link.idle.lock().unwrap().push(session);
+        }
+    }
 }
 
 impl Session {
+    /// No other call uses this connection: a stream of it is read on.
+    pub fn keep_apart(&self) {
+        self.apart.store(true, Ordering::Relaxed);
+    }
+
     /// Our storage pool, made and started if need be.
     pub fn store(&self) -> Outcome<&Store> {
         if self.store.get().is_none() {
@@ -59,7 +98,10 @@ impl Session {
 
 pub struct Link {
     pub address: Arc<Address>,
-    current: Mutex<Option<Arc<Session>>>,
+    /// The connection that listens.
+    current: Mutex<Option<Arc<Connection>>>,
+    /// Connections that no call uses.
+    idle: Mutex<Vec<Session>>,
     /// Held while connecting, which may take long; `current` is only ever held for a moment.
     connecting: Mutex<()>,
     weightless: Arc<AtomicBool>,
@@ -75,6 +117,7 @@ impl Link {
         Arc::new(Self {
             address: Arc::new(address),
             current: Mutex::default(),
+            idle: Mutex::default(),
             connecting: Mutex::default(),
             weightless: Arc::default(),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
@@ -96,12 +139,13 @@ impl Link {
         step: impl Fn(&Session) -> Outcome<T> + Send + 'static,
     ) -> Result<T> {
         self.blocking(operation, deadline, move |link| {
-            let session = link.session()?;
-            match step(&session) {
-                Err(Trouble::Fault(_)) if !session.connection.is_alive() => step(&*link.session_again()?),
-                answer => answer,
+            let mut session = link.session()?;
+            let mut answer = step(&session);
+            if matches!(answer, Err(Trouble::Fault(_))) && !session.connection.is_alive() {
+                session = link.session_again()?;
+                answer = step(&session);
             }
-            .map_err(|trouble| link.explain(trouble, operation))
+            answer.map_err(|trouble| link.explain(trouble, &session, operation))
         })
         .await
     }
@@ -114,7 +158,8 @@ impl Link {
         step: impl FnOnce(&Session) -> Outcome<T> + Send + 'static,
     ) -> Result<T> {
         self.blocking(operation, deadline, move |link| {
-            step(&*link.session()?).map_err(|trouble| link.explain(trouble, operation))
+            let session = link.session()?;
+            step(&session).map_err(|trouble| link.explain(trouble, &session, operation))
         })
         .await
     }
@@ -142,9 +187,9 @@ impl Link {
         tokio::time::timeout(deadline, call).await.unwrap_or(Err(late))
     }
 
-    fn explain(&self, trouble: Trouble, operation: &'static str) -> Error {
+    fn explain(&self, trouble: Trouble, session: &Session, operation: &'static str) -> Error {
         match trouble {
-            Trouble::Fault(fault) if !self.is_connected() => self.unreachable(&fault),
+            Trouble::Fault(fault) if !session.connection.is_alive() => self.unreachable(&fault),
             trouble => trouble.into_error(operation),
         }
     }
@@ -154,23 +199,19 @@ impl Link {
         Error::Unreachable { uri, reason: fault.message.clone(), hint: hint(fault).to_owned() }
     }
 
+    /// Whether the daemon is there, as far as the connection that listens knows.
     fn is_connected(&self) -> bool {
-        self.live().is_some()
+        self.current.lock().unwrap().as_ref().is_some_and(|connection| connection.is_alive())
     }
 
-    fn live(&self) -> Option<Arc<Session>> {
-        let current = self.current.lock().unwrap();
-        current.as_ref().filter(|session| session.connection.is_alive()).cloned()
-    }
-
-    /// The live connection, or a new one.
-    fn session(&self) -> Result<Arc<Session>> {
-        if let Some(session) = self.live() {
-            return Ok(session);
+    /// Has the connection that listens, or makes it.
+    fn listen(&self) -> Result<()> {
+        if self.is_connected() {
+            return Ok(());
         }
         let _one_at_a_time = self.connecting.lock().unwrap();
-        if let Some(session) = self.live() {
-            return Ok(session);
+        if self.is_connected() {
+            return Ok(());
         }
         let events = self.events.clone();
         let listener = move |happened| {
@@ -178,16 +219,39 @@ impl Link {
                 let _ = events.send(event);
             }
         };
-        let opened = Connection::open(&self.address.uri, listener);
+        let opened = Connection::listen(&self.address.uri, listener);
         let connection = Arc::new(opened.map_err(|fault| self.unreachable(&fault))?);
-        let (address, weightless) = (Arc::clone(&self.address), Arc::clone(&self.weightless));
-        let session = Arc::new(Session { connection, address, weightless, store: OnceLock::new() });
-        let dead = self.current.lock().unwrap().replace(Arc::clone(&session));
+        let dead = self.current.lock().unwrap().replace(connection);
         drop(dead);
-        Ok(session)
+        self.forget_idle();
+        Ok(())
     }
 
-    fn session_again(&self) -> Result<Arc<Session>> {
+    /// A connection for one call: one that was used before, or a new one.
+    fn session(&self) -> Result<Lent<'_>> {
+        self.listen()?;
+        let lend = |session| Lent { link: self, session: Some(session), since: Instant::now() };
+        loop {
+            let idle = self.idle.lock().unwrap().pop();
+            match idle {
+                Some(session) if session.connection.is_alive() => return Ok(lend(session)),
+                Some(dead) => drop(dead),
+                None => break,
+            }
+        }
+        let opened = Connection::open(&self.address.uri).map_err(|fault| self.unreachable(&fault))?;
+        Ok(lend(Session {
+            connection: Arc::new(opened),
+            address: Arc::clone(&self.address),
+            weightless: Arc::clone(&self.weightless),
+            store: OnceLock::new(),
+            apart: AtomicBool::new(false),
+        }))
+    }
+
+    /// A connection after one was found dead: the others are as old.
+    fn session_again(&self) -> Result<Lent<'_>> {
+        self.forget_idle();
         let begin = Instant::now();
         loop {
             match self.session() {
@@ -195,6 +259,11 @@ impl Link {
                 answer => return answer,
             }
         }
+    }
+
+    fn forget_idle(&self) {
+        let old = std::mem::take(&mut *self.idle.lock().unwrap());
+        drop(old);
     }
 
     /// Keeps the connection up while anyone holds the link, and tells when the host is lost and back.
@@ -230,5 +299,5 @@ async fn look(link: &Weak<Link>) -> Option<bool> {
         let _ = tokio::task::spawn_blocking(move || drop(dead)).await;
         return Some(false);
     }
-    Some(tokio::task::spawn_blocking(move || link.session().is_ok()).await.unwrap_or(false))
+    Some(tokio::task::spawn_blocking(move || link.listen().is_ok()).await.unwrap_or(false))
 }

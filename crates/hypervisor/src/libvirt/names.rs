@@ -51,9 +51,21 @@ pub fn merging(machine: Uuid) -> String {
     format!("{machine}.merging")
 }
 
+/// Exists from before the first block of a resize's layer is merged into the disk until all are: there is no way back.
+pub fn decided(machine: Uuid) -> String {
+    format!("{machine}.decided")
+}
+
 /// Every volume that a machine may have.
-pub fn volumes(machine: Uuid) -> [String; 5] {
-    [resized_disk(machine), disk(machine), config_drive(machine), console(machine), merging(machine)]
+pub fn volumes(machine: Uuid) -> [String; 6] {
+    [
+        resized_disk(machine),
+        disk(machine),
+        config_drive(machine),
+        console(machine),
+        merging(machine),
+        decided(machine),
+    ]
 }
 
 pub fn image(digest: &Digest, format: DiskFormat) -> String {

@@ -90,6 +90,7 @@ pub fn open(session: &Session, snapshot: Uuid) -> Outcome<Snapshot> {
     let volume = store.find(&names::snapshot(snapshot))?.ok_or_else(missing)?;
     let (_, size_bytes) = volume.sizes()?;
     let virtual_bytes = qcow2_bytes(session, &volume)?;
+    session.keep_apart();
     let reader = transfer::reader(store.read(&volume, 0, 0)?);
     Ok(Snapshot { size_bytes, virtual_bytes, reader })
 }

@@ -2,11 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use hypervisor::{Power, Reboot as How};
 use networks::{Label, Port};
 
 use super::{Hand, Trouble};
-use crate::model::Server;
+use crate::model::{Server, Vm};
 
 impl Hand<'_> {
     pub(super) async fn share(
@@ -18,11 +17,12 @@ impl Hand<'_> {
         let ports = self.inner.networks.share(server.id, address).await?;
         let server = self.readdress(&server, ports).await?;
         if configure {
-            // The guest reads its config drive when it boots (guide: "does require a reboot").
+            // The guest reads its config drive when it boots (guide: "does require a reboot"), and sees a new one only
+            // once its power was off.
             self.write_drive(&server).await?;
-            let host = self.host(&server)?;
-            if host.state(server.id).await?.power == Power::Running {
-                host.reboot(server.id, How::Soft).await?;
+            if server.state.vm == Vm::Active {
+                self.power_down(&server).await?;
+                self.host(&server)?.start(server.id).await?;
                 self.until_running(&server).await?;
             }
         }

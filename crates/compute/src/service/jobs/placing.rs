@@ -26,8 +26,7 @@ impl Hand<'_> {
                 if !job.holds(tx).await? {
                     return Ok(None);
                 }
-                let (memory, disk) =
-                    (i64::from(server.flavor.memory_mib), i64::from(server.flavor.disk_gib));
+                let (memory, disk) = (i64::from(server.flavor.memory_mib), i64::from(server.flavor.disk_gib));
                 // A lost host is not up, so it is not found again.
                 let found = store::hosts::place(tx, &server.tenant, memory, disk, *overcommit).await?;
                 let Some(host) = found.filter(|host| *host != server.host) else { return Ok(None) };

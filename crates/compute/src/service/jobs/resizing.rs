@@ -44,12 +44,20 @@ impl Hand<'_> {
     }
 
     pub(super) async fn revert(&self, server: Server) -> Result<(), Trouble> {
-        let Some(resize) = server.resize else { return Ok(()) };
         let host = self.host(&server)?;
-        let spec = self.respec(&server, resize.from).await?;
-        host.stop(server.id).await?;
-        host.revert_resize(&spec).await?;
-        host.define(&spec).await?;
+        if let Some(resize) = server.resize {
+            let spec = self.respec(&server, resize.from).await?;
+            host.stop(server.id).await?;
+            host.revert_resize(&spec).await?;
+            host.define(&spec).await?;
+            // It is decided: whatever happens from here on happens to the old size.
+            self.show(|server| {
+                if let Some(resize) = server.resize.take() {
+                    server.flavor = resize.from;
+                }
+            })
+            .await?;
+        }
         host.start(server.id).await?;
         self.until_running(&server).await
     }
@@ -70,7 +78,7 @@ impl Hand<'_> {
     }
 
     /// Asks the guest to shut down, and cuts the power if it does not.
-    async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
         // Where asking fails nobody knows whether the guest was asked, so it must not be left to itself: it would be
         // off some time after the resize was given up. Its power is cut as if it had not listened.

@@ -124,6 +124,8 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         // Undecided, also where what was decided failed: it is confirmed by itself in the end.
         server.state.vm = Vm::Resized;
         await_decision(end, tx, &server).await?;
+    } else if server.state.vm == Vm::Resized {
+        server.state.vm = Vm::Active;
     }
     store::servers::update(tx, &server).await?;
     if payload.work == Work::Delete {
@@ -155,12 +157,8 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
             server.resize = None;
             release(tx, server, server.flavor).await?;
         }
-        Work::Revert if !failed => {
-            if let Some(resize) = server.resize.take() {
-                server.flavor = resize.from;
-            }
-            release(tx, server, server.flavor).await?;
-        }
+        // Also where the start after it failed.
+        Work::Revert if server.resize.is_none() => release(tx, server, server.flavor).await?,
         _ => {}
     }
     Ok(())

@@ -121,7 +121,7 @@ impl From<Error> for Fault {
             Error::Unauthenticated => Self::status(StatusCode::UNAUTHORIZED),
             Error::Forbidden => Self::status(StatusCode::FORBIDDEN),
             Error::NotFound => Self::status(StatusCode::NOT_FOUND),
-            Error::NotEmpty => Self::status(StatusCode::CONFLICT),
+            Error::NotEmpty | Error::Superseded => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) if text.is_empty() => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) => Self::text(StatusCode::CONFLICT, text),
             Error::Precondition(_) => Self::status(StatusCode::PRECONDITION_FAILED),

@@ -48,7 +48,10 @@ impl Call<'_> {
             let put = self.put_request(name, request, length, only_new)?;
             return self.put_manifest(place, request, put, incoming).await;
         }
-        let before = check_object(request).and_then(|()| only_new(&request.headers));
+        // What another cloud's sync brings is kept as it was there.
+        let from_elsewhere = self.context.carried.is_some();
+        let is_kept = from_elsewhere && headers::says_yes(&request.headers, "x-static-large-object");
+        let before = check_object(request, is_kept).and_then(|()| only_new(&request.headers));
         let only_new = match before {
             Ok(only_new) => only_new,
             Err(fault) => {
@@ -67,15 +70,23 @@ impl Call<'_> {
                 return Err(fault);
             }
         };
-        let stored = if request.headers.contains_key("x-symlink-target") {
+        let stored = if is_kept {
+            self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
+        } else if request.headers.contains_key("x-symlink-target") {
             let link = link(&request.headers)?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
-            self.files.put_link(self.context, place, link, put, typed, &mut incoming).await?
+            self.files.put_link(self.context, place, link, put, typed, &mut incoming).await
         } else {
-            self.files.put_object(self.context, account, container, name, put, &mut incoming).await?
+            self.files.put_object(self.context, account, container, name, put, &mut incoming).await
         };
-        Ok(created(&stored.object, stored.quoted))
+        match stored {
+            // As Swift answers what every one of its servers knows better (Swift, container sync).
+            Err(Error::Superseded) => {
+                Ok(answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED)))
+            }
+            stored => stored.map(|stored| created(&stored.object, stored.quoted)).map_err(Fault::from),
+        }
     }
 
     /// What is asked to be stored, but for its bytes.
@@ -243,7 +254,8 @@ fn link(given: &HeaderMap) -> Result<Link, Fault> {
         return Err(Error::Invalid("Bad X-Symlink-Target-Etag format".into()).into());
     }
     let account = account_header(given, "x-symlink-target-account")?;
-    Ok(Link { account, container, name, etag, size: None, manifest_etag: None })
+    let size = headers::get(given, "x-symlink-target-bytes").and_then(|size| size.parse().ok());
+    Ok(Link { account, container, name, size: size.filter(|_| etag.is_some()), etag, manifest_etag: None })
 }
 
 /// The answer to what stored an object.
@@ -299,9 +311,9 @@ pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
 }
 
 /// What Swift refuses in an object's PUT before it asks who sends it.
-fn check_object(request: &Parts) -> Result<(), Fault> {
+fn check_object(request: &Parts, is_kept: bool) -> Result<(), Fault> {
     let given = &request.headers;
-    if given.contains_key("x-static-large-object") {
+    if given.contains_key("x-static-large-object") && !is_kept {
         let text = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
                     multipart-manifest=put.";
         return Err(Fault::html(StatusCode::BAD_REQUEST, text));

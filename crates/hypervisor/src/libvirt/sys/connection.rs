@@ -18,15 +18,18 @@ pub struct Lifecycle {
 
 type Listener = Box<dyn Fn(Lifecycle) + Send + Sync>;
 
-/// A connection to a daemon that reports lifecycle events while it lives.
+/// A connection to a daemon.
 pub struct Connection {
     wire: Wire,
-    callback: c_int,
+    /// Of lifecycle events, where it reports them.
+    callback: Option<c_int>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        call!(self.wire, virConnectDomainEventDeregisterAny(self.callback));
+        if let Some(callback) = self.callback {
+            call!(self.wire, virConnectDomainEventDeregisterAny(callback));
+        }
     }
 }
 
@@ -43,17 +46,23 @@ unsafe extern "C" fn forget(listener: Raw) {
 }
 
 impl Connection {
-    /// Connects, keeps the connection under watch, and hears of every domain's life from then on.
-    pub fn open(uri: &str, listener: impl Fn(Lifecycle) + Send + Sync + 'static) -> Outcome<Self> {
+    /// Connects and keeps the connection under watch.
+    pub fn open(uri: &str) -> Outcome<Self> {
         load()?;
         let uri = text(uri)?;
         // SAFETY: the library is loaded and the text outlives the call.
         let wire = Wire(handle(unsafe { (library().virConnectOpen)(uri.as_ptr()) })?);
         call!(wire, virConnectSetKeepAlive(KEEP_ALIVE_SECONDS, KEEP_ALIVE_MISSES));
+        Ok(Self { wire, callback: None })
+    }
+
+    /// Connects, and hears of every domain's life from then on.
+    pub fn listen(uri: &str, listener: impl Fn(Lifecycle) + Send + Sync + 'static) -> Outcome<Self> {
+        let mut connection = Self::open(uri)?;
         let listener: Box<Listener> = Box::new(Box::new(listener));
         let listener = Box::into_raw(listener).cast();
         let callback = call!(
-            wire,
+            connection.wire,
             virConnectDomainEventRegisterAny(null_mut(), EVENT_LIFECYCLE, report, listener, forget)
         );
         if callback < 0 {
@@ -62,7 +71,8 @@ impl Connection {
             unsafe { forget(listener) };
             return Err(fault);
         }
-        Ok(Self { wire, callback })
+        connection.callback = Some(callback);
+        Ok(connection)
     }
 
     /// Whether the daemon is still at the other end, as far as is known without asking it.
