@@ -1,6 +1,5 @@
 //! What is said first of a request with several faults, and in which words (Swift 2.38 gave each of these answers).
 
-use database::Location;
 use database::on_each_engine;
 
 use crate::harness::cloud;
