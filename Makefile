@@ -1,13 +1,21 @@
 # run: start a cloud here · test: every test · lint: fmt, clippy, cargo-deny · bench: figures beside peers
+# test-oracle: thousands of generated requests to Nephos and to Swift, which must answer alike
+# fuzz: the parsers of untrusted bytes, for some minutes, with a seed that is printed
 # install: the program, its manual and completions, under PREFIX
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test lint bench install kills
+.PHONY: run test test-oracle fuzz lint bench install kills
 
 run:
 	@scripts/run.sh
 
 test:
 	@scripts/test.sh
+
+test-oracle:
+	@scripts/oracle.sh
+
+fuzz:
+	@scripts/fuzz.sh
 
 lint:
 	@scripts/lint.sh

@@ -5,5 +5,9 @@ cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
 scripts/need.sh bench
 cargo build --release --locked -p nephos
-benches/objects/run.sh "${CARGO_TARGET_DIR:-target}/release/nephos" "$@"
+target=${CARGO_TARGET_DIR:-$PWD/target}
+guest/build.sh "$target/guest"
+benches/objects/run.sh "$target/release/nephos" "$@"
+benches/servers/api.sh "$target/release/nephos"
+benches/servers/boot.sh "$target/release/nephos" "$target/guest"
 cargo bench --locked -q -p identity

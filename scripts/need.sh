@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12 machine, and nothing else.
-#   need.sh run|test|bench|lint
+#   need.sh run|test|oracle|bench|lint
 set -euo pipefail
 
 build=(build-essential pkg-config ca-certificates curl)
@@ -9,15 +9,16 @@ machines=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-daemon-config
 guest=(dpkg e2fsprogs fdisk cpio kmod grub-common grub-pc-bin)
 tests=(genisoimage libarchive-tools sshpass openssh-client rclone python3 python3-venv postgresql strace imagemagick
   ruby ruby-fog-rackspace restic duplicity python3-swiftclient chromium chromium-driver)
-bench=(nginx-light wrk openssl)
+bench=(nginx-light wrk openssl python3 nova-api)
 
 case ${1:-} in
 run) wanted=("${build[@]}" "${machines[@]}" "${guest[@]}") ;;
 test) wanted=("${build[@]}" "${machines[@]}" "${guest[@]}" "${tests[@]}") ;;
-bench) wanted=("${build[@]}" "${bench[@]}") ;;
+oracle) wanted=("${build[@]}" python3 python3-venv memcached) ;;
+bench) wanted=("${build[@]}" "${machines[@]}" "${guest[@]}" "${bench[@]}") ;;
 lint) wanted=("${build[@]}") ;;
 *)
-  echo "usage: need.sh run|test|bench|lint" >&2
+  echo "usage: need.sh run|test|oracle|bench|lint" >&2
   exit 2
   ;;
 esac

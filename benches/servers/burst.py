@@ -53,7 +53,10 @@ def mine():
     return [server for server in servers if server["id"] in wanted]
 
 
-while any(server["status"] != "ACTIVE" for server in (servers := mine())):
+servers = mine()
+while any(server["status"] != "ACTIVE" for server in servers):
+    time.sleep(0.2)  # looking is work for the cloud, too
+    servers = mine()
     failed = [server for server in servers if server["status"] not in ("ACTIVE", "BUILD")]
     assert not failed, failed[:3]
 hosts = collections.Counter(server["hostId"] for server in servers)

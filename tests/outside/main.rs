@@ -12,3 +12,4 @@ mod servers;
 mod starting;
 mod tidy;
 mod tls;
+mod twins;

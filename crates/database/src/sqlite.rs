@@ -160,7 +160,10 @@ pub(crate) fn rows(connection: &Connection, sql: &'static str, params: &[Value<'
                 cells.push(match row.get_ref(column)? {
                     ValueRef::Null => Cell::Null,
                     ValueRef::Integer(n) => Cell::Int(n),
-                    ValueRef::Text(s) => Cell::Text(String::from_utf8_lossy(s).into_owned()),
+                    ValueRef::Text(s) => Cell::Text(match std::str::from_utf8(s) {
+                        Ok(text) => text.to_owned(),
+                        Err(_) => String::from_utf8_lossy(s).into_owned(),
+                    }),
                     ValueRef::Blob(b) => Cell::Bytes(b.to_vec()),
                     #[allow(clippy::cast_possible_truncation)]
                     ValueRef::Real(x) => Cell::Int(x as i64),

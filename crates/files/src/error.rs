@@ -30,6 +30,9 @@ pub enum Error {
     /// What is asked for is at odds with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// What is carried here from another cloud is older than what is here.
+    #[error("what is here is newer")]
+    Superseded,
     /// The upload would exceed a quota.
     #[error("{0}")]
     OverQuota(String),

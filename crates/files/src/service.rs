@@ -3,9 +3,11 @@
 mod accounts;
 mod archive;
 mod authorise;
+mod carrying;
 mod containers;
 mod copy;
 mod encryption;
+mod entry;
 mod expiry;
 mod keys;
 mod large;
@@ -34,6 +36,7 @@ use tokio::sync::Notify;
 use work::{Clock, Time};
 
 pub use accounts::AccountView;
+pub use carrying::{Parcel, Remote};
 pub(crate) use containers::OWNERS;
 pub use containers::{ContainerPut, ContainerView};
 pub use copy::CopyRequest;
@@ -128,6 +131,8 @@ pub struct Context {
     pub open_expired: bool,
     /// Who notices whether the request is to be logged.
     pub watch: Option<Arc<Watch>>,
+    /// What is done is carried here from another cloud, where it was done at this time.
+    pub carried: Option<Time>,
 }
 
 /// What a signature made with a key of an account or a container opens: that account's or container's objects.
@@ -155,6 +160,7 @@ struct Inner {
     logs: logs::Logs,
     garbage: Notify,
     expiring: Notify,
+    carrying: Notify,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -201,6 +207,7 @@ impl Files {
             logs: logs::Logs::default(),
             garbage: Notify::new(),
             expiring: Notify::new(),
+            carrying: Notify::new(),
             stop,
         }));
         tokio::spawn(files.clone().sweep());

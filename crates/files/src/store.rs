@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod blobs;
+pub(crate) mod carried;
 pub(crate) mod containers;
 pub(crate) mod objects;
 pub(crate) mod pins;

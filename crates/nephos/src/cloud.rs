@@ -6,6 +6,7 @@ use std::sync::Arc;
 use blobs::{Blobs, Local};
 use compute::{Answers, Compute};
 use files::Files;
+use files::api::swift::Clouds;
 use hypervisor::Hypervisor;
 use identity::{FirstUser, Identity, MasterKey, Service};
 use images::Images;
@@ -65,6 +66,7 @@ impl Cloud {
         let files = Files::open_with(&config.database, stores, clock.clone(), meter.clone(), files_settings)
             .await
             .map_err(|e| database(&e))?;
+        files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         let pools = pools::pools(&config.networks)?;

@@ -3,6 +3,7 @@
 //! It knows no service. What a dialect says in a fault is the dialect's own; what is the same everywhere is here.
 
 pub mod body;
+pub mod client;
 pub mod conditional;
 pub mod format;
 pub mod gzip;

@@ -150,10 +150,15 @@ pub(crate) async fn renew(db: &Database, job: &Job, until: Time) -> Result<bool,
     Ok(db.execute(sql, params![job.id, job.fence, until.0]).await? == 1)
 }
 
+/// Jobs looked at for the next one that is due, however many wait; more than a runner has in hand.
+const FIRST: i64 = 1024;
+
 /// When the next job that nobody holds is due, or a held one's lease ends.
 pub(crate) async fn next_due(db: &Database) -> Result<Option<Time>, Error> {
-    let sql = "SELECT MIN(CASE WHEN due > lease_until THEN due ELSE lease_until END) FROM jobs";
-    let row = db.row(sql, &[]).await?;
+    // Those in someone's hands were due before, so that they come first; behind them any that is free is the next one.
+    let sql = "SELECT MIN(CASE WHEN due > lease_until THEN due ELSE lease_until END)
+               FROM (SELECT due, lease_until FROM jobs ORDER BY due LIMIT $1) AS first";
+    let row = db.row(sql, params![FIRST]).await?;
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 

@@ -96,6 +96,7 @@ impl Runner {
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 break;
             }
+            while steps.try_join_next().is_some() {}
             let now = self.clock.now();
             let free = self.concurrency.saturating_sub(steps.len());
             let limit = i64::try_from(free).unwrap_or(i64::MAX);

@@ -70,6 +70,22 @@ impl Compute {
         list.await
     }
 
+    /// The numbers and names alone of a tenant's servers.
+    ///
+    /// # Errors
+    /// As of [`Compute::list`].
+    pub async fn names(&self, context: &Context, page: Page) -> Result<Pollable<(i64, String)>, Error> {
+        context.need(Right::Observe)?;
+        let input = (context.tenant().to_owned(), page);
+        let list = self.0.db.scan(input, |(tenant, page), tx| {
+            Box::pin(async move {
+                let changed = store::servers::latest_change(tx, tenant).await?;
+                Ok(Pollable { items: store::servers::names(tx, tenant, *page).await?, changed })
+            })
+        });
+        list.await
+    }
+
     /// One of a tenant's servers; a deleted one until nothing is left of it.
     ///
     /// # Errors

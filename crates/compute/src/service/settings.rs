@@ -51,7 +51,7 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// How often a host's disk may be promised: guests' disks are sparse.
     pub disk_overcommit: i64,
-    /// Job steps at once.
+    /// Job steps at once; each host bounds what is done on it.
     pub concurrency: usize,
 }
 
@@ -66,7 +66,7 @@ impl Default for Settings {
             secret: [0; 32],
             deadlines: Deadlines::default(),
             disk_overcommit: 16,
-            concurrency: 64,
+            concurrency: 512,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::bad;
 use crate::model::{Flavor, Id, Page, Resize, Server, State};
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, number, tenant, user_id, name, hostname, host, flavor, image, image_number, vm, task, power,
                     progress, metadata, interfaces, key_name, locked, ip_group, fault, resize_from, created, updated,
@@ -182,17 +182,40 @@ pub(crate) async fn by_number(tx: &mut Tx, number: i64) -> Result<Option<Server>
     row.map(server).transpose()
 }
 
+/// Where a page of a tenant's servers begins and ends. Only the index is walked to its first row.
+macro_rules! page {
+    (all) => {
+        "WHERE tenant = $1 AND deleted = 0 AND number >=
+             (SELECT number FROM servers WHERE tenant = $1 AND deleted = 0 ORDER BY number LIMIT 1 OFFSET $3)
+         ORDER BY number LIMIT $2"
+    };
+    (since) => {
+        "WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
+    };
+}
+
 pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Server>, Error> {
     servers(match page.since {
+        None => tx.rows(select!(page!(all)), params![tenant, page.limit, page.offset]).await?,
+        Some(since) => {
+            tx.rows(select!(page!(since)), params![tenant, page.limit, page.offset, since.0]).await?
+        }
+    })
+}
+
+/// The numbers and names alone of a page of a tenant's servers.
+pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(i64, String)>, Error> {
+    let rows = match page.since {
         None => {
-            let sql = select!("WHERE tenant = $1 AND deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
+            let sql = concat!("SELECT number, name FROM servers ", page!(all));
             tx.rows(sql, params![tenant, page.limit, page.offset]).await?
         }
         Some(since) => {
-            let sql = select!("WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+            let sql = concat!("SELECT number, name FROM servers ", page!(since));
             tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
         }
-    })
+    };
+    rows.into_iter().map(|mut row| Ok((row.take(0)?, row.take(1)?))).collect()
 }
 
 pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Time>, Error> {

@@ -4,6 +4,7 @@ mod accesslog;
 mod account;
 mod answer;
 mod bulk;
+mod carried;
 mod cname;
 mod container;
 mod conveyed;
@@ -24,6 +25,7 @@ mod pacing;
 mod packing;
 mod put;
 mod ranges;
+mod remote;
 mod report;
 mod request;
 mod tempurl;
@@ -47,8 +49,9 @@ use crate::Files;
 use crate::model::name::Target;
 pub use domain::hosted;
 pub use domain::remapped;
-pub use operations::refuse;
 use fault::Fault;
+pub use operations::refuse;
+pub use remote::Clouds;
 use request::Parsed;
 
 /// Answers who a token belongs to.
@@ -82,6 +85,7 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
     let visit = accesslog::Visit::begin(&swift.files, &mut request);
+    headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let account = request.uri().path().split('/').nth(2).unwrap_or_default();
     let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
@@ -132,6 +136,11 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
 }
 
 async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Response, Fault> {
+    let is_listing = matches!(head.method, Method::GET | Method::HEAD);
+    if is_listing && !matches!(request::target(head)?, Target::Object(..)) {
+        // The form of a listing is settled before anyone is asked who they are (Swift, listing formats).
+        listing::Form::asked(&web::query::Query::parse(head.uri.query()), &head.headers)?;
+    }
     let Parsed { target, context, query } = Parsed::read(swift, head).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
     let method = head.method.as_str();
@@ -151,6 +160,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     let mut outcome = call.answer(&target, head, body).await;
     if let Ok(response) = &mut outcome
         && context.pass.is_some()
+        && context.carried.is_none()
         && matches!(head.method, Method::GET | Method::HEAD)
     {
         tempurl::finish(response, &query);
@@ -210,7 +220,8 @@ impl Call<'_> {
             ("POST", Target::Object(a, c, o)) => self.post_object(a, c, o, head, body).await,
             ("COPY", Target::Object(a, c, o)) => self.copy_object(a, c, o, head).await,
             ("DELETE", Target::Object(a, c, o)) => self.delete_object(a, c, o, head).await,
-            _ => Err(Fault::method(allowed(target))),
+            // Copying is not the store's own (Swift, server-side copy), and not named where a method is refused.
+            _ => Err(Fault::method(allowed(target).trim_start_matches("COPY, "))),
         }
     }
 }

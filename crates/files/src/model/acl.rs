@@ -42,33 +42,27 @@ impl Acl {
     /// Checks and normalises a list as a user sent it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the item.
+    /// [`Error::Page`] naming the item.
     pub fn clean(header: &str, text: &str) -> Result<String> {
         let mut items = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let Some(designator) = item.strip_prefix('.') else {
+            let Some((kind, value)) = item.split_once(':').filter(|(kind, _)| kind.starts_with('.')) else {
                 items.push(item.to_owned());
                 continue;
             };
-            let (kind, value) = designator.split_once(':').unwrap_or((designator, ""));
-            match kind.trim() {
-                "r" | "ref" | "referer" | "referrer" => {
-                    if header.contains("write") {
-                        return Err(Error::Invalid(format!("Referrers not allowed in write ACL: {item:?}")));
-                    }
-                    let value = value.trim();
-                    let (sign, host) = value.strip_prefix('-').map_or(("", value), |host| ("-", host.trim()));
-                    let host = if host == "*" { host } else { host.strip_prefix('*').unwrap_or(host) };
-                    if host.is_empty() || host == "." {
-                        return Err(Error::Invalid(format!(
-                            "No host/domain value after referrer designation in ACL: {item:?}"
-                        )));
-                    }
-                    items.push(format!(".r:{sign}{host}"));
-                }
-                "rlistings" if value.is_empty() => items.push(".rlistings".into()),
-                _ => return Err(Error::Invalid(format!("Unknown designator {kind:?} in ACL: {item:?}"))),
+            let (kind, value) = (kind.trim(), value.trim());
+            if !matches!(kind, ".r" | ".ref" | ".referer" | ".referrer") {
+                return Err(refused(&format!("Unknown designator {} in", quoted(kind)), item));
             }
+            if header.contains("write") {
+                return Err(refused("Referrers not allowed in write", item));
+            }
+            let (sign, host) = value.strip_prefix('-').map_or(("", value), |host| ("-", host.trim()));
+            let host = if host == "*" { host } else { host.strip_prefix('*').map_or(host, str::trim) };
+            if host.is_empty() || host == "." {
+                return Err(refused("No host/domain value after referrer designation in", item));
+            }
+            items.push(format!(".r:{sign}{host}"));
         }
         Ok(items.join(","))
     }
@@ -117,6 +111,15 @@ fn host_of(referrer: &str) -> Option<&str> {
     Some(host.split(':').next().unwrap_or(host)).filter(|host| !host.is_empty())
 }
 
+fn refused(what: &str, item: &str) -> Error {
+    Error::Page(format!("{what} ACL: {}", quoted(item)))
+}
+
+/// A text as Python shows it, which is how Swift's users read it.
+fn quoted(text: &str) -> String {
+    if text.contains('\'') && !text.contains('"') { format!("\"{text}\"") } else { format!("'{text}'") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,9 +141,16 @@ mod tests {
             Acl::clean("x-container-read", " .ref : * , jdoe ,.r:-*.x.com").unwrap(),
             ".r:*,jdoe,.r:-.x.com"
         );
-        for bad in [".r:", ".r:-", ".unknown", ".rlistings:x"] {
-            assert!(Acl::clean("x-container-read", bad).is_err(), "{bad}");
+        // What has no colon is an account's name, whatever it begins with.
+        assert_eq!(Acl::clean("x-container-read", ".unknown,.rlistings").unwrap(), ".unknown,.rlistings");
+        for (header, bad, text) in [
+            ("x-container-read", ".r:", "No host/domain value after referrer designation in ACL: '.r:'"),
+            ("x-container-read", ".r:-", "No host/domain value after referrer designation in ACL: '.r:-'"),
+            ("x-container-read", ".rlist:x", "Unknown designator '.rlist' in ACL: '.rlist:x'"),
+            ("x-container-read", ".x:it's", "Unknown designator '.x' in ACL: \".x:it's\""),
+            ("x-container-write", ".r:*", "Referrers not allowed in write ACL: '.r:*'"),
+        ] {
+            assert_eq!(Acl::clean(header, bad), Err(Error::Page(text.into())), "{bad}");
         }
-        assert!(Acl::clean("x-container-write", ".r:*").is_err());
     }
 }

@@ -124,7 +124,8 @@ impl Walk {
         if !before.is_empty() {
             upper = upper.min(before.clone());
         }
-        let marker = query.marker.clone();
+        // What a page began behind is not shown again (Swift: the lower bound, whichever way it goes).
+        let marker = behind.clone();
         Self { query, lower, upper, marker }
     }
 
@@ -219,7 +220,7 @@ mod tests {
             let at = (!query.delimiter.is_empty()).then(|| find(rest, &query.delimiter)).flatten();
             let line = at
                 .map_or(name.clone(), |at| name[..query.prefix.len() + at + query.delimiter.len()].to_vec());
-            if lines.last() != Some(&line) && (at.is_none() || line != query.marker) {
+            if lines.last() != Some(&line) && (at.is_none() || line != *behind) {
                 lines.push(line);
             }
         }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use web::range::{Selection, select};
 
+use crate::Error;
+
 /// A segment as a user asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -21,8 +23,8 @@ pub enum Asked {
         name: String,
         /// The ETag that it must have.
         etag: Option<String>,
-        /// The length that it must have.
-        size: Option<u64>,
+        /// The length that it must have; one below zero is nobody's.
+        size: Option<i64>,
         /// Which part, as in a `Range` header.
         range: Option<String>,
     },
@@ -65,24 +67,24 @@ pub struct KeptObject {
 /// Reads what a user sent.
 ///
 /// # Errors
-/// Swift's text about what is wrong, a line for each segment.
-pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, String> {
+/// [`Error::Page`] for what is no list, [`Error::Invalid`] with a line for each segment that is wrong.
+pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, Error> {
     let value: Value =
-        serde_json::from_slice(body).map_err(|_| "Manifest must be valid JSON.\n".to_owned())?;
-    let Value::Array(items) = value else { return Err("Manifest must be a list.\n".into()) };
+        serde_json::from_slice(body).map_err(|_| Error::Page("Manifest must be valid JSON.\n".into()))?;
+    let Value::Array(items) = value else { return Err(Error::Page("Manifest must be a list.\n".into())) };
     let (mut asked, mut faults) = (Vec::with_capacity(items.len()), String::new());
     let count = items.len();
+    let is_inline = count > 0 && items.iter().all(|item| item.get("data").is_some());
     for (index, item) in items.into_iter().enumerate() {
         match segment(item, index + 1 == count, (own_container, own_name)) {
             Ok(segment) => asked.push(segment),
             Err(fault) => faults.push_str(&format!("Index {index}: {fault}\n")),
         }
     }
-    if faults.is_empty() && !asked.is_empty() && asked.iter().all(|segment| matches!(segment, Asked::Data(_)))
-    {
+    if is_inline {
         faults.push_str("Inline data segments require at least one object-backed segment.\n");
     }
-    if faults.is_empty() { Ok(asked) } else { Err(faults) }
+    if faults.is_empty() { Ok(asked) } else { Err(Error::Invalid(faults)) }
 }
 
 fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, String> {
@@ -117,7 +119,7 @@ fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, Strin
         None | Some(Value::Null) => None,
         Some(value) => Some(size_of(value).ok_or("invalid size_bytes")?),
     };
-    if size == Some(0) && !is_last {
+    if size.is_some_and(|size| size < 1) && !is_last {
         return Err(TOO_SMALL.into());
     }
     if (container, name) == own {
@@ -135,15 +137,15 @@ fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, Strin
     Ok(Asked::Object { path, container, name, etag, size, range })
 }
 
-fn size_of(value: &Value) -> Option<u64> {
+fn size_of(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_u64(),
+        Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
 }
 
-fn check_range(range: &str, size: Option<u64>) -> Result<(), String> {
+fn check_range(range: &str, size: Option<i64>) -> Result<(), String> {
     let one = |text: &str| {
         text.split_once('-').is_some_and(|(first, last)| {
             let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -161,7 +163,7 @@ fn check_range(range: &str, size: Option<u64>) -> Result<(), String> {
     if range.contains(',') {
         return Err("multiple ranges (only one allowed)".into());
     }
-    match size.map(|size| part(range, size)) {
+    match size.map(|size| part(range, u64::try_from(size).unwrap_or(0))) {
         Some(None) => Err("unsatisfiable range".into()),
         _ => Ok(()),
     }
@@ -211,6 +213,18 @@ pub fn to_json(kept: &[Kept]) -> String {
     serde_json::to_string(kept).unwrap_or_default()
 }
 
+/// The bytes that a kept segment gives.
+#[must_use]
+pub fn length(kept: &Kept) -> u64 {
+    match kept {
+        Kept::Data { data } => STANDARD.decode(data).map_or(0, |data| data.len() as u64),
+        Kept::Object(object) => match &object.range {
+            Some(range) => part(range, object.bytes).map_or(0, |part| part.end - part.start),
+            None => object.bytes,
+        },
+    }
+}
+
 /// The ETag of the whole: the MD5 of its segments' ETags.
 #[must_use]
 pub fn etag(kept: &[Kept]) -> String {
@@ -237,7 +251,7 @@ mod tests {
     use super::*;
 
     fn fault(body: &str) -> String {
-        parse(body.as_bytes(), "c", "o").unwrap_err()
+        parse(body.as_bytes(), "c", "o").unwrap_err().to_string()
     }
 
     #[test]
@@ -260,6 +274,14 @@ mod tests {
             (r#"[{"path": "/c/x", "size_bytes": "x"}]"#, "Index 0: invalid size_bytes\n"),
             (
                 r#"[{"path": "/c/x", "size_bytes": 0}, {"path": "/c/x"}]"#,
+                "Index 0: too small; each segment must be at least 1 byte.\n",
+            ),
+            (
+                r#"[{"path": "/c/o", "size_bytes": -1}]"#,
+                "Index 0: manifest must not include itself as a segment\n",
+            ),
+            (
+                r#"[{"path": "/c/x", "size_bytes": -1}, {"path": "/c/x"}]"#,
                 "Index 0: too small; each segment must be at least 1 byte.\n",
             ),
             (r#"[{"path": "/c/o"}]"#, "Index 0: manifest must not include itself as a segment\n"),

@@ -29,6 +29,18 @@ pub fn bytes_of(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
+/// A header's name as Swift shows it: a capital wherever a word begins.
+#[must_use]
+pub fn titled(name: &str) -> String {
+    let mut within = false;
+    let letter = |c: char| {
+        let shown = if within { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+        within = c.is_ascii_alphabetic();
+        shown
+    };
+    name.chars().map(letter).collect()
+}
+
 impl Metadata {
     /// From the text that a row holds.
     #[must_use]
@@ -101,10 +113,11 @@ impl Changes {
             return Err(Error::Invalid("Metadata name cannot be empty".into()));
         }
         if name.len() > limits.max_meta_name_length {
-            return Err(Error::Invalid(format!("Metadata name too long: {prefix}{name}")));
+            return Err(Error::Invalid(format!("Metadata name too long: {prefix}{}", titled(name))));
         }
         if bytes_of(value).len() > limits.max_meta_value_length {
             let max = limits.max_meta_value_length;
+            let name = titled(name);
             return Err(Error::Invalid(format!("Metadata value longer than {max}: {prefix}{name}")));
         }
         self.0.insert(format!("{prefix}{name}"), (!value.is_empty()).then(|| value.to_owned()));
@@ -133,6 +146,9 @@ mod tests {
                 Err(Error::Invalid(_))
             ));
         }
+        let refused = changes.set_item("x-object-meta-", "a-b1c", &long, &limits);
+        let text = "Metadata value longer than 256: x-object-meta-A-B1C";
+        assert_eq!(refused, Err(Error::Invalid(text.into())));
         changes.set_item("x-object-meta-", &long[..128], &long[..256], &limits).unwrap();
         let mut metadata = changes.clone().into_values();
         metadata.check_totals("x-object-meta-", &limits).unwrap();

@@ -29,7 +29,7 @@ pub fn limit(metadata: &Metadata, name: &str) -> Option<u64> {
 /// Whether a container's quota is written as a number.
 ///
 /// # Errors
-/// [`Error::Invalid`] in Swift's words.
+/// [`Error::Page`] in Swift's words.
 pub fn check(name: &str, value: &str) -> Result<()> {
     let kind = match name {
         CONTAINER_BYTES => "bytes",
@@ -39,7 +39,7 @@ pub fn check(name: &str, value: &str) -> Result<()> {
     if value.is_empty() || is_number(value) {
         Ok(())
     } else {
-        Err(Error::Invalid(format!("Invalid {kind} quota.")))
+        Err(Error::Page(format!("Invalid {kind} quota.")))
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_quota_is_a_number() {
         assert_eq!(check(CONTAINER_BYTES, "12"), Ok(()));
-        assert_eq!(check(CONTAINER_COUNT, "-1"), Err(Error::Invalid("Invalid count quota.".into())));
+        assert_eq!(check(CONTAINER_COUNT, "-1"), Err(Error::Page("Invalid count quota.".into())));
         let metadata = Metadata([(ACCOUNT_BYTES.to_owned(), "12".to_owned())].into());
         assert_eq!(limit(&metadata, ACCOUNT_BYTES), Some(12));
         assert_eq!(limit(&metadata, ACCOUNT_COUNT), None);

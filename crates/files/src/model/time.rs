@@ -14,6 +14,19 @@ pub fn internal(time: Time) -> String {
     format!("{:010}.{:05}", time.seconds(), time.0.rem_euclid(1_000_000) / 10)
 }
 
+/// Reads what [`x_timestamp`] and [`internal`] write; what Swift may put behind an underscore is passed over.
+#[must_use]
+pub fn parse(text: &str) -> Option<Time> {
+    let text = text.split('_').next()?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(seconds) || !is_number(fraction) || seconds.len() > 10 {
+        return None;
+    }
+    let micros: i64 = format!("{fraction:0<6}").get(..5)?.parse().ok()?;
+    Some(Time(seconds.parse::<i64>().ok()? * 1_000_000 + micros * 10))
+}
+
 /// `2013-11-19T20:08:13.283452`: microseconds without a zone (listings).
 #[must_use]
 pub fn listing(time: Time) -> String {
@@ -37,5 +50,13 @@ mod tests {
         assert_eq!(listing(Time(1_384_891_693_283_452)), "2013-11-19T20:08:13.283452");
         assert_eq!(last_modified(Time(1_000_001)), 2);
         assert_eq!(last_modified(Time(1_000_000)), 1);
+        let time = Time(1_389_453_423_359_640);
+        for text in [x_timestamp(time), internal(time), "1389453423.35964_0000000000000001".into()] {
+            assert_eq!(parse(&text), Some(time));
+        }
+        assert_eq!(parse("5"), Some(Time(5_000_000)));
+        for bad in ["", "x", "-1", "1.", "1.x", "99999999999.0", "1.5é"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
     }
 }

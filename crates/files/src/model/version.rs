@@ -38,10 +38,14 @@ impl Keeping {
         if metadata.get(ENABLED) == Some("true") {
             return Self::Versions;
         }
+        let decoded = |place: &str| {
+            let bytes: Vec<u8> = percent_encoding::percent_decode_str(place).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         if let Some(place) = metadata.get(STACK) {
-            return Self::Stack(place.to_owned());
+            return Self::Stack(decoded(place));
         }
-        metadata.get(HISTORY).map_or(Self::Nothing, |place| Self::History(place.to_owned()))
+        metadata.get(HISTORY).map_or(Self::Nothing, |place| Self::History(decoded(place)))
     }
 }
 

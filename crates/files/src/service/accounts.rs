@@ -210,9 +210,11 @@ async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
         store::accounts::add(tx, account.id, policy, -1, 0, 0);
         return Ok(Deleted::Some);
     }
-    let Some(found) = store::containers::find_by_id(tx, id).await? else { return Ok(Deleted::Some) };
+    let Some(mut found) = store::containers::find_by_id(tx, id).await? else { return Ok(Deleted::Some) };
+    // The end of an account is not carried to other clouds.
+    found.metadata = Metadata::default();
     for object in objects {
-        super::write::remove(tx, &found, &object.name).await?;
+        super::write::remove(tx, &found, &object.name, object.changed).await?;
     }
     for (name, version) in versions {
         super::versions::remove(tx, &found, &name, version).await?;

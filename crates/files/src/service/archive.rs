@@ -55,7 +55,7 @@ pub(super) async fn delete_with_history(
     let archive = archive_of(tx, container, place).await?;
     let marker = super::versions::marker(now);
     replace(tx, &archive, &archived_name(name, now), &marker, false).await?;
-    remove(tx, container, name).await
+    remove(tx, container, name, now).await
 }
 
 /// Deletes and brings the last old version back; `false` when there was nothing to delete.
@@ -67,24 +67,24 @@ pub(super) async fn delete_from_stack(
     now: Time,
 ) -> Result<bool> {
     let Some(archive) = store::containers::find(tx, container.account, place).await? else {
-        return remove(tx, container, name).await;
+        return remove(tx, container, name, now).await;
     };
     let prefix = archived_prefix(name).into_bytes();
     // Whatever follows the prefix begins with a digit.
     let behind = [prefix.as_slice(), b":"].concat();
     let kept = store::objects::range(tx, archive.id, &prefix, &behind, LOOKED_AT, true).await?;
-    let Some(last) = kept.first() else { return remove(tx, container, name).await };
+    let Some(last) = kept.first() else { return remove(tx, container, name, now).await };
     if last.content_type != MARKER_TYPE {
         restore(tx, &archive, &last.name, container, name, now).await?;
         return Ok(true);
     }
     if store::objects::replaced(tx, container.id, name).await?.is_some() {
-        return remove(tx, container, name).await;
+        return remove(tx, container, name, now).await;
     }
     if let Some(before) = kept.get(1).filter(|before| before.content_type != MARKER_TYPE) {
         restore(tx, &archive, &before.name, container, name, now).await?;
     }
-    remove(tx, &archive, &last.name).await
+    remove(tx, &archive, &last.name, now).await
 }
 
 /// Moves an old version to where it was.
@@ -101,6 +101,6 @@ async fn restore(
     object.created = now;
     object.changed = now;
     replace(tx, container, name, &object, false).await?;
-    remove(tx, archive, kept).await?;
+    remove(tx, archive, kept, now).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Containers.
 
 use super::authorise::{Action, Place, authorise, is_owner};
-use super::{Context, Files, accounts, fresh_id};
+use super::{Context, Files, accounts, carrying, fresh_id};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Counts};
 use crate::model::metadata::{Changes, Metadata};
@@ -104,11 +104,12 @@ impl Files {
     ) -> Result<ContainerPut> {
         self.admit(context, account, Action::WriteContainer).await?;
         self.keep_owners(context, account, &mut changes).await?;
+        self.check_carrying(&changes)?;
+        let policy = policy.filter(|name| !name.is_empty()).map(|name| self.policy_for(name)).transpose()?;
         name::check_container(container, self.limits())?;
         if name::tenant_of(account).is_none() {
             return Err(Error::NotFound);
         }
-        let policy = policy.filter(|name| !name.is_empty()).map(|name| self.policy_for(name)).transpose()?;
         let input =
             (account.to_owned(), container.to_owned(), changes, self.limits().clone(), self.now(), policy);
         self.0
@@ -126,6 +127,7 @@ impl Files {
                         change(&mut found, changes, limits)?;
                         found.changed = (*now).max(found.changed);
                         store::containers::update(tx, name, &found).await?;
+                        walk(tx, &found, changes).await?;
                         return Ok(ContainerPut::Updated);
                     }
                     let (id, now) = (fresh_id(*now), *now);
@@ -145,6 +147,13 @@ impl Files {
                 })
             })
             .await
+    }
+
+    fn check_carrying(&self, changes: &Changes) -> Result<()> {
+        match changes.0.get(carrying::TO) {
+            Some(Some(value)) => self.check_destination(value),
+            _ => Ok(()),
+        }
     }
 
     fn policy_for(&self, name: &str) -> Result<i64> {
@@ -182,6 +191,7 @@ impl Files {
     ) -> Result<()> {
         let container = self.container_for(context, account, name, Action::WriteContainer).await?;
         self.keep_owners(context, account, &mut changes).await?;
+        self.check_carrying(&changes)?;
         let input = (container.account, name.to_owned(), changes, self.limits().clone(), self.now());
         self.0
             .db
@@ -191,7 +201,8 @@ impl Files {
                         store::containers::find(tx, *account, name).await?.ok_or(Error::NotFound)?;
                     change(&mut found, changes, limits)?;
                     found.changed = (*now).max(found.changed);
-                    Ok(store::containers::update(tx, name, &found).await?)
+                    store::containers::update(tx, name, &found).await?;
+                    walk(tx, &found, changes).await
                 })
             })
             .await
@@ -224,6 +235,15 @@ impl Files {
             })
             .await
     }
+}
+
+/// What is in a container goes to where its changes are carried from now on.
+async fn walk(tx: &mut database::Tx, container: &Container, changes: &Changes) -> Result<()> {
+    let concerns = [carrying::TO, carrying::KEY].iter().any(|name| changes.0.contains_key(*name));
+    if concerns && carrying::is_carried(&container.metadata) {
+        store::carried::walk(tx, container.id).await?;
+    }
+    Ok(())
 }
 
 /// Applies changes; the three ways of keeping old versions exclude one another.

@@ -1,6 +1,7 @@
 //! Copies: a name more for the same bytes, or new bytes where a copy is put together from a part or from segments.
 
 use super::authorise::Action;
+use super::carrying::is_carried;
 use super::read::{Content, Found, Look};
 use super::upload::{Incoming, PutRequest, Stored};
 use super::write::{Named, share, store_object};
@@ -140,6 +141,7 @@ impl Files {
         {
             return self.store_apart(found, request, target, copy).await;
         }
+        let carried = is_carried(&target.metadata);
         let copied = self
             .0
             .db
@@ -159,6 +161,7 @@ impl Files {
             .await?;
         Ok(copied.map(|Named { object, freed }| {
             self.after_write(&object, freed);
+            self.after_change(carried);
             Stored { object, quoted }
         }))
     }
@@ -179,7 +182,8 @@ impl Files {
         };
         let (blob, quoted) = (received.blob, is_quoted(&target));
         let copy = Object { blob, ..copy };
-        let named = self.name_blob(target, &request.container, &request.name, copy, request.only_new).await;
+        let named =
+            self.name_blob(target, &request.container, &request.name, copy, (request.only_new, false)).await;
         if named.is_err() {
             self.discard(blob).await;
         }

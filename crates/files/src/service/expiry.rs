@@ -102,7 +102,7 @@ impl Files {
                         let object = store::objects::replaced(tx, container.id, &name).await?;
                         // It may have been given another time since.
                         if object.and_then(|object| object.expires).is_some_and(|expires| expires <= due) {
-                            remove(tx, &container, &name).await?;
+                            remove(tx, &container, &name, due).await?;
                         }
                     }
                     Ok::<_, Error>(())

@@ -36,9 +36,9 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<ManifestPut> {
-        self.container_for(context, account, container, Action::WriteObject).await?;
+        // What is wrong with a manifest is said first, as Swift does; whether its place is there, when it is stored.
         let sent = self.read_manifest(body).await?;
-        let asked = manifest::parse(&sent, container, name).map_err(Error::Invalid)?;
+        let asked = manifest::parse(&sent, container, name)?;
         let objects = asked.iter().filter(|asked| matches!(asked, Asked::Object { .. })).count();
         let max = self.limits().max_manifest_segments;
         if objects > max {
@@ -69,6 +69,27 @@ impl Files {
         let stored =
             self.put_object(context, account, container, name, request, &mut Incoming::of(json)).await?;
         Ok(ManifestPut::Stored(Box::new(stored), etag))
+    }
+
+    /// Stores a static large object's manifest as another cloud keeps it; its segments need not be here yet.
+    ///
+    /// # Errors
+    /// [`Error::Page`] for what is no manifest, and as [`Files::put_object`].
+    pub async fn put_kept_manifest(
+        &self,
+        context: &Context,
+        (account, container, name): (&str, &str, &str),
+        request: PutRequest,
+        body: &mut dyn Body,
+    ) -> Result<Stored> {
+        self.container_for(context, account, container, Action::WriteObject).await?;
+        let sent = self.read_manifest(body).await?;
+        let kept: Vec<Kept> =
+            serde_json::from_slice(&sent).map_err(|_| Error::Page("Not an SLO manifest".into()))?;
+        let size = kept.iter().map(manifest::length).fold(0u64, u64::saturating_add);
+        let shape = Some(Shape::Manifest { etag: manifest::etag(&kept), size });
+        let request = PutRequest { length: Some(sent.len() as u64), shape, ..request };
+        self.put_object(context, account, container, name, request, &mut Incoming::of(sent.into())).await
     }
 
     async fn read_manifest(&self, body: &mut dyn Body) -> Result<Vec<u8>> {
@@ -135,7 +156,7 @@ impl Files {
         if length == 0 && !is_last {
             problems.push((path.clone(), "Too small; each segment must be at least 1 byte.".into()));
         }
-        if size.is_some_and(|size| size != found.size()) {
+        if size.is_some_and(|size| u64::try_from(size) != Ok(found.size())) {
             problems.push((path.clone(), "Size Mismatch".into()));
         }
         if etag.is_some_and(|etag| etag != found.etag()) {

@@ -3,6 +3,7 @@
 use work::Time;
 
 use super::authorise::Action;
+use super::carrying::{is_carried, must_be_newer, note};
 use super::versions::{Deleted, mark_deleted};
 use super::write::{later, remove};
 use super::{Context, Files, archive};
@@ -43,16 +44,17 @@ impl Files {
         name: &str,
         request: PostRequest,
     ) -> Result<Object> {
-        request.metadata.check_totals("x-object-meta-", self.limits())?;
         let container = self.container_for(context, account, container, Action::WriteObject).await?;
+        request.metadata.check_totals("x-object-meta-", self.limits())?;
         let open_expired = context.open_expired && self.settings().allow_open_expired;
-        let input = (container.id, name.to_owned(), request, self.now(), open_expired);
+        let carried = is_carried(&container.metadata);
+        let input = (container, name.to_owned(), request, self.now(), open_expired);
         let object = self
             .0
             .db
             .write(input, |(container, name, request, now, open_expired), tx| {
                 Box::pin(async move {
-                    let found = store::objects::find_in(tx, *container, name).await?;
+                    let found = store::objects::find_in(tx, container.id, name).await?;
                     let mut object = found
                         .filter(|found| *open_expired || !found.is_expired(*now))
                         .ok_or(Error::NotFound)?;
@@ -62,15 +64,17 @@ impl Files {
                     if let Some(content_type) = &request.content_type {
                         object.content_type.clone_from(content_type);
                     }
-                    store::objects::set_metadata(tx, *container, name, &object).await?;
+                    store::objects::set_metadata(tx, container.id, name, &object).await?;
+                    note(tx, container, name, object.changed).await?;
                     if let Some(version) = object.version {
-                        store::versions::set_metadata(tx, *container, name, version, &object).await?;
+                        store::versions::set_metadata(tx, container.id, name, version, &object).await?;
                     }
                     Ok::<_, Error>(object)
                 })
             })
             .await?;
         self.after_write(&object, false);
+        self.after_change(carried);
         Ok(object)
     }
 
@@ -87,12 +91,17 @@ impl Files {
         expected: Expected,
     ) -> Result<Deleted> {
         let container = self.container_for(context, account, container, Action::DeleteObject).await?;
-        let input = (container, name.to_owned(), expected, self.now());
+        let carried = is_carried(&container.metadata);
+        let input =
+            (container, name.to_owned(), expected, context.carried_or(self.now()), context.carried.is_some());
         let deleted = self
             .0
             .db
-            .write(input, |(container, name, expected, now), tx| {
+            .write(input, |(container, name, expected, now, from_elsewhere), tx| {
                 Box::pin(async move {
+                    if *from_elsewhere {
+                        must_be_newer(tx, container, name, *now).await?;
+                    }
                     if expected.expires.is_some() {
                         let found =
                             store::objects::replaced(tx, container.id, name).await?.ok_or(Error::NotFound)?;
@@ -107,7 +116,7 @@ impl Files {
                             let found = store::objects::replaced(tx, container.id, name).await?;
                             let expired = found.and_then(|found| found.expires).is_some_and(|at| at <= *now);
                             // What is past its time is absent, and goes all the same.
-                            remove(tx, container, name).await? && !expired
+                            remove(tx, container, name, *now).await? && !expired
                         }
                         Keeping::Versions => {
                             let (version, existed) = mark_deleted(tx, container, name, *now).await?;
@@ -125,6 +134,7 @@ impl Files {
             })
             .await?;
         self.0.garbage.notify_one();
+        self.after_change(carried);
         match deleted {
             (None, false) => Err(Error::NotFound),
             (Some(VersionId::At(marker)), false) => Err(Error::NoVersion { marker: Some(marker) }),

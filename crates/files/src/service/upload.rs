@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::authorise::Action;
+use super::carrying::{is_carried, must_be_newer};
 use super::encryption::Cipher;
 use super::write::{Named, store_object};
 use super::{Context, Files};
@@ -88,9 +89,9 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<Stored> {
+        let found = self.container_for(context, account, container, Action::WriteObject).await?;
         name::check_object(name, self.limits())?;
         request.metadata.check_totals("x-object-meta-", self.limits())?;
-        let found = self.container_for(context, account, container, Action::WriteObject).await?;
         if request.length.is_some_and(|length| length > self.limits().max_file_size) {
             return Err(Error::TooLarge);
         }
@@ -114,7 +115,7 @@ impl Files {
             self.discard(received.blob).await;
             return Err(Error::WrongEtag);
         }
-        let now = self.now();
+        let now = context.carried_or(self.now());
         let object = Object {
             created: now,
             changed: now,
@@ -129,7 +130,8 @@ impl Files {
         };
         let blob = object.blob;
         let quoted = is_quoted(&found);
-        let named = self.name_blob(found, container, name, object, request.only_new).await;
+        let from_elsewhere = context.carried.is_some();
+        let named = self.name_blob(found, container, name, object, (request.only_new, from_elsewhere)).await;
         if named.is_err() {
             self.discard(blob).await;
         }
@@ -143,18 +145,22 @@ impl Files {
         container_name: &str,
         name: &str,
         object: Object,
-        only_new: bool,
+        (only_new, from_elsewhere): (bool, bool),
     ) -> Result<Object> {
+        let carried = is_carried(&container.metadata);
         let input = (container, container_name.to_owned(), name.to_owned(), object, only_new);
         let Named { object, freed } = self
             .0
             .db
-            .write(input, |(container, container_name, name, object, only_new), tx| {
+            .write(input, move |(container, container_name, name, object, only_new), tx| {
                 Box::pin(async move {
                     let there =
                         store::containers::still_there(tx, container.account, container_name, container.id);
                     if !there.await? {
                         return Err(Error::NotFound);
+                    }
+                    if from_elsewhere {
+                        must_be_newer(tx, container, name, object.changed).await?;
                     }
                     if let Some(blob) = &object.blob {
                         store::blobs::insert(tx, blob).await?;
@@ -164,6 +170,7 @@ impl Files {
             })
             .await?;
         self.after_write(&object, freed);
+        self.after_change(carried);
         Ok(object)
     }
 

@@ -211,11 +211,12 @@ impl Files {
     }
 
     async fn delete_current(&self, container: Container, name: &str) -> Result<()> {
+        let now = self.now();
         let removed = self
             .0
             .db
-            .write((container, name.to_owned()), |(container, name), tx| {
-                Box::pin(async move { super::write::remove(tx, container, name).await })
+            .write((container, name.to_owned()), move |(container, name), tx| {
+                Box::pin(async move { super::write::remove(tx, container, name, now).await })
             })
             .await?;
         self.0.garbage.notify_one();

@@ -4,6 +4,7 @@ use blobs::BlobId;
 use database::Tx;
 use work::Time;
 
+use super::carrying::note;
 use super::{archive, versions};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
@@ -55,6 +56,7 @@ pub(super) async fn replace(
         object.changed = object.created;
     }
     store::objects::put(tx, container.id, name, &object).await?;
+    note(tx, container, name, object.changed).await?;
     let (count, old_size) = old.as_ref().map_or((1, 0), |old| (0, old.counted()));
     count_change(tx, container, count, signed(object.size) - signed(old_size));
     let freed = old.and_then(|old| old.blob);
@@ -62,10 +64,11 @@ pub(super) async fn replace(
     Ok(Named { object, freed: freed.is_some() })
 }
 
-/// Removes an object and counts it; `false` when it is not there.
-pub(super) async fn remove(tx: &mut Tx, container: &Container, name: &str) -> Result<bool> {
+/// Removes an object, now, and counts it; `false` when it is not there.
+pub(super) async fn remove(tx: &mut Tx, container: &Container, name: &str, now: Time) -> Result<bool> {
     let Some(old) = store::objects::replaced(tx, container.id, name).await? else { return Ok(false) };
     store::objects::delete(tx, container.id, name).await?;
+    note(tx, container, name, later(now, old.created)).await?;
     release(tx, old.blob).await?;
     count_change(tx, container, -1, -signed(old.counted()));
     Ok(true)

@@ -60,7 +60,7 @@ on_each_engine! {
         let head = cloud.owner("HEAD", "/v1/AUTH_1/c/o", &inner).await;
         assert_eq!(head.status, 200);
         assert!(!head.headers.keys().any(|name| name.as_str().contains("host") || name.as_str().starts_with("x-backend")));
-        assert_eq!(head.header("x-timestamp"), "1389453423.00000", "the sender's time counts for nothing");
+        assert!(head.header("x-timestamp").starts_with("1389453423."), "the sender's time counts for nothing");
         assert_eq!(cloud.owner("DELETE", "/v1/AUTH_1/c/o", &inner).await.status, 204);
         assert_eq!(cloud.call("stranger", "HEAD", "/v1/AUTH_2/c", &[], "").await.status, 404);
         assert_eq!(bait.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody called");

@@ -114,3 +114,20 @@ on_each_engine! {
         assert_eq!((same.status.as_u16(), same.header("content-type")), (304, "image/png"));
     }
 }
+
+on_each_engine! {
+    async fn a_forms_file_whose_name_is_not_utf8_is_refused(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let form = |name: &[u8]| {
+            let head = b"--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"";
+            [head, name, b"\"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--B--\r\n"].concat()
+        };
+        let kind = [("content-type", "multipart/form-data; boundary=B")];
+        let refused = cloud.call("owner", "POST", "/v1/AUTH_1/c", &kind, form(b"gr\xf6\xdfe.txt")).await;
+        assert_eq!((refused.status.as_u16(), refused.text()), (412, "Invalid UTF8 or contains NULL"));
+        let stored = cloud.call("owner", "POST", "/v1/AUTH_1/c", &kind, form("größe.txt".as_bytes())).await;
+        assert_eq!(stored.status, 201);
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.text(), "größe.txt\n");
+    }
+}

@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use http::StatusCode;
 use networks::Label;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use web::Response;
 use web::xml::Element;
 
@@ -17,12 +18,14 @@ use super::fault::Fault;
 use super::servers::named;
 use crate::model::{Id, Server};
 
-/// Addresses by network.
-pub(super) fn json(server: &Server, labels: &[Label]) -> Value {
-    let of = |label: &Label| server.addresses(*label).map(|address| address.to_string()).collect::<Vec<_>>();
-    let map: Map<String, Value> =
-        labels.iter().map(|label| (label.as_str().to_owned(), of(label).into())).collect();
-    map.into()
+/// Addresses by network, as JSON.
+pub(super) struct Addresses<'a>(pub(super) &'a Server, pub(super) &'static [Label]);
+
+impl Serialize for Addresses<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of = |label: &Label| self.0.addresses(*label).collect::<Vec<_>>();
+        serializer.collect_map(self.1.iter().map(|label| (label.as_str(), of(label))))
+    }
 }
 
 fn network(server: &Server, label: Label) -> Element {
@@ -41,10 +44,17 @@ pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
         Ok(server) => call.cached(Some(server.updated), || {
             call.answer(
                 StatusCode::OK,
-                || json!({ "addresses": json(&server, &Label::ALL) }),
+                || json!({ "addresses": Addresses(&server, &Label::ALL) }),
                 || xml(&server),
             )
         }),
+    }
+}
+
+fn only(label: Label) -> &'static [Label] {
+    match label {
+        Label::Public => &[Label::Public],
+        Label::Private => &[Label::Private],
     }
 }
 
@@ -52,7 +62,7 @@ async fn one(api: &Api, call: &Call, label: Label) -> Response {
     match named(api, call).await {
         Err(fault) => fault.render(call.format),
         Ok(server) => call.cached(Some(server.updated), || {
-            call.answer(StatusCode::OK, || json(&server, &[label]), || network(&server, label))
+            call.answer(StatusCode::OK, || Addresses(&server, only(label)), || network(&server, label))
         }),
     }
 }

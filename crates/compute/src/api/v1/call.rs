@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use identity::Right;
-use serde_json::Value;
+use serde::Serialize;
 use web::query::Query;
 use web::xml::Element;
 use web::{Format, Response, TransactionId, conditional};
@@ -117,14 +117,14 @@ impl Call {
     }
 
     /// An answer in the format that was asked for.
-    pub(super) fn answer(
+    pub(super) fn answer<J: Serialize>(
         &self,
         status: StatusCode,
-        json: impl FnOnce() -> Value,
+        json: impl FnOnce() -> J,
         xml: impl FnOnce() -> Element,
     ) -> Response {
         let body = match self.format {
-            Format::Json => json().to_string(),
+            Format::Json => serde_json::to_string(&json()).unwrap_or_default(),
             Format::Xml => {
                 let mut root = xml();
                 root.attributes.insert(0, ("xmlns".into(), NAMESPACE.into()));

@@ -12,8 +12,8 @@ use super::{Api, NAMESPACE, routes};
 const WADL: &str = "http://wadl.dev.java.net/2009/02";
 const XML_SCHEMA: &str = "http://www.w3.org/2001/XMLSchema";
 
-/// The faults of the guide's table, with their codes.
-const FAULTS: [(&str, &str); 14] = [
+/// The faults of the guide's table, with their codes; the one that it misspells in both spellings.
+const FAULTS: [(&str, &str); 15] = [
     ("cloudServersFault", "500, 400, 403, 409"),
     ("serviceUnavailable", "503"),
     ("unauthorized", "401"),
@@ -22,6 +22,7 @@ const FAULTS: [(&str, &str); 14] = [
     ("badMediaType", "415"),
     ("badMethod", "405"),
     ("itemNotFound", "404"),
+    ("rescueModelInUse", "409"),
     ("rescueModeInUse", "409"),
     ("buildInProgress", "409"),
     ("serverCapacityUnavailable", "503"),

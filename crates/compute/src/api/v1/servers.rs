@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use networks::Label;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 use web::Response;
 use web::xml::Element;
 
 use super::Api;
-use super::addresses;
+use super::addresses::{self, Addresses};
 use super::body::{Document, Node};
 use super::call::{Call, empty};
 use super::fault::Fault;
@@ -52,17 +52,42 @@ fn moves(server: &Server) -> bool {
     )
 }
 
-/// What both formats are made of.
+/// What both formats are made of, in JSON's words.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct View<'a> {
-    server: &'a Server,
-    status: &'static str,
+    id: i64,
+    name: &'a str,
+    image_id: i64,
+    flavor_id: i64,
     host_id: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<u8>,
-    password: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_ip_group_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_pass: Option<&'a str>,
+    addresses: Addresses<'a>,
+    #[serde(serialize_with = "as_map")]
+    metadata: &'a [(String, String)],
+}
+
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
+
+/// An object with one member.
+struct Only<T>(&'static str, T);
+
+impl<T: Serialize> Serialize for Only<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, &self.1)])
+    }
 }
 
 impl<'a> View<'a> {
-    fn of(compute: &Compute, server: &'a Server, password: Option<&'a str>) -> Self {
+    fn of(compute: &Compute, server: &'a Server, admin_pass: Option<&'a str>) -> Self {
         let live = compute.settings().answers == Answers::Live;
         // The guide's samples have 32 digits.
         let mut host_id = Compute::host_id(&server.tenant, &server.host);
@@ -72,95 +97,85 @@ impl<'a> View<'a> {
             _ if live => Some(100),
             _ => None,
         };
-        Self { server, status: status(server, compute.is_lost(&server.host)), host_id, progress, password }
-    }
-
-    fn json(&self) -> Value {
-        let server = self.server;
-        let metadata: Map<String, Value> =
-            server.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-        let mut out = json!({
-            "id": server.number,
-            "name": server.name,
-            "imageId": server.image_number,
-            "flavorId": server.flavor.number,
-            "hostId": self.host_id,
-            "status": self.status,
-            "addresses": addresses::json(server, &Label::ALL),
-            "metadata": metadata,
-        });
-        if let Some(progress) = self.progress {
-            out["progress"] = progress.into();
+        Self {
+            id: server.number,
+            name: &server.name,
+            image_id: server.image_number,
+            flavor_id: server.flavor.number,
+            host_id,
+            status: status(server, compute.is_lost(&server.host)),
+            progress,
+            shared_ip_group_id: server.group,
+            admin_pass,
+            addresses: Addresses(server, &Label::ALL),
+            metadata: &server.metadata,
         }
-        if let Some(group) = server.group {
-            out["sharedIpGroupId"] = group.into();
-        }
-        if let Some(password) = self.password {
-            out["adminPass"] = password.into();
-        }
-        out
     }
 
     fn xml(&self) -> Element {
-        let server = self.server;
         let meta =
             |(key, value): &(String, String)| Element::new("meta").attr("key", key).text(value.as_str());
         Element::new("server")
-            .attr("id", server.number)
-            .attr("name", &server.name)
-            .attr("imageId", server.image_number)
-            .attr("flavorId", server.flavor.number)
-            .attr_if("sharedIpGroupId", server.group)
+            .attr("id", self.id)
+            .attr("name", self.name)
+            .attr("imageId", self.image_id)
+            .attr("flavorId", self.flavor_id)
+            .attr_if("sharedIpGroupId", self.shared_ip_group_id)
             .attr("hostId", &self.host_id)
             .attr("status", self.status)
             .attr_if("progress", self.progress)
-            .attr_if("adminPass", self.password)
-            .child(Element::new("metadata").children(server.metadata.iter().map(meta)))
-            .child(addresses::xml(server))
+            .attr_if("adminPass", self.admin_pass)
+            .child(Element::new("metadata").children(self.metadata.iter().map(meta)))
+            .child(addresses::xml(self.addresses.0))
     }
 }
 
 /// A list, or 304 where nothing changed since the time that was asked for.
-fn listed<T>(
+fn listed<'a, T, J: Serialize>(
     call: &Call,
-    name: &'static str,
-    list: &Pollable<T>,
-    since: bool,
-    json: impl Fn(&T) -> Value,
-    xml: impl Fn(&T) -> Element,
+    list: &'a Pollable<T>,
+    json: impl Fn(&'a T) -> J,
+    xml: impl Fn(&'a T) -> Element,
 ) -> Response {
-    if since && list.items.is_empty() {
+    let since = call.changes_since().ok().flatten();
+    if since.is_some() && list.items.is_empty() {
         return empty(StatusCode::NOT_MODIFIED);
     }
     call.cached(list.changed, || {
         call.answer(
             StatusCode::OK,
-            || json!({ name: list.items.iter().map(&json).collect::<Vec<_>>() }),
-            || Element::new(name).children(list.items.iter().map(&xml)),
+            || Only("servers", list.items.iter().map(&json).collect::<Vec<_>>()),
+            || Element::new("servers").children(list.items.iter().map(&xml)),
         )
     })
 }
 
-async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
-    let page = call.page()?;
-    let list = api.compute.list(&call.context, page).await.map_err(|error| Fault::of(&error, call.now))?;
-    let since = page.since.is_some();
-    if detailed {
-        let json = |server: &Server| View::of(&api.compute, server, None).json();
-        let xml = |server: &Server| View::of(&api.compute, server, None).xml();
-        return Ok(listed(call, "servers", &list, since, json, xml));
-    }
-    let json = |server: &Server| json!({ "id": server.number, "name": server.name });
-    let xml = |server: &Server| Element::new("server").attr("id", server.number).attr("name", &server.name);
-    Ok(listed(call, "servers", &list, since, json, xml))
+pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
+    let listed = async {
+        let list = api.compute.names(&call.context, call.page()?).await;
+        let list = list.map_err(|error| Fault::of(&error, call.now))?;
+        let xml =
+            |(id, name): &(i64, String)| Element::new("server").attr("id", id).attr("name", name.as_str());
+        Ok::<_, Fault>(listed(&call, &list, |(id, name)| Brief { id: *id, name }, xml))
+    };
+    listed.await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
-pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
-    page(&api, &call, false).await.unwrap_or_else(|fault| fault.render(call.format))
+/// A server in the short list.
+#[derive(Serialize)]
+struct Brief<'a> {
+    id: i64,
+    name: &'a str,
 }
 
 pub(super) async fn detail(State(api): State<Api>, call: Call) -> Response {
-    page(&api, &call, true).await.unwrap_or_else(|fault| fault.render(call.format))
+    let listed = async {
+        let list = api.compute.list(&call.context, call.page()?).await;
+        let list = list.map_err(|error| Fault::of(&error, call.now))?;
+        let view = |server| View::of(&api.compute, server, None);
+        Ok::<_, Fault>(listed(&call, &list, view, |server| view(server).xml()))
+    };
+    listed.await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
 /// The server that a path names.
@@ -177,7 +192,7 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
         }
         let view = View::of(&api.compute, &server, None);
         Ok::<_, Fault>(call.cached(Some(server.updated), || {
-            call.answer(StatusCode::OK, || json!({ "server": view.json() }), || view.xml())
+            call.answer(StatusCode::OK, || Only("server", &view), || view.xml())
         }))
     };
     shown.await.unwrap_or_else(|fault| fault.render(call.format))
@@ -190,7 +205,7 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
         let launched = api.compute.create(&call.context, launch).await;
         let launched = launched.map_err(|error| Fault::of(&error, call.now))?;
         let view = View::of(&api.compute, &launched.server, Some(&launched.password));
-        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || json!({ "server": view.json() }), || view.xml()))
+        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || Only("server", &view), || view.xml()))
     };
     created.await.unwrap_or_else(|fault| fault.render(call.format))
 }

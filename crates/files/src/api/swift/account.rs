@@ -15,7 +15,11 @@ use crate::service::AccountView;
 impl Call<'_> {
     pub(super) async fn show_account(&self, account: &str, request: &Parts) -> Result<Response, Fault> {
         let form = listing::Form::asked(self.query, &request.headers)?;
-        let query = listing::query(self.query, self.files.limits().account_listing_limit)?;
+        let query = listing::query(self.query, self.files.limits().account_listing_limit);
+        if query.is_err() {
+            self.files.account(self.context, account).await?;
+        }
+        let query = query?;
         let policies = &self.files.settings().policies;
         let (view, mut response) = if request.method == Method::HEAD {
             let view = self.files.account(self.context, account).await?;

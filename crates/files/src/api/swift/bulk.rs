@@ -1,7 +1,5 @@
 //! Many deletions in one request (Swift, Bulk delete).
 
-use std::collections::BTreeSet;
-
 use axum::body::Body;
 use http::StatusCode;
 use http::request::Parts;
@@ -25,7 +23,8 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
-            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+            report.stopped =
+                Some((StatusCode::NOT_ACCEPTABLE, super::fault::page(StatusCode::NOT_ACCEPTABLE)));
             return Ok(report.answer(Form::Text));
         };
         match self.names(request, body).await {
@@ -38,7 +37,6 @@ impl Call<'_> {
     async fn delete_named(&self, account: &str, names: Vec<Vec<u8>>, report: &mut Deletions) {
         let is_object = |name: &[u8]| trimmed(name).contains(&b'/');
         let (objects, containers): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_object(name));
-        let containers: BTreeSet<_> = containers.into_iter().collect();
         for name in objects.into_iter().chain(containers) {
             if report.errors.len() >= self.files.limits().max_failed {
                 report.stopped = Some((StatusCode::BAD_REQUEST, "Max delete failures exceeded".into()));
@@ -56,7 +54,7 @@ impl Call<'_> {
                 Some((container, _)) => (container, None),
                 None => (place, None),
             };
-            self.delete_one((account, container, object), None, report).await;
+            self.delete_one((account, container, object), None, text, report).await;
         }
     }
 
@@ -64,13 +62,13 @@ impl Call<'_> {
     async fn names(&self, request: &Parts, mut body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
         let typed = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
         if typed.is_some_and(|value| !value.starts_with("text/plain")) {
-            return Err((StatusCode::NOT_ACCEPTABLE, page_text(StatusCode::NOT_ACCEPTABLE)));
+            return Err((StatusCode::NOT_ACCEPTABLE, String::new()));
         }
         let announced = put::length(&request.headers).ok().flatten().is_some()
             || request.headers.contains_key("transfer-encoding")
             || request.version >= http::Version::HTTP_2;
         if !announced {
-            return Err((StatusCode::LENGTH_REQUIRED, page_text(StatusCode::LENGTH_REQUIRED)));
+            return Err((StatusCode::LENGTH_REQUIRED, String::new()));
         }
         let mut unpack = if says_gzip(request) { Unpack::gzip() } else { Unpack::Plain };
         let broken = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
@@ -145,10 +143,6 @@ fn trimmed(name: &[u8]) -> &[u8] {
     let start = name.iter().position(|byte| *byte != b'/').unwrap_or(name.len());
     let end = name.iter().rposition(|byte| *byte != b'/').map_or(start, |end| end + 1);
     &name[start..end.max(start)]
-}
-
-fn page_text(status: StatusCode) -> String {
-    super::fault::page(status)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use super::packing::packed;
 use super::{Call, fault, form, headers, listing};
 use crate::Error;
 use crate::model::entry::{Container, Counts};
+use crate::model::listing::Query;
+use crate::model::metadata::Changes;
 use crate::model::version::VersionId;
 use crate::model::{time, version};
 use crate::service::ContainerPut;
@@ -24,16 +26,17 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         let form = listing::Form::asked(self.query, &request.headers)?;
-        let query = listing::query(self.query, self.files.limits().container_listing_limit)?;
         let mut response = if request.method == Method::HEAD {
             let view = self.files.container(self.context, account, name).await?;
             let mut response = listing::answer(form, String::new());
             self.describe_container(&view.container, view.counts, view.owner, response.headers_mut());
             response
         } else if self.query.has("versions") {
+            let query = listing::query(self.query, self.files.limits().container_listing_limit)?;
             let response = self.show_versions(account, name, request, query).await?;
             return Ok(packed(&request.headers, response).await);
         } else {
+            let query = self.listing_query(account, name).await?;
             let page = self.files.list_container(self.context, account, name, query).await?;
             let mut response =
                 listing::answer(form, listing::write_container(form, (account, name), &page.lines));
@@ -44,15 +47,41 @@ impl Call<'_> {
         Ok(packed(&request.headers, response).await)
     }
 
+    async fn listing_query(&self, account: &str, name: &str) -> Result<Query, Fault> {
+        match listing::query(self.query, self.files.limits().container_listing_limit) {
+            Ok(query) => Ok(query),
+            Err(fault) => {
+                self.files.would_list(self.context, account, name).await?;
+                Err(fault)
+            }
+        }
+    }
+
+    /// What a container's PUT or POST changes.
+    async fn changes(&self, account: &str, request: &Parts) -> Result<Changes, Fault> {
+        headers::check_container(&request.headers)?;
+        match headers::changes("container", &request.headers, self.files.limits()) {
+            Ok(changes) => Ok(changes),
+            Err(fault) => {
+                self.files.would_make(self.context, account).await?;
+                Err(fault)
+            }
+        }
+    }
+
     /// A listing of all versions, in JSON alone (Swift, Object versioning).
     async fn show_versions(
         &self,
         account: &str,
         name: &str,
         request: &Parts,
-        query: crate::model::listing::Query,
+        query: Query,
     ) -> Result<Response, Fault> {
-        let form = listing::Form::asked_with(self.query, &request.headers, &["application/json"])?;
+        let form = listing::Form::asked_with(self.query, &request.headers, &["application/json"]);
+        if form.is_err() {
+            self.files.container(self.context, account, name).await?;
+        }
+        let form = form?;
         let marker = match self.query.text("version_marker") {
             None => None,
             Some(_) if !self.query.has("marker") => {
@@ -78,7 +107,7 @@ impl Call<'_> {
         name: &str,
         request: &Parts,
     ) -> Result<Response, Fault> {
-        let changes = headers::changes("container", &request.headers, self.files.limits())?;
+        let changes = self.changes(account, request).await?;
         let policy = headers::get(&request.headers, "x-storage-policy");
         match self.files.put_container(self.context, account, name, changes, policy).await? {
             ContainerPut::Created => Ok(answer::html(StatusCode::CREATED, String::new())),
@@ -98,7 +127,7 @@ impl Call<'_> {
         if form::is_form(&request.headers) {
             return self.receive_form(account, name, request, body).await;
         }
-        let changes = headers::changes("container", &request.headers, self.files.limits())?;
+        let changes = self.changes(account, request).await?;
         self.files.post_container(self.context, account, name, changes).await?;
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }
@@ -129,7 +158,7 @@ impl Call<'_> {
         }
         for name in [version::STACK, version::HISTORY] {
             if let Some(place) = container.metadata.get(name) {
-                set(headers, name, web::query::encode(place.as_bytes(), true));
+                set(headers, name, place);
             }
         }
     }

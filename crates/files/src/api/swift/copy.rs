@@ -10,11 +10,12 @@ use web::range::Selection;
 use super::answer::set;
 use super::fault::Fault;
 use super::heartbeat;
-use super::put::{account_header, created, etag, length, only_new, path_pair};
+use super::put::{account_header, check_type, created, etag, length, only_new, path_pair};
 use super::report::{Form, Report, line};
 use super::{Call, headers, object, ranges};
 use crate::Error;
 use crate::model::entry::Object;
+use crate::model::metadata::titled;
 use crate::model::shape::Shape;
 use crate::model::{manifest, time};
 use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest, Stored};
@@ -70,7 +71,7 @@ impl Call<'_> {
             return self.copy_now(source, target, request).await;
         }
         // A source that is not there is said so at once.
-        self.files.look_to_copy(self.context, source, self.look()?).await?;
+        self.source(source, self.look()?).await?;
         let form = Form::accepted_of(&request.headers, &[Form::Text, Form::Json]).unwrap_or(Form::Text);
         let (files, context, query) = (self.files.clone(), self.context.clone(), self.query.clone());
         let owned = |place: (&str, &str, &str)| (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
@@ -90,23 +91,19 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         let given = &request.headers;
-        let content_type = headers::get(given, "content-type").filter(|value| !value.is_empty());
-        let copy = CopyRequest {
-            account: account.to_owned(),
-            container: container.to_owned(),
-            name: name.to_owned(),
-            metadata: headers::of_object(given, self.files.limits())?,
-            content_type: content_type.map(|given| object::own_type(given).to_owned()),
-            fresh: headers::says_yes(given, "x-fresh-metadata"),
-            etag: etag(given),
-            only_new: only_new(given)?,
-            link_account: account_header(given, "x-symlink-target-account")?,
-            expires: headers::expiry(given, self.files.now())?,
-        };
         let look = self.look()?;
+        let copy = match self.copy_request((account, container, name), request) {
+            Ok(copy) => copy,
+            Err(fault) => {
+                self.source(source, look).await?;
+                let stored = self.files.would_store(self.context, account, container, 0).await;
+                stored.map_err(|error| Fault::from(error).of_account(account))?;
+                return Err(fault);
+            }
+        };
         let part = self.part_number(request)?;
         for _ in 0..ATTEMPTS {
-            let found = self.files.look_to_copy(self.context, source, look).await?;
+            let found = self.source(source, look).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
             let part = part
@@ -123,13 +120,44 @@ impl Call<'_> {
             let stored = if is_manifest {
                 Some(self.copy_manifest(&found, &copy, request).await?)
             } else {
-                self.files.copy_object(self.context, &found, range, &copy).await?
+                let stored = self.files.copy_object(self.context, &found, range, &copy).await;
+                stored.map_err(|error| Fault::from(error).of_account(account))?
             };
             if let Some(stored) = stored {
                 return Ok(copied(source, &found, &stored, look));
             }
         }
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
+    /// What is to be copied; a refusal names its account.
+    async fn source(&self, source: (&str, &str, &str), look: Look) -> Result<Found, Fault> {
+        let found = self.files.look_to_copy(self.context, source, look).await;
+        found.map_err(|error| Fault::from(error).of_account(source.0))
+    }
+
+    fn copy_request(
+        &self,
+        (account, container, name): (&str, &str, &str),
+        request: &Parts,
+    ) -> Result<CopyRequest, Fault> {
+        let given = &request.headers;
+        let content_type = headers::get(given, "content-type").filter(|value| !value.is_empty());
+        headers::check_object(given)?;
+        let copy = CopyRequest {
+            account: account.to_owned(),
+            container: container.to_owned(),
+            name: name.to_owned(),
+            only_new: only_new(given)?,
+            expires: headers::expiry(given, self.files.now())?,
+            metadata: headers::of_object(given, self.files.limits())?,
+            content_type: content_type.map(str::to_owned),
+            fresh: headers::says_yes(given, "x-fresh-metadata"),
+            etag: etag(given),
+            link_account: account_header(given, "x-symlink-target-account")?,
+        };
+        check_type(given)?;
+        Ok(copy)
     }
 
     /// A manifest's copy is stored as a manifest is: its segments must be there for whoever copies it.
@@ -184,15 +212,6 @@ async fn outcome_of(outcome: Result<Response, Fault>, source: &str) -> Report {
         headers: headers.collect(),
         errors,
     }
-}
-
-/// `X-Copied-From` for `x-copied-from`.
-fn titled(name: &str) -> String {
-    let words = name.split('-').map(|word| {
-        let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
-    });
-    words.collect::<Vec<_>>().join("-")
 }
 
 fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: Look) -> Response {

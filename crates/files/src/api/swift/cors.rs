@@ -71,8 +71,12 @@ pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowe
     let Some(container) = container_of(files, target).await else { return response };
     let method = headers::get(&head.headers, "access-control-request-method").unwrap_or_default();
     if !allows(&container, origin) || !allowed.split(", ").any(|known| known == method) {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return response;
+        let mut refused =
+            answer::html(StatusCode::UNAUTHORIZED, super::fault::page(StatusCode::UNAUTHORIZED));
+        // Swift's copying adds its method to what is allowed, not to what is refused.
+        let methods = HeaderValue::from_static(allowed.strip_prefix("COPY, ").unwrap_or(allowed));
+        refused.headers_mut().insert(ALLOW, methods);
+        return refused;
     }
     let answered = response.headers_mut();
     allowed_origin(&container, origin, answered);
@@ -120,9 +124,7 @@ pub(super) async fn finish(files: &Files, target: &Target, origin: &str, respons
 pub(super) fn open(asked: &HeaderMap, response: &mut Response) {
     if let Some(origin) = asked.get(ORIGIN) {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        response
-            .headers_mut()
-            .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-trans-id"));
+        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-trans-id"));
         vary(response.headers_mut(), "Origin");
     }
 }

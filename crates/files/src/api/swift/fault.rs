@@ -72,13 +72,21 @@ impl Fault {
         self
     }
 
+    /// A refusal that names this account, where it is not the request's own.
+    pub(super) fn of_account(self, account: &str) -> Self {
+        if self.status != StatusCode::UNAUTHORIZED {
+            return self;
+        }
+        self.with(WWW_AUTHENTICATE, realm(account))
+    }
+
     pub(super) fn code(&self) -> StatusCode {
         self.status
     }
 
     pub(super) fn into_response(self, account: &str, is_head: bool) -> Response {
         let (body, content_type) = match self.body {
-            Form::Text(text) => (text, "text/plain; charset=UTF-8"),
+            Form::Text(text) => (text, "text/plain"),
             Form::Html(text) => (text, "text/html; charset=UTF-8"),
             Form::Page => (page(self.status), "text/html; charset=UTF-8"),
         };
@@ -93,14 +101,18 @@ impl Fault {
                 response.headers_mut().insert(name, value);
             }
         }
-        let realm = web::query::encode(account.as_bytes(), false);
         if self.status == StatusCode::UNAUTHORIZED
-            && let Ok(realm) = HeaderValue::from_str(&format!("Swift realm=\"{realm}\""))
+            && !response.headers().contains_key(WWW_AUTHENTICATE)
+            && let Ok(realm) = HeaderValue::from_str(&realm(account))
         {
             response.headers_mut().insert(WWW_AUTHENTICATE, realm);
         }
         response
     }
+}
+
+fn realm(account: &str) -> String {
+    format!("Swift realm=\"{}\"", web::query::encode(account.as_bytes(), false))
 }
 
 impl From<Error> for Fault {
@@ -109,7 +121,7 @@ impl From<Error> for Fault {
             Error::Unauthenticated => Self::status(StatusCode::UNAUTHORIZED),
             Error::Forbidden => Self::status(StatusCode::FORBIDDEN),
             Error::NotFound => Self::status(StatusCode::NOT_FOUND),
-            Error::NotEmpty => Self::status(StatusCode::CONFLICT),
+            Error::NotEmpty | Error::Superseded => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) if text.is_empty() => Self::status(StatusCode::CONFLICT),
             Error::Conflict(text) => Self::text(StatusCode::CONFLICT, text),
             Error::Precondition(_) => Self::status(StatusCode::PRECONDITION_FAILED),
@@ -125,7 +137,7 @@ impl From<Error> for Fault {
             Error::BrokenLink { text, place } => {
                 Self::text(StatusCode::CONFLICT, text).with(CONTENT_LOCATION, answer::path(&place))
             }
-            Error::BadName(text) => Self::text(StatusCode::PRECONDITION_FAILED, text),
+            Error::BadName(text) => Self::html(StatusCode::PRECONDITION_FAILED, text),
             Error::WrongEtag => Self::status(StatusCode::UNPROCESSABLE_ENTITY),
             Error::TooLarge => Self::text(StatusCode::PAYLOAD_TOO_LARGE, "Your request is too large."),
             Error::BrokeOff => Self::status(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)),

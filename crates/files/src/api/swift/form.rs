@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::report::line;
 use super::{Call, put};
 use crate::model::metadata::Metadata;
+use crate::model::name::NOT_TEXT;
 use crate::model::signature;
 use crate::service::{self, PutRequest, Signed};
 use crate::{Context, Error};
@@ -108,6 +109,11 @@ impl Call<'_> {
         let mut fields = Fields(BTreeMap::new());
         let mut uploaded: Vec<Uploaded> = Vec::new();
         while let Some(field) = form.next_field().await.map_err(|e| refused(&e))? {
+            // The parser knows no name in it, and the file would be taken for a field and lost.
+            let disposition = field.headers().get(CONTENT_DISPOSITION);
+            if disposition.is_some_and(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
+                return Err(Error::BadName(NOT_TEXT.into()).into());
+            }
             let Some(file_name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
                 // A browser sends an empty part for a file input that nothing was chosen in.
                 let is_file = field.file_name().is_some();

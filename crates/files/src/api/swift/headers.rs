@@ -9,7 +9,7 @@ use crate::Error;
 use crate::model::account_acl::{self, AccountAcl};
 use crate::model::acl::Acl;
 use crate::model::limits::Limits;
-use crate::model::metadata::{Changes, Metadata, bytes_of, text_of};
+use crate::model::metadata::{Changes, Metadata, bytes_of, text_of, titled};
 use crate::model::{etag, quota, version};
 use crate::service::OWNERS;
 
@@ -32,7 +32,7 @@ pub(super) const OBJECT_HEADERS: [&str; 9] = [
 /// Refuses a header whose value is too long.
 fn check_length(name: &http::HeaderName, value: &http::HeaderValue, limits: &Limits) -> Result<(), Fault> {
     if value.len() > limits.max_header_size {
-        let shown: String = name.as_str().chars().take(limits.max_meta_name_length).collect();
+        let shown: String = titled(name.as_str()).chars().take(limits.max_meta_name_length).collect();
         return Err(Error::Invalid(format!("Header value too long: {shown}")).into());
     }
     Ok(())
@@ -59,18 +59,21 @@ pub(super) fn says_yes(headers: &HeaderMap, name: &str) -> bool {
 pub(super) fn changes(kind: &str, headers: &HeaderMap, limits: &Limits) -> Result<Changes, Fault> {
     let (prefix, remove) = (format!("x-{kind}-meta-"), format!("x-remove-{kind}-meta-"));
     let mut changes = Changes::default();
+    if kind == "container" {
+        // Swift looks at ACLs before anything else that is sent.
+        of_container(headers, &mut changes)?;
+    }
     for (name, value) in headers {
         check_length(name, value, limits)?;
         if let Some(item) = name.as_str().strip_prefix(&prefix) {
-            changes.set_item(&prefix, item, text(value)?, limits)?;
+            let value = if item.is_empty() { "" } else { text(value)? };
+            changes.set_item(&prefix, item, value, limits)?;
         } else if let Some(item) = name.as_str().strip_prefix(&remove) {
             changes.0.entry(format!("{prefix}{item}")).or_insert(None);
         }
     }
     if kind == "account" {
-        of_account(headers, &mut changes)?
-    } else {
-        of_container(headers, &mut changes)?
+        of_account(headers, &mut changes)?;
     }
     Ok(changes)
 }
@@ -117,16 +120,51 @@ fn of_container(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault>
         }
     }
     quoting(headers, etag::CONTAINER, changes)?;
-    for name in [quota::CONTAINER_BYTES, quota::CONTAINER_COUNT] {
-        if let Some(value) = get(headers, name) {
-            quota::check(name, value)?;
-        }
-    }
     if let Some(enabled) = get(headers, version::ENABLED) {
         let enabled = super::listing::is_true(enabled);
         changes.0.insert(version::ENABLED.into(), Some(enabled.to_string()));
     }
     archives(headers, changes)
+}
+
+/// What Swift refuses in a container's PUT or POST before it asks who sends it.
+pub(super) fn check_container(headers: &HeaderMap) -> Result<(), Fault> {
+    for name in [quota::CONTAINER_BYTES, quota::CONTAINER_COUNT] {
+        if let Some(value) = get(headers, name) {
+            quota::check(name, value)?;
+        }
+    }
+    archives(headers, &mut Changes::default())
+}
+
+/// What Swift refuses in an object's PUT before it asks who sends it.
+pub(super) fn check_object(headers: &HeaderMap) -> Result<(), Fault> {
+    match get(headers, "x-object-manifest") {
+        Some(pointer) => check_pointer(pointer),
+        None => Ok(()),
+    }
+}
+
+/// Headers as Swift's server hands them on: names with an underscore are left out, for they could pass for others,
+/// and values of one name are one list.
+pub(super) fn as_received(headers: &mut HeaderMap) {
+    let odd = |name: &http::HeaderName| name.as_str().contains('_');
+    if headers.len() == headers.keys_len() && !headers.keys().any(odd) {
+        return;
+    }
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for name in headers.keys().filter(|name| !odd(name)) {
+        let values: Vec<_> = headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+        let joined = http::HeaderValue::from_bytes(&values.join(&b","[..]));
+        // Swift takes one of these alone.
+        let single = matches!(name.as_str(), "content-type" | "content-length");
+        if let (false, Ok(joined)) = (single, joined) {
+            kept.insert(name.clone(), joined);
+        } else if let Some(first) = headers.get(name) {
+            kept.insert(name.clone(), first.clone());
+        }
+    }
+    *headers = kept;
 }
 
 /// Whether ETags are to be shown in quotes.
@@ -151,13 +189,12 @@ fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     }
     for (name, value) in [(version::STACK, stack), (version::HISTORY, history)] {
         if let Some(value) = value {
-            let decoded: Vec<u8> = percent_encoding::percent_decode_str(value).collect();
-            let place = String::from_utf8_lossy(&decoded).into_owned();
-            if place.contains('/') {
+            if value.contains('/') {
                 let text = "Container name cannot contain slashes";
-                return Err(Fault::text(http::StatusCode::PRECONDITION_FAILED, text));
+                return Err(Fault::html(http::StatusCode::PRECONDITION_FAILED, text));
             }
-            changes.0.insert(name.into(), Some(place));
+            // As it was sent: it is shown so, and decoded where it is followed.
+            changes.0.insert(name.into(), Some(value.to_owned()));
         }
     }
     let removes =
@@ -177,12 +214,13 @@ pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata
         let text = text_of(value.as_bytes());
         if let Some(item) = name.as_str().strip_prefix("x-object-meta-") {
             changes.set_item("x-object-meta-", item, &text, limits)?;
-        } else if OBJECT_HEADERS.contains(&name.as_str()) && !value.is_empty() {
+            // An object's items are kept even where they are empty (Swift, object server).
+            changes.0.insert(name.as_str().to_owned(), Some(text));
+        } else if OBJECT_HEADERS.contains(&name.as_str()) {
             changes.0.insert(name.as_str().to_owned(), Some(text));
         }
     }
     if let Some(pointer) = get(headers, "x-object-manifest") {
-        check_pointer(pointer)?;
         changes.0.insert("x-object-manifest".into(), Some(pointer.to_owned()));
     }
     Ok(changes.into_values())

@@ -74,7 +74,8 @@ impl Call<'_> {
                 let version = self.version_id()?;
                 for (index, (container, name)) in names.into_iter().enumerate() {
                     let version = version.filter(|_| index == last);
-                    self.delete_one((account, &container, Some(&name)), version, &mut report).await;
+                    let sent = format!("/{container}/{name}");
+                    self.delete_one((account, &container, Some(&name)), version, &sent, &mut report).await;
                 }
             }
             Err(fault) if fault.code() == StatusCode::NOT_FOUND => {
@@ -82,10 +83,10 @@ impl Call<'_> {
             }
             Err(fault) => {
                 let shown = web::query::encode(format!("/{container}/{name}").as_bytes(), true);
-                let text = if fault.code() == StatusCode::BAD_REQUEST {
-                    "Not an SLO manifest".to_owned()
-                } else {
-                    line(fault.code())
+                let text = match fault.code() {
+                    StatusCode::BAD_REQUEST => "Not an SLO manifest".to_owned(),
+                    StatusCode::UNAUTHORIZED => line(fault.code()),
+                    _ => "Unable to load SLO manifest or segment.".to_owned(),
                 };
                 report.errors.push((shown, text));
             }
@@ -171,11 +172,13 @@ impl Call<'_> {
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }
 
-    /// Deletes an object, or a container where there is no object's name, and notes what became of it.
+    /// Deletes an object, or a container where there is no object's name, and notes what became of it under the name
+    /// that was `sent`.
     pub(super) async fn delete_one(
         &self,
         place: (&str, &str, Option<&str>),
         version: Option<VersionId>,
+        sent: &str,
         report: &mut Deletions,
     ) {
         let (account, container, name) = place;
@@ -197,9 +200,8 @@ impl Call<'_> {
                     report.not_found += 1;
                     return;
                 }
-                let shown = name.map_or_else(|| container.to_owned(), |name| format!("{container}/{name}"));
                 report.server_fault |= status.is_server_error();
-                report.errors.push((web::query::encode(shown.as_bytes(), true), line(status)));
+                report.errors.push((web::query::encode(sent.as_bytes(), true), line(status)));
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Listings: what is asked for, and how it is written.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use http::{HeaderMap, StatusCode};
 use web::Response;
 use web::format::preferred;
 use web::query::Query as UrlQuery;
-use web::xml::Element;
+use web::xml::{Element, escape_into};
 
 use super::answer;
 use super::fault::Fault;
@@ -169,7 +170,7 @@ pub(super) fn write_account(form: Form, account: &str, lines: &[AccountLine], po
                     .child(Element::new("storage_policy").text(policies.name(entry.policy))),
                 AccountLine::Subdirectory(name) => Element::new("subdir").attr("name", name),
             });
-            Element::new("account").attr("name", account).children(children).to_document()
+            document("account", account, children, "\n")
         }
     }
 }
@@ -193,13 +194,13 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
                     .child(Element::new("name").text(&*entry.name))
                     .child(Element::new("hash").text(&*entry.etag))
                     .child(Element::new("bytes").text(shown_size(entry).to_string()))
-                    .child(Element::new("content_type").text(&*entry.content_type))
+                    .child(Element::new("content_type").text(listed_type(&entry.content_type)))
                     .child(Element::new("last_modified").text(time::listing(entry.changed))),
                 Line::Subdirectory(name) => {
                     Element::new("subdir").attr("name", name).child(Element::new("name").text(&**name))
                 }
             });
-            Element::new("container").attr("name", container).children(children).to_document()
+            document("container", container, children, "")
         }
     }
 }
@@ -223,7 +224,7 @@ fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut Str
     let _ = write!(out, "\", \"bytes\": {}, \"name\": ", shown_size(entry));
     string(&entry.name, out);
     out.push_str(", \"content_type\": ");
-    string(&entry.content_type, out);
+    string(&listed_type(&entry.content_type), out);
     if let Some(version) = entry.version {
         // Swift keeps a versioned object as a link to its version, and says so.
         let place = answer::path(&(account.to_owned(), container.to_owned(), entry.name.clone()));
@@ -249,6 +250,42 @@ fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut Str
             }
         }
     }
+}
+
+/// A listing's document, with ends of lines and blanks where Swift's writer has them.
+fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end: &str) -> String {
+    const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+    let mut out = format!("{DECLARATION}<{kind} name=\"");
+    escape_into(name, &mut out);
+    let mut children = children.peekable();
+    if children.peek().is_none() && end.is_empty() {
+        out.push_str("\" />");
+        return out;
+    }
+    out.push_str("\">");
+    out.push_str(end);
+    for child in children {
+        let written = child.to_document();
+        let written = written.strip_prefix(DECLARATION).unwrap_or(&written);
+        match written.strip_suffix("/>") {
+            Some(empty) => out.extend([empty, " />"]),
+            None => out.push_str(written),
+        }
+        out.push_str(end);
+    }
+    let _ = write!(out, "</{kind}>");
+    out
+}
+
+/// A media type as listings have it: its parameters are taken apart and put together again.
+fn listed_type(content_type: &str) -> Cow<'_, str> {
+    let Some((kind, parameters)) = content_type.split_once(';') else { return content_type.into() };
+    let mut out = kind.to_owned();
+    for parameter in parameters.split(';').map(str::trim).filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let _ = write!(out, ";{}={}", name.trim(), value.trim());
+    }
+    out.into()
 }
 
 /// A static large object is listed with what its segments have together.

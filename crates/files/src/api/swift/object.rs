@@ -1,7 +1,11 @@
 //! Reading objects (seeds 000 and 002; Swift, object services).
 
+use std::borrow::Cow;
+
 use axum::body::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_UNMODIFIED_SINCE};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use web::Response;
@@ -12,6 +16,7 @@ use super::answer::{self, set};
 use super::fault::Fault;
 use super::ranges::{self, Several, body};
 use super::{Call, headers};
+use crate::Error;
 use crate::model::entry::Object;
 use crate::model::etag::is_quoted;
 use crate::model::shape::Shape;
@@ -30,10 +35,21 @@ impl Call<'_> {
         name: &str,
         request: &Parts,
     ) -> Result<Response, Fault> {
-        let part = self.part_number(request)?;
-        let look = Look { segments: request.method == Method::GET || part.is_some(), ..self.look()? };
+        let segments = request.method == Method::GET || self.query.has("part-number");
+        let look = Look { segments, ..self.look()? };
         for _ in 0..ATTEMPTS {
-            let found = self.files.look(self.context, account, container, name, look).await?;
+            let found = self.files.look(self.context, account, container, name, look).await;
+            let found = match found {
+                Err(Error::NotFound) if wants_any(&request.headers) => {
+                    let mut response = answer::html(StatusCode::PRECONDITION_FAILED, String::new());
+                    response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+                    return Ok(response);
+                }
+                found => found?,
+            };
+            // Of anything but a manifest a part's number is not even read (Swift, SLO).
+            let has_parts = matches!(found.object.shape, Some(Shape::Manifest { .. })) && !look.manifest;
+            let part = if has_parts { self.part_number(request)? } else { None };
             if let Some(mut response) = self.represent(&found, look, part, request).await? {
                 self.dispose(&found.object, name, response.headers_mut());
                 return Ok(response);
@@ -96,6 +112,7 @@ impl Call<'_> {
             if status == StatusCode::PRECONDITION_FAILED {
                 // Its page's type, though the page is left out (Swift, test/cors).
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+                headers.remove(ACCEPT_RANGES);
             }
             return Ok(Some(response));
         }
@@ -127,7 +144,6 @@ impl Call<'_> {
                 set(headers, "content-range", format!("bytes */{}", found.size()));
                 let page = super::fault::page(StatusCode::RANGE_NOT_SATISFIABLE);
                 headers.insert(CONTENT_LENGTH, page.len().into());
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
                 *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
                 *response.body_mut() = Body::from(page);
             }
@@ -207,6 +223,7 @@ impl Call<'_> {
             if status == StatusCode::PRECONDITION_FAILED {
                 // Its page's type, though the page is left out (Swift, test/cors).
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+                headers.remove(ACCEPT_RANGES);
             }
             return Ok(Some(response));
         }
@@ -295,6 +312,7 @@ impl Call<'_> {
 
 /// The status that a request's conditions come to, if it is not simply answered.
 fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> {
+    let asked = plain_tags(&request.headers);
     // Swift weighs If-Unmodified-Since beside If-Match, where the RFC would not.
     let both = request.headers.contains_key(IF_MATCH) && request.headers.contains_key(IF_UNMODIFIED_SINCE);
     if both {
@@ -306,11 +324,29 @@ fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> 
             return Some(StatusCode::PRECONDITION_FAILED);
         }
     }
-    match evaluate(&request.headers, validators) {
+    match evaluate(&asked, validators) {
         Verdict::Failed => Some(StatusCode::PRECONDITION_FAILED),
         Verdict::NotModified => Some(StatusCode::NOT_MODIFIED),
         Verdict::Proceed => None,
     }
+}
+
+/// Conditions with `*` for `"*"`, which Swift takes for the same.
+fn plain_tags(given: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let mut plain = Cow::Borrowed(given);
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        let tags = given.get(&name).and_then(|tags| tags.to_str().ok()).filter(|tags| tags.contains("\"*\""));
+        if let Some(tags) = tags.and_then(|tags| HeaderValue::from_str(&tags.replace("\"*\"", "*")).ok()) {
+            plain.to_mut().insert(name, tags);
+        }
+    }
+    plain
+}
+
+/// Whether a request is for what is there alone (`If-Match: *`).
+fn wants_any(headers: &HeaderMap) -> bool {
+    let tags = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    tags.split(',').any(|tag| matches!(tag.trim(), "*" | "\"*\""))
 }
 
 fn beyond_parts(mut response: Response, size: u64, is_head: bool) -> Response {

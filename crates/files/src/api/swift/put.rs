@@ -11,7 +11,7 @@ use web::Response;
 use web::conditional::http_date;
 
 use super::answer::{self, set};
-use super::fault::Fault;
+use super::fault::{Fault, VERSION_ID};
 use super::{Call, headers, object};
 use crate::Error;
 use crate::model::entry::Object;
@@ -41,27 +41,52 @@ impl Call<'_> {
         if let Some(version) = self.version_id()? {
             return self.restore((account, container, name), version, length, body).await;
         }
-        let only_new = only_new(&request.headers)?;
         let place = (account, container, name);
-        let mut put = self.put_request(name, request, length, only_new)?;
         let mut incoming = Incoming(body);
         if is_manifest {
+            let only_new = only_new(&request.headers)?;
+            let put = self.put_request(name, request, length, only_new)?;
             return self.put_manifest(place, request, put, incoming).await;
         }
-        if request.headers.contains_key("x-static-large-object") {
-            let text = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
-                        multipart-manifest=put.";
-            return Err(Fault::html(StatusCode::BAD_REQUEST, text));
-        }
-        let stored = if request.headers.contains_key("x-symlink-target") {
+        // What another cloud's sync brings is kept as it was there.
+        let from_elsewhere = self.context.carried.is_some();
+        let is_kept = from_elsewhere && headers::says_yes(&request.headers, "x-static-large-object");
+        let before = check_object(request, is_kept).and_then(|()| only_new(&request.headers));
+        let only_new = match before {
+            Ok(only_new) => only_new,
+            Err(fault) => {
+                self.files.would_fit(self.context, account, container, length.unwrap_or(0)).await?;
+                return Err(fault);
+            }
+        };
+        let put = self.put_request(name, request, length, only_new).and_then(|put| {
+            check_type(&request.headers)?;
+            Ok(put)
+        });
+        let mut put = match put {
+            Ok(put) => put,
+            Err(fault) => {
+                self.files.would_store(self.context, account, container, length.unwrap_or(0)).await?;
+                return Err(fault);
+            }
+        };
+        let stored = if is_kept {
+            self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
+        } else if request.headers.contains_key("x-symlink-target") {
             let link = link(&request.headers)?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
-            self.files.put_link(self.context, place, link, put, typed, &mut incoming).await?
+            self.files.put_link(self.context, place, link, put, typed, &mut incoming).await
         } else {
-            self.files.put_object(self.context, account, container, name, put, &mut incoming).await?
+            self.files.put_object(self.context, account, container, name, put, &mut incoming).await
         };
-        Ok(created(&stored.object, stored.quoted))
+        match stored {
+            // As Swift answers what every one of its servers knows better (Swift, container sync).
+            Err(Error::Superseded) => {
+                Ok(answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED)))
+            }
+            stored => stored.map(|stored| created(&stored.object, stored.quoted)).map_err(Fault::from),
+        }
     }
 
     /// What is asked to be stored, but for its bytes.
@@ -76,10 +101,10 @@ impl Call<'_> {
             length,
             etag: etag(&request.headers),
             content_type: content_type(&request.headers, name)?,
+            expires: headers::expiry(&request.headers, self.files.now())?,
             metadata: headers::of_object(&request.headers, self.files.limits())?,
             only_new,
             shape: None,
-            expires: headers::expiry(&request.headers, self.files.now())?,
         })
     }
 
@@ -123,11 +148,12 @@ impl Call<'_> {
         if request.headers.contains_key("x-symlink-target") {
             return Err(Error::Invalid("A PUT request is required to set a symlink target".into()).into());
         }
-        let given = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
-        let post = PostRequest {
-            metadata: headers::of_object(&request.headers, self.files.limits())?,
-            content_type: given.map(|given| object::own_type(given).to_owned()),
-            expires: headers::expiry(&request.headers, self.files.now())?,
+        let post = match self.post_request(request) {
+            Ok(post) => post,
+            Err(fault) => {
+                self.files.would_change(self.context, account, container).await?;
+                return Err(fault);
+            }
         };
         let object = self.files.post_object(self.context, account, container, name, post).await?;
         if let Some(Shape::Link(link)) = &object.shape {
@@ -139,6 +165,16 @@ impl Call<'_> {
             set(response.headers_mut(), "x-object-version-id", time::internal(version));
         }
         Ok(response)
+    }
+
+    fn post_request(&self, request: &Parts) -> Result<PostRequest, Fault> {
+        let given = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
+        headers::check_object(&request.headers)?;
+        Ok(PostRequest {
+            metadata: headers::of_object(&request.headers, self.files.limits())?,
+            content_type: given.map(|given| object::own_type(given).to_owned()),
+            expires: headers::expiry(&request.headers, self.files.now())?,
+        })
     }
 
     pub(super) async fn delete_object(
@@ -157,7 +193,14 @@ impl Call<'_> {
             }
             None => {
                 let expected = Expected { expires: expected_expiry(&request.headers)? };
-                self.files.delete_object(self.context, account, container, name, expected).await?
+                let deleted =
+                    self.files.delete_object(self.context, account, container, name, expected).await;
+                deleted.map_err(|error| match error {
+                    Error::NoVersion { marker: Some(marker) } => {
+                        Fault::status(StatusCode::NOT_FOUND).with(VERSION_ID, time::internal(marker))
+                    }
+                    other => other.into(),
+                })?
             }
         };
         Ok(no_content(deleted))
@@ -201,7 +244,8 @@ fn expected_expiry(headers: &HeaderMap) -> Result<Option<work::Time>, Fault> {
 fn link(given: &HeaderMap) -> Result<Link, Fault> {
     let value = headers::get(given, "x-symlink-target").unwrap_or_default();
     if percent_decode_str(value).next() == Some(b'/') {
-        return Err(malformed("X-Symlink-Target"));
+        // Swift writes this one as text, and the next as a page.
+        return Err(Fault::text(StatusCode::PRECONDITION_FAILED, form_of("X-Symlink-Target")));
     }
     let (container, name) = path_pair("X-Symlink-Target", value)?;
     let etag = headers::get(given, "x-symlink-target-etag").map(|etag| etag.trim_matches('"').to_owned());
@@ -210,7 +254,8 @@ fn link(given: &HeaderMap) -> Result<Link, Fault> {
         return Err(Error::Invalid("Bad X-Symlink-Target-Etag format".into()).into());
     }
     let account = account_header(given, "x-symlink-target-account")?;
-    Ok(Link { account, container, name, etag, size: None, manifest_etag: None })
+    let size = headers::get(given, "x-symlink-target-bytes").and_then(|size| size.parse().ok());
+    Ok(Link { account, container, name, size: size.filter(|_| etag.is_some()), etag, manifest_etag: None })
 }
 
 /// The answer to what stored an object.
@@ -255,11 +300,39 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
 }
 
 pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
-    match headers.get(http::header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
+    let tags =
+        headers.get(http::header::IF_NONE_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let is_any = |tag: &str| matches!(tag.trim(), "*" | "\"*\"");
+    match tags {
         None => Ok(false),
-        Some(b"*" | b"\"*\"") => Ok(true),
+        Some(tags) if tags.split(',').any(is_any) => Ok(true),
         Some(_) => Err(Error::Invalid("If-None-Match only supports *".into()).into()),
     }
+}
+
+/// What Swift refuses in an object's PUT before it asks who sends it.
+fn check_object(request: &Parts, is_kept: bool) -> Result<(), Fault> {
+    let given = &request.headers;
+    if given.contains_key("x-static-large-object") && !is_kept {
+        let text = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
+                    multipart-manifest=put.";
+        return Err(Fault::html(StatusCode::BAD_REQUEST, text));
+    }
+    headers::check_object(given)?;
+    if given.contains_key("x-symlink-target") {
+        link(given)?;
+    }
+    Ok(())
+}
+
+/// Refuses parameters of a media type that are the store's own (Swift, `check_content_type`).
+pub(super) fn check_type(given: &HeaderMap) -> Result<(), Fault> {
+    let given = headers::get(given, "content-type").unwrap_or_default();
+    if given.split(';').skip(1).any(|parameter| parameter.trim_start().starts_with("swift_")) {
+        let text = "Invalid Content-Type, swift_* is not a valid parameter name.";
+        return Err(Fault::html(StatusCode::BAD_REQUEST, text));
+    }
+    Ok(())
 }
 
 fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
@@ -291,8 +364,11 @@ pub(super) fn path_pair(header: &str, value: &str) -> Result<(String, String), F
 }
 
 fn malformed(header: &str) -> Fault {
-    let text = format!("{header} header must be of the form <container name>/<object name>");
-    Fault::html(StatusCode::PRECONDITION_FAILED, text)
+    Fault::html(StatusCode::PRECONDITION_FAILED, form_of(header))
+}
+
+fn form_of(header: &str) -> String {
+    format!("{header} header must be of the form <container name>/<object name>")
 }
 
 pub(super) fn account_header(given: &HeaderMap, name: &str) -> Result<Option<String>, Fault> {

@@ -40,10 +40,10 @@ impl Form {
 
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Self::Text => "text/plain; charset=UTF-8",
+            Self::Text => "text/plain",
             Self::Json => "application/json",
             Self::Xml => "application/xml",
-            Self::TextXml => "text/xml; charset=UTF-8",
+            Self::TextXml => "text/xml",
         }
     }
 }

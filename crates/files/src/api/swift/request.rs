@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use web::query::Query;
 
 use super::fault::Fault;
-use super::{Swift, headers, tempurl};
+use super::{Swift, carried, headers, tempurl};
 use crate::model::name::Target;
 use crate::service::Watch;
 use crate::{Context, Error};
@@ -34,7 +34,7 @@ pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
         return Err(Error::NotFound.into());
     }
     let (container, object) = (segments.next(), segments.next());
-    if container.as_ref().is_some_and(Vec::is_empty) && object.as_ref().is_some_and(|o| !o.is_empty()) {
+    if container.as_ref().is_some_and(Vec::is_empty) && object.is_some() {
         return Err(Error::NotFound.into());
     }
     Ok(Target::from_path(account, container, object)?)
@@ -52,6 +52,10 @@ impl Parsed {
             return Ok(Self { target, context, query: tempurl::kept(&query) });
         }
         let watch = head.extensions.get::<Arc<Watch>>().cloned();
+        if let Some((pass, at)) = carried::pass(&swift.files, head, &target).await? {
+            let context = Context { pass: Some(pass), carried: Some(at), watch, ..Context::default() };
+            return Ok(Self { target, context, query });
+        }
         let context = Context { watch, ..context(swift, &head.headers).await? };
         Ok(Self { target, context, query })
     }

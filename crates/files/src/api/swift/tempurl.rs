@@ -29,7 +29,9 @@ pub(super) struct Signed {
 
 /// The one answer to all that is wrong.
 pub(super) fn invalid() -> Fault {
-    Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n")
+    let fault = Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n");
+    // No account is named to whoever has no valid signature.
+    fault.with(http::header::WWW_AUTHENTICATE, "Swift realm=\"unknown\"")
 }
 
 /// When a signature ends, in the seconds that were signed: a number, or a date in ISO 8601.

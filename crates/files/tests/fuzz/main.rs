@@ -1,0 +1,76 @@
+//! Bytes that nobody should send, to every parser of untrusted input: through the dialect, as they would come.
+//!
+//! Each target takes bytes, makes a request of them and checks what holds whatever they are: never a 5xx, never a
+//! panic, nothing changed by what was refused. A run mutates samples for some hundred cases, the same each time; `make
+//! fuzz` asks for many more, others each time (`NEPHOS_FUZZ_CASES`, `NEPHOS_FUZZ_SEED`).
+
+#[path = "../swift/harness.rs"]
+#[allow(dead_code)]
+mod harness;
+mod mutation;
+mod targets;
+
+use database::testing::Scratch;
+
+use mutation::Mutator;
+use targets::{TARGETS, Target};
+
+/// Cases a target unless it is said.
+const CASES: u64 = 400;
+
+fn fuzz(target: &Target) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let cases = number("NEPHOS_FUZZ_CASES").unwrap_or(CASES);
+    let seed = number("NEPHOS_FUZZ_SEED").unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let scratch = Scratch::sqlite();
+    runtime.block_on(async {
+        let cloud = targets::furnished(&scratch.location).await;
+        let mut mutator = Mutator::new(seed, target.name, target.samples);
+        for sample in target.samples {
+            (target.run)(&cloud, sample).await;
+        }
+        for _ in 0..cases {
+            let bytes = mutator.next();
+            (target.run)(&cloud, &bytes).await;
+        }
+        targets::unharmed(&cloud).await;
+    });
+}
+
+macro_rules! each {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                fuzz(TARGETS.iter().find(|target| target.name == stringify!($name)).expect("a target of that name"));
+            }
+        )*
+
+        #[test]
+        fn every_target_is_run() {
+            let run = [$(stringify!($name)),*];
+            for target in TARGETS {
+                assert!(run.contains(&target.name), "{} is not run", target.name);
+            }
+        }
+    };
+}
+
+each![
+    paths,
+    queries,
+    ranges,
+    conditions,
+    dates,
+    acls,
+    account_acls,
+    manifests,
+    forms,
+    tars,
+    signatures,
+    deletions,
+    copies,
+    links,
+    metadata,
+];

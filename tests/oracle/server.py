@@ -1,0 +1,19 @@
+"""One of Swift's servers by its configuration, with policies from the directory beside it: Swift's own commands read
+those from /etc/swift before they know of another.
+
+    server.py account|container|object|proxy CONFIGURATION
+"""
+
+import os
+import sys
+
+import eventlet.patcher
+
+from swift.common import utils
+
+utils.SWIFT_CONF_FILE = os.path.join(os.path.dirname(sys.argv[2]), "swift.conf")
+
+from swift.common.wsgi import run_wsgi  # noqa: E402: only now are the policies read
+
+eventlet.patcher.monkey_patch(all=False, socket=True, select=True, thread=True)
+sys.exit(run_wsgi(sys.argv[2], f"{sys.argv[1]}-server", verbose=False))
