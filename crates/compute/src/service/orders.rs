@@ -157,13 +157,16 @@ impl Inner {
         self.db.write(accept, |accept, tx| Box::pin(write(accept, tx))).await
     }
 
-    /// Whether all that is left of the server's image is to tidy up after it; waits for that. Whoever sees an image
-    /// ACTIVE may order on, and is not to be told that it is still being made.
+    /// Whether an order that an image kept out may be written after all: the image's job ended since, or has only to tidy
+    /// up, which is waited for. Whoever sees an image ACTIVE may order on, and is not to be told that it is still being
+    /// made.
     async fn image_ends(&self, accept: &Accept) -> Result<bool, Error> {
         let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
         let server = found.await?;
-        if server.state.task != Some(Task::Imaging) || self.images.being_made_of(server.id).await? {
-            return Ok(false);
+        match server.state.task {
+            None => return Ok(true),
+            Some(Task::Imaging) if !self.images.being_made_of(server.id).await? => {}
+            Some(_) => return Ok(false),
         }
         // The job has the machine's turn until all of it is written.
         let turn = self.turn(server.id);

@@ -98,6 +98,25 @@ async fn whoever_sees_an_image_active_may_order_on() {
     bed.until(server, "ACTIVE").await;
 }
 
+/// The order comes just as the image's job ends: refused by what it saw first, it must look again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_orders_as_an_image_ends_is_not_refused() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let image = format!(r#"{{"image": {{"serverId": {server}, "name": "saved"}}}}"#);
+    let action = format!("/servers/{server}/action");
+    for round in 0..150 {
+        let made = bed.post("/images", &image).await.json()["image"]["id"].as_i64().unwrap();
+        let path = format!("/images/{made}");
+        while bed.get(&path).await.json()["image"]["status"] != "ACTIVE" {
+            tokio::task::yield_now().await;
+        }
+        let ordered = bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await;
+        assert_eq!(ordered.status, 202, "round {round}: {:?}", ordered.body);
+        bed.until(server, "ACTIVE").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_suspends_and_resumes() {
     let bed = Bed::unlimited().await;
