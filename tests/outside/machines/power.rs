@@ -8,9 +8,17 @@ use tests::lab::{BOOT, Guest, Lab};
 fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     let mut lab = Lab::start();
     let personality = json!([{ "path": "/etc/banner.txt", "contents": "TmVwaG9zIHdhcyBoZXJlCg==" }]);
+    let steps = ["before.ensure_disk", "before.define", "before.start"].map(|step| lab.stop_at(step));
     let guest = lab.create("first-light", &json!({ "personality": personality }));
-    let progress = lab.becomes(&guest, "ACTIVE");
-    assert!(progress.len() >= 2 && progress.is_sorted(), "progress moves: {progress:?}");
+    let progress = steps.map(|step| {
+        step.reached();
+        let server = lab.shown(&guest);
+        step.release();
+        assert_eq!(server["status"], "BUILD");
+        server["progress"].as_u64().unwrap()
+    });
+    assert_eq!(progress, [70, 85, 90]);
+    lab.becomes(&guest, "ACTIVE");
 
     // It says so on its console.
     lab.booted(&guest, 1);
