@@ -1,25 +1,31 @@
 //! What is noted of a request for its container's access log.
 
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::Body;
-use bytes::{Buf, Bytes};
-use http_body::{Frame, SizeHint};
+use http::header::{REFERER, USER_AGENT};
+use http::{HeaderValue, Method, Uri, Version};
 use web::listener::Peer;
 use web::{Request, Response};
+use work::Time;
 
-use super::{headers, request};
+use super::conveyed::{Report, reporting};
+use super::request;
 use crate::Files;
 use crate::model::access::Access;
 use crate::model::name::Target;
 use crate::service::Watch;
 
-/// A request that may have to be logged.
+/// A request that may have to be logged: what of it costs nothing to keep, since few are.
 pub(super) struct Visit {
     watch: Arc<Watch>,
-    access: Access,
+    at: Time,
+    client: Option<IpAddr>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    referrer: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
 }
 
 impl Visit {
@@ -32,20 +38,16 @@ impl Visit {
             }
         };
         asked.extensions_mut().insert(Arc::clone(&watch));
-        let text = |name: &str| headers::get(asked.headers(), name).map(str::to_owned);
-        let peer = asked.extensions().get::<Peer>();
-        let access = Access {
+        Some(Self {
+            watch,
             at: files.now(),
-            client: peer.map_or_else(|| "-".into(), |peer| peer.0.ip().to_canonical().to_string()),
-            method: asked.method().to_string(),
-            path: asked.uri().path().to_owned(),
-            version: format!("{:?}", asked.version()),
-            status: 0,
-            bytes: 0,
-            referrer: text("referer"),
-            agent: text("user-agent"),
-        };
-        Some(Self { watch, access })
+            client: asked.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical()),
+            method: asked.method().clone(),
+            uri: asked.uri().clone(),
+            version: asked.version(),
+            referrer: asked.headers().get(REFERER).cloned(),
+            agent: asked.headers().get(USER_AGENT).cloned(),
+        })
     }
 
     /// Sees to it that the request is logged once its answer has gone, if its container wants that.
@@ -58,41 +60,35 @@ impl Visit {
                 return response;
             }
         }
-        let access = Access { status: response.status().as_u16(), ..self.access };
-        let (files, watch) = (files.clone(), self.watch);
-        response.map(|inner| Body::new(Logged { inner, files, watch, access }))
+        let text = |value: Option<&HeaderValue>| {
+            value.and_then(|v| std::str::from_utf8(v.as_bytes()).ok()).map(str::to_owned)
+        };
+        let access = Access {
+            at: self.at,
+            client: self.client.map_or_else(|| "-".into(), |client| client.to_string()),
+            method: self.method.to_string(),
+            path: self.uri.path().to_owned(),
+            version: format!("{:?}", self.version),
+            status: response.status().as_u16(),
+            bytes: 0,
+            referrer: text(self.referrer.as_ref()),
+            agent: text(self.agent.as_ref()),
+        };
+        let logged = Logged { files: files.clone(), watch: self.watch, access };
+        response.map(|inner| reporting(inner, logged))
     }
 }
 
-/// A body whose request is logged when it has gone, or its reader has.
+/// Logs a request when its answer's body has gone, or who read it.
 struct Logged {
-    inner: Body,
     files: Files,
     watch: Arc<Watch>,
     access: Access,
 }
 
-impl http_body::Body for Logged {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let poll = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &poll {
-            self.access.bytes += frame.data_ref().map_or(0, Buf::remaining) as u64;
-        }
-        poll
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+impl Report for Logged {
+    fn conveyed(&mut self, bytes: u64) {
+        self.access.bytes += bytes;
     }
 }
 

@@ -17,7 +17,7 @@ use super::fault::Fault;
 pub(super) fn counting(inner: Body) -> (Body, Arc<AtomicU64>) {
     let received = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&received);
-    (Body::new(Counted { inner, report: Report::Received(counted), bytes: 0 }), received)
+    (reporting(inner, Received(counted)), received)
 }
 
 /// Counts a finished request, and its answer's bytes once they have gone.
@@ -37,22 +37,53 @@ pub(super) fn meter(
         if http_body::Body::is_end_stream(response.body()) {
             return response;
         }
-        response.map(|inner| Body::new(Counted { inner, report: Report::Sent(meter, tenant), bytes: 0 }))
+        response.map(|inner| reporting(inner, Sent { meter, tenant, bytes: 0 }))
     })
 }
 
-enum Report {
-    Received(Arc<AtomicU64>),
-    Sent(Meter, String),
+/// What is told of a body's bytes as they go by; dropped when the last one has gone, or who read them.
+pub(super) trait Report: Send + Unpin + 'static {
+    /// So many more went by.
+    fn conveyed(&mut self, bytes: u64);
 }
 
-struct Counted {
-    inner: Body,
-    report: Report,
+/// A body that tells of what goes by.
+pub(super) fn reporting(inner: Body, report: impl Report) -> Body {
+    Body::new(Reporting { inner, report })
+}
+
+struct Received(Arc<AtomicU64>);
+
+impl Report for Received {
+    fn conveyed(&mut self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+struct Sent {
+    meter: Meter,
+    tenant: String,
     bytes: u64,
 }
 
-impl http_body::Body for Counted {
+impl Report for Sent {
+    fn conveyed(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.meter.count(&self.tenant, Measure::FilesBytesOut, self.bytes);
+    }
+}
+
+struct Reporting<R> {
+    inner: Body,
+    report: R,
+}
+
+impl<R: Report> http_body::Body for Reporting<R> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -62,11 +93,7 @@ impl http_body::Body for Counted {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let poll = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &poll {
-            let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
-            self.bytes += bytes;
-            if let Report::Received(received) = &self.report {
-                received.fetch_add(bytes, Ordering::Relaxed);
-            }
+            self.report.conveyed(frame.data_ref().map_or(0, Buf::remaining) as u64);
         }
         poll
     }
@@ -77,13 +104,5 @@ impl http_body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Report::Sent(meter, tenant) = &self.report {
-            meter.count(tenant, Measure::FilesBytesOut, self.bytes);
-        }
     }
 }
