@@ -55,6 +55,17 @@ impl Tokens for Book {
     }
 }
 
+/// Tenants have six digits.
+#[async_trait]
+impl compute::Tenants for Book {
+    async fn exists(&self, tenant: &str) -> Result<bool, String> {
+        match tenant {
+            "999999" => Err("identity is away".into()),
+            _ => Ok(tenant.len() == 6 && tenant.bytes().all(|byte| byte.is_ascii_digit())),
+        }
+    }
+}
+
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -87,9 +98,9 @@ pub struct Bed {
     networks: Arc<Networks>,
     router: Router,
     location: Location,
-    /// Held for writing, no image is stored.
+    /// Held for writing, no image is stored or read.
     pub vault: Arc<tokio::sync::RwLock<()>>,
-    _dir: Arc<tempfile::TempDir>,
+    dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
 }
 
@@ -106,7 +117,7 @@ pub fn pools() -> Config {
     }
 }
 
-/// A vault that stores nothing while a test holds its gate.
+/// A vault that stores and gives nothing while a test holds its gate.
 struct Gated {
     vault: Directory,
     gate: Arc<tokio::sync::RwLock<()>>,
@@ -119,11 +130,18 @@ impl Vault for Gated {
         self.vault.put(object, bytes).await
     }
 
-    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
-        self.vault.pin(owner, container, object).await
+    async fn pin(
+        &self,
+        pin: &str,
+        owner: &str,
+        container: &str,
+        object: &str,
+    ) -> Result<Stored, VaultError> {
+        self.vault.pin(pin, owner, container, object).await
     }
 
     async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        let _open = self.gate.read().await;
         self.vault.open(pin).await
     }
 
@@ -178,6 +196,7 @@ impl Bed {
         let networks = Networks::open(&location, clock.clone(), pools()).await.unwrap();
         images.ensure_simulated_image().await.unwrap();
         let (images, networks) = (Arc::new(images), Arc::new(networks));
+        images.start();
         let opened = Compute::open(
             &location,
             clock.clone(),
@@ -187,6 +206,7 @@ impl Bed {
             settings.clone(),
         );
         let compute = opened.await.unwrap();
+        compute.ask_for_tenants(Arc::new(Book));
         let steps = hosts.first().map(|host| host.steps().clone()).unwrap_or_default();
         let router = compute.router(Arc::new(Book));
         Self {
@@ -201,7 +221,7 @@ impl Bed {
             router,
             location,
             vault: gate,
-            _dir: dir,
+            dir,
             scratch: None,
         }
     }
@@ -222,6 +242,7 @@ impl Bed {
             self.settings.clone(),
         );
         self.compute = opened.await.unwrap();
+        self.compute.ask_for_tenants(Arc::new(Book));
         self.router = self.compute.router(Arc::new(Book));
     }
 
@@ -246,6 +267,19 @@ impl Bed {
     /// How often an operation of the first host has been called.
     pub fn calls(&self, operation: &str) -> u32 {
         self.faulty[0].calls(operation)
+    }
+
+    /// Where an object of an account is kept.
+    pub fn object(&self, tenant: &str, container: &str, object: &str) -> std::path::PathBuf {
+        let container = self.dir.path().join("vault").join(tenant).join(container);
+        std::fs::create_dir_all(&container).unwrap();
+        container.join(object)
+    }
+
+    /// What is left of images: pinned objects, and files put aside.
+    pub fn left(&self) -> (usize, usize) {
+        let count = |path: &str| std::fs::read_dir(self.dir.path().join(path)).map_or(0, Iterator::count);
+        (count("vault/pins"), count("scratch"))
     }
 
     pub fn images(&self) -> &Images {
