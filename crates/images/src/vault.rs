@@ -93,6 +93,9 @@ impl Vault for Directory {
     }
 
     async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        if [container, object].iter().any(|name| name.split('/').any(|part| part == "..")) {
+            return Err(VaultError::NotFound(format!("{container}/{object}")));
+        }
         let path = self.0.join(owner).join(container).join(object);
         let missing = |_| VaultError::NotFound(format!("{container}/{object}"));
         let source = tokio::fs::File::open(path).await.map_err(missing)?;

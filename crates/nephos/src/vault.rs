@@ -78,13 +78,7 @@ impl Vault for FilesVault {
         pinned.map(|pinned| Stored { pin, bytes: pinned.size }).map_err(|e| refused(&e))
     }
 
-    async fn pin(
-        &self,
-        pin: &str,
-        owner: &str,
-        container: &str,
-        object: &str,
-    ) -> Result<Stored, VaultError> {
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
         let account = self.account(Some(owner));
         match self.files.pin(&self.context, &account, container, object, pin).await {
             Ok(pinned) => Ok(Stored { pin: pin.to_owned(), bytes: pinned.size }),

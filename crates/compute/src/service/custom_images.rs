@@ -50,7 +50,9 @@ impl Compute {
             .source
             .split_once('/')
             .filter(|(container, object)| !container.is_empty() && !object.is_empty())
-            .ok_or_else(|| Error::invalid("source", "is the container and the object, as in images/disk.qcow2"))?;
+            .ok_or_else(|| {
+                Error::invalid("source", "is the container and the object, as in images/disk.qcow2")
+            })?;
         let (container, object) = (container.to_owned(), object.to_owned());
         let owner = context.tenant().to_owned();
         Ok(self.0.images.register(Registration { owner, name, format, container, object }).await?)
@@ -59,7 +61,7 @@ impl Compute {
     /// Lets everyone use an image of the tenant's own, or not any more.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for someone else's.
+    /// [`Error::NotFound`], [`Error::NotOwner`].
     pub async fn publish_image(&self, context: &Context, id: Id, public: bool) -> Result<(), Error> {
         context.need(Right::Create)?;
         Ok(self.0.images.publish(context.tenant(), id, public).await?)
@@ -68,7 +70,7 @@ impl Compute {
     /// Whom an image of the tenant's own is shared with.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for someone else's.
+    /// [`Error::NotFound`], [`Error::NotOwner`].
     pub async fn image_access(&self, context: &Context, id: Id) -> Result<Access, Error> {
         context.need(Right::Observe)?;
         Ok(self.0.images.access(context.tenant(), id).await?)
@@ -77,7 +79,7 @@ impl Compute {
     /// Lets another tenant use an image of the tenant's own; well if it may.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the image and the other tenant, [`Error::Forbidden`] for someone else's image,
+    /// [`Error::NotFound`] for the image and the other tenant, [`Error::NotOwner`],
     /// [`Error::OverLimit`].
     pub async fn share_image(&self, context: &Context, id: Id, with: &str) -> Result<(), Error> {
         context.need(Right::Create)?;
@@ -94,7 +96,7 @@ impl Compute {
     /// Takes an image from another tenant again, well if it has not got it. What was made of it there goes on.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the image, [`Error::Forbidden`] for someone else's.
+    /// [`Error::NotFound`] for the image, [`Error::NotOwner`].
     pub async fn unshare_image(&self, context: &Context, id: Id, with: &str) -> Result<(), Error> {
         context.need(Right::Administer)?;
         Ok(self.0.images.remove_member(context.tenant(), id, with).await?)
@@ -103,7 +105,7 @@ impl Compute {
     /// Deletes an image of the tenant's own.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for someone else's, [`Error::Conflict`] while it is being saved.
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::Conflict`] while it is being saved.
     pub async fn delete_image(&self, context: &Context, id: Id) -> Result<(), Error> {
         context.need(Right::Administer)?;
         Ok(self.0.images.delete(context.tenant(), id).await?)

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
 use hypervisor::{Forward, Hypervisor, Reader};
-use identity::{Caller, Grant, Right, RoleRef, TenantRef};
+use identity::{Caller, Grant, Product, Right, RoleRef, TenantRef};
 use images::{Directory, Images, Object, Stored, Vault, VaultError};
 use networks::{Config, Networks, Pool};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
 pub const NOON: i64 = 1_286_712_000;
 
-/// Tokens are `user`, `user:role` or `user@tenant`; `operator` is the operator.
+/// Tokens are `user` or `user@tenant`; `operator` is the operator, `servers` may do all to servers and nothing else.
 struct Book;
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Tokens for Book {
     async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied> {
         let (user, tenant) = token.split_once('@').unwrap_or((token, TENANT));
         let right = match user {
-            "jdoe" | "operator" => Right::Administer,
+            "jdoe" | "operator" | "servers" => Right::Administer,
             "creator" => Right::Create,
             "observer" => Right::Observe,
             "away" => return Err(Denied::Unavailable("identity is away".into())),
@@ -47,7 +47,7 @@ impl Tokens for Book {
             user_name: user.into(),
             tenant: Some(TenantRef { id: tenant.into(), name: "jdoe".into() }),
             roles: vec![RoleRef { id: "1".into(), name: "admin".into() }],
-            grants: vec![Grant { product: None, right }],
+            grants: vec![Grant { product: (user == "servers").then_some(Product::Compute), right }],
             operator: user == "operator",
             service: false,
             expires: Time(i64::MAX),
@@ -130,13 +130,7 @@ impl Vault for Gated {
         self.vault.put(object, bytes).await
     }
 
-    async fn pin(
-        &self,
-        pin: &str,
-        owner: &str,
-        container: &str,
-        object: &str,
-    ) -> Result<Stored, VaultError> {
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
         self.vault.pin(pin, owner, container, object).await
     }
 
@@ -325,6 +319,36 @@ impl Bed {
             request = request.header(*name, *value);
         }
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// A request of another tenant's `jdoe`.
+    pub async fn call_as(&self, tenant: &str, method: &str, path: &str, body: &str) -> Answer {
+        let token = format!("jdoe@{tenant}");
+        let headers = [("x-auth-token", token.as_str()), ("content-type", "application/json")];
+        self.call(method, &format!("//v1.0/{tenant}{path}"), &headers, body).await
+    }
+
+    /// An image of the tenant's own, ACTIVE, made of an object.
+    pub async fn uploaded(&self, name: &str) -> i64 {
+        std::fs::write(self.object(TENANT, "disks", name), vec![7; 1024]).unwrap();
+        let body = format!(r#"{{"image": {{"name": "{name}", "source": "disks/{name}", "format": "raw"}}}}"#);
+        let answer = self.post("/images", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let number = answer.json()["image"]["id"].as_i64().unwrap();
+        assert_eq!(self.image_settled(number).await["status"], "ACTIVE");
+        number
+    }
+
+    /// An image once it is in flight no more.
+    pub async fn image_settled(&self, number: i64) -> Value {
+        let path = format!("/images/{number}");
+        self.eventually("an image settles", || async {
+            self.clock.advance(Duration::from_millis(1));
+            let image = self.get(&path).await.json();
+            ["ACTIVE", "FAILED"].contains(&image["image"]["status"].as_str().unwrap())
+        })
+        .await;
+        self.get(&path).await.json()["image"].clone()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

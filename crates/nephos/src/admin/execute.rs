@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use ::images::Files;
 use compute::model::limits::Limits;
 use compute::model::server::Id;
 use identity::{NewTenantUser, TenantChange, TenantView, UserChange, UserView};
-use ::images::Files;
 use serde::Serialize;
 use serde_json::{Value, json};
 

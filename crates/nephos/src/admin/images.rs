@@ -94,7 +94,8 @@ async fn shown(cloud: &Cloud, image: &Image) -> Result<Value, String> {
     let owner = image.owner.as_deref();
     let access = cloud.images.access(owner.unwrap_or_default(), Id::Uuid(image.id)).await;
     // It may have been deleted since it was found.
-    let access = access.unwrap_or(Access { public: image.visibility == Visibility::Public, tenants: Vec::new() });
+    let access =
+        access.unwrap_or(Access { public: image.visibility == Visibility::Public, tenants: Vec::new() });
     Ok(json!({
         "id": image.number, "uuid": image.id, "name": image.name, "status": image.status,
         "progress": image.progress, "owner": owner, "public": access.public, "tenants": access.tenants,

@@ -83,11 +83,13 @@ async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault>
         call.answer(
             StatusCode::OK,
             || {
-                let images = list.iter().map(|image| if detailed { json(image, tenant) } else { brief(image) });
+                let images =
+                    list.iter().map(|image| if detailed { json(image, tenant) } else { brief(image) });
                 json!({ "images": images.collect::<Vec<_>>() })
             },
             || {
-                let images = list.iter().map(|image| if detailed { xml(image, tenant) } else { short(image) });
+                let images =
+                    list.iter().map(|image| if detailed { xml(image, tenant) } else { short(image) });
                 Element::new("images").children(images)
             },
         )
@@ -115,9 +117,7 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
         if call.changes_since()?.is_some_and(|since| image.updated < since) {
             return Ok(empty(StatusCode::NOT_MODIFIED));
         }
-        Ok::<_, Fault>(call.cached(Some(image.updated), || {
-            answer(&call, StatusCode::OK, &image)
-        }))
+        Ok::<_, Fault>(call.cached(Some(image.updated), || answer(&call, StatusCode::OK, &image)))
     };
     shown.await.unwrap_or_else(|fault| fault.render(call.format))
 }
