@@ -140,7 +140,12 @@ fn what_is_no_disk_is_refused_in_words() {
     let put = ann.file("disks/large?multipart-manifest=put", &["-X", "PUT", "-d", &manifest]);
     assert_eq!(put.status, 201, "{}", put.text());
     let large = ann.register("disks/large", "raw");
-    assert_eq!((large.status, large.text().contains("leads to other objects")), (400, true), "{}", large.text());
+    assert_eq!(
+        (large.status, large.text().contains("leads to other objects")),
+        (400, true),
+        "{}",
+        large.text()
+    );
     let missing = ann.register("disks/nothing", "raw");
     assert_eq!((missing.status, &missing.json()["itemNotFound"]["code"]), (404, &json!(404)));
     until("nothing to be left", PATIENCE, || (left(&cloud) == [0, 0, 0, 0]).then_some(()));
@@ -188,7 +193,9 @@ fn tenants_and_the_operator_share_images() {
     assert_eq!(cloud.admin_json(&["image", "list"])["name"], "Simulated");
     assert_eq!(cloud.admin_json(&["image", "share", "1", "--public"])["public"], true);
     assert_eq!(bob.names(), ["Simulated"]);
-    for words in [&["share", "1"][..], &["share", "1", "--public", "--tenant", "bob"], &["share", "99", "--public"]] {
+    for words in
+        [&["share", "1"][..], &["share", "1", "--public", "--tenant", "bob"], &["share", "99", "--public"]]
+    {
         assert!(!cloud.admin(&[&["image"], words].concat()).status.success(), "{words:?}");
     }
 
