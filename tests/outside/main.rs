@@ -3,6 +3,7 @@
 mod backups;
 mod browser;
 mod clients;
+mod custom_images;
 mod durability;
 mod machines;
 mod passwords;

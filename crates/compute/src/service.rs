@@ -3,6 +3,7 @@
 mod actions;
 mod config_drive;
 mod context;
+mod custom_images;
 mod error;
 mod groups;
 mod host_book;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 use work::{Clock, Runner, RunnerHandle};
 
 pub use context::Context;
+pub use custom_images::{Tenants, Upload};
 pub use error::Error;
 pub use host_book::Host;
 pub use metering::ServerUsage;
@@ -76,6 +78,7 @@ struct Inner {
     transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
     meter: OnceLock<Meter>,
+    tenants: OnceLock<Arc<dyn Tenants>>,
     halt: watch::Sender<Halt>,
     /// Hosts whose room is not known yet: a create waits for it.
     unsurveyed: watch::Sender<usize>,
@@ -117,6 +120,7 @@ impl Compute {
             transfers: Machines::default(),
             runner: OnceLock::new(),
             meter: OnceLock::new(),
+            tenants: OnceLock::new(),
             halt,
             unsurveyed,
             settings,

@@ -73,6 +73,11 @@ pub(crate) async fn examine(path: &Path, format: DiskFormat, limit: u64) -> Resu
             size
         }
     };
+    fitting(virtual_bytes, limit)
+}
+
+/// A disk's size, if it is one that is taken.
+pub(crate) fn fitting(virtual_bytes: u64, limit: u64) -> Result<u64, Hostile> {
     if virtual_bytes > limit {
         return Err(Hostile::TooLarge { found: virtual_bytes, limit });
     }
@@ -143,30 +148,35 @@ pub(crate) fn header(bytes: &[u8]) -> Result<u64, Hostile> {
 async fn qemu_info(path: &Path) -> Result<Value, Hostile> {
     let info = qemu_img("info", path).await?;
     if !info.status.success() {
-        return Err(refused(&info));
+        return Err(refused(&info, path));
     }
     let described = serde_json::from_slice(&info.stdout).map_err(|e| Hostile::CannotTell(e.to_string()))?;
     let check = qemu_img("check", path).await?;
     // Leaked clusters (3) harm nobody.
     if !matches!(check.status.code(), Some(0 | 3)) {
-        return Err(refused(&check));
+        return Err(refused(&check, path));
     }
     Ok(described)
 }
 
-fn refused(output: &Output) -> Hostile {
+fn refused(output: &Output, path: &Path) -> Hostile {
     let message = String::from_utf8_lossy(&output.stderr);
-    Hostile::Refused(message.lines().next().unwrap_or("its tables are damaged").to_owned())
+    let line = message.lines().next().unwrap_or("its tables are damaged");
+    // A tenant may read this, and the path is this machine's.
+    Hostile::Refused(line.replace(&named(path), "the image").replace(&*path.to_string_lossy(), "the image"))
+}
+
+/// As an option of `qemu-img`: a comma would begin another one; doubled it is part of the name.
+fn named(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
 }
 
 async fn qemu_img(command: &str, path: &Path) -> Result<Output, Hostile> {
-    // A comma would begin another option; doubled it is part of the name.
-    let name = path.to_string_lossy().replace(',', ",,");
     let mut limited = Command::new("prlimit");
     limited
         .args(LIMITS)
         .args(["qemu-img", command, "--output=json", "--image-opts"])
-        .arg(format!("driver=qcow2,file.driver=file,file.filename={name}"))
+        .arg(format!("driver=qcow2,file.driver=file,file.filename={}", named(path)))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .stdin(Stdio::null())

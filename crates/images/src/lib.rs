@@ -11,6 +11,6 @@ mod store;
 mod vault;
 
 pub use inspect::Hostile;
-pub use model::{Content, Id, Image, Origin, Page, Piece, Status, Visibility};
-pub use service::{Error, Images, Import, NewImage, Settings, Source};
+pub use model::{Access, Content, Id, Image, Origin, Page, Piece, Status, Visibility};
+pub use service::{Error, Files, Images, Import, NewImage, Registration, Settings};
 pub use vault::{Directory, Object, Stored, Vault, VaultError};

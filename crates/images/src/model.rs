@@ -110,6 +110,15 @@ pub enum Visibility {
     Public,
 }
 
+/// Whom an image is shared with (guide, Roadmap: Image Sharing).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Everyone may use it.
+    pub public: bool,
+    /// The tenants that were named, in order.
+    pub tenants: Vec<String>,
+}
+
 /// One of an image's pinned objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {

@@ -2,26 +2,33 @@
 
 mod import;
 mod making;
+mod registering;
+mod sharing;
 mod stream;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use database::{Database, Location};
 use hypervisor::{Digest, ImageSource};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
-use work::{Clock, Time};
+use work::{Clock, RunnerHandle, Time};
 
-pub use import::{Import, Source};
+pub use import::{Files, Import};
 pub use making::NewImage;
+pub use registering::Registration;
 
 use crate::inspect::Hostile;
-use crate::model::{Id, Image, Page, Visibility};
+use crate::model::{Id, Image, Page};
 use crate::store;
 use crate::vault::{Vault, VaultError};
 
 /// Pins let go of in one go.
 const DISCARD_PAGE: i64 = 100;
+/// What is announced and not made after so long was left by a request that died.
+const PINNING_GRACE: Duration = Duration::from_secs(600);
 /// Bytes of a name at most.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -45,9 +52,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// There would be more than there may be.
+    #[error("{0}")]
+    OverLimit(String),
     /// The image is not taken.
     #[error("the image is refused: {0}")]
     Hostile(#[from] Hostile),
+    /// The image was not taken, as its job said.
+    #[error("{0}")]
+    Refused(String),
     /// The bytes could not be stored or read.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -79,6 +92,10 @@ pub struct Images {
     clock: Clock,
     vault: Arc<dyn Vault>,
     settings: Settings,
+    runner: OnceLock<RunnerHandle>,
+    halt: watch::Sender<bool>,
+    /// An image that was registered came to its end.
+    settled: Notify,
 }
 
 impl Images {
@@ -93,7 +110,12 @@ impl Images {
         settings: Settings,
     ) -> Result<Self, Error> {
         let db = Database::open(location, "images", store::MIGRATIONS).await?;
-        Ok(Self { db, clock, vault, settings })
+        if !location.is_shared() {
+            work::jobs::release_all(&db).await?;
+        }
+        import::clear(&settings.scratch).await?;
+        let (halt, _) = watch::channel(false);
+        Ok(Self { db, clock, vault, settings, runner: OnceLock::new(), halt, settled: Notify::new() })
     }
 
     /// The images that a tenant may use: everyone's, its own, those shared with it.
@@ -137,6 +159,16 @@ impl Images {
     pub async fn by_id(&self, id: Uuid) -> Result<Image, Error> {
         let found =
             self.db.read(id, |id, tx| Box::pin(async move { Ok::<_, Error>(store::by_id(tx, *id).await?) }));
+        found.await?.ok_or(Error::NotFound)
+    }
+
+    /// An image by either of its names, whoever asks: for the operator.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn find(&self, id: Id) -> Result<Image, Error> {
+        let found =
+            self.db.read(id, |id, tx| Box::pin(async move { Ok::<_, Error>(store::find(tx, *id).await?) }));
         found.await?.ok_or(Error::NotFound)
     }
 
@@ -250,14 +282,6 @@ impl Images {
         self.let_go().await
     }
 
-    /// Changes who may use an image beside its owner and members (guide, Roadmap: Image Sharing).
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotOwner`].
-    pub async fn set_visibility(&self, tenant: &str, id: Id, visibility: Visibility) -> Result<Image, Error> {
-        self.change_own(tenant, id, move |image| image.visibility = visibility).await
-    }
-
     /// Gives an image another name.
     ///
     /// # Errors
@@ -288,51 +312,13 @@ impl Images {
             .await
     }
 
-    /// Lets another tenant use an image; well if it may.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotOwner`].
-    pub async fn add_member(&self, tenant: &str, id: Id, member: &str) -> Result<(), Error> {
-        let image = self.get(tenant, id).await?;
-        owned(&image, tenant)?;
-        let input = (image.id, member.to_owned(), self.clock.now());
-        let added = self.db.write(input, |(image, member, now), tx| {
-            Box::pin(async move { store::add_member(tx, *image, member, *now).await })
-        });
-        Ok(added.await?)
-    }
-
-    /// Takes an image from a tenant again; what that tenant made of it keeps running.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] also when the tenant was no member, [`Error::NotOwner`].
-    pub async fn remove_member(&self, tenant: &str, id: Id, member: &str) -> Result<(), Error> {
-        let image = self.get(tenant, id).await?;
-        owned(&image, tenant)?;
-        let input = (image.id, member.to_owned());
-        let removed = self.db.write(input, |(image, member), tx| {
-            Box::pin(async move { Ok::<_, Error>(store::remove_member(tx, *image, member).await?) })
-        });
-        if removed.await? { Ok(()) } else { Err(Error::NotFound) }
-    }
-
-    /// Who was named to use an image, for its owner.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotOwner`].
-    pub async fn members(&self, tenant: &str, id: Id) -> Result<Vec<String>, Error> {
-        let image = self.get(tenant, id).await?;
-        owned(&image, tenant)?;
-        let list =
-            self.db.read(image.id, |image, tx| Box::pin(async move { store::members(tx, *image).await }));
-        Ok(list.await?)
-    }
-
-    /// Unpins what deleted and replaced images held. Repeated until it succeeds, so a vault that is away only delays.
+    /// Unpins what deleted and replaced images held, and what was pinned for nothing. Repeated until it succeeds, so a
+    /// vault that is away only delays.
     ///
     /// # Errors
     /// The database's and the vault's.
     pub async fn let_go(&self) -> Result<(), Error> {
+        self.give_up_overdue().await?;
         loop {
             let page = self.db.read((), |(), tx| {
                 Box::pin(async move { Ok::<_, Error>(store::discarded(tx, DISCARD_PAGE).await?) })
@@ -349,8 +335,9 @@ impl Images {
     }
 }
 
+/// The operator is the tenant without a name, as the owner of what belongs to no other.
 fn owned(image: &Image, tenant: &str) -> Result<(), Error> {
-    if image.owner.as_deref() == Some(tenant) { Ok(()) } else { Err(Error::NotOwner) }
+    if image.owner.as_deref().unwrap_or_default() == tenant { Ok(()) } else { Err(Error::NotOwner) }
 }
 
 fn checked_name(name: &str) -> Result<String, Error> {

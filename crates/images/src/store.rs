@@ -1,4 +1,4 @@
-//! The tables of images, their members and the pins to let go of.
+//! The tables of images, who may use them, and the pins to make and to let go of.
 
 use database::{Database, Error, Migration, Row, Tx, params};
 use uuid::Uuid;
@@ -6,59 +6,99 @@ use work::Time;
 
 use crate::model::{Content, Id, Image, Origin, Page, Status, Visibility};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "CREATE TABLE images (
-              id TEXT NOT NULL PRIMARY KEY,
-              number BIGINT NOT NULL UNIQUE,
-              name TEXT NOT NULL,
-              owner TEXT NOT NULL,
-              server TEXT,
-              server_number BIGINT,
-              origin TEXT NOT NULL,
-              public BIGINT NOT NULL,
-              status TEXT NOT NULL,
-              progress BIGINT NOT NULL,
-              reason TEXT,
-              min_disk_gib BIGINT NOT NULL,
-              created BIGINT NOT NULL,
-              updated BIGINT NOT NULL,
-              deleted BIGINT NOT NULL,
-              content TEXT,
-              digest TEXT
-          );
-          CREATE INDEX images_digest ON images (digest, deleted);
-          CREATE INDEX images_owner ON images (owner, deleted, number);
-          CREATE INDEX images_public ON images (public, deleted, number);
-          CREATE INDEX images_server ON images (server, deleted);
-          CREATE INDEX images_status ON images (status, deleted);
-          CREATE TABLE members (
-              image TEXT NOT NULL,
-              tenant TEXT NOT NULL,
-              since BIGINT NOT NULL,
-              PRIMARY KEY (image, tenant)
-          );
-          CREATE INDEX members_tenant ON members (tenant, image);
-          CREATE TABLE discarded (pin TEXT NOT NULL PRIMARY KEY);
-          CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, next BIGINT NOT NULL);",
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: FIRST_TABLES },
+    Migration { version: 2, sql: ACCESS_TABLES },
+    Migration { version: 3, sql: work::TABLES },
+];
+
+const FIRST_TABLES: &str = "CREATE TABLE images (
+         id TEXT NOT NULL PRIMARY KEY,
+         number BIGINT NOT NULL UNIQUE,
+         name TEXT NOT NULL,
+         owner TEXT NOT NULL,
+         server TEXT,
+         server_number BIGINT,
+         origin TEXT NOT NULL,
+         public BIGINT NOT NULL,
+         status TEXT NOT NULL,
+         progress BIGINT NOT NULL,
+         reason TEXT,
+         min_disk_gib BIGINT NOT NULL,
+         created BIGINT NOT NULL,
+         updated BIGINT NOT NULL,
+         deleted BIGINT NOT NULL,
+         content TEXT,
+         digest TEXT
+     );
+     CREATE INDEX images_digest ON images (digest, deleted);
+     CREATE INDEX images_owner ON images (owner, deleted, number);
+     CREATE INDEX images_public ON images (public, deleted, number);
+     CREATE INDEX images_server ON images (server, deleted);
+     CREATE INDEX images_status ON images (status, deleted);
+     CREATE TABLE members (
+         image TEXT NOT NULL,
+         tenant TEXT NOT NULL,
+         since BIGINT NOT NULL,
+         PRIMARY KEY (image, tenant)
+     );
+     CREATE INDEX members_tenant ON members (tenant, image);
+     CREATE TABLE discarded (pin TEXT NOT NULL PRIMARY KEY);
+     CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, next BIGINT NOT NULL);";
+
+/// Who may use an image beside its owner is a row of `members` each, everyone's for the tenant [`EVERYONE`]. What was
+/// taken again keeps its row, with the time, for those who ask what changed.
+const ACCESS_TABLES: &str = "ALTER TABLE members ADD COLUMN until BIGINT NOT NULL DEFAULT 0;
+     INSERT INTO members (image, tenant, since, until) SELECT id, '*', updated, 0 FROM images WHERE public = 1;
+     CREATE TABLE pinnings (pin TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL);";
+
+/// Stands for every tenant among the members of an image; no tenant's id.
+pub(crate) const EVERYONE: &str = "*";
+
+macro_rules! columns {
+    () => {
+        "id, number, name, owner, server, server_number, origin, public, status, progress, reason, min_disk_gib,
+         created, updated, deleted, content"
+    };
+}
 
 macro_rules! select {
     ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM images ", $rest)
+    };
+}
+
+/// Images as the tenant $1 sees them: its own as they are; another's as changed when access to it was given, and as
+/// deleted since that was taken again.
+macro_rules! seen {
+    ($select:expr, $which:literal, $rest:literal) => {
         concat!(
-            "SELECT id, number, name, owner, server, server_number, origin, public, status, progress, reason,
-                    min_disk_gib, created, updated, deleted, content FROM images ",
+            "SELECT ",
+            $select,
+            " FROM (SELECT id, number, name, owner, server, server_number, origin, public, status, progress, reason,
+                           min_disk_gib, created, content,
+                           CASE WHEN own = 1 OR (granted = 1 AND updated >= changed) THEN updated ELSE changed END AS updated,
+                           CASE WHEN own = 1 OR granted = 1 THEN deleted ELSE COALESCE(changed, 1) END AS deleted
+                    FROM (SELECT images.*, CASE WHEN owner = $1 THEN 1 ELSE 0 END AS own,
+                                 (SELECT MAX(CASE WHEN until = 0 THEN 1 ELSE 0 END) FROM members
+                                  WHERE image = images.id AND tenant IN ($1, '*')) AS granted,
+                                 (SELECT MAX(CASE WHEN since > until THEN since ELSE until END) FROM members
+                                  WHERE image = images.id AND tenant IN ($1, '*')) AS changed
+                          FROM images WHERE ",
+            $which,
+            ") AS known) AS seen ",
             $rest
         )
     };
 }
 
-/// Who sees an image: everyone those without owner and the public ones; its owner; its members.
-macro_rules! visible {
-    ($rest:literal) => {
-        concat!(
-            "(owner = '' OR owner = $1 OR public = 1
-              OR id IN (SELECT image FROM members WHERE tenant = $1)) ",
+/// Every image that the tenant $1 sees or saw.
+macro_rules! seen_ever {
+    ($select:expr, $rest:literal) => {
+        seen!(
+            $select,
+            "id IN (SELECT id FROM images WHERE owner = $1
+                    UNION SELECT image FROM members WHERE tenant IN ($1, '*'))",
             $rest
         )
     };
@@ -169,6 +209,15 @@ pub(crate) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error>
     row.map(image).transpose()
 }
 
+/// An image by either of its names, whoever asks, not deleted.
+pub(crate) async fn find(tx: &mut Tx, id: Id) -> Result<Option<Image>, Error> {
+    let row = match id {
+        Id::Number(number) => tx.row(select!("WHERE number = $1 AND deleted = 0"), params![number]).await?,
+        Id::Uuid(id) => return by_id(tx, id).await,
+    };
+    row.map(image).transpose()
+}
+
 /// An image whoever asks, also one that was deleted since.
 pub(crate) async fn by_id_or_tombstone(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
     let row = tx.row(select!("WHERE id = $1"), params![id.to_string()]).await?;
@@ -182,8 +231,8 @@ pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
 
 /// An image that a tenant may see.
 pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Image>, Error> {
-    const BY_NUMBER: &str = concat!(select!("WHERE number = $2 AND deleted = 0 AND "), visible!(""));
-    const BY_UUID: &str = concat!(select!("WHERE id = $2 AND deleted = 0 AND "), visible!(""));
+    const BY_NUMBER: &str = seen!(columns!(), "number = $2", "WHERE deleted = 0");
+    const BY_UUID: &str = seen!(columns!(), "id = $2", "WHERE deleted = 0");
     let row = match id {
         Id::Number(number) => tx.row(BY_NUMBER, params![tenant, number]).await?,
         Id::Uuid(id) => tx.row(BY_UUID, params![tenant, id.to_string()]).await?,
@@ -192,10 +241,8 @@ pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<
 }
 
 pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
-    const ALL: &str =
-        concat!(select!("WHERE deleted = 0 AND "), visible!("ORDER BY number LIMIT $2 OFFSET $3"));
-    const CHANGED: &str =
-        concat!(select!("WHERE updated >= $4 AND "), visible!("ORDER BY number LIMIT $2 OFFSET $3"));
+    const ALL: &str = seen_ever!(columns!(), "WHERE deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
+    const CHANGED: &str = seen_ever!(columns!(), "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
     let rows = match page.since {
         None => tx.rows(ALL, params![tenant, page.limit, page.offset]).await?,
         Some(since) => tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0]).await?,
@@ -204,7 +251,7 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Im
 }
 
 pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Time>, Error> {
-    const LATEST: &str = concat!("SELECT MAX(updated) FROM images WHERE ", visible!(""));
+    const LATEST: &str = seen_ever!("MAX(updated)", "");
     let row = tx.row(LATEST, params![tenant]).await?;
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
@@ -252,7 +299,6 @@ pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
 pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), Error> {
     let sql = "UPDATE images SET deleted = $2, updated = $2 WHERE id = $1 AND deleted = 0";
     tx.execute(sql, params![image.id.to_string(), now.0]).await?;
-    tx.execute("DELETE FROM members WHERE image = $1", params![image.id.to_string()]).await?;
     for piece in image.content.iter().flat_map(Content::pieces) {
         discard(tx, &piece.pin).await?;
     }
@@ -281,19 +327,51 @@ pub(crate) async fn discarded(tx: &mut Tx, limit: i64) -> Result<Vec<String>, Er
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-pub(crate) async fn add_member(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
-    let sql = "INSERT INTO members (image, tenant, since) VALUES ($1, $2, $3)
-               ON CONFLICT (image, tenant) DO NOTHING";
+/// Announces a pin that is about to be made, so that it is let go of should nothing come of it.
+pub(crate) async fn announce(tx: &mut Tx, pin: &str, now: Time) -> Result<(), Error> {
+    tx.execute("INSERT INTO pinnings (pin, since) VALUES ($1, $2)", params![pin, now.0]).await.map(|_| ())
+}
+
+/// Ends an announcement; whether it still stood.
+pub(crate) async fn arrived(tx: &mut Tx, pin: &str) -> Result<bool, Error> {
+    Ok(tx.execute("DELETE FROM pinnings WHERE pin = $1", params![pin]).await? == 1)
+}
+
+/// Pins that were announced before `before`, and of which nothing came.
+pub(crate) async fn overdue(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<String>, Error> {
+    let sql = "SELECT pin FROM pinnings WHERE since < $1 ORDER BY pin LIMIT $2";
+    let rows = tx.rows(sql, params![before.0, limit]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// How many uploads of a tenant's are being taken in.
+pub(crate) async fn uploads_in_flight(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND origin = 'upload'
+               AND status IN ('QUEUED', 'PREPARING', 'SAVING')";
+    tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
+}
+
+/// Gives access; what stands already stays as it is.
+pub(crate) async fn grant(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
+    let sql = "INSERT INTO members (image, tenant, since, until) VALUES ($1, $2, $3, 0)
+               ON CONFLICT (image, tenant) DO UPDATE SET since = $3, until = 0 WHERE members.until > 0";
     tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
-pub(crate) async fn remove_member(tx: &mut Tx, image: Uuid, tenant: &str) -> Result<bool, Error> {
-    let sql = "DELETE FROM members WHERE image = $1 AND tenant = $2";
-    Ok(tx.execute(sql, params![image.to_string(), tenant]).await? == 1)
+/// Takes access again, where it stands.
+pub(crate) async fn revoke(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
+    let sql = "UPDATE members SET until = $3 WHERE image = $1 AND tenant = $2 AND until = 0";
+    tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
+/// The tenants that were named to use an image.
 pub(crate) async fn members(tx: &mut Tx, image: Uuid) -> Result<Vec<String>, Error> {
-    let sql = "SELECT tenant FROM members WHERE image = $1 ORDER BY tenant";
+    let sql = "SELECT tenant FROM members WHERE image = $1 AND tenant <> '*' AND until = 0 ORDER BY tenant";
     let rows = tx.rows(sql, params![image.to_string()]).await?;
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Drops everything that a tenant was given.
+pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
+    tx.execute("DELETE FROM members WHERE tenant = $1", params![tenant]).await.map(|_| ())
 }

@@ -46,8 +46,8 @@ pub trait Vault: Send + Sync + 'static {
     /// attempt left, its pin included.
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError>;
 
-    /// Pins the present version of an object that its owner put there.
-    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError>;
+    /// Pins the present version of an object that its owner put there, under this name.
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError>;
 
     /// Reads a pinned version from its beginning.
     async fn open(&self, pin: &str) -> Result<Reader, VaultError>;
@@ -92,11 +92,14 @@ impl Vault for Directory {
         self.write(format!("{owner}-{name}"), bytes).await
     }
 
-    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        if [container, object].iter().any(|name| name.split('/').any(|part| part == "..")) {
+            return Err(VaultError::NotFound(format!("{container}/{object}")));
+        }
         let path = self.0.join(owner).join(container).join(object);
         let missing = |_| VaultError::NotFound(format!("{container}/{object}"));
         let source = tokio::fs::File::open(path).await.map_err(missing)?;
-        self.write(uuid::Uuid::new_v4().to_string(), Box::pin(source)).await
+        self.write(pin.to_owned(), Box::pin(source)).await
     }
 
     async fn open(&self, pin: &str) -> Result<Reader, VaultError> {

@@ -1,6 +1,7 @@
 //! Administration: through the running server's socket, or directly while none runs.
 
 mod execute;
+mod images;
 mod order;
 mod shown;
 pub mod socket;

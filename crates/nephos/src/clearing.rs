@@ -67,7 +67,7 @@ impl TenantDeleted for OwnImages {
                 deleted += 1;
             }
             if seen < PAGE {
-                return Ok(());
+                return self.0.forget_tenant(tenant_id).await.map_err(|e| e.to_string());
             }
             offset += seen - deleted;
         }

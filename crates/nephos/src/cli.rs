@@ -58,7 +58,7 @@ pub enum Command {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..100_000))]
         limit: i64,
     },
-    /// Import and show images
+    /// Import, register, share and show images
     #[command(subcommand)]
     Image(Image),
     /// Suspend and resume servers
@@ -329,8 +329,31 @@ pub enum Image {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Show the images that all tenants may use
-    List,
+    /// Show the images that all tenants may use, and the operator's own
+    List {
+        /// Those that this tenant may use instead, by its name or id
+        #[arg(long, value_name = "T")]
+        tenant: Option<String>,
+    },
+    /// Let a tenant use an image, or everyone
+    Share(Sharing),
+    /// Take an image from a tenant again, or from everyone; what was made of it stays
+    Unshare(Sharing),
+}
+
+/// Which image, and with whom.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("with").required(true))]
+pub struct Sharing {
+    /// The image's number or UUID
+    pub id: String,
+    /// This tenant, by its name or id
+    #[arg(long, value_name = "T", group = "with")]
+    pub tenant: Option<String>,
+    /// Everyone
+    #[arg(long, group = "with")]
+    pub public: bool,
 }
 
 /// Servers.

@@ -17,6 +17,7 @@ use work::Clock;
 use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
+use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
 use crate::{clearing, openrc, pools, rehearsal};
 
@@ -69,6 +70,7 @@ impl Cloud {
         files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
+        images.start();
         let pools = pools::pools(&config.networks)?;
         let networks =
             Networks::open(&config.database, clock.clone(), pools).await.map_err(|e| database(&e))?;
@@ -86,6 +88,7 @@ impl Cloud {
             identity.send_mail_by(Arc::new(sendmail.clone()));
         }
         compute.report_to(meter.clone());
+        compute.ask_for_tenants(Arc::new(IdentityTokens(Arc::clone(&identity))));
         identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
     }
@@ -93,6 +96,7 @@ impl Cloud {
     /// Ends background work and writes what is counted.
     pub async fn close(self) {
         self.compute.stop().await;
+        self.images.stop().await;
         self.files.stop().await;
         self.meter.stop().await;
     }

@@ -78,11 +78,10 @@ impl Vault for FilesVault {
         pinned.map(|pinned| Stored { pin, bytes: pinned.size }).map_err(|e| refused(&e))
     }
 
-    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
         let account = self.account(Some(owner));
-        let pin = uuid::Uuid::new_v4().to_string();
-        match self.files.pin(&self.context, &account, container, object, &pin).await {
-            Ok(pinned) => Ok(Stored { pin, bytes: pinned.size }),
+        match self.files.pin(&self.context, &account, container, object, pin).await {
+            Ok(pinned) => Ok(Stored { pin: pin.to_owned(), bytes: pinned.size }),
             Err(files::Error::NotFound) => Err(VaultError::NotFound(format!("{container}/{object}"))),
             Err(error) => Err(refused(&error)),
         }

@@ -197,32 +197,54 @@ fn images(lab: &Lab) {
     upload(lab);
 }
 
+/// Custom Image Upload: put into Cloud Files, registered by whoever owns it, booted by the loader that it brings.
 fn upload(lab: &Lab) {
     let put = |name: &str, path: &str| {
         assert_eq!(lab.call(&format!("{}/mine", lab.files), &["-X", "PUT"]).status / 100, 2);
         let answer = lab.call(&format!("{}/mine/{name}", lab.files), &["-X", "PUT", "-T", path]);
         assert_eq!(answer.status, 201, "{}", answer.text());
     };
-    let register = |object: &str| {
-        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2", "--json"])
+    let settled = |object: &str| {
+        let source = format!("mine/{object}.qcow2");
+        let new = json!({ "image": { "name": object, "source": source, "format": "qcow2" } });
+        let answer = lab.send("POST", "/images", &new);
+        assert_eq!(
+            (answer.status, &answer.json()["image"]["status"]),
+            (202, &json!("QUEUED")),
+            "{}",
+            answer.text()
+        );
+        let id = answer.json()["image"]["id"].as_u64().unwrap();
+        until("the image to settle", BOOT, || {
+            let image = image(lab, id);
+            ["ACTIVE", "FAILED"].contains(&image["status"].as_str().unwrap()).then_some(image)
+        })
     };
     let backed = lab.cloud.dir.path().join("backed.qcow2").display().to_string();
     let words = ["create", "-q", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", &backed, "16M"];
     succeed(Command::new("qemu-img").args(words));
     put("backed.qcow2", &backed);
+    let refused = settled("backed");
+    assert!(refused["reason"].as_str().unwrap_or_default().contains("backing file"), "{refused}");
+    // The operator is told the same, and no image is left.
+    let register = |object: &str| {
+        lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2", "--json"])
+    };
     let refused = register("mine/backed.qcow2");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && said.contains("backing"), "{said}");
-    let missing = register("mine/nothing.qcow2");
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(register("mine/nothing.qcow2").status.code(), Some(1));
 
     put("own.qcow2", &guest_image().join("guest.qcow2").display().to_string());
-    let taken = register("mine/own.qcow2");
-    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
-    let id = serde_json::from_slice::<Value>(&taken.stdout).unwrap()["id"].clone();
+    let own = settled("own");
+    assert_eq!(own["status"], "ACTIVE", "{own}");
     let names = lab.get("/images")["images"].clone();
     assert!(names.as_array().unwrap().iter().any(|image| image["name"] == "own"), "{names}");
-    let guest = lab.boot("by-loader", &json!({ "imageId": id }));
+    let guest = lab.boot("by-loader", &json!({ "imageId": own["id"] }));
     assert_eq!(lab.says(&guest, "hostname"), "by-loader\n");
     end(lab, &guest);
+    // What the operator registers is the tenant's as well, and takes the place of its namesake.
+    let taken = register("mine/own.qcow2");
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    assert_eq!(lab.call(&format!("{}/images/{}", lab.base, own["id"]), &[]).status, 404);
 }

@@ -12,6 +12,7 @@ mod images;
 mod limits;
 mod schedules;
 mod servers;
+mod sharing;
 mod versions;
 
 use std::sync::Arc;
@@ -51,6 +52,10 @@ pub fn routes() -> Routes<Api, Right> {
         .add(Method::GET, "/v1.0/{tenant}/images/{id}", Observe, images::show)
         .add(Method::POST, "/v1.0/{tenant}/images", Create, images::create)
         .add(Method::DELETE, "/v1.0/{tenant}/images/{id}", Administer, images::delete)
+        .add(Method::PUT, "/v1.0/{tenant}/images/{id}", Create, sharing::publish)
+        .add(Method::GET, "/v1.0/{tenant}/images/{id}/access", Observe, sharing::show)
+        .add(Method::PUT, "/v1.0/{tenant}/images/{id}/access/{member}", Create, sharing::share)
+        .add(Method::DELETE, "/v1.0/{tenant}/images/{id}/access/{member}", Administer, sharing::unshare)
         .add(Method::GET, "/v1.0/{tenant}/servers", Observe, servers::list)
         .add(Method::GET, "/v1.0/{tenant}/servers/detail", Observe, servers::detail)
         .add(Method::POST, "/v1.0/{tenant}/servers", Create, servers::create);

@@ -122,15 +122,6 @@ impl Compute {
         Ok(self.0.images.begin(begun).await?)
     }
 
-    /// Deletes an image of the tenant's own.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`] for someone else's, [`Error::Conflict`] while it is being saved.
-    pub async fn delete_image(&self, context: &Context, id: images::Id) -> Result<(), Error> {
-        context.need(Right::Administer)?;
-        Ok(self.0.images.delete(context.tenant(), id).await?)
-    }
-
     /// Lets a server use an address of another server of its group.
     ///
     /// # Errors

@@ -30,7 +30,15 @@ impl Context {
     /// # Errors
     /// [`Error::Forbidden`].
     pub fn need(&self, right: Right) -> Result<(), Error> {
-        if self.caller.may(&self.tenant, Product::Compute, right) { Ok(()) } else { Err(Error::Forbidden) }
+        self.need_of(Product::Compute, right)
+    }
+
+    /// Likewise of another product that an operation reaches into.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub fn need_of(&self, product: Product, right: Right) -> Result<(), Error> {
+        if self.caller.may(&self.tenant, product, right) { Ok(()) } else { Err(Error::Forbidden) }
     }
 
     /// Whose servers.

@@ -14,6 +14,9 @@ pub enum Error {
     /// The caller's roles do not reach so far.
     #[error("the roles of this user do not allow it")]
     Forbidden,
+    /// The image belongs to another account, which shares it.
+    #[error("the image belongs to another account")]
+    NotOwner,
     /// Something given is wrong.
     #[error("{field} {reason}")]
     Invalid {
@@ -77,10 +80,14 @@ impl From<images::Error> for Error {
     fn from(error: images::Error) -> Self {
         match error {
             images::Error::NotFound => Self::NotFound("image"),
-            images::Error::NotOwner => Self::Forbidden,
+            images::Error::NotOwner => Self::NotOwner,
             images::Error::InFlight => Self::Conflict(error.to_string()),
             images::Error::Invalid { field, reason } => Self::invalid(field, reason),
+            images::Error::OverLimit(reason) => Self::OverLimit { reason, retry_at: None },
             images::Error::Hostile(why) => Self::invalid("image", why.to_string()),
+            images::Error::Refused(why) => Self::invalid("image", why),
+            images::Error::Vault(images::VaultError::NotFound(_)) => Self::NotFound("object"),
+            images::Error::Vault(images::VaultError::Refused(why)) => Self::invalid("source", why),
             images::Error::Vault(why) => Self::Unavailable(why.to_string()),
             images::Error::File { .. } => Self::Internal(error.to_string()),
             images::Error::Database(error) => error.into(),

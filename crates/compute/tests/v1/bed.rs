@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings as HostSettings, SimulatedHost, Steps};
 use hypervisor::{Forward, Hypervisor, Reader};
-use identity::{Caller, Grant, Right, RoleRef, TenantRef};
+use identity::{Caller, Grant, Product, Right, RoleRef, TenantRef};
 use images::{Directory, Images, Object, Stored, Vault, VaultError};
 use networks::{Config, Networks, Pool};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
 pub const NOON: i64 = 1_286_712_000;
 
-/// Tokens are `user`, `user:role` or `user@tenant`; `operator` is the operator.
+/// Tokens are `user` or `user@tenant`; `operator` is the operator, `servers` may do all to servers and nothing else.
 struct Book;
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Tokens for Book {
     async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied> {
         let (user, tenant) = token.split_once('@').unwrap_or((token, TENANT));
         let right = match user {
-            "jdoe" | "operator" => Right::Administer,
+            "jdoe" | "operator" | "servers" => Right::Administer,
             "creator" => Right::Create,
             "observer" => Right::Observe,
             "away" => return Err(Denied::Unavailable("identity is away".into())),
@@ -47,11 +47,22 @@ impl Tokens for Book {
             user_name: user.into(),
             tenant: Some(TenantRef { id: tenant.into(), name: "jdoe".into() }),
             roles: vec![RoleRef { id: "1".into(), name: "admin".into() }],
-            grants: vec![Grant { product: None, right }],
+            grants: vec![Grant { product: (user == "servers").then_some(Product::Compute), right }],
             operator: user == "operator",
             service: false,
             expires: Time(i64::MAX),
         }))
+    }
+}
+
+/// Tenants have six digits.
+#[async_trait]
+impl compute::Tenants for Book {
+    async fn exists(&self, tenant: &str) -> Result<bool, String> {
+        match tenant {
+            "999999" => Err("identity is away".into()),
+            _ => Ok(tenant.len() == 6 && tenant.bytes().all(|byte| byte.is_ascii_digit())),
+        }
     }
 }
 
@@ -87,9 +98,9 @@ pub struct Bed {
     networks: Arc<Networks>,
     router: Router,
     location: Location,
-    /// Held for writing, no image is stored.
+    /// Held for writing, no image is stored or read.
     pub vault: Arc<tokio::sync::RwLock<()>>,
-    _dir: Arc<tempfile::TempDir>,
+    dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
 }
 
@@ -106,7 +117,7 @@ pub fn pools() -> Config {
     }
 }
 
-/// A vault that stores nothing while a test holds its gate.
+/// A vault that stores and gives nothing while a test holds its gate.
 struct Gated {
     vault: Directory,
     gate: Arc<tokio::sync::RwLock<()>>,
@@ -119,11 +130,12 @@ impl Vault for Gated {
         self.vault.put(object, bytes).await
     }
 
-    async fn pin(&self, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
-        self.vault.pin(owner, container, object).await
+    async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        self.vault.pin(pin, owner, container, object).await
     }
 
     async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
+        let _open = self.gate.read().await;
         self.vault.open(pin).await
     }
 
@@ -178,6 +190,7 @@ impl Bed {
         let networks = Networks::open(&location, clock.clone(), pools()).await.unwrap();
         images.ensure_simulated_image().await.unwrap();
         let (images, networks) = (Arc::new(images), Arc::new(networks));
+        images.start();
         let opened = Compute::open(
             &location,
             clock.clone(),
@@ -187,6 +200,7 @@ impl Bed {
             settings.clone(),
         );
         let compute = opened.await.unwrap();
+        compute.ask_for_tenants(Arc::new(Book));
         let steps = hosts.first().map(|host| host.steps().clone()).unwrap_or_default();
         let router = compute.router(Arc::new(Book));
         Self {
@@ -201,7 +215,7 @@ impl Bed {
             router,
             location,
             vault: gate,
-            _dir: dir,
+            dir,
             scratch: None,
         }
     }
@@ -222,6 +236,7 @@ impl Bed {
             self.settings.clone(),
         );
         self.compute = opened.await.unwrap();
+        self.compute.ask_for_tenants(Arc::new(Book));
         self.router = self.compute.router(Arc::new(Book));
     }
 
@@ -246,6 +261,19 @@ impl Bed {
     /// How often an operation of the first host has been called.
     pub fn calls(&self, operation: &str) -> u32 {
         self.faulty[0].calls(operation)
+    }
+
+    /// Where an object of an account is kept.
+    pub fn object(&self, tenant: &str, container: &str, object: &str) -> std::path::PathBuf {
+        let container = self.dir.path().join("vault").join(tenant).join(container);
+        std::fs::create_dir_all(&container).unwrap();
+        container.join(object)
+    }
+
+    /// What is left of images: pinned objects, and files put aside.
+    pub fn left(&self) -> (usize, usize) {
+        let count = |path: &str| std::fs::read_dir(self.dir.path().join(path)).map_or(0, Iterator::count);
+        (count("vault/pins"), count("scratch"))
     }
 
     pub fn images(&self) -> &Images {
@@ -291,6 +319,36 @@ impl Bed {
             request = request.header(*name, *value);
         }
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// A request of another tenant's `jdoe`.
+    pub async fn call_as(&self, tenant: &str, method: &str, path: &str, body: &str) -> Answer {
+        let token = format!("jdoe@{tenant}");
+        let headers = [("x-auth-token", token.as_str()), ("content-type", "application/json")];
+        self.call(method, &format!("//v1.0/{tenant}{path}"), &headers, body).await
+    }
+
+    /// An image of the tenant's own, ACTIVE, made of an object.
+    pub async fn uploaded(&self, name: &str) -> i64 {
+        std::fs::write(self.object(TENANT, "disks", name), vec![7; 1024]).unwrap();
+        let body = format!(r#"{{"image": {{"name": "{name}", "source": "disks/{name}", "format": "raw"}}}}"#);
+        let answer = self.post("/images", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let number = answer.json()["image"]["id"].as_i64().unwrap();
+        assert_eq!(self.image_settled(number).await["status"], "ACTIVE");
+        number
+    }
+
+    /// An image once it is in flight no more.
+    pub async fn image_settled(&self, number: i64) -> Value {
+        let path = format!("/images/{number}");
+        self.eventually("an image settles", || async {
+            self.clock.advance(Duration::from_millis(1));
+            let image = self.get(&path).await.json();
+            ["ACTIVE", "FAILED"].contains(&image["image"]["status"].as_str().unwrap())
+        })
+        .await;
+        self.get(&path).await.json()["image"].clone()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -2,8 +2,10 @@
 
 mod bed;
 mod crash;
+mod custom_images;
 mod faults;
 mod hosts;
+mod image_sharing;
 mod limits;
 mod metering;
 mod polling;

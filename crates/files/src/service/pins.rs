@@ -19,7 +19,7 @@ impl Files {
     /// Keeps an object's present version under `pin`, in place of what was kept under it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`].
+    /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`] for a large object or a link, which are not bytes.
     pub async fn pin(
         &self,
         context: &Context,
@@ -29,13 +29,20 @@ impl Files {
         pin: &str,
     ) -> Result<Pinned> {
         let container = self.container_for(context, account, container, Action::ReadObject).await?;
-        let input = (container.id, name.to_owned(), pin.to_owned());
+        let input = (container.id, name.to_owned(), pin.to_owned(), self.now());
         self.0
             .db
-            .write(input, |(container, name, pin), tx| {
+            .write(input, |(container, name, pin, now), tx| {
                 Box::pin(async move {
                     let object =
                         store::objects::find_in(tx, *container, name).await?.ok_or(Error::NotFound)?;
+                    if object.is_expired(*now) {
+                        return Err(Error::NotFound);
+                    }
+                    if object.shape.is_some() || object.metadata.get("x-object-manifest").is_some() {
+                        let reason = "it leads to other objects: copy it into one of its own";
+                        return Err(Error::Invalid(reason.into()));
+                    }
                     let blob = object.blob.map(|blob| blob.id);
                     if let Some(blob) = blob {
                         store::blobs::share(tx, blob).await?;

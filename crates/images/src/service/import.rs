@@ -1,5 +1,4 @@
-//! Images from outside: files of the operator, objects that a tenant put into Cloud Files, and the one that simulated
-//! hosts start with.
+//! The operator's own images: files of this machine, and the one that simulated hosts start with.
 
 use std::path::{Path, PathBuf};
 
@@ -17,32 +16,20 @@ use crate::vault::{Object, Stored};
 /// The size of the image that simulated hosts start with.
 const SIMULATED_BYTES: usize = 64 * 1024;
 
-/// Where an image comes from.
+/// Files of this machine.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// Files of this machine, given by the operator, for everyone.
-    Files {
-        /// The disk.
-        disk: PathBuf,
-        /// A kernel to boot without a loader.
-        kernel: Option<PathBuf>,
-        /// The initial RAM disk for it.
-        initrd: Option<PathBuf>,
-        /// The command line for it.
-        command_line: Option<String>,
-    },
-    /// An object in a tenant's account (guide, Roadmap: Custom Image Upload).
-    CloudFiles {
-        /// The tenant, which owns the image too.
-        owner: String,
-        /// The container.
-        container: String,
-        /// The object.
-        object: String,
-    },
+pub struct Files {
+    /// The disk.
+    pub disk: PathBuf,
+    /// A kernel to boot without a loader.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk for it.
+    pub initrd: Option<PathBuf>,
+    /// The command line for it.
+    pub command_line: Option<String>,
 }
 
-/// An image to be taken in.
+/// An image to be taken in, for everyone.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// Its name.
@@ -50,7 +37,7 @@ pub struct Import {
     /// What it is said to be; it is never probed.
     pub format: DiskFormat,
     /// Where it comes from.
-    pub source: Source,
+    pub files: Files,
 }
 
 impl Images {
@@ -61,25 +48,14 @@ impl Images {
     pub async fn import(&self, import: Import) -> Result<Image, Error> {
         let name = checked_name(&import.name)?;
         let limit = self.settings.virtual_bytes_max;
-        match import.source {
-            Source::Files { disk, kernel, initrd, command_line } => {
-                if kernel.is_none() && (initrd.is_some() || command_line.is_some()) {
-                    let reason = "initrd and command line go with a kernel".into();
-                    return Err(Error::Invalid { field: "kernel", reason });
-                }
-                let virtual_bytes = examine(&disk, import.format, limit).await?;
-                let pieces = [Some(disk), kernel, initrd];
-                self.take_files(&name, import.format, virtual_bytes, pieces, command_line).await
-            }
-            Source::CloudFiles { owner, container, object } => {
-                let stored = self.vault.pin(&owner, &container, &object).await?;
-                let taken = self.take_object(&name, &owner, import.format, &stored).await;
-                if taken.is_err() {
-                    self.vault.unpin(&stored.pin).await?;
-                }
-                taken
-            }
+        let Files { disk, kernel, initrd, command_line } = import.files;
+        if kernel.is_none() && (initrd.is_some() || command_line.is_some()) {
+            let reason = "initrd and command line go with a kernel".into();
+            return Err(Error::Invalid { field: "kernel", reason });
         }
+        let virtual_bytes = examine(&disk, import.format, limit).await?;
+        let pieces = [Some(disk), kernel, initrd];
+        self.take_files(&name, import.format, virtual_bytes, pieces, command_line).await
     }
 
     async fn take_files(
@@ -128,35 +104,6 @@ impl Images {
         self.insert(image, content).await
     }
 
-    /// Copies a pinned object aside, examines it and makes the image that refers to it.
-    async fn take_object(
-        &self,
-        name: &str,
-        owner: &str,
-        format: DiskFormat,
-        stored: &Stored,
-    ) -> Result<Image, Error> {
-        let aside = Aside::new(&self.settings.scratch).await?;
-        let (mut reader, tally) = Tally::over(self.vault.open(&stored.pin).await?, Progress::new());
-        let mut file = tokio::fs::File::create(&aside.0).await.map_err(|e| failed(&aside.0, &e))?;
-        tokio::io::copy(&mut reader, &mut file).await.map_err(|e| failed(&aside.0, &e))?;
-        file.sync_all().await.map_err(|e| failed(&aside.0, &e))?;
-        let virtual_bytes = examine(&aside.0, format, self.settings.virtual_bytes_max).await?;
-        let mut image = self.numbered(name).await?;
-        image.owner = Some(owner.to_owned());
-        image.origin = Origin::Upload;
-        let content = Content {
-            digest: digest_of(&[tally.sha256()]).parse().map_err(|_| Error::NotFound)?,
-            format,
-            virtual_bytes,
-            disk: Piece { pin: stored.pin.clone(), bytes: stored.bytes },
-            kernel: None,
-            initrd: None,
-            command_line: None,
-        };
-        self.insert(image, content).await
-    }
-
     async fn numbered(&self, name: &str) -> Result<Image, Error> {
         let mut image = blank(Uuid::new_v4(), name, self.clock.now());
         let number = self.db.write((), |(), tx| Box::pin(async move { store::next_number(tx).await }));
@@ -166,8 +113,12 @@ impl Images {
 
     async fn insert(&self, image: Image, content: Content) -> Result<Image, Error> {
         let id = image.id;
-        let inserted =
-            self.db.write(image, |image, tx| Box::pin(async move { store::insert(tx, image).await }));
+        let inserted = self.db.write(image, |image, tx| {
+            Box::pin(async move {
+                store::insert(tx, image).await?;
+                store::grant(tx, image.id, store::EVERYONE, image.created).await
+            })
+        });
         inserted.await?;
         self.activate(id, content).await
     }
@@ -192,15 +143,15 @@ async fn open(path: &Path) -> Result<Reader, Error> {
     Ok(Box::pin(tokio::fs::File::open(path).await.map_err(|error| failed(path, &error))?))
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::File { path: path.display().to_string(), reason: error.to_string() }
 }
 
 /// A file of its own in the scratch directory, gone when dropped.
-struct Aside(PathBuf);
+pub(super) struct Aside(pub(super) PathBuf);
 
 impl Aside {
-    async fn new(scratch: &Path) -> Result<Self, Error> {
+    pub(super) async fn new(scratch: &Path) -> Result<Self, Error> {
         tokio::fs::create_dir_all(scratch).await.map_err(|error| failed(scratch, &error))?;
         Ok(Self(scratch.join(Uuid::new_v4().to_string())))
     }
@@ -209,5 +160,13 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes what a process that died left in the scratch directory, which is this one's alone.
+pub(super) async fn clear(scratch: &Path) -> Result<(), Error> {
+    match tokio::fs::remove_dir_all(scratch).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(scratch, &error)),
+        _ => Ok(()),
     }
 }

@@ -84,7 +84,7 @@ impl Images {
         .await
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         id: Uuid,
         change: impl Fn(&mut Image) -> bool + Send + Sync + 'static,
@@ -134,30 +134,34 @@ impl Images {
     /// Gives an image its content. If it was deleted while the bytes were stored, they are let go of again.
     pub(super) async fn activate(&self, id: Uuid, content: Content) -> Result<Image, Error> {
         let input = (id, content, self.clock.now());
-        let activated = self
-            .db
-            .write(input, |(id, content, now), tx| {
-                Box::pin(async move {
-                    let Some(mut image) = store::by_id(tx, *id).await? else {
-                        for piece in content.pieces() {
-                            store::discard(tx, &piece.pin).await?;
-                        }
-                        return Ok(None);
-                    };
-                    image.min_disk_gib = gib(content.virtual_bytes);
-                    image.content = Some(content.clone());
-                    (image.status, image.progress, image.updated) = (Status::Active, 100, *now);
-                    store::update(tx, &image).await?;
-                    replace(tx, &image, *now).await?;
-                    Ok::<_, Error>(Some(image))
-                })
-            })
-            .await?;
+        let activated = self.db.write(input, |(id, content, now), tx| Box::pin(fill(tx, *id, content, *now)));
+        let activated = activated.await?;
         if let Err(error) = self.let_go().await {
             tracing::warn!(%error, "replaced images' bytes are kept until the next sweep");
         }
         activated.ok_or(Error::NotFound)
     }
+}
+
+/// Gives an image its content; none if it is gone, and its bytes are to be let go of.
+pub(super) async fn fill(
+    tx: &mut Tx,
+    id: Uuid,
+    content: &Content,
+    now: Time,
+) -> Result<Option<Image>, database::Error> {
+    let Some(mut image) = store::by_id(tx, id).await? else {
+        for piece in content.pieces() {
+            store::discard(tx, &piece.pin).await?;
+        }
+        return Ok(None);
+    };
+    image.min_disk_gib = gib(content.virtual_bytes);
+    image.content = Some(content.clone());
+    (image.status, image.progress, image.updated) = (Status::Active, 100, now);
+    store::update(tx, &image).await?;
+    replace(tx, &image, now).await?;
+    Ok(Some(image))
 }
 
 /// Deletes what a new image takes the place of (guide, Create an Image).

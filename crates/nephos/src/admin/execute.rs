@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
+use ::images::Files;
 use compute::model::limits::Limits;
 use compute::model::server::Id;
-use hypervisor::DiskFormat;
 use identity::{NewTenantUser, TenantChange, TenantView, UserChange, UserView};
-use images::{Image, Import, Page, Source};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::images;
 use super::order::Order;
 use crate::cloud::Cloud;
-
-/// Images asked for at once.
-const PAGE: i64 = 1000;
 
 /// Carries an order out; the answer is what is printed.
 ///
@@ -90,24 +87,15 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             value(cloud.meter.usage(tenant.as_deref(), today - days).await)
         }
         Order::ImportImage { file, format, name, kernel, initrd, cmdline } => {
-            let source = Source::Files { disk: file, kernel, initrd, command_line: cmdline };
-            import(cloud, name, &format, source).await
+            let files = Files { disk: file, kernel, initrd, command_line: cmdline };
+            images::import(cloud, name, &format, files).await
         }
         Order::RegisterImage { tenant, container, object, format, name } => {
-            let owner = users.tenant(&tenant).await.map_err(text)?.id;
-            import(cloud, name, &format, Source::CloudFiles { owner, container, object }).await
+            images::register(cloud, &tenant, (container, object), &format, name).await
         }
-        Order::ListImages {} => {
-            let (mut all, mut offset) = (Vec::new(), 0);
-            loop {
-                let page = Page { offset, limit: PAGE, since: None };
-                let found = cloud.images.list("", page).await.map_err(text)?;
-                all.extend(found.iter().map(shown));
-                if i64::try_from(found.len()).unwrap_or(0) < PAGE {
-                    return Ok(Value::Array(all));
-                }
-                offset += PAGE;
-            }
+        Order::ListImages { tenant } => images::list(cloud, tenant.as_deref()).await,
+        Order::ShareImage { id, tenant, shared } => {
+            images::share(cloud, &id, tenant.as_deref(), shared).await
         }
         Order::SuspendServer { id } => {
             cloud.compute.suspend(server(&id)?).await.map(|_| Value::Null).map_err(text)
@@ -136,22 +124,6 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
     }
 }
 
-async fn import(cloud: &Cloud, name: String, format: &str, source: Source) -> Result<Value, String> {
-    let format = match format {
-        "qcow2" => DiskFormat::Qcow2,
-        "raw" => DiskFormat::Raw,
-        other => return Err(format!("{other}: an image is qcow2 or raw")),
-    };
-    cloud.images.import(Import { name, format, source }).await.map(|image| shown(&image)).map_err(text)
-}
-
-fn shown(image: &Image) -> Value {
-    json!({
-        "id": image.number, "uuid": image.id, "name": image.name, "status": image.status,
-        "progress": image.progress,
-    })
-}
-
 fn shown_limits(limits: &Limits) -> Value {
     let rates = limits
         .rates
@@ -171,7 +143,7 @@ fn server(id: &str) -> Result<Id, String> {
     id.parse().map(Id::Uuid).map_err(|_| format!("{id}: a server has a number or a UUID"))
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

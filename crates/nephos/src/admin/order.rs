@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Command, Host, Image, Role, Server, Tenant, User};
+use crate::cli::{Command, Host, Image, Role, Server, Sharing, Tenant, User};
 use crate::config::Bad;
 
 /// An order.
@@ -65,7 +65,9 @@ pub enum Order {
     /// `image register`
     RegisterImage { tenant: String, container: String, object: String, format: String, name: String },
     /// `image list`
-    ListImages {},
+    ListImages { tenant: Option<String> },
+    /// `image share`, `image unshare`; without a tenant, with everyone
+    ShareImage { id: String, tenant: Option<String>, shared: bool },
     /// `server suspend`
     SuspendServer { id: String },
     /// `server resume`
@@ -112,7 +114,9 @@ impl Order {
                 let (container, object) = (container.to_owned(), object.to_owned());
                 Self::RegisterImage { tenant, container, object, format, name }
             }
-            Command::Image(Image::List) => Self::ListImages {},
+            Command::Image(Image::List { tenant }) => Self::ListImages { tenant },
+            Command::Image(Image::Share(with)) => Self::of_sharing(with, true),
+            Command::Image(Image::Unshare(with)) => Self::of_sharing(with, false),
             Command::Server(Server::Suspend { id }) => Self::SuspendServer { id },
             Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
             Command::Host(Host::List) => Self::ListHosts {},
@@ -125,6 +129,10 @@ impl Order {
                 unreachable!("carried out by themselves")
             }
         })
+    }
+
+    fn of_sharing(with: Sharing, shared: bool) -> Self {
+        Self::ShareImage { id: with.id, tenant: with.tenant, shared }
     }
 
     fn of_tenant(tenant: Tenant) -> Result<Self, Bad> {

@@ -36,7 +36,7 @@ impl Fault {
         let text = error.to_string();
         match error {
             Error::NotFound(_) | Error::Refused(Refusal::Gone) => Self::new("itemNotFound", 404, text),
-            Error::Forbidden => Self::new("cloudServersFault", 403, text),
+            Error::Forbidden | Error::NotOwner => Self::new("cloudServersFault", 403, text),
             Error::Invalid { .. } => Self::bad_request(text),
             Error::Refused(Refusal::BuildInProgress) => Self::new("buildInProgress", 409, text),
             Error::Refused(Refusal::BackupOrResizeInProgress) => {

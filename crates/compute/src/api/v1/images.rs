@@ -3,17 +3,17 @@
 use axum::body::Body;
 use axum::extract::State;
 use http::StatusCode;
-use images::{Id, Image, Page};
+use images::{Id, Image, Page, Status};
 use serde_json::{Value, json};
 use web::Response;
 use web::xml::Element;
 
 use super::Api;
-use super::body::Document;
+use super::body::{Document, Node};
 use super::call::{Call, empty};
 use super::fault::Fault;
-use crate::Error;
 use crate::model;
+use crate::{Error, Upload};
 
 fn status(image: &Image) -> &'static str {
     if image.deleted.is_some() { "DELETED" } else { image.status.as_str() }
@@ -24,7 +24,18 @@ fn progress(image: &Image) -> Option<u8> {
     (image.deleted.is_none() && image.status.in_flight()).then_some(image.progress)
 }
 
-fn json(image: &Image) -> Value {
+/// The server that it was made of, which others know nothing of.
+fn server(image: &Image, tenant: &str) -> Option<i64> {
+    image.server.filter(|_| image.owner.as_deref() == Some(tenant)).map(|(_, number)| number)
+}
+
+/// Why it failed, for its owner.
+fn reason<'a>(image: &'a Image, tenant: &str) -> Option<&'a str> {
+    let failed = image.status == Status::Failed && image.owner.as_deref() == Some(tenant);
+    image.reason.as_deref().filter(|_| failed && image.deleted.is_none())
+}
+
+fn json(image: &Image, tenant: &str) -> Value {
     let mut out = json!({
         "id": image.number,
         "name": image.name,
@@ -32,24 +43,28 @@ fn json(image: &Image) -> Value {
         "created": image.created.iso_seconds(),
         "status": status(image),
     });
-    if let Some((_, server)) = image.server {
+    if let Some(server) = server(image, tenant) {
         out["serverId"] = server.into();
     }
     if let Some(progress) = progress(image) {
         out["progress"] = progress.into();
     }
+    if let Some(reason) = reason(image, tenant) {
+        out["reason"] = reason.into();
+    }
     out
 }
 
-fn xml(image: &Image) -> Element {
+fn xml(image: &Image, tenant: &str) -> Element {
     Element::new("image")
         .attr("id", image.number)
         .attr("name", &image.name)
-        .attr_if("serverId", image.server.map(|(_, server)| server))
+        .attr_if("serverId", server(image, tenant))
         .attr("updated", image.updated.iso_seconds())
         .attr("created", image.created.iso_seconds())
         .attr("status", status(image))
         .attr_if("progress", progress(image))
+        .attr_if("reason", reason(image, tenant))
 }
 
 async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
@@ -68,11 +83,13 @@ async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault>
         call.answer(
             StatusCode::OK,
             || {
-                let images = list.iter().map(|image| if detailed { json(image) } else { brief(image) });
+                let images =
+                    list.iter().map(|image| if detailed { json(image, tenant) } else { brief(image) });
                 json!({ "images": images.collect::<Vec<_>>() })
             },
             || {
-                let images = list.iter().map(|image| if detailed { xml(image) } else { short(image) });
+                let images =
+                    list.iter().map(|image| if detailed { xml(image, tenant) } else { short(image) });
                 Element::new("images").children(images)
             },
         )
@@ -87,6 +104,11 @@ pub(super) async fn detail(State(api): State<Api>, call: Call) -> Response {
     page(&api, &call, true).await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
+fn answer(call: &Call, status: StatusCode, image: &Image) -> Response {
+    let tenant = call.context.tenant();
+    call.answer(status, || json!({ "image": json(image, tenant) }), || xml(image, tenant))
+}
+
 pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
     let shown = async {
         let id = Id::Number(call.id("image")?);
@@ -95,22 +117,40 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
         if call.changes_since()?.is_some_and(|since| image.updated < since) {
             return Ok(empty(StatusCode::NOT_MODIFIED));
         }
-        Ok::<_, Fault>(call.cached(Some(image.updated), || {
-            call.answer(StatusCode::OK, || json!({ "image": json(&image) }), || xml(&image))
-        }))
+        Ok::<_, Fault>(call.cached(Some(image.updated), || answer(&call, StatusCode::OK, &image)))
     };
     shown.await.unwrap_or_else(|fault| fault.render(call.format))
+}
+
+/// What an image is to be made of.
+enum Wanted {
+    Snapshot(model::Id, String),
+    Upload(Upload),
+}
+
+/// A server, or an object in Cloud Files.
+fn wanted(new: Node<'_>) -> Result<Wanted, Fault> {
+    let name = new.text("name")?.unwrap_or_default();
+    match (new.number("serverId")?, new.text("source")?, new.text("format")?) {
+        (Some(server), None, None) => Ok(Wanted::Snapshot(model::Id::Number(server), name)),
+        (None, Some(source), Some(format)) => Ok(Wanted::Upload(Upload { name, source, format })),
+        (Some(_), Some(_), _) => Err(Fault::bad_request("serverId and source exclude each other")),
+        (Some(_), None, Some(_)) => Err(Fault::bad_request("format goes with source, not with serverId")),
+        (None, Some(_), None) => Err(Fault::bad_request("format is missing: qcow2 or raw")),
+        (None, None, _) => Err(Fault::bad_request("serverId or source is missing")),
+    }
 }
 
 pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Response {
     let created = async {
         let document = Document::read(&call.headers, body).await?;
         let new = document.root("image")?;
-        let server = model::Id::Number(new.required("serverId")?);
-        let name = new.text("name")?.unwrap_or_default();
-        let created = api.compute.create_image(&call.context, server, &name).await;
+        let created = match wanted(new)? {
+            Wanted::Snapshot(server, name) => api.compute.create_image(&call.context, server, &name).await,
+            Wanted::Upload(upload) => api.compute.register_image(&call.context, upload).await,
+        };
         let image = created.map_err(|error: Error| Fault::of(&error, call.now))?;
-        Ok::<_, Fault>(call.answer(StatusCode::ACCEPTED, || json!({ "image": json(&image) }), || xml(&image)))
+        Ok::<_, Fault>(answer(&call, StatusCode::ACCEPTED, &image))
     };
     created.await.unwrap_or_else(|fault| fault.render(call.format))
 }

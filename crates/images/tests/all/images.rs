@@ -1,77 +1,14 @@
 //! Images: who sees them, what replaces them, and which are refused.
 
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Location, on_each_engine};
-use hypervisor::{DiskFormat, Progress, Snapshot};
-use images::{
-    Directory, Error, Hostile, Id, Image, Images, Import, NewImage, Origin, Page, Settings, Source, Status,
-    Visibility,
-};
+use database::on_each_engine;
+use hypervisor::DiskFormat;
+use images::{Error, Files, Hostile, Id, Import, NewImage, Origin, Status};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
-use work::{Clock, Time};
 
-const GIB: u64 = 1 << 30;
-
-struct Bed {
-    images: Images,
-    clock: Clock,
-    dir: tempfile::TempDir,
-}
-
-impl Bed {
-    async fn new(location: &Location) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::frozen_at(Time::from_seconds(1_286_712_000));
-        let vault = Arc::new(Directory::new(dir.path().join("vault")));
-        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 100 * GIB };
-        let images = Images::open(location, clock.clone(), vault, settings).await.unwrap();
-        Self { images, clock, dir }
-    }
-
-    async fn snapshot(&self, owner: &str, name: &str, origin: Origin, server: Uuid) -> Image {
-        let new = NewImage {
-            id: Uuid::new_v4(),
-            owner: owner.into(),
-            name: name.into(),
-            server: (server, 12),
-            origin,
-        };
-        let begun = self.images.begin(new.clone()).await.unwrap();
-        assert_eq!((begun.status, begun.progress), (Status::Queued, 0));
-        assert_eq!(self.images.begin(new).await.unwrap(), begun);
-        self.images.advance(begun.id, Status::Saving, 50).await.unwrap();
-        let bytes = name.as_bytes().to_vec();
-        let snapshot = Snapshot {
-            size_bytes: bytes.len() as u64,
-            virtual_bytes: 10 * GIB,
-            reader: Box::pin(std::io::Cursor::new(bytes)),
-        };
-        self.images.save(begun.id, snapshot, &Progress::new()).await.unwrap()
-    }
-
-    async fn names(&self, tenant: &str, since: Option<Time>) -> Vec<(String, bool)> {
-        let page = Page { offset: 0, limit: 1000, since };
-        let list = self.images.list(tenant, page).await.unwrap();
-        list.into_iter().map(|image| (image.name, image.deleted.is_some())).collect()
-    }
-
-    async fn import(&self, file: &Path, format: DiskFormat) -> Result<Image, Error> {
-        let disk = file.to_owned();
-        let source = Source::Files { disk, kernel: None, initrd: None, command_line: None };
-        self.images.import(Import { name: "outside".into(), format, source }).await
-    }
-}
-
-fn qemu_img(dir: &Path, args: &[&str]) {
-    let done =
-        Command::new("qemu-img").args(args).current_dir(dir).output().expect("qemu-img: install qemu-utils");
-    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
+use crate::bed::{Bed, GIB, qemu_img};
 
 on_each_engine! {
     async fn a_tenant_sees_its_own_the_operators_and_what_is_shared(location: &Location) {
@@ -89,12 +26,12 @@ on_each_engine! {
         assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::NotOwner)));
 
         bed.images.add_member("100", Id::Number(2), "200").await.unwrap();
-        assert_eq!(bed.images.members("100", Id::Uuid(own.id)).await.unwrap(), ["200"]);
+        assert_eq!(bed.images.access("100", Id::Uuid(own.id)).await.unwrap().tenants, ["200"]);
         assert_eq!(bed.images.get("200", Id::Number(2)).await.unwrap().id, own.id);
         assert!(matches!(bed.images.delete("200", Id::Number(2)).await, Err(Error::NotOwner)));
         bed.images.remove_member("100", Id::Number(2), "200").await.unwrap();
         assert!(matches!(bed.images.get("200", Id::Number(2)).await, Err(Error::NotFound)));
-        bed.images.set_visibility("100", Id::Number(2), Visibility::Public).await.unwrap();
+        bed.images.publish("100", Id::Number(2), true).await.unwrap();
         assert_eq!(bed.names("300", None).await.len(), 2);
     }
 }
@@ -154,13 +91,13 @@ async fn honest_images_are_taken_and_read_back() {
     let image = bed.import(&dir.join("a,b.qcow2"), DiskFormat::Qcow2).await.unwrap();
     let content = image.content.clone().unwrap();
     assert_eq!((content.virtual_bytes, image.min_disk_gib, image.origin), (3 * GIB, 3, Origin::Base));
-    let source = Source::Files {
+    let files = Files {
         disk: dir.join("a,b.qcow2"),
         kernel: Some(dir.join("kernel")),
         initrd: Some(dir.join("initrd")),
         command_line: Some("quiet".into()),
     };
-    let import = Import { name: "direct".into(), format: DiskFormat::Qcow2, source };
+    let import = Import { name: "direct".into(), format: DiskFormat::Qcow2, files };
     let direct = bed.images.import(import).await.unwrap();
     let with_kernel = direct.content.clone().unwrap();
     assert_ne!(with_kernel.digest, content.digest);
@@ -204,33 +141,4 @@ async fn hostile_images_are_refused_by_name() {
     std::fs::write(dir.join("backed.qcow2"), bytes).unwrap();
     let raw = bed.import(&dir.join("backed.qcow2"), DiskFormat::Raw).await.unwrap();
     assert_eq!(raw.content.unwrap().format, DiskFormat::Raw);
-}
-
-#[tokio::test]
-async fn an_object_of_cloud_files_is_pinned_or_refused() {
-    let scratch = database::testing::Scratch::sqlite();
-    let bed = Bed::new(&scratch.location).await;
-    let container = bed.dir.path().join("vault/100/uploads");
-    std::fs::create_dir_all(&container).unwrap();
-    qemu_img(&container, &["create", "-q", "-f", "qcow2", "good", "2G"]);
-    qemu_img(&container, &["create", "-q", "-f", "qcow2", "-b", "good", "-F", "qcow2", "bad"]);
-    let register = async |object: &str| {
-        let source =
-            Source::CloudFiles { owner: "100".into(), container: "uploads".into(), object: object.into() };
-        bed.images.import(Import { name: object.into(), format: DiskFormat::Qcow2, source }).await
-    };
-    assert!(matches!(register("bad").await, Err(Error::Hostile(Hostile::BackingFile))));
-    assert!(matches!(register("none").await, Err(Error::Vault(_))));
-    let image = register("good").await.unwrap();
-    assert_eq!(
-        (image.owner.as_deref(), image.status, image.origin),
-        (Some("100"), Status::Active, Origin::Upload)
-    );
-    // What becomes of the object harms nothing.
-    std::fs::remove_file(container.join("good")).unwrap();
-    let mut read = Vec::new();
-    bed.images.source(&image).await.unwrap().disk.read_to_end(&mut read).await.unwrap();
-    assert_eq!(read.len() as u64, image.content.unwrap().disk.bytes);
-    assert_eq!(std::fs::read_dir(bed.dir.path().join("vault/pins")).unwrap().count(), 1);
-    assert_eq!(std::fs::read_dir(bed.dir.path().join("scratch")).unwrap().count(), 0);
 }

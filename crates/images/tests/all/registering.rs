@@ -1,0 +1,206 @@
+//! Objects that become images: taken or refused by a job that survives a crash, with nothing left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::on_each_engine;
+use hypervisor::DiskFormat;
+use images::{Error, Id, Origin, Registration, Status, VaultError};
+use tokio::io::AsyncReadExt;
+
+use crate::bed::{Bed, GIB, qemu_img};
+
+on_each_engine! {
+    async fn an_object_is_pinned_when_it_is_registered_and_taken_by_a_job(location: &Location) {
+        let bed = Bed::new(location).await;
+        let uploads = bed.uploads();
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "good", "2G"]);
+        let bytes = std::fs::read(uploads.join("good")).unwrap();
+        let image = bed.register("good", DiskFormat::Qcow2).await.unwrap();
+        assert_eq!((image.owner.as_deref(), image.status, image.progress), (Some("100"), Status::Queued, 0));
+        assert_eq!((image.origin, image.server), (Origin::Upload, None));
+        // What becomes of the object harms nothing.
+        std::fs::remove_file(uploads.join("good")).unwrap();
+        let image = bed.settled(image.id).await;
+        assert_eq!((image.status, image.reason.clone(), image.min_disk_gib), (Status::Active, None, 2));
+        let mut read = Vec::new();
+        bed.images.source(&image).await.unwrap().disk.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, bytes);
+        assert_eq!(bed.left(), (1, 0));
+        bed.images.delete("100", Id::Uuid(image.id)).await.unwrap();
+        assert_eq!(bed.left(), (0, 0));
+    }
+}
+
+on_each_engine! {
+    async fn what_is_refused_is_failed_with_the_reason_and_leaves_nothing(location: &Location) {
+        let bed = Bed::new(location).await;
+        let uploads = bed.uploads();
+        std::fs::write(uploads.join("base"), vec![0; 1 << 20]).unwrap();
+        std::fs::write(uploads.join("odd"), vec![0; 1000]).unwrap();
+        std::fs::write(uploads.join("empty"), []).unwrap();
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "-b", "base", "-F", "raw", "backed"]);
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "-o", "data_file=data.raw", "data", "1G"]);
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=abc",
+                             "-o", "encrypt.format=aes,encrypt.key-secret=s", "locked", "1M"]);
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "huge", "101G"]);
+        qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "short", "1G"]);
+        let short = std::fs::read(uploads.join("short")).unwrap();
+        std::fs::write(uploads.join("short"), &short[..70_000]).unwrap();
+        for (object, format, said) in [
+            ("backed", DiskFormat::Qcow2, "backing file"),
+            ("data", DiskFormat::Qcow2, "data file"),
+            ("locked", DiskFormat::Qcow2, "encrypted"),
+            ("huge", DiskFormat::Qcow2, "virtual size"),
+            ("short", DiskFormat::Qcow2, "refused"),
+            ("base", DiskFormat::Qcow2, "not a qcow2"),
+            ("odd", DiskFormat::Raw, "whole sectors"),
+            ("empty", DiskFormat::Raw, "whole sectors"),
+        ] {
+            let image = bed.register(object, format).await.unwrap();
+            let image = bed.settled(image.id).await;
+            let reason = image.reason.clone().unwrap_or_default();
+            assert_eq!((image.status, image.content.clone()), (Status::Failed, None), "{object}");
+            assert!(reason.contains(said) && !reason.contains("scratch"), "{object}: {reason}");
+            bed.clean(object).await;
+            bed.images.delete("100", Id::Uuid(image.id)).await.unwrap();
+        }
+    }
+}
+
+on_each_engine! {
+    async fn what_is_refused_at_once_was_never_an_image(location: &Location) {
+        let bed = Bed::new(location).await;
+        let missing = bed.register("nothing", DiskFormat::Raw).await;
+        assert!(matches!(missing, Err(Error::Vault(VaultError::NotFound(_)))), "{missing:?}");
+        std::fs::File::create(bed.uploads().join("vast")).unwrap().set_len(512).unwrap();
+        let nameless = Registration {
+            owner: "100".into(), name: " ".into(), format: DiskFormat::Raw, container: "uploads".into(), object: "vast".into(),
+        };
+        assert!(matches!(bed.images.register(nameless).await, Err(Error::Invalid { field: "name", .. })));
+        let small = Bed::taking(location, Arc::clone(&bed.dir), bed.clock.clone(), 511).await;
+        let over = small.register("vast", DiskFormat::Raw).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+        assert_eq!(small.left(), (0, 0));
+        // So many at a time, each of which may need its size in the scratch directory.
+        bed.images.stop().await;
+        for _ in 0..10 {
+            bed.register("vast", DiskFormat::Raw).await.unwrap();
+        }
+        let closed = bed.register("vast", DiskFormat::Raw).await;
+        assert!(matches!(closed, Err(Error::OverLimit(_))), "{closed:?}");
+        assert_eq!(bed.left(), (10, 0));
+        assert_eq!(bed.names("100", None).await.len(), 10);
+    }
+}
+
+on_each_engine! {
+    async fn a_process_that_dies_while_it_takes_an_image_is_made_up_for(location: &Location) {
+        let first = Bed::new(location).await;
+        let (dir, clock) = (Arc::clone(&first.dir), first.clock.clone());
+        qemu_img(&first.uploads(), &["create", "-q", "-f", "qcow2", "good", "2G"]);
+        drop(first);
+        // What a copy that was cut short leaves.
+        std::fs::create_dir_all(dir.path().join("scratch")).unwrap();
+        std::fs::write(dir.path().join("scratch/half"), b"half").unwrap();
+        let (theirs, at, then) = (location.clone(), Arc::clone(&dir), clock.clone());
+        let died = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let image = runtime.block_on(async {
+                let bed = Bed::over(&theirs, at, then).await;
+                let _closed = bed.reading.write().await;
+                let image = bed.register("good", DiskFormat::Qcow2).await.unwrap();
+                while bed.images.by_id(image.id).await.unwrap().status != Status::Preparing {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                image
+            });
+            runtime.shutdown_background();
+            image
+        });
+        let image = died.join().unwrap();
+        // Its lease runs out where the database is shared.
+        clock.advance(Duration::from_secs(31));
+        let second = Bed::over(location, dir, clock).await;
+        let image = second.settled(image.id).await;
+        assert_eq!((image.status, image.reason), (Status::Active, None));
+        assert_eq!(second.left(), (1, 0));
+    }
+}
+
+on_each_engine! {
+    async fn a_process_that_stops_does_not_wait_for_an_image_and_the_next_one_makes_it(location: &Location) {
+        let bed = Bed::new(location).await;
+        std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
+        let closed = bed.reading.write().await;
+        let image = bed.register("raw", DiskFormat::Raw).await.unwrap();
+        while bed.images.by_id(image.id).await.unwrap().status != Status::Preparing {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        bed.images.stop().await;
+        drop(closed);
+        assert_eq!(bed.images.by_id(image.id).await.unwrap().status, Status::Preparing);
+        let next = Bed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
+        assert_eq!(next.settled(image.id).await.status, Status::Active);
+    }
+}
+
+on_each_engine! {
+    async fn a_request_that_dies_between_pin_and_image_leaves_no_pin(location: &Location) {
+        let bed = Bed::new(location).await;
+        std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
+        let closed = bed.pinning.write().await;
+        {
+            let registering = bed.register("raw", DiskFormat::Raw);
+            tokio::pin!(registering);
+            while bed.left().0 == 0 {
+                tokio::select! {
+                    _ = &mut registering => panic!("the gate is closed"),
+                    () = tokio::time::sleep(Duration::from_millis(2)) => {}
+                }
+            }
+        }
+        drop(closed);
+        bed.images.let_go().await.unwrap();
+        assert_eq!(bed.left(), (1, 0), "another process may be about to use it");
+        bed.clock.advance(Duration::from_secs(601));
+        bed.images.let_go().await.unwrap();
+        assert_eq!(bed.left(), (0, 0));
+        assert!(bed.names("100", None).await.is_empty());
+    }
+}
+
+on_each_engine! {
+    async fn a_job_that_never_ends_fails_at_its_deadline(location: &Location) {
+        let bed = Bed::new(location).await;
+        std::fs::write(bed.uploads().join("raw"), vec![0; GIB as usize / 1024]).unwrap();
+        bed.images.stop().await;
+        let image = bed.register("raw", DiskFormat::Raw).await.unwrap();
+        let next = Bed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
+        let _closed = next.reading.write().await;
+        bed.clock.advance(Duration::from_secs(4 * 3600));
+        let image = next.settled(image.id).await;
+        assert_eq!(image.status, Status::Failed);
+        assert!(image.reason.unwrap().contains("4 hours"));
+        next.clean("its deadline passed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_upload_replaces_its_owners_namesake_alone() {
+    let scratch = database::testing::Scratch::sqlite();
+    let bed = Bed::new(&scratch.location).await;
+    std::fs::write(bed.uploads().join("gold"), vec![0; 512]).unwrap();
+    let own = bed.snapshot("100", "gold", Origin::Snapshot, uuid::Uuid::new_v4()).await;
+    let theirs = bed.snapshot("200", "gold", Origin::Snapshot, uuid::Uuid::new_v4()).await;
+    bed.images.add_member("200", Id::Uuid(theirs.id), "100").await.unwrap();
+    let new = bed.register("gold", DiskFormat::Raw).await.unwrap();
+    assert_eq!(bed.settled(new.id).await.status, Status::Active);
+    assert!(matches!(bed.images.by_id(own.id).await, Err(Error::NotFound)));
+    assert_eq!(bed.images.get("100", Id::Uuid(theirs.id)).await.unwrap().status, Status::Active);
+    // One that fails replaces nothing.
+    std::fs::write(bed.uploads().join("gold"), vec![0; 100]).unwrap();
+    let failed = bed.register("gold", DiskFormat::Raw).await.unwrap();
+    assert_eq!(bed.settled(failed.id).await.status, Status::Failed);
+    assert_eq!(bed.images.by_id(new.id).await.unwrap().status, Status::Active);
+}

@@ -1,0 +1,158 @@
+//! Sharing: who sees an image when, and that whoever asks what changed is told.
+
+use std::time::Duration;
+
+use database::on_each_engine;
+use images::{Access, Error, Id, Image, Origin, Page};
+use uuid::Uuid;
+use work::Time;
+
+use crate::bed::Bed;
+
+/// What a tenant is told changed since then: names and whether they are gone.
+async fn told(bed: &Bed, tenant: &str, since: Time) -> Vec<(String, bool)> {
+    bed.names(tenant, Some(since)).await
+}
+
+/// A second later than anything before.
+fn later(bed: &Bed) -> Time {
+    bed.clock.advance(Duration::from_secs(1));
+    bed.clock.now()
+}
+
+async fn gold(bed: &Bed) -> (Image, Id) {
+    let image = bed.snapshot("100", "gold", Origin::Snapshot, Uuid::new_v4()).await;
+    let id = Id::Uuid(image.id);
+    (image, id)
+}
+
+fn seen(gone: bool) -> Vec<(String, bool)> {
+    vec![("gold".into(), gone)]
+}
+
+on_each_engine! {
+    async fn access_given_and_taken_is_a_change_for_whom_it_concerns(location: &Location) {
+        let bed = Bed::new(location).await;
+        let (made, id) = gold(&bed).await;
+        let given = later(&bed);
+        bed.images.add_member("100", id, "200").await.unwrap();
+        assert_eq!(told(&bed, "200", given).await, seen(false));
+        assert_eq!(bed.images.latest_change("200").await.unwrap(), Some(given));
+        assert_eq!(bed.images.get("200", id).await.unwrap().updated, given);
+        // For its owner and those whom it does not concern nothing changed.
+        assert_eq!(bed.images.get("100", id).await.unwrap().updated, made.updated);
+        assert!(told(&bed, "100", given).await.is_empty());
+        assert_eq!(bed.images.latest_change("300").await.unwrap(), None);
+
+        // Again: nothing new.
+        let again = later(&bed);
+        bed.images.add_member("100", id, "200").await.unwrap();
+        assert!(told(&bed, "200", again).await.is_empty());
+
+        let taken = later(&bed);
+        bed.images.remove_member("100", id, "200").await.unwrap();
+        assert_eq!(told(&bed, "200", taken).await, seen(true));
+        assert_eq!(bed.images.latest_change("200").await.unwrap(), Some(taken));
+        let page = Page { offset: 0, limit: 10, since: Some(taken) };
+        let gone = bed.images.list("200", page).await.unwrap();
+        assert_eq!((gone[0].updated, gone[0].deleted), (taken, Some(taken)));
+        assert!(bed.names("200", None).await.is_empty());
+        assert!(matches!(bed.images.get("200", id).await, Err(Error::NotFound)));
+        // What happens to it afterwards is not told any more.
+        let after = later(&bed);
+        bed.images.remove_member("100", id, "200").await.unwrap();
+        bed.images.rename("100", id, "silver").await.unwrap();
+        assert!(told(&bed, "200", after).await.is_empty());
+        bed.images.rename("100", id, "gold").await.unwrap();
+
+        let back = later(&bed);
+        bed.images.add_member("100", id, "200").await.unwrap();
+        assert_eq!(told(&bed, "200", back).await, seen(false));
+        let deleted = later(&bed);
+        bed.images.delete("100", id).await.unwrap();
+        assert_eq!(told(&bed, "200", deleted).await, seen(true));
+        assert_eq!(told(&bed, "100", deleted).await, seen(true));
+        assert!(told(&bed, "300", Time(0)).await.is_empty());
+    }
+}
+
+on_each_engine! {
+    async fn everyone_sees_a_public_image_and_sees_it_go(location: &Location) {
+        let bed = Bed::new(location).await;
+        let (_, id) = gold(&bed).await;
+        bed.images.add_member("100", id, "200").await.unwrap();
+        let public = later(&bed);
+        bed.images.publish("100", id, true).await.unwrap();
+        assert_eq!(told(&bed, "300", public).await, seen(false));
+        let again = later(&bed);
+        bed.images.publish("100", id, true).await.unwrap();
+        assert!(told(&bed, "300", again).await.is_empty());
+        assert_eq!(bed.images.access("100", id).await.unwrap(), Access { public: true, tenants: vec!["200".into()] });
+        let private = later(&bed);
+        bed.images.publish("100", id, false).await.unwrap();
+        assert_eq!(told(&bed, "300", private).await, seen(true));
+        assert!(bed.names("300", None).await.is_empty());
+        // Who was named keeps it.
+        assert_eq!(bed.names("200", None).await, seen(false));
+        assert_eq!(bed.images.access("100", id).await.unwrap(), Access { public: false, tenants: vec!["200".into()] });
+    }
+}
+
+on_each_engine! {
+    async fn only_the_owner_shares_and_within_bounds(location: &Location) {
+        let bed = Bed::new(location).await;
+        let base = bed.images.ensure_simulated_image().await.unwrap();
+        let (_, id) = gold(&bed).await;
+        bed.images.add_member("100", id, "200").await.unwrap();
+        for (tenant, id, seen) in [("200", id, true), ("300", id, false), ("100", Id::Uuid(base.id), true)] {
+            let refused = [
+                bed.images.publish(tenant, id, true).await,
+                bed.images.add_member(tenant, id, "400").await,
+                bed.images.remove_member(tenant, id, "200").await,
+                bed.images.access(tenant, id).await.map(|_| ()),
+                bed.images.delete(tenant, id).await,
+            ];
+            for error in refused {
+                let as_expected = match error {
+                    Err(Error::NotOwner) => seen,
+                    Err(Error::NotFound) => !seen,
+                    _ => false,
+                };
+                assert!(as_expected, "{tenant}: {error:?}");
+            }
+        }
+        for wrong in ["100", "*", ""] {
+            let refused = bed.images.add_member("100", id, wrong).await;
+            assert!(matches!(refused, Err(Error::Invalid { field: "tenant", .. })), "{wrong}: {refused:?}");
+        }
+        bed.images.publish("100", id, true).await.unwrap();
+        bed.images.remove_member("100", id, "*").await.unwrap();
+        assert_eq!(bed.names("300", None).await.len(), 2);
+        for n in 201..300 {
+            bed.images.add_member("100", id, &n.to_string()).await.unwrap();
+        }
+        bed.images.add_member("100", id, "200").await.unwrap();
+        assert!(matches!(bed.images.add_member("100", id, "300").await, Err(Error::OverLimit(_))));
+        bed.images.forget_tenant("250").await.unwrap();
+        bed.images.add_member("100", id, "300").await.unwrap();
+        assert_eq!(bed.images.access("100", id).await.unwrap().tenants.len(), 100);
+    }
+}
+
+on_each_engine! {
+    async fn the_operator_shares_what_is_the_clouds(location: &Location) {
+        let bed = Bed::new(location).await;
+        let base = bed.images.ensure_simulated_image().await.unwrap();
+        let id = Id::Uuid(base.id);
+        assert!(bed.images.access("", id).await.unwrap().public);
+        bed.images.publish("", id, false).await.unwrap();
+        bed.images.add_member("", id, "200").await.unwrap();
+        assert_eq!(bed.names("200", None).await.len(), 1);
+        assert!(bed.names("300", None).await.is_empty());
+        assert_eq!(bed.names("", None).await.len(), 1);
+        // It is there, if not for everyone: no second one is made at the next start.
+        assert_eq!(bed.images.ensure_simulated_image().await.unwrap().id, base.id);
+        bed.images.publish("", id, true).await.unwrap();
+        assert_eq!(bed.names("300", None).await.len(), 1);
+    }
+}
