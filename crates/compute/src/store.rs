@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/tables.sql") },
     Migration { version: 3, sql: include_str!("store/usage.sql") },
+    Migration { version: 4, sql: include_str!("store/served.sql") },
 ];
 
 pub(crate) fn bad(what: &str) -> Error {

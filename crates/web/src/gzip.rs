@@ -99,6 +99,8 @@ mod tests {
             accepted(&headers)
         };
         assert!(asks("gzip") && asks("deflate, GZIP;q=0.5"));
-        assert!(!asks("gzip;q=0") && !asks("gzip;Q=0.0") && !asks("identity") && !accepted(&HeaderMap::new()));
+        assert!(
+            !asks("gzip;q=0") && !asks("gzip;Q=0.0") && !asks("identity") && !accepted(&HeaderMap::new())
+        );
     }
 }

@@ -300,8 +300,10 @@ mod tests {
     #[test]
     fn a_byte_order_mark_says_how_to_read() {
         let text = "<a v='\u{e9}\u{1f600}'/>";
-        let le: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-        let be: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        let le: Vec<u8> =
+            std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let be: Vec<u8> =
+            std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
         for document in [le.as_slice(), be.as_slice(), format!("\u{feff}{text}").as_bytes()] {
             assert_eq!(parse(document).unwrap().attribute("v"), Some("\u{e9}\u{1f600}"));
         }

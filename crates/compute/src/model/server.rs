@@ -127,6 +127,6 @@ pub struct Page {
     pub offset: i64,
     /// Items in it at most.
     pub limit: i64,
-    /// Only what changed since, gone ones included.
+    /// Only what changed since; what was deleted since is among servers with all details alone.
     pub since: Option<Time>,
 }

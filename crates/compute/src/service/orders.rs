@@ -17,6 +17,9 @@ use crate::store;
 
 /// How long an order waits for a job that only has to tidy up after an image.
 const IMAGE_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long an order waits for a confirmation that is under way, and how often it looks.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is to be done to a server, with all that it needs.
 #[derive(Clone, Debug)]
@@ -141,7 +144,9 @@ impl Inner {
         let deletes = matches!(order, Order::Delete { .. });
         let accept = Accept { id, order, by, now, deadline: now.after(within), disk_overcommit };
         let server = match self.write(accept.clone()).await {
-            Err(Error::Refused(Refusal::BackupOrResizeInProgress)) if self.image_ends(&accept).await? => {
+            Err(Error::Refused(Refusal::BackupOrResizeInProgress))
+                if self.image_ends(&accept).await? || self.confirmation_ends(&accept).await? =>
+            {
                 self.write(accept).await?
             }
             written => written?,
@@ -171,6 +176,40 @@ impl Inner {
         // The job has the machine's turn until all of it is written.
         let turn = self.turn(server.id);
         Ok(tokio::time::timeout(IMAGE_ENDS_WITHIN, turn.take()).await.is_ok())
+    }
+
+    /// Whether an order that a confirmation kept out may be written after all, once that ended: its answer was 204, and
+    /// whoever got that may order on.
+    async fn confirmation_ends(&self, accept: &Accept) -> Result<bool, Error> {
+        // The cloud's own orders come from jobs, which have the turn that a confirmation may wait for.
+        if accept.by.tenant.is_none() || matches!(accept.order, Order::Confirm | Order::Revert) {
+            return Ok(false);
+        }
+        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
+        self.is_confirmed(&found.await?).await
+    }
+
+    /// Waits for the end of a server's confirmation, if one is under way and ends soon.
+    pub(super) async fn is_confirmed(&self, server: &Server) -> Result<bool, Error> {
+        if server.state.task != Some(Task::ResizeConfirming) {
+            return Ok(false);
+        }
+        let ended = async {
+            loop {
+                // The job has the turn from its first step to its last; it may not have begun.
+                drop(self.turn(server.id).take().await);
+                let found = self
+                    .db
+                    .read(server.id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
+                match found.await? {
+                    Some(server) if server.state.task == Some(Task::ResizeConfirming) => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    _ => return Ok(true),
+                }
+            }
+        };
+        tokio::time::timeout(CONFIRMED_WITHIN, ended).await.unwrap_or(Ok(false))
     }
 }
 
@@ -281,20 +320,18 @@ async fn book_resize(
     Ok(store::servers::add_ram(tx, &server.tenant, (new - old).max(0)).await?)
 }
 
-/// Any server of a group may use any public address of the others (guide, Shared IP Groups).
+/// Any server of a group may use any public address of the others (guide, Shared IP Groups): also one that they share
+/// themselves, and whose own server is gone.
 async fn share(tx: &mut Tx, server: &Server, address: Ipv4Addr, group: i64) -> Result<(), Error> {
     if server.group != Some(group) {
         return Err(Error::invalid("sharedIpGroupId", "names no shared IP group that the server is in"));
     }
-    let held = |server: &Server, shared: bool| {
-        let all = server.interfaces.iter().filter(|port| port.label == networks::Label::Public);
-        all.flat_map(|port| &port.addresses).any(|held| held.address == address && held.shared == shared)
-    };
-    if held(server, false) {
+    if server.interfaces.iter().flat_map(|port| &port.addresses).any(|h| h.address == address && !h.shared) {
         return Err(Error::invalid("address", "is the server's own"));
     }
     let members = store::servers::in_group(tx, group).await?;
-    if members.iter().any(|member| member.id != server.id && held(member, false)) {
+    let mut others = members.iter().filter(|member| member.id != server.id);
+    if others.any(|member| member.addresses(networks::Label::Public).any(|held| held == address)) {
         Ok(())
     } else {
         Err(Error::invalid("address", "belongs to no other server of the group"))

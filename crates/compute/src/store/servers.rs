@@ -192,6 +192,9 @@ macro_rules! page {
     (since) => {
         "WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
     };
+    (living since) => {
+        "WHERE tenant = $1 AND updated >= $4 AND deleted = 0 ORDER BY number LIMIT $2 OFFSET $3"
+    };
 }
 
 pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Server>, Error> {
@@ -203,7 +206,7 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Se
     })
 }
 
-/// The numbers and names alone of a page of a tenant's servers.
+/// The numbers and names alone of a page of a tenant's servers, none of which is deleted.
 pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(i64, String)>, Error> {
     let rows = match page.since {
         None => {
@@ -211,7 +214,7 @@ pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(
             tx.rows(sql, params![tenant, page.limit, page.offset]).await?
         }
         Some(since) => {
-            let sql = concat!("SELECT number, name FROM servers ", page!(since));
+            let sql = concat!("SELECT number, name FROM servers ", page!(living since));
             tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
         }
     };

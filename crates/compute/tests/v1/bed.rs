@@ -23,6 +23,8 @@ use uuid::Uuid;
 use web::xml::{self, Element};
 use work::{Clock, Time};
 
+use crate::documents;
+
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
@@ -79,6 +81,7 @@ impl Answer {
 
     pub fn xml(&self) -> Element {
         assert!(self.body.contains(&format!("xmlns=\"{NAMESPACE}\"")), "{}", self.body);
+        documents::assert_valid(&self.body);
         xml::parse(self.body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
@@ -146,6 +149,14 @@ impl Vault for Gated {
 
 fn dynamic(hosts: &[Arc<Faulty<SimulatedHost>>]) -> Vec<Arc<dyn Hypervisor>> {
     hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Hypervisor>).collect()
+}
+
+/// A request whose path is behind the dialect's place, or whole.
+fn in_place(mut request: Request<Body>) -> Request<Body> {
+    if !request.uri().path().starts_with("/servers") {
+        *request.uri_mut() = format!("/servers{}", request.uri()).parse().unwrap();
+    }
+    request
 }
 
 impl Bed {
@@ -285,7 +296,7 @@ impl Bed {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let name = response.extensions().get::<web::listener::ServiceName>().map(|name| name.0);
         assert_eq!(name, Some("servers"));
@@ -293,14 +304,9 @@ impl Bed {
         Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
-    /// The router, as the program nests it.
-    pub fn router(&self) -> Router {
-        self.router.clone()
-    }
-
     /// Headers and bytes of an answer.
     pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
         let headers = response.headers().clone();
         (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
     }
@@ -382,7 +388,11 @@ impl Bed {
     /// Sends JSON or XML, and wants the same back.
     async fn body(&self, method: &str, path: &str, body: &str) -> Answer {
         let media = if body.trim_start().starts_with('<') { "application/xml" } else { "application/json" };
-        self.call(method, path, &[("content-type", media), ("accept", media)], body).await
+        let answer = self.call(method, path, &[("content-type", media), ("accept", media)], body).await;
+        if body.contains(NAMESPACE) && answer.status.is_success() {
+            documents::assert_valid(body);
+        }
+        answer
     }
 
     /// A server's status, or `gone`.

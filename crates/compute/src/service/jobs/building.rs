@@ -41,7 +41,8 @@ impl Hand<'_> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
         self.progress(AFTER_NETWORKS).await?;
-        let image = self.inner.images.by_id(server.image).await?;
+        // It may be deleted since, and is on the host still.
+        let image = self.inner.images.by_id_or_tombstone(server.image).await?;
         self.bring_image(host.as_ref(), &image).await?;
         if server.resize.is_some() {
             // It failed while it was reverted: a new disk decides for the size that it has.
