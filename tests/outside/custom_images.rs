@@ -118,7 +118,7 @@ fn an_upload_becomes_an_image_though_the_program_is_killed() {
 
 #[test]
 fn what_is_no_disk_is_refused_in_words() {
-    let cloud = Cloud::start();
+    let cloud = Cloud::start_saying(&["--hypervisor", "simulated:?delay=20"], &[], &[("NEPHOS_CLOCK", "+0")]);
     let ann = User::new(&cloud, "ann");
     let path = |name: &str| cloud.dir.path().join(name);
     std::fs::write(path("plain"), vec![0; 1024]).unwrap();
@@ -139,8 +139,20 @@ fn what_is_no_disk_is_refused_in_words() {
     let manifest = json!([{ "path": "/disks/plain" }]).to_string();
     let put = ann.file("disks/large?multipart-manifest=put", &["-X", "PUT", "-d", &manifest]);
     assert_eq!(put.status, 201, "{}", put.text());
-    let large = ann.register("disks/large", "raw");
-    assert_eq!((large.status, large.text().contains("leads to other objects")), (400, true), "{}", large.text());
+    std::fs::write(path("empty"), "").unwrap();
+    let (empty, header) = (path("empty").display().to_string(), "X-Object-Manifest: disks/plain");
+    assert_eq!(ann.file("disks/dynamic", &["-X", "PUT", "-H", header, "-T", &empty]).status, 201);
+    for object in ["large", "dynamic"] {
+        let large = ann.register(&format!("disks/{object}"), "raw");
+        let said = large.text();
+        assert_eq!((large.status, said.contains("leads to other objects")), (400, true), "{said}");
+    }
+    // What has expired is gone, whether it was swept yet or not.
+    let file = path("plain").display().to_string();
+    let dying = ["-X", "PUT", "-H", "X-Delete-After: 60", "-T", &file];
+    assert_eq!(ann.file("disks/dying", &dying).status, 201);
+    cloud.admin_json(&["clock", "--advance", "61"]);
+    assert_eq!(ann.register("disks/dying", "raw").status, 404);
     let missing = ann.register("disks/nothing", "raw");
     assert_eq!((missing.status, &missing.json()["itemNotFound"]["code"]), (404, &json!(404)));
     until("nothing to be left", PATIENCE, || (left(&cloud) == [0, 0, 0, 0]).then_some(()));
@@ -188,7 +200,9 @@ fn tenants_and_the_operator_share_images() {
     assert_eq!(cloud.admin_json(&["image", "list"])["name"], "Simulated");
     assert_eq!(cloud.admin_json(&["image", "share", "1", "--public"])["public"], true);
     assert_eq!(bob.names(), ["Simulated"]);
-    for words in [&["share", "1"][..], &["share", "1", "--public", "--tenant", "bob"], &["share", "99", "--public"]] {
+    for words in
+        [&["share", "1"][..], &["share", "1", "--public", "--tenant", "bob"], &["share", "99", "--public"]]
+    {
         assert!(!cloud.admin(&[&["image"], words].concat()).status.success(), "{words:?}");
     }
 

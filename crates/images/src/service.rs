@@ -315,7 +315,8 @@ impl Images {
             .await
     }
 
-    /// Unpins what deleted and replaced images held, and what was pinned for nothing. Repeated until it succeeds, so a vault that is away only delays.
+    /// Unpins what deleted and replaced images held, and what was pinned for nothing. Repeated until it succeeds, so a
+    /// vault that is away only delays.
     ///
     /// # Errors
     /// The database's and the vault's.

@@ -46,8 +46,8 @@ const FIRST_TABLES: &str = "CREATE TABLE images (
      CREATE TABLE discarded (pin TEXT NOT NULL PRIMARY KEY);
      CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, next BIGINT NOT NULL);";
 
-/// Who may use an image beside its owner is a row of `members` each, everyone's for the tenant [`EVERYONE`]. What was taken
-/// again keeps its row, with the time, for those who ask what changed.
+/// Who may use an image beside its owner is a row of `members` each, everyone's for the tenant [`EVERYONE`]. What was
+/// taken again keeps its row, with the time, for those who ask what changed.
 const ACCESS_TABLES: &str = "ALTER TABLE members ADD COLUMN until BIGINT NOT NULL DEFAULT 0;
      INSERT INTO members (image, tenant, since, until) SELECT id, '*', updated, 0 FROM images WHERE public = 1;
      CREATE TABLE pinnings (pin TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL);";
@@ -68,8 +68,8 @@ macro_rules! select {
     };
 }
 
-/// Images as the tenant $1 sees them: its own as they are; another's as changed when access to it was given, and as deleted
-/// since that was taken again.
+/// Images as the tenant $1 sees them: its own as they are; another's as changed when access to it was given, and as
+/// deleted since that was taken again.
 macro_rules! seen {
     ($select:expr, $which:literal, $rest:literal) => {
         concat!(

@@ -208,7 +208,12 @@ fn upload(lab: &Lab) {
         let source = format!("mine/{object}.qcow2");
         let new = json!({ "image": { "name": object, "source": source, "format": "qcow2" } });
         let answer = lab.send("POST", "/images", &new);
-        assert_eq!((answer.status, &answer.json()["image"]["status"]), (202, &json!("QUEUED")), "{}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["image"]["status"]),
+            (202, &json!("QUEUED")),
+            "{}",
+            answer.text()
+        );
         let id = answer.json()["image"]["id"].as_u64().unwrap();
         until("the image to settle", BOOT, || {
             let image = image(lab, id);

@@ -39,7 +39,7 @@ impl Files {
                     if object.is_expired(*now) {
                         return Err(Error::NotFound);
                     }
-                    if object.shape.is_some() {
+                    if object.shape.is_some() || object.metadata.get("x-object-manifest").is_some() {
                         let reason = "it leads to other objects: copy it into one of its own";
                         return Err(Error::Invalid(reason.into()));
                     }

@@ -1,7 +1,7 @@
 //! Registering: an object that a tenant put into Cloud Files becomes an image (guide, Roadmap: Custom Image Upload).
 //!
-//! The object's present version is pinned before the request is answered. A job then copies it aside, examines it, and makes
-//! the image ACTIVE or FAILED; what is refused is let go of.
+//! The object's present version is pinned before the request is answered. A job then copies it aside, examines it, and
+//! makes the image ACTIVE or FAILED; what is refused is let go of.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -65,13 +65,23 @@ impl Bed {
 
     /// A process over what another one left.
     pub async fn over(location: &Location, dir: Arc<tempfile::TempDir>, clock: Clock) -> Self {
+        Self::taking(location, dir, clock, 100 * GIB).await
+    }
+
+    /// One that takes disks of so many bytes at most.
+    pub async fn taking(
+        location: &Location,
+        dir: Arc<tempfile::TempDir>,
+        clock: Clock,
+        virtual_bytes_max: u64,
+    ) -> Self {
         let (pinning, reading) = <(Arc<RwLock<()>>, Arc<RwLock<()>>)>::default();
         let vault = Gated {
             vault: Directory::new(dir.path().join("vault")),
             pinning: Arc::clone(&pinning),
             reading: Arc::clone(&reading),
         };
-        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 100 * GIB };
+        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max };
         let images = Images::open(location, clock.clone(), Arc::new(vault), settings).await.unwrap();
         let images = Arc::new(images);
         images.start();

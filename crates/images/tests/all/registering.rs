@@ -78,6 +78,10 @@ on_each_engine! {
             owner: "100".into(), name: " ".into(), format: DiskFormat::Raw, container: "uploads".into(), object: "vast".into(),
         };
         assert!(matches!(bed.images.register(nameless).await, Err(Error::Invalid { field: "name", .. })));
+        let small = Bed::taking(location, Arc::clone(&bed.dir), bed.clock.clone(), 511).await;
+        let over = small.register("vast", DiskFormat::Raw).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+        assert_eq!(small.left(), (0, 0));
         // So many at a time, each of which may need its size in the scratch directory.
         bed.images.stop().await;
         for _ in 0..10 {
@@ -121,6 +125,23 @@ on_each_engine! {
         let image = second.settled(image.id).await;
         assert_eq!((image.status, image.reason), (Status::Active, None));
         assert_eq!(second.left(), (1, 0));
+    }
+}
+
+on_each_engine! {
+    async fn a_process_that_stops_does_not_wait_for_an_image_and_the_next_one_makes_it(location: &Location) {
+        let bed = Bed::new(location).await;
+        std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
+        let closed = bed.reading.write().await;
+        let image = bed.register("raw", DiskFormat::Raw).await.unwrap();
+        while bed.images.by_id(image.id).await.unwrap().status != Status::Preparing {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        bed.images.stop().await;
+        drop(closed);
+        assert_eq!(bed.images.by_id(image.id).await.unwrap().status, Status::Preparing);
+        let next = Bed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
+        assert_eq!(next.settled(image.id).await.status, Status::Active);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::on_each_engine;
-use images::{Access, Error, Id, Image, Origin};
+use images::{Access, Error, Id, Image, Origin, Page};
 use uuid::Uuid;
 use work::Time;
 
@@ -53,6 +53,9 @@ on_each_engine! {
         bed.images.remove_member("100", id, "200").await.unwrap();
         assert_eq!(told(&bed, "200", taken).await, seen(true));
         assert_eq!(bed.images.latest_change("200").await.unwrap(), Some(taken));
+        let page = Page { offset: 0, limit: 10, since: Some(taken) };
+        let gone = bed.images.list("200", page).await.unwrap();
+        assert_eq!((gone[0].updated, gone[0].deleted), (taken, Some(taken)));
         assert!(bed.names("200", None).await.is_empty());
         assert!(matches!(bed.images.get("200", id).await, Err(Error::NotFound)));
         // What happens to it afterwards is not told any more.
@@ -124,7 +127,7 @@ on_each_engine! {
         }
         bed.images.publish("100", id, true).await.unwrap();
         bed.images.remove_member("100", id, "*").await.unwrap();
-        assert!(bed.images.access("100", id).await.unwrap().public);
+        assert_eq!(bed.names("300", None).await.len(), 2);
         for n in 201..300 {
             bed.images.add_member("100", id, &n.to_string()).await.unwrap();
         }
