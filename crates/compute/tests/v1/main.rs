@@ -2,6 +2,7 @@
 
 mod bed;
 mod crash;
+mod crossing;
 mod faults;
 mod hosts;
 mod limits;
