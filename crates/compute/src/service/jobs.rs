@@ -66,6 +66,9 @@ pub(super) enum Work {
         /// What a disk went over by, if it is there.
         #[serde(default)]
         snapshot: Option<Uuid>,
+        /// A resize to this host failed, and nobody knows whether the machine runs there.
+        #[serde(default)]
+        unseen: bool,
     },
     /// Waits for a backup window.
     Backup {
@@ -248,8 +251,8 @@ impl Hand<'_> {
     }
 
     async fn work(&self) -> Result<(), Trouble> {
-        if let Work::Vacate { host, snapshot } = &self.payload.work {
-            return self.vacate(host, *snapshot).await;
+        if let Work::Vacate { host, snapshot, unseen } = &self.payload.work {
+            return self.vacate(host, *snapshot, *unseen).await;
         }
         let server = self.server().await?;
         if !self.payload.work.waits() && self.payload.work != Work::Build {

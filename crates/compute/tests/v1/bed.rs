@@ -466,6 +466,19 @@ impl Bed {
         running.first().copied()
     }
 
+    /// Waits until hosts are cleared of what servers left there, which happens behind them.
+    pub async fn is_cleared(&self) {
+        self.eventually("nothing is left", || async {
+            self.clock.advance(Duration::from_secs(1));
+            let mut left = 0;
+            for host in &self.hosts {
+                left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
+            }
+            left == 0
+        })
+        .await;
+    }
+
     /// Nothing of any server is left anywhere.
     pub async fn assert_clean(&self) {
         for host in &self.hosts {

@@ -107,14 +107,7 @@ async fn delete_neighbour(bed: &Bed, operation: &Operation) {
     if operation.full {
         assert_eq!(bed.delete("/servers/2").await.status, 202);
         bed.until(2, "gone").await;
-        bed.eventually("nothing is left of what moved", || async {
-            let mut left = 0;
-            for host in &bed.hosts {
-                left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
-            }
-            left == 0
-        })
-        .await;
+        bed.is_cleared().await;
     }
 }
 

@@ -65,15 +65,7 @@ async fn leave(bed: &Bed) {
         })
         .await;
     }
-    bed.eventually("nothing is left", || async {
-        bed.clock.advance(Duration::from_secs(1));
-        let mut left = 0;
-        for host in &bed.hosts {
-            left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
-        }
-        left == 0
-    })
-    .await;
+    bed.is_cleared().await;
     bed.assert_clean().await;
 }
 

@@ -50,7 +50,12 @@ impl Hand<'_> {
     /// Removes what a server left on a host that it has nothing to do with any more: its machine, the snapshot that its
     /// disk went over by. A server whose resize failed, since this host did not answer, runs again as the original, if it does
     /// not run here.
-    pub(super) async fn vacate(&self, name: &str, snapshot: Option<Uuid>) -> Result<(), Trouble> {
+    pub(super) async fn vacate(
+        &self,
+        name: &str,
+        snapshot: Option<Uuid>,
+        unseen: bool,
+    ) -> Result<(), Trouble> {
         let id = self.payload.server;
         let server =
             self.inner.db.read(id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
@@ -65,7 +70,7 @@ impl Hand<'_> {
                     (Some(_), _, _) => {}
                     (None, true, false) => self.order(&server, Order::Reboot(Reboot::Hard)).await?,
                     (None, true, true) => self.book_return().await?,
-                    (None, false, false) if server.other.is_some() => {
+                    (None, false, false) if unseen && server.other.is_some() => {
                         self.order(&server, Order::Revert).await?;
                     }
                     (None, false, _) => {}
@@ -119,7 +124,21 @@ pub(super) async fn vacate_later(
     snapshot: Option<Uuid>,
     now: Time,
 ) -> Result<(), database::Error> {
-    let work = Work::Vacate { host: host.to_owned(), snapshot };
+    clear_later(tx, server, Work::Vacate { host: host.to_owned(), snapshot, unseen: false }, now).await
+}
+
+/// Writes the job that sees, as soon as a host answers, what became of a resize there.
+pub(super) async fn look_later(
+    tx: &mut Tx,
+    server: Uuid,
+    host: &str,
+    now: Time,
+) -> Result<(), database::Error> {
+    let work = Work::Vacate { host: host.to_owned(), snapshot: None, unseen: true };
+    clear_later(tx, server, work, now).await
+}
+
+async fn clear_later(tx: &mut Tx, server: Uuid, work: Work, now: Time) -> Result<(), database::Error> {
     let payload = Payload { server, work, action: None }.to_json();
     let subject = format!("vacate:{server}");
     let job = NewJob { kind: "vacate", subject: &subject, payload, due: now, deadline: NEVER };

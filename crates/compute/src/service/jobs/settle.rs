@@ -6,7 +6,7 @@ use database::Tx;
 use hypervisor::Power;
 use work::{NewJob, Next, Time, jobs};
 
-use super::placing::vacate_later;
+use super::placing::{look_later, vacate_later};
 use super::{Hand, Payload, Trouble, Work, crossing};
 use crate::model::{Fault, Flavor, Resize, Server, Vm};
 use crate::store;
@@ -167,7 +167,7 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
             }
             if failed {
                 // Nobody knows whether it runs, since its new host does not answer. That will tell.
-                vacate_later(tx, server.id, &server.host, None, end.now).await?;
+                look_later(tx, server.id, &server.host, end.now).await?;
             }
             server.state.vm = Vm::Resized;
         }
