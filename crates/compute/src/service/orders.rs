@@ -12,7 +12,7 @@ use work::{Time, jobs};
 use super::jobs::Work;
 use super::limits::absolute;
 use super::{Error, Inner};
-use crate::model::{Action, Flavor, Id, Reboot, Refusal, Server, Task};
+use crate::model::{Action, Flavor, Id, Other, Reboot, Refusal, Server, Task};
 use crate::store;
 
 /// How long an order waits for a job that only has to tidy up after an image.
@@ -98,7 +98,7 @@ impl Order {
     }
 
     /// Its name in the log of actions, and the work that it comes to; none for what is done at once.
-    fn work(&self) -> (&'static str, Option<Work>) {
+    fn work(&self, server: &Server) -> (&'static str, Option<Work>) {
         match self.clone() {
             Self::Rename(_) => ("rename", None),
             Self::Password { sealed, .. } => {
@@ -106,7 +106,10 @@ impl Order {
             }
             Self::Reboot(kind) => ("reboot", Some(Work::Reboot { kind })),
             Self::Rebuild { .. } => ("rebuild", Some(Work::Rebuild)),
-            Self::Resize(flavor) => ("resize", Some(Work::Resize { flavor: flavor.number })),
+            Self::Resize(flavor) => ("resize", {
+                let to = server.other.as_ref().map(|other| other.host.clone());
+                Some(Work::Resize { flavor: flavor.number, to })
+            }),
             Self::Confirm => ("confirmResize", Some(Work::Confirm)),
             Self::Revert => ("revertResize", Some(Work::Revert)),
             Self::Image(image) => ("createImage", Some(Work::Image(image))),
@@ -127,6 +130,8 @@ struct Accept {
     by: Orderer,
     now: Time,
     deadline: Time,
+    /// The deadline of what has to copy a disk to another host.
+    deadline_across: Time,
     disk_overcommit: i64,
 }
 
@@ -142,7 +147,9 @@ impl Inner {
         let now = self.clock.now();
         let disk_overcommit = self.settings.disk_overcommit;
         let deletes = matches!(order, Order::Delete { .. });
-        let accept = Accept { id, order, by, now, deadline: now.after(within), disk_overcommit };
+        let deadline_across = now.after(deadlines.build + deadlines.image);
+        let deadline = now.after(within);
+        let accept = Accept { id, order, by, now, deadline, deadline_across, disk_overcommit };
         let server = match self.write(accept.clone()).await {
             Err(Error::Refused(Refusal::BackupOrResizeInProgress))
                 if self.image_ends(&accept).await? || self.confirmation_ends(&accept).await? =>
@@ -237,9 +244,13 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     server.state = state;
     server.updated = *now;
     store::servers::update(tx, &server).await?;
-    let (name, work) = order.work();
+    let (name, work) = order.work(&server);
     match work {
-        Some(work) => work.enqueue(tx, &server, name, (&by.request, &by.user), *now, accept.deadline).await?,
+        Some(work) => {
+            let across = matches!(work, Work::Resize { to: Some(_), .. });
+            let deadline = if across { accept.deadline_across } else { accept.deadline };
+            work.enqueue(tx, &server, name, (&by.request, &by.user), *now, deadline).await?;
+        }
         None => {
             let entry = store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
             store::actions::finish(tx, &entry, None, *now).await?;
@@ -293,15 +304,20 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
     Ok(())
 }
 
-/// A resize holds the larger of both sizes until it is decided; limits apply as to a create (guide, Absolute Limits).
+/// A resize holds the larger of both sizes until it is decided, or each on its host where the server's own has no room;
+/// limits apply as to a create (guide, Absolute Limits).
 async fn book_resize(
     accept: &Accept,
     tx: &mut Tx,
-    server: &Server,
+    server: &mut Server,
     to: &'static Flavor,
 ) -> Result<(), Error> {
     if to.number == server.flavor.number {
         return Err(Error::ResizeNotAllowed("the server has that flavor already".into()));
+    }
+    if server.other.is_some() {
+        // An earlier one is not undone as a whole yet.
+        return Err(Refusal::BackupOrResizeInProgress.into());
     }
     let (old, new) = (i64::from(server.flavor.memory_mib), i64::from(to.memory_mib));
     let overrides = store::limits::overrides(tx, &server.tenant).await?;
@@ -313,10 +329,16 @@ async fn book_resize(
     }
     let (old_disk, new_disk) = (i64::from(server.flavor.disk_gib), i64::from(to.disk_gib));
     let (memory, disk) = ((new - old).max(0), (new_disk - old_disk).max(0));
-    if !store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
-        return Err(Error::NoCapacity(format!("the server's host has no {memory} MB RAM more")));
+    if store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
+        let larger = (old.max(new), old_disk.max(new_disk));
+        store::servers::hold_room(tx, server.id, &server.host, larger.0, larger.1).await?;
+    } else {
+        let found = store::hosts::place(tx, &server.tenant, new, new_disk, accept.disk_overcommit).await?;
+        let no_room = || Error::NoCapacity(format!("no host has {new} MB RAM and {new_disk} GB disk free"));
+        let (host, snapshot) = (found.ok_or_else(no_room)?, Uuid::new_v4());
+        store::crossing::begin(tx, server.id, &host, snapshot, (new, new_disk)).await?;
+        server.other = Some(Other { host, snapshot: Some(snapshot) });
     }
-    store::servers::hold_room(tx, server.id, &server.host, old.max(new), old_disk.max(new_disk)).await?;
     Ok(store::servers::add_ram(tx, &server.tenant, (new - old).max(0)).await?)
 }
 

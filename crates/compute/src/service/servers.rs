@@ -203,6 +203,7 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
         group: plan.launch.group,
         fault: None,
         resize: None,
+        other: None,
         created: plan.now,
         updated: plan.now,
         deleted: None,

@@ -264,9 +264,14 @@ impl Bed {
         host.inject(operation, host.calls(operation) + 1, fault);
     }
 
-    /// Lets the `nth` call of an operation on the first host, counted from its beginning, meet a fault.
-    pub fn fail_at(&self, operation: &str, nth: u32, fault: Fault) {
-        self.faulty[0].inject(operation, nth, fault);
+    /// Lets the `nth` call of an operation on any host, counted from its beginning, meet a fault.
+    pub fn fail_on(&self, host: usize, operation: &str, nth: u32, fault: Fault) {
+        self.faulty[host].inject(operation, nth, fault);
+    }
+
+    /// How often an operation of any host has been called.
+    pub fn calls_on(&self, host: usize, operation: &str) -> u32 {
+        self.faulty[host].calls(operation)
     }
 
     /// How often an operation of the first host has been called.
@@ -486,6 +491,60 @@ impl Bed {
     /// The host that a machine is on.
     pub fn host_of(&self, machine: Uuid) -> &SimulatedHost {
         self.hosts.iter().find(|host| host.spec(machine).is_some()).expect("a host has it")
+    }
+
+    /// Two hosts, and a server `1` of 256 MB on the first one, which server `2` fills up: what `1` is resized to is on the
+    /// second one.
+    pub async fn crowded() -> Self {
+        let scratch = Scratch::sqlite();
+        let mut bed = Self::crowded_at(&scratch.location).await;
+        bed.scratch = Some(scratch);
+        bed
+    }
+
+    pub async fn crowded_at(location: &Location) -> Self {
+        let hosts = HostSettings { hosts: 2, memory_mib: 1280, ..HostSettings::default() };
+        let bed = Self::at(location, hosts, Settings { rate_limits: false, ..Settings::default() }).await;
+        bed.eventually("both hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 })
+            .await;
+        bed.compute.drain("simulated-2", true).await.unwrap();
+        bed.active("small", 1).await;
+        bed.active("neighbour", 3).await;
+        bed.compute.drain("simulated-2", false).await.unwrap();
+        bed
+    }
+
+    /// A machine runs on one host at most, and one host at most lets it use addresses. The host it runs on, if it does.
+    pub async fn runs_once(&self, machine: Uuid) -> Option<usize> {
+        let (mut running, mut allowing) = (Vec::new(), Vec::new());
+        for (number, host) in self.hosts.iter().enumerate() {
+            let inner = host.machines_even_if_lost();
+            let Some((power, spec)) = inner.into_iter().find(|(_, spec)| spec.id == machine) else {
+                continue;
+            };
+            if matches!(power, hypervisor::Power::Running | hypervisor::Power::Paused) {
+                running.push(number);
+            }
+            if spec.nics.iter().any(|nic| nic.lease.is_some() || !nic.allowed.is_empty()) {
+                allowing.push(number);
+            }
+        }
+        assert!(running.len() <= 1 && allowing.len() <= 1, "running on {running:?}, allowed on {allowing:?}");
+        assert!(running.is_empty() || running == allowing, "running on {running:?}, allowed on {allowing:?}");
+        running.first().copied()
+    }
+
+    /// Waits until hosts are cleared of what servers left there, which happens behind them.
+    pub async fn is_cleared(&self) {
+        self.eventually("nothing is left", || async {
+            self.clock.advance(Duration::from_secs(1));
+            let mut left = 0;
+            for host in &self.hosts {
+                left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
+            }
+            left == 0
+        })
+        .await;
     }
 
     /// Nothing of any server is left anywhere.

@@ -3,6 +3,7 @@
 mod bed;
 mod bodies;
 mod crash;
+mod crossing;
 mod custom_images;
 mod documents;
 mod faults;
