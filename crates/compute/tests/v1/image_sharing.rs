@@ -76,7 +76,7 @@ async fn each_mistake_has_its_fault() {
             r#"{"image": {"public": false}}"#,
             403,
             "cloudServersFault",
-            "another account",
+            "cloud's own",
         ),
         ("GET", "/images/99/access".into(), "", 404, "itemNotFound", "image"),
         ("GET", "/images/1/access".into(), "", 403, "cloudServersFault", "cloud's own"),
