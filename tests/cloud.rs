@@ -92,14 +92,16 @@ impl Cloud {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
-    /// What a statement finds in one of its databases, a row a list; for what no API shows.
+    /// What a statement finds in one of its databases, a row a list; for what no API shows or does.
     ///
     /// # Panics
     /// When it cannot be carried out.
     #[must_use]
     pub fn query(&self, database: &str, statement: &str) -> Vec<Vec<String>> {
         let script = "import sqlite3, sys, json\n\
-                      found = sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()\n\
+                      db = sqlite3.connect(sys.argv[1], timeout=60)\n\
+                      found = db.execute(sys.argv[2]).fetchall()\n\
+                      db.commit()\n\
                       print(json.dumps([[str(v) for v in row] for row in found]))";
         let path = self.data().join("db").join(format!("{database}.db"));
         let found = succeed(Command::new("python3").args(["-c", script]).arg(path).arg(statement));

@@ -223,19 +223,38 @@ impl Lab {
         until("the server to be gone", BOOT, || (self.call(&url, &[]).status == 404).then_some(()));
     }
 
-    /// The host that has a machine.
+    /// The host that has a machine; where two have one, since a resize took it from the one to the other, the one on
+    /// which it runs.
     ///
     /// # Panics
     /// When none has.
     #[must_use]
     pub fn host_of(&self, guest: &Guest) -> &Host {
-        let mut hosts = self.hosts.iter();
-        let found = hosts.find(|host| host.console_path(&guest.machine).exists());
+        let all = self.hosts.iter().filter(|host| host.console_path(&guest.machine).exists());
+        let all: Vec<&Host> = all.collect();
+        let running = if all.len() > 1 { self.running_on(guest) } else { None };
+        let found = running.or(all.first().copied());
         found.unwrap_or_else(|| panic!("no host has machine {}", guest.machine))
     }
 
+    /// The host that a machine runs on.
+    ///
+    /// # Panics
+    /// When it runs on two.
+    #[must_use]
+    pub fn running_on(&self, guest: &Guest) -> Option<&Host> {
+        let runs = |host: &&Host| {
+            host.virsh(&["list", "--state-running", "--state-paused", "--uuid"]).contains(&guest.machine)
+        };
+        let on: Vec<&Host> = self.hosts.iter().filter(runs).collect();
+        assert!(on.len() < 2, "machine {} runs twice", guest.machine);
+        on.first().copied()
+    }
+
     fn console(&self, guest: &Guest) -> String {
-        self.hosts.iter().map(|host| host.console(&guest.machine)).collect()
+        let has = |host: &&Host| host.console_path(&guest.machine).exists();
+        let there = self.hosts.iter().filter(has).count();
+        if there == 0 { String::new() } else { self.host_of(guest).console(&guest.machine) }
     }
 
     /// How often a guest has said that it is up.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod changes;
+mod crossing;
 mod kills;
 mod power;
 mod remote;

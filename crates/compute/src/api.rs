@@ -26,7 +26,7 @@ pub trait Tokens: Send + Sync + 'static {
 }
 
 impl Compute {
-    /// What is served under `/servers`: nest it as a service.
+    /// What is served at `/servers`, and at `/servers.json` and `/servers.xml`, which are the same with an extension.
     pub fn router(&self, tokens: Arc<dyn Tokens>) -> axum::Router {
         v1::router(v1::Api { compute: self.clone(), tokens })
     }

@@ -11,5 +11,5 @@ pub use backup::{Cadence, Daily, Schedule, Weekly};
 pub use flavor::{FLAVORS, Flavor};
 pub use launch::{File, Launch};
 pub use limits::{Limits, Rate, Rule, Unit};
-pub use server::{Fault, Group, Id, Page, Resize, Server};
+pub use server::{Fault, Group, Id, Other, Page, Resize, Server};
 pub use state::{Action, Reboot, Refusal, State, Task, Vm};

@@ -1,6 +1,7 @@
 //! The tables of compute: every SQL statement of the service, and nothing else.
 
 pub(crate) mod actions;
+pub(crate) mod crossing;
 pub(crate) mod groups;
 pub(crate) mod hosts;
 pub(crate) mod limits;
@@ -15,6 +16,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/tables.sql") },
     Migration { version: 3, sql: include_str!("store/usage.sql") },
+    Migration { version: 4, sql: include_str!("store/crossing.sql") },
+    Migration { version: 5, sql: include_str!("store/served.sql") },
 ];
 
 pub(crate) fn bad(what: &str) -> Error {

@@ -151,6 +151,15 @@ impl<H: Hypervisor> Hypervisor for Faulty<H> {
     async fn replace_disk(&self, machine: &MachineSpec) -> Result<()> {
         meet!(self, replace_disk(machine))
     }
+    async fn receive_disk(
+        &self,
+        machine: &MachineSpec,
+        snapshot: Uuid,
+        source: Snapshot,
+        progress: &Progress,
+    ) -> Result<()> {
+        meet!(self, receive_disk(machine, snapshot, source, progress))
+    }
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()> {
         meet!(self, ensure_config_drive(machine, files))
     }

@@ -68,7 +68,7 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn upload_image(&self, image: &ImageSpec, source: ImageSource, progress: &Progress) -> Result<()>;
 
     /// Forgets an image, or what an upload left of it; well if it is absent. [`Error::Refused`] while a disk is
-    /// based on it.
+    /// based on it or a machine boots its kernel.
     async fn drop_image(&self, image: &Digest) -> Result<()>;
 
     /// Makes the machine's disk from its image; keeps a disk that is there. [`Error::NotFound`] if the image is not
@@ -78,6 +78,18 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Makes the machine's disk anew from its (other) image. [`Error::Refused`] while the machine runs,
     /// [`Error::NotFound`] if the image is not held. Call [`Hypervisor::define`] next: kernel and size may differ.
     async fn replace_disk(&self, machine: &MachineSpec) -> Result<()>;
+
+    /// Makes the machine's disk from a snapshot of another host, enlarged to what the machine is to have, instead of all
+    /// that this host has of the machine; done at once if it was made from that `snapshot`. It depends on no image.
+    /// `progress` counts bytes. [`Error::Refused`] while the machine runs or if the stream is shorter or longer than
+    /// stated, [`Error::NoCapacity`]. The disk is there once this ends well, and not before.
+    async fn receive_disk(
+        &self,
+        machine: &MachineSpec,
+        snapshot: Uuid,
+        source: Snapshot,
+        progress: &Progress,
+    ) -> Result<()>;
 
     /// Writes the machine's config drive (label `config-2`), replacing one that is there. A running guest may go
     /// on seeing the old content until it is power-cycled. [`Error::Refused`] for a bad path.

@@ -67,9 +67,10 @@ pub enum Origin {
     Base,
     /// Put into Cloud Files and registered by its owner.
     Upload,
-    /// Made of a server by its owner; replaces the one of the same name.
+    /// Made of a server by its owner; replaces the one of the same name, of the same server a scheduled one too.
     Snapshot,
-    /// Made by a server's backup schedule; replaces the last one of that server and kind.
+    /// Made by a server's backup schedule; replaces the last one of that server and kind, and the owner's of that server and
+    /// name.
     Daily,
     /// Likewise.
     Weekly,
@@ -218,8 +219,10 @@ pub struct Page {
     pub offset: i64,
     /// Items in it at most.
     pub limit: i64,
-    /// Only what changed since, gone ones included.
+    /// Only what changed since.
     pub since: Option<Time>,
+    /// What was deleted since is among that.
+    pub deleted: bool,
 }
 
 /// The smallest whole number of GiB that holds so many bytes.

@@ -41,6 +41,9 @@ pub enum Error {
     /// The image belongs to someone else, who shares it.
     #[error("the image belongs to another account")]
     NotOwner,
+    /// The image is everyone's, and the operator's.
+    #[error("the image is the cloud's own")]
+    CloudsOwn,
     /// The image is still being made.
     #[error("the image is still being saved")]
     InFlight,
@@ -337,7 +340,11 @@ impl Images {
 
 /// The operator is the tenant without a name, as the owner of what belongs to no other.
 fn owned(image: &Image, tenant: &str) -> Result<(), Error> {
-    if image.owner.as_deref().unwrap_or_default() == tenant { Ok(()) } else { Err(Error::NotOwner) }
+    match image.owner.as_deref() {
+        owner if owner.unwrap_or_default() == tenant => Ok(()),
+        None => Err(Error::CloudsOwn),
+        Some(_) => Err(Error::NotOwner),
+    }
 }
 
 fn checked_name(name: &str) -> Result<String, Error> {

@@ -243,9 +243,14 @@ pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<
 pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
     const ALL: &str = seen_ever!(columns!(), "WHERE deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
     const CHANGED: &str = seen_ever!(columns!(), "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+    const LIVING: &str =
+        seen_ever!(columns!(), "WHERE deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
     let rows = match page.since {
         None => tx.rows(ALL, params![tenant, page.limit, page.offset]).await?,
-        Some(since) => tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0]).await?,
+        Some(since) => {
+            let sql = if page.deleted { CHANGED } else { LIVING };
+            tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
+        }
     };
     images(rows)
 }
@@ -256,19 +261,24 @@ pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Ti
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 
-/// The images that a new one takes the place of: by the owner's name for it, or the last of a server's schedule.
+/// The images that a new one takes the place of: by the owner's name for it, or the last of a server's schedule. A schedule
+/// names its images alike for every server, so it is only of its own server that an image made on demand and a scheduled
+/// one of the same name replace each other.
 pub(crate) async fn replaced_by(tx: &mut Tx, new: &Image) -> Result<Vec<Image>, Error> {
     let (id, owner) = (new.id.to_string(), new.owner.as_deref().unwrap_or(""));
+    let server = new.server.map(|(server, _)| server.to_string());
     let rows = if new.origin.is_backup() {
-        let sql = select!("WHERE server = $1 AND origin = $2 AND deleted = 0 AND id <> $3 AND number < $4");
-        let server = new.server.map(|(server, _)| server.to_string());
-        tx.rows(sql, params![server, new.origin.as_str(), id, new.number]).await?
-    } else {
         let sql = select!(
-            "WHERE owner = $1 AND name = $2 AND origin IN ('snapshot', 'upload') AND deleted = 0 AND id <> $3
+            "WHERE server = $1 AND (origin = $2 OR (origin = 'snapshot' AND name = $5)) AND deleted = 0 AND id <> $3
              AND number < $4"
         );
-        tx.rows(sql, params![owner, new.name, id, new.number]).await?
+        tx.rows(sql, params![server, new.origin.as_str(), id, new.number, new.name]).await?
+    } else {
+        let sql = select!(
+            "WHERE owner = $1 AND name = $2 AND (origin IN ('snapshot', 'upload') OR server = $5) AND deleted = 0
+             AND id <> $3 AND number < $4"
+        );
+        tx.rows(sql, params![owner, new.name, id, new.number, server]).await?
     };
     images(rows)
 }

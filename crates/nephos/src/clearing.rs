@@ -57,7 +57,7 @@ impl TenantDeleted for OwnImages {
     async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
         let mut offset = 0;
         loop {
-            let page = Page { offset, limit: PAGE, since: None };
+            let page = Page { offset, limit: PAGE, since: None, deleted: false };
             let found = self.0.list(tenant_id, page).await.map_err(|e| e.to_string())?;
             let seen = i64::try_from(found.len()).unwrap_or(PAGE);
             let own = found.iter().filter(|image| image.owner.as_deref() == Some(tenant_id));

@@ -99,7 +99,7 @@ fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
         .route("/cdn/{*path}", any(unpublished))
         .merge(cloud.identity.router())
         .merge(files::api::swift::router(cloud.files.clone(), tokens.clone()))
-        .nest_service("/servers", cloud.compute.router(tokens))
+        .merge(cloud.compute.router(tokens))
 }
 
 async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {

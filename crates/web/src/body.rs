@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 
 /// How long a sender may pause before it is given up.
@@ -47,6 +49,19 @@ pub async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
                 }
             }
         }
+    }
+}
+
+/// Refuses a body whose `Content-Length` says that it is too long, before any of it is asked for: without a look at the
+/// body the sender is not told to go on (`Expect: 100-continue`).
+///
+/// # Errors
+/// [`Error::TooLong`].
+pub fn announced(headers: &HeaderMap, limit: usize) -> Result<(), Error> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match length.and_then(|text| text.parse::<u64>().ok()) {
+        Some(length) if length > limit as u64 => Err(Error::TooLong { limit }),
+        _ => Ok(()),
     }
 }
 

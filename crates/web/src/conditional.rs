@@ -23,6 +23,14 @@ pub enum Verdict {
     Failed,
 }
 
+/// The time of `If-Modified-Since` in whole seconds, in any of HTTP's three forms. One that is no date, one of several, and
+/// one that is still to come are ignored (RFC 9110, 13.1.3; RFC 2616, 14.25).
+#[must_use]
+pub fn modified_since(headers: &HeaderMap, now: i64) -> Option<i64> {
+    let lines = headers.get_all(IF_MODIFIED_SINCE).iter().count();
+    date(headers, IF_MODIFIED_SINCE).filter(|since| lines == 1 && *since <= now)
+}
+
 /// Evaluates a GET or HEAD.
 #[must_use]
 pub fn evaluate(headers: &HeaderMap, found: Validators<'_>) -> Verdict {
@@ -100,6 +108,26 @@ mod tests {
             headers.insert(name.clone(), value.parse().unwrap());
         }
         evaluate(&headers, Validators { etag: Some("abc"), modified: Some(784_111_777) })
+    }
+
+    #[test]
+    fn dates_come_in_three_forms_and_never_from_the_future() {
+        let then = 784_111_777;
+        let since = |lines: &[&str], now: i64| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_MODIFIED_SINCE, line.parse().unwrap());
+            }
+            modified_since(&headers, now)
+        };
+        for form in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(since(&[form], then), Some(then), "{form}");
+            assert_eq!(since(&[form], then - 1), None, "{form}");
+            assert_eq!(since(&[form, form], then), None, "{form}");
+        }
+        assert_eq!(since(&["yesterday"], then), None);
     }
 
     #[test]

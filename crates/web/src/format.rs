@@ -1,7 +1,9 @@
 //! JSON or XML: by the path's extension, which wins, or by `Accept` (guide, Request/Response Types).
 
-use http::header::ACCEPT;
-use http::{HeaderMap, Uri};
+use std::borrow::Cow;
+
+use http::header::{ACCEPT, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -26,8 +28,7 @@ impl Format {
     /// The format that `Accept` asks for, or JSON: the acceptable one of highest quality, the first of equals.
     #[must_use]
     pub fn accepted(headers: &HeaderMap) -> Self {
-        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        preferred(accept, &["application/json", "application/xml", "text/xml"])
+        preferred(&accept(headers), &["application/json", "application/xml", "text/xml"])
             .map_or(Self::Json, |index| if index == 0 { Self::Json } else { Self::Xml })
     }
 
@@ -43,6 +44,14 @@ impl Format {
     }
 }
 
+/// What `Accept` says; several lines are one list (RFC 9110, 5.3).
+#[must_use]
+pub fn accept(headers: &HeaderMap) -> Cow<'_, str> {
+    let mut lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let first = lines.next().unwrap_or_default();
+    lines.fold(Cow::Borrowed(first), |all, line| Cow::Owned(format!("{all}, {line}")))
+}
+
 /// The index of the offered media type that `accept` prefers: by quality, then by the order in `accept`, then by
 /// the order offered. `None` when none is acceptable; an empty `accept` takes the first.
 #[must_use]
@@ -54,7 +63,7 @@ pub fn preferred(accept: &str, offered: &[&str]) -> Option<usize> {
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let quality = parts.find_map(|p| p.strip_prefix("q=")).map_or(Some(1000), quality);
+        let quality = parts.find_map(weight).map_or(Some(1000), quality);
         let Some(quality) = quality.filter(|q| *q > 0) else { continue };
         let matches = |offer: &&&str| {
             media == **offer
@@ -68,6 +77,12 @@ pub fn preferred(accept: &str, offered: &[&str]) -> Option<usize> {
         }
     }
     best.map(|(_, index)| index)
+}
+
+/// The value of a parameter that is the weight; names of parameters are of any case.
+pub(crate) fn weight(parameter: &str) -> Option<&str> {
+    let (name, value) = parameter.split_once('=')?;
+    name.eq_ignore_ascii_case("q").then_some(value)
 }
 
 /// A quality in thousandths.
@@ -94,6 +109,22 @@ pub fn split_extension(uri: &Uri) -> (Uri, Option<Format>) {
     Uri::from_parts(parts).map_or_else(|_| (uri.clone(), None), |uri| (uri, Some(format)))
 }
 
+/// What a dialect puts into the extensions of an answer whose form its request's [`Format`] decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Formatted;
+
+/// A layer around what [`negotiate`] prepares for: says of an answer whose form `Accept` decided, rather than the path,
+/// that it did.
+pub async fn layer(request: crate::Request, next: axum::middleware::Next) -> crate::Response {
+    let fixed = split_extension(request.uri()).1.is_some();
+    let mut response = next.run(request).await;
+    let formed = response.extensions().get::<Formatted>().is_some();
+    if !fixed && (formed || response.status() == StatusCode::NOT_MODIFIED) {
+        response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    }
+    response
+}
+
 /// Prepares a request for a dialect of both formats: the extension leaves the path, and the [`Format`] of the answer
 /// goes into the request's extensions.
 #[must_use]
@@ -118,6 +149,18 @@ mod tests {
         assert_eq!(preferred("text/html, */*;q=0.1", &offered), Some(0));
         assert_eq!(preferred("text/html", &offered), None);
         assert_eq!(preferred("application/json;q=0", &offered), None);
+        assert_eq!(preferred("application/json;Q=0.1, application/xml;q=0.2", &offered), Some(1));
+    }
+
+    #[test]
+    fn several_lines_of_accept_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(accept(&headers), "");
+        for line in ["text/html", "application/json;q=0.1", "application/xml"] {
+            headers.append(ACCEPT, line.parse().unwrap());
+        }
+        assert_eq!(accept(&headers), "text/html, application/json;q=0.1, application/xml");
+        assert_eq!(Format::accepted(&headers), Format::Xml);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use axum::middleware::Next;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::Response;
 use crate::body;
+use crate::format::weight;
 
 /// Answers longer than this are sent as they are.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -19,13 +20,11 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Whether a request asks for gzip.
 #[must_use]
 pub fn accepted(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    value.split(',').any(|coding| {
+    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+        let refused = parts.any(|part| weight(part).is_some_and(|q| q.parse() == Ok(0.0)));
         named && !refused
     })
 }
@@ -50,11 +49,17 @@ pub fn packed(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-/// A layer that packs what is asked for in gzip.
+/// A layer that packs what is asked for in gzip, and says of what it may pack that it depends on that.
 pub async fn layer(request: Request, next: Next) -> Response {
     let asked = accepted(request.headers());
-    let response = next.run(request).await;
-    if !asked || response.headers().contains_key(CONTENT_ENCODING) {
+    let mut response = next.run(request).await;
+    if response.headers().contains_key(CONTENT_ENCODING) {
+        return response;
+    }
+    if response.headers().contains_key(CONTENT_TYPE) || response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    if !asked {
         return response;
     }
     let (mut parts, whole) = response.into_parts();
@@ -63,13 +68,12 @@ pub async fn layer(request: Request, next: Next) -> Response {
         Ok(_) => return Response::from_parts(parts, axum::body::Body::empty()),
         Err(error) => {
             tracing::error!(%error, "an answer could not be packed");
-            parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            parts.status = StatusCode::INTERNAL_SERVER_ERROR;
             return Response::from_parts(parts, axum::body::Body::empty());
         }
     };
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     Response::from_parts(parts, packed(&whole).into())
 }
 
@@ -95,6 +99,8 @@ mod tests {
             accepted(&headers)
         };
         assert!(asks("gzip") && asks("deflate, GZIP;q=0.5"));
-        assert!(!asks("gzip;q=0") && !asks("identity") && !accepted(&HeaderMap::new()));
+        assert!(
+            !asks("gzip;q=0") && !asks("gzip;Q=0.0") && !asks("identity") && !accepted(&HeaderMap::new())
+        );
     }
 }

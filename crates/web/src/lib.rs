@@ -7,6 +7,7 @@ pub mod client;
 pub mod conditional;
 pub mod format;
 pub mod gzip;
+pub mod json;
 pub mod listener;
 pub mod metrics;
 mod patience;

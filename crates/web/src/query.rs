@@ -55,6 +55,12 @@ fn decode(text: &str) -> Vec<u8> {
     percent_decode_str(&spaced).collect()
 }
 
+/// A part of a URI with its percent-encoding taken off, and what is not UTF-8 replaced.
+#[must_use]
+pub fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
 /// Encodes bytes for a path or query: everything but letters, digits and `-._~`, and `/` where it separates.
 #[must_use]
 pub fn encode(bytes: &[u8], keep_slash: bool) -> String {

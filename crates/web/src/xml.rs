@@ -1,8 +1,10 @@
 //! XML answers as small trees, and XML requests read into the same trees: no DTD, no entities beyond XML's own,
 //! bounded depth.
 
-use quick_xml::Reader;
+use std::borrow::Cow;
+
 use quick_xml::events::Event;
+use quick_xml::{Reader, XmlVersion};
 
 /// Elements inside elements at most, in a request.
 const DEPTH_MAX: usize = 32;
@@ -12,7 +14,7 @@ const DEPTH_MAX: usize = 32;
 pub struct Element {
     /// Its name, without prefix when it was read.
     pub name: String,
-    /// Attributes in order; of a read element without `xmlns`.
+    /// Attributes in order; of a read element without `xmlns`, and foreign ones with their prefix.
     pub attributes: Vec<(String, String)>,
     /// Text inside it, all pieces together.
     pub text: String,
@@ -135,14 +137,35 @@ pub struct Malformed {
     pub reason: String,
 }
 
+/// A document's text: UTF-8, or UTF-16 by its byte order mark (XML 1.0, 4.3.3).
+fn decoded(document: &[u8]) -> Result<Cow<'_, str>, Malformed> {
+    let unit: fn([u8; 2]) -> u16 = match document {
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        _ => {
+            let text = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
+            let text = std::str::from_utf8(text);
+            return text
+                .map(Cow::Borrowed)
+                .map_err(|e| Malformed { at: e.valid_up_to() as u64, reason: "not UTF-8".into() });
+        }
+    };
+    let pairs = document[2..].chunks_exact(2);
+    let malformed = || Malformed { at: 2, reason: "not UTF-16, as its byte order mark says".into() };
+    if !pairs.remainder().is_empty() {
+        return Err(malformed());
+    }
+    let units: Vec<u16> = pairs.map(|pair| unit([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).map(Cow::Owned).map_err(|_| malformed())
+}
+
 /// Reads a document's root element.
 ///
 /// # Errors
 /// [`Malformed`] with the place: not well-formed, a DTD, an entity that is not XML's own, too deep.
 pub fn parse(document: &[u8]) -> Result<Element, Malformed> {
-    let text = std::str::from_utf8(document)
-        .map_err(|e| Malformed { at: e.valid_up_to() as u64, reason: "not UTF-8".into() })?;
-    let mut reader = Reader::from_str(text);
+    let text = decoded(document)?;
+    let mut reader = Reader::from_str(&text);
     let mut open: Vec<Element> = Vec::new();
     let mut root = None;
     loop {
@@ -168,10 +191,10 @@ pub fn parse(document: &[u8]) -> Result<Element, Malformed> {
                 close(element, &mut open, &mut root).map_err(malformed)?;
             }
             Event::Text(text) => {
-                append(&text, &mut open).map_err(malformed)?;
+                append(&text.xml10_content(), &mut open).map_err(malformed)?;
             }
             Event::CData(text) => {
-                append(&text, &mut open).map_err(malformed)?;
+                append(&text.xml10_content(), &mut open).map_err(malformed)?;
             }
             Event::GeneralRef(reference) => {
                 let resolved = resolve(&reference).map_err(malformed)?;
@@ -208,8 +231,10 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String>
         if key.as_namespace_binding().is_some() {
             continue;
         }
-        let value = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?.into_owned();
-        attributes.push((key.local_name().as_ref().to_owned(), value));
+        // A line end or tab that is not written as a reference is a space (XML 1.0, 3.3.3).
+        let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?;
+        // An attribute without prefix is the element's own; one with a prefix is someone else's, whatever its name.
+        attributes.push((key.as_ref().to_owned(), value.into_owned()));
     }
     Ok(Element { name, attributes, text: String::new(), children: Vec::new() })
 }
@@ -257,6 +282,33 @@ mod tests {
         let deep = "<a>".repeat(100) + &"</a>".repeat(100);
         assert!(parse(deep.as_bytes()).unwrap_err().reason.contains("deep"));
         assert_eq!(parse(b"<a>\xff</a>").unwrap_err().at, 3);
+    }
+
+    #[test]
+    fn foreign_attributes_are_not_the_elements_own() {
+        let read = parse(br#"<a xmlns:q="urn:q" q:name="theirs" name="ours" q:other="x"/>"#).unwrap();
+        assert_eq!((read.attribute("name"), read.attribute("other")), (Some("ours"), None));
+        assert_eq!(read.attribute("q:name"), Some("theirs"));
+    }
+
+    #[test]
+    fn white_space_is_what_xml_makes_of_it() {
+        let read = parse(b"<a v='1\n2\t3\r\n4&#10;5'>x\r\ny</a>").unwrap();
+        assert_eq!((read.attribute("v"), read.text.as_str()), (Some("1 2 3 4\n5"), "x\ny"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_says_how_to_read() {
+        let text = "<a v='\u{e9}\u{1f600}'/>";
+        let le: Vec<u8> =
+            std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let be: Vec<u8> =
+            std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        for document in [le.as_slice(), be.as_slice(), format!("\u{feff}{text}").as_bytes()] {
+            assert_eq!(parse(document).unwrap().attribute("v"), Some("\u{e9}\u{1f600}"));
+        }
+        assert!(parse(&le[..le.len() - 1]).unwrap_err().reason.contains("UTF-16"));
+        assert!(parse(b"\xff\xfe\x00\xd8<\x00").unwrap_err().reason.contains("UTF-16"));
     }
 
     proptest! {

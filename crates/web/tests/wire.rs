@@ -42,6 +42,16 @@ async fn connect(bodies: mpsc::Receiver<&'static str>) -> TcpStream {
         .route("/with", any(|| async { empty(true) }))
         .route("/without", any(|| async { empty(false) }))
         .route(
+            "/limited",
+            any(|request: web::Request| async move {
+                if web::body::announced(request.headers(), 5).is_err() {
+                    return StatusCode::PAYLOAD_TOO_LARGE;
+                }
+                let _ = web::body::read(request.into_body(), 5).await;
+                StatusCode::OK
+            }),
+        )
+        .route(
             "/body",
             any(move || {
                 let bodies = bodies.lock().unwrap().take().unwrap();
@@ -179,4 +189,17 @@ async fn a_204_has_its_length_where_the_dialect_says_so() {
     assert_eq!(answers.matches("HTTP/1.1 204 No Content\r\n").count(), 21);
     assert_eq!(answers.matches("\r\nContent-Length: 0\r\n").count(), 21, "{answers}");
     assert_eq!(answers.matches(": 0\r\n").count(), 21, "no stand-in is left: {answers}");
+}
+
+#[tokio::test]
+async fn who_asks_whether_to_go_on_is_told_of_a_body_that_is_too_long() {
+    for (length, said) in [(6, "HTTP/1.1 413 "), (5, "HTTP/1.1 100 ")] {
+        let mut stream = quiet().await;
+        let head = format!(
+            "POST /limited HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_to(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with(said), "{answer}");
+    }
 }

@@ -14,6 +14,7 @@ mod schedules;
 mod servers;
 mod sharing;
 mod versions;
+mod wadl;
 
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ use web::{Format, Response, Routes, format, gzip};
 use super::Tokens;
 use crate::Compute;
 use fault::Fault;
+
+pub use documents::schema;
+pub use wadl::description;
 
 /// The XML namespace of everything.
 pub(crate) const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
@@ -84,14 +88,41 @@ pub fn routes() -> Routes<Api, Right> {
         .add(Method::DELETE, "/v1.0/{tenant}/shared_ip_groups/{id}", Administer, groups::delete)
 }
 
-/// The dialect, with faults of its own for every mistake.
+/// Where the dialect hangs.
+const ROOT: &str = "/servers";
+
+/// The dialect at its place. Its root, too, may have an extension, and then is no part of what is below the root.
 pub(crate) fn router(api: Api) -> Router {
+    let dialect = dialect(api);
+    let mut whole = Router::new().nest_service(ROOT, dialect.clone());
+    for extension in [".json", ".xml"] {
+        let root = tower::ServiceBuilder::new()
+            .map_request(move |mut request: Request| {
+                let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+                if let Ok(uri) = format!("/{extension}{query}").parse() {
+                    *request.uri_mut() = uri;
+                }
+                request
+            })
+            .service(dialect.clone());
+        // Below it there is nothing, which the dialect says of the whole path.
+        let below = tower::ServiceBuilder::new().map_request(|request: Request| request);
+        whole = whole
+            .route_service(&format!("{ROOT}{extension}"), root)
+            .route_service(&format!("{ROOT}{extension}/"), below.clone().service(dialect.clone()))
+            .route_service(&format!("{ROOT}{extension}/{{*below}}"), below.service(dialect.clone()));
+    }
+    whole
+}
+
+/// The dialect below its root, with faults of its own for every mistake.
+fn dialect(api: Api) -> Router {
     let inner = routes()
         .into_router()
         .route("/", axum::routing::get(versions::list))
         .route("/v1.0", axum::routing::get(versions::show))
         .route("/v1.0/docs/guide.html", axum::routing::get(documents::guide))
-        .route("/v1.0/application.wadl", axum::routing::get(documents::wadl))
+        .route("/v1.0/application.wadl", axum::routing::get(wadl::show))
         .route("/v1.0/docs/servers.xsd", axum::routing::get(documents::xsd))
         .fallback(|request: Request| async move { not_found(&request) })
         .method_not_allowed_fallback(|request: Request| async move { bad_method(&request) })
@@ -103,7 +134,10 @@ pub(crate) fn router(api: Api) -> Router {
             response
         })
         .service(inner);
-    Router::new().fallback_service(service).layer(axum::middleware::from_fn(gzip::layer))
+    let layers = tower::ServiceBuilder::new()
+        .layer(axum::middleware::from_fn(gzip::layer))
+        .layer(axum::middleware::from_fn(format::layer));
+    Router::new().fallback_service(service).layer(layers)
 }
 
 /// `/servers/` is `/servers`, whatever stands between.

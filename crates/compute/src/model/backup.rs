@@ -30,6 +30,11 @@ const DAYS: [(&str, Weekday); 7] = [
 const DISABLED: &str = "DISABLED";
 
 impl Weekly {
+    /// Every value as dialects write it.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        std::iter::once(DISABLED).chain(DAYS.iter().map(|(name, _)| *name))
+    }
+
     /// As dialects write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -75,6 +80,11 @@ const WINDOWS: [&str; 12] = [
 ];
 
 impl Daily {
+    /// Every value as dialects write it.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        std::iter::once(DISABLED).chain(WINDOWS)
+    }
+
     /// As dialects write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

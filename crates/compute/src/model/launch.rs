@@ -70,10 +70,18 @@ pub fn name(name: &str) -> Result<String, Bad> {
     if name.len() > NAME_BYTES_MAX {
         return Err(bad("name", format!("is longer than {NAME_BYTES_MAX} bytes")));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(char::is_control) || !carried(name) {
         return Err(bad("name", "holds control characters"));
     }
     Ok(name.to_owned())
+}
+
+/// Whether XML can carry a text, as a reference where need be (XML 1.0, 2.2): JSON can say more, and the same answer is to
+/// be had in both.
+fn carried(text: &str) -> bool {
+    !text.chars().any(
+        |c| matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'),
+    )
 }
 
 /// Checks a password that an owner chose.
@@ -99,15 +107,18 @@ pub fn metadata(metadata: &[(String, String)]) -> Result<(), Bad> {
         return Err(bad("metadata", format!("has more than {METADATA_MAX} items")));
     }
     for (index, (key, value)) in metadata.iter().enumerate() {
-        let field = || format!("metadata item {key:.80}");
+        let field = || format!("metadata item {key:.80}:");
         if key.is_empty() {
             return Err(bad("metadata", "has an item with an empty key"));
         }
         if key.len() > METADATA_BYTES_MAX || value.len() > METADATA_BYTES_MAX {
             return Err(bad(field(), format!("key and value may each have {METADATA_BYTES_MAX} bytes")));
         }
+        if !carried(key) || !carried(value) {
+            return Err(bad(field(), "it holds a character that XML cannot carry"));
+        }
         if metadata[..index].iter().any(|(other, _)| other == key) {
-            return Err(bad(field(), "is there twice"));
+            return Err(bad(field(), "it is there twice"));
         }
     }
     Ok(())
@@ -122,7 +133,7 @@ pub fn files(files: &[File]) -> Result<(), Bad> {
         return Err(bad("personality", format!("has more than {FILES_MAX} files")));
     }
     for file in files {
-        let field = || format!("personality file {:.80}", file.path);
+        let field = || format!("personality file {:.80}:", file.path);
         if file.path.is_empty() || file.path.len() > PATH_BYTES_MAX {
             return Err(bad(field(), format!("its path must have 1 to {PATH_BYTES_MAX} bytes")));
         }
@@ -150,8 +161,14 @@ mod tests {
     #[test]
     fn limits_are_in_bytes_and_inclusive() {
         assert!(metadata(&[("k".repeat(255), "v".repeat(255))]).is_ok());
-        assert_eq!(metadata(&[("ab".into(), "é".repeat(128))]).unwrap_err().field, "metadata item ab");
+        assert_eq!(metadata(&[("ab".into(), "é".repeat(128))]).unwrap_err().field, "metadata item ab:");
         assert!(metadata(&vec![("k".into(), "v".into()); 2]).unwrap_err().reason.contains("twice"));
+        for (text, taken) in
+            [("a\tb\r\nc", true), ("\u{7f}\u{85}", true), ("\u{1}", false), ("\u{ffff}", false)]
+        {
+            assert_eq!(metadata(&[("k".into(), text.into())]).is_ok(), taken, "{text:?}");
+            assert_eq!(metadata(&[(text.into(), "v".into())]).is_ok(), taken, "{text:?}");
+        }
         let six: Vec<_> = (0..6).map(|n| (n.to_string(), String::new())).collect();
         assert!(metadata(&six[..5]).is_ok());
         assert!(metadata(&six).is_err());

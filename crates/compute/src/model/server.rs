@@ -36,6 +36,17 @@ pub struct Resize {
     pub from: &'static Flavor,
 }
 
+/// A second host that a server has to do with. A resize takes the server there, until it runs there; from then on it is
+/// the one with the original, which is kept, shut off, until the resize is decided; and once a resize is given up or
+/// reverted, the one that is to be cleared when the original runs again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its name.
+    pub host: String,
+    /// The snapshot by which the disk goes over; none once the server is to go back.
+    pub snapshot: Option<Uuid>,
+}
+
 /// A server.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -79,6 +90,8 @@ pub struct Server {
     pub fault: Option<Fault>,
     /// The resize that waits for a decision.
     pub resize: Option<Resize>,
+    /// The second host of a resize that leaves the first one.
+    pub other: Option<Other>,
     /// When it was asked for.
     pub created: Time,
     /// When it changed last.
@@ -94,6 +107,12 @@ impl Server {
             .iter()
             .filter(move |port| port.label == label)
             .flat_map(|port| port.addresses.iter().map(|held| held.address))
+    }
+
+    /// Whether it is on its way back to the host that it is on: its original is there and does not run again yet.
+    #[must_use]
+    pub fn returns(&self) -> bool {
+        self.resize.is_none() && self.other.as_ref().is_some_and(|other| other.snapshot.is_none())
     }
 
     /// Whether it uses an address that belongs to another server.
@@ -127,6 +146,6 @@ pub struct Page {
     pub offset: i64,
     /// Items in it at most.
     pub limit: i64,
-    /// Only what changed since, gone ones included.
+    /// Only what changed since; what was deleted since is among servers with all details alone.
     pub since: Option<Time>,
 }

@@ -70,8 +70,10 @@ impl Compute {
     ) -> Result<Server, Error> {
         context.need(Right::Create)?;
         let server = self.get(context, id).await?;
-        let image = image.unwrap_or(images::Id::Uuid(server.image));
-        let image = self.0.usable_image(context.tenant(), image, server.flavor).await?;
+        let image = match image {
+            Some(image) => self.0.usable_image(context.tenant(), image, server.flavor).await?,
+            None => self.0.own_image(context.tenant(), &server).await?,
+        };
         let order = Order::Rebuild { image: image.id, number: image.number };
         self.order(context, id, Right::Create, order).await
     }

@@ -14,9 +14,9 @@ pub enum Error {
     /// The caller's roles do not reach so far.
     #[error("the roles of this user do not allow it")]
     Forbidden,
-    /// The image belongs to another account, which shares it.
-    #[error("the image belongs to another account")]
-    NotOwner,
+    /// The image belongs to another account, which shares it, or to the cloud.
+    #[error("{0}")]
+    NotOwner(String),
     /// Something given is wrong.
     #[error("{field} {reason}")]
     Invalid {
@@ -80,7 +80,7 @@ impl From<images::Error> for Error {
     fn from(error: images::Error) -> Self {
         match error {
             images::Error::NotFound => Self::NotFound("image"),
-            images::Error::NotOwner => Self::NotOwner,
+            images::Error::NotOwner | images::Error::CloudsOwn => Self::NotOwner(error.to_string()),
             images::Error::InFlight => Self::Conflict(error.to_string()),
             images::Error::Invalid { field, reason } => Self::invalid(field, reason),
             images::Error::OverLimit(reason) => Self::OverLimit { reason, retry_at: None },

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod building;
+mod crossing;
 mod imaging;
 mod lifecycle;
 mod placing;
@@ -39,6 +40,9 @@ pub(super) enum Work {
     Rebuild,
     Resize {
         flavor: i64,
+        /// The host that it goes to, if not its own.
+        #[serde(default)]
+        to: Option<String>,
     },
     Confirm,
     Revert,
@@ -56,9 +60,15 @@ pub(super) enum Work {
     Delete,
     /// Waits until a resize is confirmed by itself.
     AutoConfirm,
-    /// Waits until a host answers that the server was moved from.
+    /// Waits until a host answers that the server was moved from, or on which its resize failed.
     Vacate {
         host: String,
+        /// What a disk went over by, if it is there.
+        #[serde(default)]
+        snapshot: Option<Uuid>,
+        /// A resize to this host failed, and nobody knows whether the machine runs there.
+        #[serde(default)]
+        unseen: bool,
     },
     /// Waits for a backup window.
     Backup {
@@ -241,8 +251,8 @@ impl Hand<'_> {
     }
 
     async fn work(&self) -> Result<(), Trouble> {
-        if let Work::Vacate { host } = &self.payload.work {
-            return self.vacate(host).await;
+        if let Work::Vacate { host, snapshot, unseen } = &self.payload.work {
+            return self.vacate(host, *snapshot, *unseen).await;
         }
         let server = self.server().await?;
         if !self.payload.work.waits() && self.payload.work != Work::Build {
@@ -254,7 +264,8 @@ impl Hand<'_> {
             Work::Rebuild => self.rebuild(server).await,
             Work::Reboot { kind } => self.reboot(&server, kind).await,
             Work::Password { sealed } => self.password(&server, &sealed).await,
-            Work::Resize { flavor } => self.resize(server, flavor).await,
+            Work::Resize { flavor, to: None } => self.resize(server, flavor).await,
+            Work::Resize { flavor, to: Some(to) } => self.cross(server, flavor, &to).await,
             Work::Confirm => self.confirm(&server).await,
             Work::Revert => self.revert(server).await,
             Work::Image(image) => self.image(&server, &image).await,
@@ -288,8 +299,12 @@ impl Hand<'_> {
 
     /// The server's host.
     fn host(&self, server: &Server) -> Result<&Arc<dyn Hypervisor>, Trouble> {
-        let missing = || Trouble::Later(format!("host {} is not configured", server.host));
-        self.inner.hosts.get(&server.host).ok_or_else(missing)
+        self.host_named(&server.host)
+    }
+
+    fn host_named(&self, name: &str) -> Result<&Arc<dyn Hypervisor>, Trouble> {
+        let missing = || Trouble::Later(format!("host {name} is not configured"));
+        self.inner.hosts.get(name).ok_or_else(missing)
     }
 
     /// Shows how far the job is; `Lost` when it is not this holder's any more.

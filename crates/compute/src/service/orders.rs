@@ -12,11 +12,14 @@ use work::{Time, jobs};
 use super::jobs::Work;
 use super::limits::absolute;
 use super::{Error, Inner};
-use crate::model::{Action, Flavor, Id, Reboot, Refusal, Server, Task};
+use crate::model::{Action, Flavor, Id, Other, Reboot, Refusal, Server, Task};
 use crate::store;
 
 /// How long an order waits for a job that only has to tidy up after an image.
 const IMAGE_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long an order waits for a confirmation that is under way, and how often it looks.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is to be done to a server, with all that it needs.
 #[derive(Clone, Debug)]
@@ -95,7 +98,7 @@ impl Order {
     }
 
     /// Its name in the log of actions, and the work that it comes to; none for what is done at once.
-    fn work(&self) -> (&'static str, Option<Work>) {
+    fn work(&self, server: &Server) -> (&'static str, Option<Work>) {
         match self.clone() {
             Self::Rename(_) => ("rename", None),
             Self::Password { sealed, .. } => {
@@ -103,7 +106,10 @@ impl Order {
             }
             Self::Reboot(kind) => ("reboot", Some(Work::Reboot { kind })),
             Self::Rebuild { .. } => ("rebuild", Some(Work::Rebuild)),
-            Self::Resize(flavor) => ("resize", Some(Work::Resize { flavor: flavor.number })),
+            Self::Resize(flavor) => ("resize", {
+                let to = server.other.as_ref().map(|other| other.host.clone());
+                Some(Work::Resize { flavor: flavor.number, to })
+            }),
             Self::Confirm => ("confirmResize", Some(Work::Confirm)),
             Self::Revert => ("revertResize", Some(Work::Revert)),
             Self::Image(image) => ("createImage", Some(Work::Image(image))),
@@ -124,6 +130,8 @@ struct Accept {
     by: Orderer,
     now: Time,
     deadline: Time,
+    /// The deadline of what has to copy a disk to another host.
+    deadline_across: Time,
     disk_overcommit: i64,
 }
 
@@ -139,9 +147,13 @@ impl Inner {
         let now = self.clock.now();
         let disk_overcommit = self.settings.disk_overcommit;
         let deletes = matches!(order, Order::Delete { .. });
-        let accept = Accept { id, order, by, now, deadline: now.after(within), disk_overcommit };
+        let deadline_across = now.after(deadlines.build + deadlines.image);
+        let deadline = now.after(within);
+        let accept = Accept { id, order, by, now, deadline, deadline_across, disk_overcommit };
         let server = match self.write(accept.clone()).await {
-            Err(Error::Refused(Refusal::BackupOrResizeInProgress)) if self.image_ends(&accept).await? => {
+            Err(Error::Refused(Refusal::BackupOrResizeInProgress))
+                if self.image_ends(&accept).await? || self.confirmation_ends(&accept).await? =>
+            {
                 self.write(accept).await?
             }
             written => written?,
@@ -172,6 +184,40 @@ impl Inner {
         let turn = self.turn(server.id);
         Ok(tokio::time::timeout(IMAGE_ENDS_WITHIN, turn.take()).await.is_ok())
     }
+
+    /// Whether an order that a confirmation kept out may be written after all, once that ended: its answer was 204, and
+    /// whoever got that may order on.
+    async fn confirmation_ends(&self, accept: &Accept) -> Result<bool, Error> {
+        // The cloud's own orders come from jobs, which have the turn that a confirmation may wait for.
+        if accept.by.tenant.is_none() || matches!(accept.order, Order::Confirm | Order::Revert) {
+            return Ok(false);
+        }
+        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
+        self.is_confirmed(&found.await?).await
+    }
+
+    /// Waits for the end of a server's confirmation, if one is under way and ends soon.
+    pub(super) async fn is_confirmed(&self, server: &Server) -> Result<bool, Error> {
+        if server.state.task != Some(Task::ResizeConfirming) {
+            return Ok(false);
+        }
+        let ended = async {
+            loop {
+                // The job has the turn from its first step to its last; it may not have begun.
+                drop(self.turn(server.id).take().await);
+                let found = self
+                    .db
+                    .read(server.id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
+                match found.await? {
+                    Some(server) if server.state.task == Some(Task::ResizeConfirming) => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    _ => return Ok(true),
+                }
+            }
+        };
+        tokio::time::timeout(CONFIRMED_WITHIN, ended).await.unwrap_or(Ok(false))
+    }
 }
 
 /// The server that an order is for.
@@ -198,9 +244,13 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     server.state = state;
     server.updated = *now;
     store::servers::update(tx, &server).await?;
-    let (name, work) = order.work();
+    let (name, work) = order.work(&server);
     match work {
-        Some(work) => work.enqueue(tx, &server, name, (&by.request, &by.user), *now, accept.deadline).await?,
+        Some(work) => {
+            let across = matches!(work, Work::Resize { to: Some(_), .. });
+            let deadline = if across { accept.deadline_across } else { accept.deadline };
+            work.enqueue(tx, &server, name, (&by.request, &by.user), *now, deadline).await?;
+        }
         None => {
             let entry = store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
             store::actions::finish(tx, &entry, None, *now).await?;
@@ -254,15 +304,20 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
     Ok(())
 }
 
-/// A resize holds the larger of both sizes until it is decided; limits apply as to a create (guide, Absolute Limits).
+/// A resize holds the larger of both sizes until it is decided, or each on its host where the server's own has no room;
+/// limits apply as to a create (guide, Absolute Limits).
 async fn book_resize(
     accept: &Accept,
     tx: &mut Tx,
-    server: &Server,
+    server: &mut Server,
     to: &'static Flavor,
 ) -> Result<(), Error> {
     if to.number == server.flavor.number {
         return Err(Error::ResizeNotAllowed("the server has that flavor already".into()));
+    }
+    if server.other.is_some() {
+        // An earlier one is not undone as a whole yet.
+        return Err(Refusal::BackupOrResizeInProgress.into());
     }
     let (old, new) = (i64::from(server.flavor.memory_mib), i64::from(to.memory_mib));
     let overrides = store::limits::overrides(tx, &server.tenant).await?;
@@ -274,27 +329,31 @@ async fn book_resize(
     }
     let (old_disk, new_disk) = (i64::from(server.flavor.disk_gib), i64::from(to.disk_gib));
     let (memory, disk) = ((new - old).max(0), (new_disk - old_disk).max(0));
-    if !store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
-        return Err(Error::NoCapacity(format!("the server's host has no {memory} MB RAM more")));
+    if store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
+        let larger = (old.max(new), old_disk.max(new_disk));
+        store::servers::hold_room(tx, server.id, &server.host, larger.0, larger.1).await?;
+    } else {
+        let found = store::hosts::place(tx, &server.tenant, new, new_disk, accept.disk_overcommit).await?;
+        let no_room = || Error::NoCapacity(format!("no host has {new} MB RAM and {new_disk} GB disk free"));
+        let (host, snapshot) = (found.ok_or_else(no_room)?, Uuid::new_v4());
+        store::crossing::begin(tx, server.id, &host, snapshot, (new, new_disk)).await?;
+        server.other = Some(Other { host, snapshot: Some(snapshot) });
     }
-    store::servers::hold_room(tx, server.id, &server.host, old.max(new), old_disk.max(new_disk)).await?;
     Ok(store::servers::add_ram(tx, &server.tenant, (new - old).max(0)).await?)
 }
 
-/// Any server of a group may use any public address of the others (guide, Shared IP Groups).
+/// Any server of a group may use any public address of the others (guide, Shared IP Groups): also one that they share
+/// themselves, and whose own server is gone.
 async fn share(tx: &mut Tx, server: &Server, address: Ipv4Addr, group: i64) -> Result<(), Error> {
     if server.group != Some(group) {
         return Err(Error::invalid("sharedIpGroupId", "names no shared IP group that the server is in"));
     }
-    let held = |server: &Server, shared: bool| {
-        let all = server.interfaces.iter().filter(|port| port.label == networks::Label::Public);
-        all.flat_map(|port| &port.addresses).any(|held| held.address == address && held.shared == shared)
-    };
-    if held(server, false) {
+    if server.interfaces.iter().flat_map(|port| &port.addresses).any(|h| h.address == address && !h.shared) {
         return Err(Error::invalid("address", "is the server's own"));
     }
     let members = store::servers::in_group(tx, group).await?;
-    if members.iter().any(|member| member.id != server.id && held(member, false)) {
+    let mut others = members.iter().filter(|member| member.id != server.id);
+    if others.any(|member| member.addresses(networks::Label::Public).any(|held| held == address)) {
         Ok(())
     } else {
         Err(Error::invalid("address", "belongs to no other server of the group"))

@@ -88,7 +88,10 @@ async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
             }
         }
     }
-    for id in machines.into_keys() {
+    for (id, machine) in machines {
+        if is_on(machine.power) {
+            look_at_one(inner, host, id).await;
+        }
         remove_leftover(inner, host, id).await;
     }
     drop_old_snapshots(inner, host).await;
@@ -148,6 +151,20 @@ fn expects_other(server: &Server, seen: Power) -> bool {
     matches!((server.state.vm, seen), (Vm::Active, power) if power != Power::Running)
 }
 
+fn is_on(power: Power) -> bool {
+    matches!(power, Power::Running | Power::Paused)
+}
+
+/// What a look at a machine asks for.
+enum Noted {
+    /// Nothing more.
+    Enough,
+    /// Its host lost power and is back: it is started.
+    WasCutOff,
+    /// A resize keeps it, off, for its owner to go back to: somebody started it.
+    RunsTwice,
+}
+
 /// Compares one server with its machine, in the machine's turn, asking the host anew: an event may be old.
 async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
     let Ok(_turn) = tokio::time::timeout(EVERY, inner.turn(id).take()).await else { return };
@@ -155,9 +172,13 @@ async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
     let input = (id, host.host().to_owned(), state.clone(), inner.clock.now());
     let noted = inner.db.write(input, |(id, host, state, now), tx| {
         Box::pin(async move {
-            let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(false) };
-            if server.state.task.is_some() || server.host != *host {
-                return Ok(false);
+            let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(Noted::Enough) };
+            if server.state.task.is_some() {
+                return Ok(Noted::Enough);
+            }
+            if server.host != *host {
+                let kept = server.other.is_some_and(|other| other.host == *host);
+                return Ok(if kept && is_on(state.power) { Noted::RunsTwice } else { Noted::Enough });
             }
             let before = (server.state, server.power);
             note(&mut server, state, *now);
@@ -165,17 +186,24 @@ async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
                 server.updated = *now;
                 store::servers::update(tx, &server).await?;
             }
-            Ok::<_, database::Error>(server.state.vm == Vm::Stopped && state.reason == HOST_WAS_DOWN)
+            let was_cut_off = server.state.vm == Vm::Stopped && state.reason == HOST_WAS_DOWN;
+            Ok::<_, database::Error>(if was_cut_off { Noted::WasCutOff } else { Noted::Enough })
         })
     });
     match noted.await {
-        Ok(true) => {
+        Ok(Noted::WasCutOff) => {
             tracing::info!(server = %id, "starting a server whose host was down");
             if let Err(error) = inner.accept(Id::Uuid(id), Order::Start, Orderer::default()).await {
                 tracing::warn!(%error, server = %id, "cannot start it");
             }
         }
-        Ok(false) => {}
+        Ok(Noted::RunsTwice) => {
+            tracing::warn!(host = host.host(), server = %id, "stopping the machine that a resize keeps");
+            if let Err(error) = host.stop(id).await {
+                tracing::warn!(%error, server = %id, "cannot stop it");
+            }
+        }
+        Ok(Noted::Enough) => {}
         Err(error) => tracing::warn!(%error, server = %id, "cannot note a machine's state"),
     }
 }

@@ -13,17 +13,20 @@ use crate::store;
 const NEVER: Time = Time(i64::MAX);
 
 impl Compute {
-    /// A server's backup schedule.
+    /// A server's backup schedule, and when it was changed last: as old as the server if it never was.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn schedule(&self, context: &Context, id: Id) -> Result<Schedule, Error> {
+    pub async fn schedule(&self, context: &Context, id: Id) -> Result<(Schedule, Time), Error> {
         let server = self.get(context, id).await?;
-        let found = self
-            .0
-            .db
-            .read(server.id, |server, tx| Box::pin(async move { store::schedules::get(tx, *server).await }));
-        Ok(found.await?)
+        let found = self.0.db.read(server.id, |server, tx| {
+            Box::pin(async move {
+                let changed = store::schedules::changed(tx, *server).await?;
+                Ok::<_, Error>((store::schedules::get(tx, *server).await?, changed))
+            })
+        });
+        let (schedule, changed) = found.await?;
+        Ok((schedule, changed.unwrap_or(server.created)))
     }
 
     /// Makes or changes a server's backup schedule.
@@ -45,6 +48,19 @@ impl Compute {
     }
 
     async fn write_schedule(&self, context: &Context, id: Id, schedule: Schedule) -> Result<(), Error> {
+        match self.try_schedule(context, id, schedule).await {
+            Err(Error::Refused(Refusal::BackupOrResizeInProgress)) => {
+                let server = self.get(context, id).await?;
+                if !self.0.is_confirmed(&server).await? {
+                    return Err(Refusal::BackupOrResizeInProgress.into());
+                }
+                self.try_schedule(context, id, schedule).await
+            }
+            tried => tried,
+        }
+    }
+
+    async fn try_schedule(&self, context: &Context, id: Id, schedule: Schedule) -> Result<(), Error> {
         let input = (context.tenant().to_owned(), id, schedule, self.0.clock.now());
         let written = self.0.db.write(input, |(tenant, id, schedule, now), tx| {
             Box::pin(async move {
@@ -63,7 +79,9 @@ impl Compute {
                 store::schedules::set(tx, server.id, *schedule, *now).await?;
                 for cadence in Cadence::ALL {
                     jobs::cancel_all(tx, &Work::backup_subject(server.id, cadence)).await?;
-                    arm(tx, server.id, *schedule, cadence, *now, *now).await?;
+                    // A window that had its image is over, however often the schedule is sent.
+                    let served = store::schedules::served_until(tx, server.id, cadence).await?;
+                    arm(tx, server.id, *schedule, cadence, served.max(*now), *now).await?;
                 }
                 Ok(())
             })

@@ -203,6 +203,7 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
         group: plan.launch.group,
         fault: None,
         resize: None,
+        other: None,
         created: plan.now,
         updated: plan.now,
         deleted: None,
@@ -226,7 +227,7 @@ impl Inner {
         flavor: &Flavor,
     ) -> Result<Image, Error> {
         let image = match self.images.get(tenant, id).await {
-            Err(images::Error::NotFound) => return Err(Error::invalid("imageId", "names no image")),
+            Err(images::Error::NotFound) => return Err(self.no_such_image(tenant).await?),
             other => other?,
         };
         if image.status != Status::Active {
@@ -240,6 +241,60 @@ impl Inner {
             return Err(Error::invalid("imageId", reason));
         }
         Ok(image)
+    }
+
+    /// Why an image is not found: there is none of that id, or none at all, as in a cloud that was just set up.
+    async fn no_such_image(&self, tenant: &str) -> Result<Error, Error> {
+        let first = images::Page { offset: 0, limit: 1, since: None, deleted: false };
+        let reason = if self.images.list(tenant, first).await?.is_empty() {
+            "names no image: this cloud has none yet; its operator brings one with `nephos image import`, and you may \
+             register one of your own (POST /images with source and format)"
+        } else {
+            "names no image"
+        };
+        Ok(Error::invalid("imageId", reason))
+    }
+
+    /// The image that a server was made of, to make it anew. Its owner may have deleted it since: its bytes are on the
+    /// server's host as long as the server's disk is based on them.
+    pub(super) async fn own_image(&self, tenant: &str, server: &Server) -> Result<Image, Error> {
+        let unusable = |reason: String| Error::invalid("rebuild", format!("names no imageId, and {reason}"));
+        let number = server.image_number;
+        let image = match self.images.get(tenant, images::Id::Uuid(server.image)).await {
+            Err(images::Error::NotFound) => {
+                let image = self.images.by_id_or_tombstone(server.image).await?;
+                if image.deleted.is_none() {
+                    return Err(unusable(format!(
+                        "the server's own image ({number}) is not shared any more"
+                    )));
+                }
+                // What another account shared and deleted is not to be had of a host either.
+                let others = image.owner.as_deref().is_some_and(|owner| owner != tenant);
+                if others || !self.is_held(&image, &server.host).await? {
+                    return Err(unusable(format!("the server's own image ({number}) was deleted")));
+                }
+                image
+            }
+            other => other?,
+        };
+        if image.status != Status::Active {
+            return Err(unusable(format!("the server's own image ({number}) is {}", image.status.as_str())));
+        }
+        if image.min_disk_gib > server.flavor.disk_gib {
+            let (needs, has) = (image.min_disk_gib, server.flavor.disk_gib);
+            let reason = format!(
+                "the server's own image ({number}) needs a disk of {needs} GB, where its flavor has {has} GB"
+            );
+            return Err(unusable(reason));
+        }
+        Ok(image)
+    }
+
+    /// Whether a host has an image's bytes.
+    async fn is_held(&self, image: &Image, host: &str) -> Result<bool, Error> {
+        let (Some(content), Some(host)) = (&image.content, self.hosts.get(host)) else { return Ok(false) };
+        let held = host.holds_image(&content.digest).await;
+        held.map_err(|error| Error::Unavailable(error.to_string()))
     }
 
     /// The files of a launch, sealed until the build is done.

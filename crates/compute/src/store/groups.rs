@@ -49,7 +49,9 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Gr
             tx.rows(sql, params![tenant, page.limit, page.offset]).await?
         }
         Some(since) => {
-            let sql = select!("WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+            let sql = select!(
+                "WHERE tenant = $1 AND deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
+            );
             tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
         }
     };

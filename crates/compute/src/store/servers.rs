@@ -10,14 +10,14 @@ use uuid::Uuid;
 use work::Time;
 
 use super::bad;
-use crate::model::{Flavor, Id, Page, Resize, Server, State};
+use crate::model::{Flavor, Id, Other, Page, Resize, Server, State};
 
 macro_rules! select {
     ($rest:expr) => {
         concat!(
             "SELECT id, number, tenant, user_id, name, hostname, host, flavor, image, image_number, vm, task, power,
                     progress, metadata, interfaces, key_name, locked, ip_group, fault, resize_from, created, updated,
-                    deleted FROM servers ",
+                    deleted, other_host, other_snapshot FROM servers ",
             $rest
         )
     };
@@ -54,6 +54,8 @@ fn server(mut row: Row) -> Result<Server, Error> {
     let fault: Option<String> = row.take(19)?;
     let resize: Option<i64> = row.take(20)?;
     let resize = resize.map(flavor).transpose()?;
+    let other: Option<String> = row.take(24)?;
+    let snapshot = row.take::<Option<String>>(25)?.as_deref().map(uuid).transpose()?;
     Ok(Server {
         id: uuid(&row.take::<String>(0)?)?,
         number: row.take(1)?,
@@ -78,6 +80,7 @@ fn server(mut row: Row) -> Result<Server, Error> {
         group: row.take(18)?,
         fault: fault.map(|fault| json(&fault, "fault")).transpose()?,
         resize: resize.map(|from| Resize { from }),
+        other: other.map(|host| Other { host, snapshot }),
         created: Time(row.take(21)?),
         updated: Time(row.take(22)?),
         deleted: (deleted > 0).then_some(Time(deleted)),
@@ -192,6 +195,9 @@ macro_rules! page {
     (since) => {
         "WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
     };
+    (living since) => {
+        "WHERE tenant = $1 AND updated >= $4 AND deleted = 0 ORDER BY number LIMIT $2 OFFSET $3"
+    };
 }
 
 pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Server>, Error> {
@@ -203,7 +209,7 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Se
     })
 }
 
-/// The numbers and names alone of a page of a tenant's servers.
+/// The numbers and names alone of a page of a tenant's servers, none of which is deleted.
 pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(i64, String)>, Error> {
     let rows = match page.since {
         None => {
@@ -211,7 +217,7 @@ pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(
             tx.rows(sql, params![tenant, page.limit, page.offset]).await?
         }
         Some(since) => {
-            let sql = concat!("SELECT number, name FROM servers ", page!(since));
+            let sql = concat!("SELECT number, name FROM servers ", page!(living since));
             tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
         }
     };
@@ -271,6 +277,7 @@ pub(crate) async fn bury(tx: &mut Tx, server: &Server, now: Time) -> Result<(), 
         return Ok(());
     }
     hold_room(tx, server.id, &server.host, 0, 0).await?;
+    super::crossing::end(tx, server).await?;
     let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
     tx.execute(sql, params![server.tenant, server.host]).await?;
     tx.execute("DELETE FROM secrets WHERE server = $1", params![server.id.to_string()]).await?;
@@ -308,9 +315,11 @@ pub(crate) async fn hold_room(
     tx.execute(sql, params![host, memory_mib - memory, disk_gib - disk]).await.map(|_| ())
 }
 
-/// The memory that a server has booked, in MiB: while a resize is undecided, the larger of both.
+/// The memory that a server counts for, in MiB: while a resize is undecided, the larger of both.
 pub(crate) async fn held_memory(tx: &mut Tx, id: Uuid) -> Result<i64, Error> {
-    let sql = "SELECT held_memory_mib FROM servers WHERE id = $1";
+    let sql =
+        "SELECT CASE WHEN other_memory_mib > held_memory_mib THEN other_memory_mib ELSE held_memory_mib END
+               FROM servers WHERE id = $1";
     tx.row(sql, params![id.to_string()]).await?.ok_or_else(|| bad("server"))?.take(0)
 }
 

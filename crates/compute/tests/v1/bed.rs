@@ -23,6 +23,8 @@ use uuid::Uuid;
 use web::xml::{self, Element};
 use work::{Clock, Time};
 
+use crate::documents;
+
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
@@ -79,6 +81,7 @@ impl Answer {
 
     pub fn xml(&self) -> Element {
         assert!(self.body.contains(&format!("xmlns=\"{NAMESPACE}\"")), "{}", self.body);
+        documents::assert_valid(&self.body);
         xml::parse(self.body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
@@ -146,6 +149,14 @@ impl Vault for Gated {
 
 fn dynamic(hosts: &[Arc<Faulty<SimulatedHost>>]) -> Vec<Arc<dyn Hypervisor>> {
     hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Hypervisor>).collect()
+}
+
+/// A request whose path is behind the dialect's place, or whole.
+fn in_place(mut request: Request<Body>) -> Request<Body> {
+    if !request.uri().path().starts_with("/servers") {
+        *request.uri_mut() = format!("/servers{}", request.uri()).parse().unwrap();
+    }
+    request
 }
 
 impl Bed {
@@ -253,9 +264,14 @@ impl Bed {
         host.inject(operation, host.calls(operation) + 1, fault);
     }
 
-    /// Lets the `nth` call of an operation on the first host, counted from its beginning, meet a fault.
-    pub fn fail_at(&self, operation: &str, nth: u32, fault: Fault) {
-        self.faulty[0].inject(operation, nth, fault);
+    /// Lets the `nth` call of an operation on any host, counted from its beginning, meet a fault.
+    pub fn fail_on(&self, host: usize, operation: &str, nth: u32, fault: Fault) {
+        self.faulty[host].inject(operation, nth, fault);
+    }
+
+    /// How often an operation of any host has been called.
+    pub fn calls_on(&self, host: usize, operation: &str) -> u32 {
+        self.faulty[host].calls(operation)
     }
 
     /// How often an operation of the first host has been called.
@@ -285,7 +301,7 @@ impl Bed {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let name = response.extensions().get::<web::listener::ServiceName>().map(|name| name.0);
         assert_eq!(name, Some("servers"));
@@ -293,14 +309,9 @@ impl Bed {
         Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
-    /// The router, as the program nests it.
-    pub fn router(&self) -> Router {
-        self.router.clone()
-    }
-
     /// Headers and bytes of an answer.
     pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
         let headers = response.headers().clone();
         (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
     }
@@ -382,7 +393,11 @@ impl Bed {
     /// Sends JSON or XML, and wants the same back.
     async fn body(&self, method: &str, path: &str, body: &str) -> Answer {
         let media = if body.trim_start().starts_with('<') { "application/xml" } else { "application/json" };
-        self.call(method, path, &[("content-type", media), ("accept", media)], body).await
+        let answer = self.call(method, path, &[("content-type", media), ("accept", media)], body).await;
+        if body.contains(NAMESPACE) && answer.status.is_success() {
+            documents::assert_valid(body);
+        }
+        answer
     }
 
     /// A server's status, or `gone`.
@@ -476,6 +491,60 @@ impl Bed {
     /// The host that a machine is on.
     pub fn host_of(&self, machine: Uuid) -> &SimulatedHost {
         self.hosts.iter().find(|host| host.spec(machine).is_some()).expect("a host has it")
+    }
+
+    /// Two hosts, and a server `1` of 256 MB on the first one, which server `2` fills up: what `1` is resized to is on the
+    /// second one.
+    pub async fn crowded() -> Self {
+        let scratch = Scratch::sqlite();
+        let mut bed = Self::crowded_at(&scratch.location).await;
+        bed.scratch = Some(scratch);
+        bed
+    }
+
+    pub async fn crowded_at(location: &Location) -> Self {
+        let hosts = HostSettings { hosts: 2, memory_mib: 1280, ..HostSettings::default() };
+        let bed = Self::at(location, hosts, Settings { rate_limits: false, ..Settings::default() }).await;
+        bed.eventually("both hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 })
+            .await;
+        bed.compute.drain("simulated-2", true).await.unwrap();
+        bed.active("small", 1).await;
+        bed.active("neighbour", 3).await;
+        bed.compute.drain("simulated-2", false).await.unwrap();
+        bed
+    }
+
+    /// A machine runs on one host at most, and one host at most lets it use addresses. The host it runs on, if it does.
+    pub async fn runs_once(&self, machine: Uuid) -> Option<usize> {
+        let (mut running, mut allowing) = (Vec::new(), Vec::new());
+        for (number, host) in self.hosts.iter().enumerate() {
+            let inner = host.machines_even_if_lost();
+            let Some((power, spec)) = inner.into_iter().find(|(_, spec)| spec.id == machine) else {
+                continue;
+            };
+            if matches!(power, hypervisor::Power::Running | hypervisor::Power::Paused) {
+                running.push(number);
+            }
+            if spec.nics.iter().any(|nic| nic.lease.is_some() || !nic.allowed.is_empty()) {
+                allowing.push(number);
+            }
+        }
+        assert!(running.len() <= 1 && allowing.len() <= 1, "running on {running:?}, allowed on {allowing:?}");
+        assert!(running.is_empty() || running == allowing, "running on {running:?}, allowed on {allowing:?}");
+        running.first().copied()
+    }
+
+    /// Waits until hosts are cleared of what servers left there, which happens behind them.
+    pub async fn is_cleared(&self) {
+        self.eventually("nothing is left", || async {
+            self.clock.advance(Duration::from_secs(1));
+            let mut left = 0;
+            for host in &self.hosts {
+                left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
+            }
+            left == 0
+        })
+        .await;
     }
 
     /// Nothing of any server is left anywhere.

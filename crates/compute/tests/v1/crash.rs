@@ -16,6 +16,8 @@ struct Operation {
     path: &'static str,
     body: &'static str,
     before: Option<(&'static str, &'static str)>,
+    /// Whether the server's host is full, so that a resize leads to another.
+    full: bool,
     ends: &'static str,
 }
 
@@ -29,10 +31,10 @@ const fn operation(
     body: &'static str,
     ends: &'static str,
 ) -> Operation {
-    Operation { name, method, path, body, before: None, ends }
+    Operation { name, method, path, body, before: None, full: false, ends }
 }
 
-const OPERATIONS: [Operation; 10] = [
+const OPERATIONS: [Operation; 14] = [
     operation(
         "create",
         "POST",
@@ -55,6 +57,25 @@ const OPERATIONS: [Operation; 10] = [
     operation("image", "POST", "/images", r#"{"image": {"serverId": 1, "name": "i"}}"#, "ACTIVE"),
     operation("delete", "DELETE", "/servers/1", "", "gone"),
     Operation { before: RESIZE, ..operation("delete resized", "DELETE", "/servers/1", "", "gone") },
+    Operation {
+        full: true,
+        ..operation("cross", "POST", ACTION, r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE")
+    },
+    Operation {
+        before: RESIZE,
+        full: true,
+        ..operation("confirm crossed", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE")
+    },
+    Operation {
+        before: RESIZE,
+        full: true,
+        ..operation("revert crossed", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE")
+    },
+    Operation {
+        before: RESIZE,
+        full: true,
+        ..operation("delete crossed", "DELETE", "/servers/1", "", "gone")
+    },
 ];
 
 /// More steps than any operation has.
@@ -70,9 +91,8 @@ fn busy(bed: &Bed) -> impl Future<Output = bool> + use<> {
 
 /// A bed in which `operation` can be sent.
 async fn prepared(operation: &Operation) -> Bed {
-    let settings = Settings { rate_limits: false, ..Settings::default() };
-    let bed = Bed::with(HostSettings::default(), settings).await;
-    if operation.name != "create" {
+    let bed = if operation.full { Bed::crowded().await } else { Bed::unlimited().await };
+    if operation.name != "create" && !operation.full {
         bed.active("x", 1).await;
     }
     if let Some((body, status)) = operation.before {
@@ -80,6 +100,15 @@ async fn prepared(operation: &Operation) -> Bed {
         bed.until(1, status).await;
     }
     bed
+}
+
+/// Deletes the server that fills up the first host.
+async fn delete_neighbour(bed: &Bed, operation: &Operation) {
+    if operation.full {
+        assert_eq!(bed.delete("/servers/2").await.status, 202);
+        bed.until(2, "gone").await;
+        bed.is_cleared().await;
+    }
 }
 
 async fn send(bed: &Bed, operation: &Operation) {
@@ -91,9 +120,13 @@ async fn send(bed: &Bed, operation: &Operation) {
 /// Runs `operation` up to its `step`th change of a host and crashes there; `false` when it has not so many.
 async fn crash_at(operation: &Operation, step: usize) -> bool {
     let mut bed = prepared(operation).await;
+    let machine = if operation.full { Some(bed.uuid(1).await) } else { None };
     bed.steps.hold();
     send(&bed, operation).await;
     for _ in 0..step {
+        if let Some(machine) = machine {
+            bed.runs_once(machine).await;
+        }
         let next = tokio::select! {
             next = bed.steps.next() => Some(next),
             () = async {
@@ -127,6 +160,7 @@ async fn crash_at(operation: &Operation, step: usize) -> bool {
         assert_eq!(bed.delete("/servers/1").await.status, 202);
         bed.until(1, "gone").await;
     }
+    delete_neighbour(&bed, operation).await;
     bed.assert_clean().await;
     assert_eq!(bed.get("/images").await.json()["images"].as_array().unwrap().len(), 1);
     true
@@ -149,7 +183,7 @@ async fn every_operation_survives_a_crash_at_every_step() {
 }
 
 /// What a host does for the operations, and may fail to do.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 18] = [
     "ensure_network",
     "upload_image",
     "ensure_disk",
@@ -164,26 +198,36 @@ const CALLS: [&str; 15] = [
     "revert_resize",
     "confirm_resize",
     "take_snapshot",
+    "open_snapshot",
+    "receive_disk",
+    "drop_snapshot",
     "delete",
 ];
 
-/// Runs `operation` with its `nth` call of `call` failing, and then deletes the server.
-async fn fail_at(operation: &Operation, call: &'static str, nth: u32, done: bool) {
+/// Runs `operation` with its `nth` call of `call` on a host failing, and then deletes the server.
+async fn fail_at(operation: &Operation, host: usize, call: &'static str, nth: u32, done: bool) {
     let bed = prepared(operation).await;
     let error = hypervisor::Error::Failed { operation: call, reason: "broken".into() };
-    let before = bed.calls(call);
-    bed.fail_at(call, before + nth, if done { Fault::After(error) } else { Fault::Before(error) });
+    let before = bed.calls_on(host, call);
+    bed.fail_on(host, call, before + nth, if done { Fault::After(error) } else { Fault::Before(error) });
     send(&bed, operation).await;
-    let what = format!("{}: {call} {nth}", operation.name);
+    let what = format!("{}: {call} {nth} of host {host}", operation.name);
     bed.eventually(&format!("{what}: nothing is under way"), || async {
         // A deletion is tried again until it succeeds.
         bed.clock.advance(std::time::Duration::from_secs(1));
         !busy(&bed).await
     })
     .await;
-    assert!(bed.calls(call) >= before + nth, "{what} is never reached");
+    if operation.ends != "gone" || !operation.full {
+        // What is cleared up behind a server comes when it comes.
+        bed.eventually(&format!("{what} is reached"), || async { bed.calls_on(host, call) >= before + nth })
+            .await;
+    }
     let status = bed.status(1).await;
     assert!(["ACTIVE", "ERROR", "VERIFY_RESIZE", "gone"].contains(&status.as_str()), "{what}: {status}");
+    if operation.full && status != "gone" {
+        bed.runs_once(bed.uuid(1).await).await;
+    }
     if status != "gone" {
         assert_eq!(bed.delete("/servers/1").await.status, 202, "{what}");
         bed.eventually(&format!("{what}: it is gone"), || async {
@@ -192,6 +236,7 @@ async fn fail_at(operation: &Operation, call: &'static str, nth: u32, done: bool
         })
         .await;
     }
+    delete_neighbour(&bed, operation).await;
     bed.assert_clean().await;
     assert_eq!(bed.get("/images").await.json()["images"].as_array().unwrap().len(), 1, "{what}");
 }
@@ -201,13 +246,15 @@ async fn every_operation_survives_a_failure_of_every_call() {
     let mut failed = 0;
     for operation in &OPERATIONS {
         let bed = prepared(operation).await;
-        let before = CALLS.map(|call| bed.calls(call));
+        let hosts = 0..bed.hosts.len();
+        let calls: Vec<_> = hosts.flat_map(|host| CALLS.map(|call| (host, call))).collect();
+        let before: Vec<_> = calls.iter().map(|(host, call)| bed.calls_on(*host, call)).collect();
         send(&bed, operation).await;
         bed.eventually("it is done", || async { !busy(&bed).await }).await;
-        for (call, before) in CALLS.into_iter().zip(before) {
-            for nth in 1..=bed.calls(call) - before {
+        for ((host, call), before) in calls.into_iter().zip(before) {
+            for nth in 1..=bed.calls_on(host, call) - before {
                 for done in [false, true] {
-                    fail_at(operation, call, nth, done).await;
+                    fail_at(operation, host, call, nth, done).await;
                     failed += 1;
                 }
             }

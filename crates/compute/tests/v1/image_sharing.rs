@@ -76,10 +76,10 @@ async fn each_mistake_has_its_fault() {
             r#"{"image": {"public": false}}"#,
             403,
             "cloudServersFault",
-            "another account",
+            "cloud's own",
         ),
         ("GET", "/images/99/access".into(), "", 404, "itemNotFound", "image"),
-        ("GET", "/images/1/access".into(), "", 403, "cloudServersFault", "another account"),
+        ("GET", "/images/1/access".into(), "", 403, "cloudServersFault", "cloud's own"),
         ("POST", format!("{own}/access"), "{}", 405, "badMethod", "POST"),
         ("PUT", to("nobody"), "", 404, "itemNotFound", "tenant"),
         ("PUT", to("*"), "", 404, "itemNotFound", "tenant"),
@@ -87,8 +87,8 @@ async fn each_mistake_has_its_fault() {
         ("PUT", to("999999"), "", 503, "serviceUnavailable", "away"),
         ("PUT", "/images/99/access/200000".into(), "", 404, "itemNotFound", "image"),
         // Whoever does not own an image does not learn which tenants there are.
-        ("PUT", "/images/1/access/nobody".into(), "", 403, "cloudServersFault", "another account"),
-        ("DELETE", "/images/1/access/200000".into(), "", 403, "cloudServersFault", "another account"),
+        ("PUT", "/images/1/access/nobody".into(), "", 403, "cloudServersFault", "cloud's own"),
+        ("DELETE", "/images/1/access/200000".into(), "", 403, "cloudServersFault", "cloud's own"),
         ("DELETE", "/images/99/access/200000".into(), "", 404, "itemNotFound", "image"),
     ] {
         for format in ["application/json", "application/xml"] {

@@ -76,6 +76,34 @@ async fn only_polls_for_changes_are_limited_among_gets() {
     assert_eq!(bed.get("/images").await.status, 200);
 }
 
+/// What the router decodes is what counts: another spelling of a request is the same request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_spelling_of_a_request_escapes_its_limit() {
+    let bed = Bed::new().await;
+    let since = format!("changes-since={NOON}");
+    let polls = [
+        ("GET", format!("/images?{since}")),
+        ("HEAD", format!("/images?{since}")),
+        ("GET", format!("/images?%63hanges%2Dsince={NOON}")),
+    ];
+    for (method, path) in &polls {
+        assert_eq!(bed.call(method, path, &[], "").await.status, 200, "{method} {path}");
+    }
+    for (method, path) in &polls {
+        assert_eq!(bed.call(method, path, &[], "").await.status, 413, "{method} {path}");
+    }
+    let json = [("content-type", "application/json")];
+    for sent in 0..10 {
+        let path = if sent % 2 == 0 { "//v1.0/%3345812/servers" } else { "//v1.0/345812/servers.json" };
+        assert_eq!(bed.call("POST", path, &json, "{}").await.status, 400, "{sent}");
+    }
+    let rates = bed.get("/limits").await.json();
+    let remaining = |index: usize| rates["limits"]["rate"][index]["remaining"].as_i64().unwrap();
+    assert_eq!((remaining(0), remaining(1), remaining(3)), (0, 15, 0));
+    let late = bed.call("POST", "//v1.0/%334581%32/servers", &json, "{}").await;
+    assert_eq!(late.status, 413);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_sets_an_accounts_limits() {
     let bed = Bed::new().await;

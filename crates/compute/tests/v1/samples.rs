@@ -47,49 +47,6 @@ async fn versions_are_told_to_anyone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn documents_are_true_of_what_is_served() {
-    let bed = Bed::new().await;
-    let wadl = bed.get("//v1.0/application.wadl").await;
-    assert_eq!(wadl.header("content-type"), "application/vnd.sun.wadl+xml");
-    let wadl = web::xml::parse(wadl.body.as_bytes()).unwrap();
-    let methods: usize = wadl
-        .find("resources")
-        .unwrap()
-        .children
-        .iter()
-        .map(|resource| resource.children.iter().filter(|child| child.name == "method").count())
-        .sum();
-    assert_eq!(methods, compute::api::v1::routes().entries().len());
-    let xsd = web::xml::parse(bed.get("//v1.0/docs/servers.xsd").await.body.as_bytes()).unwrap();
-    let faults: Vec<_> = xsd.children.iter().filter(|child| child.name == "element").collect();
-    let names: Vec<_> = faults.iter().filter_map(|fault| fault.attribute("name")).collect();
-    let table = [
-        "cloudServersFault",
-        "serviceUnavailable",
-        "unauthorized",
-        "badRequest",
-        "overLimit",
-        "badMediaType",
-        "badMethod",
-        "itemNotFound",
-        "rescueModelInUse",
-        "rescueModeInUse",
-        "buildInProgress",
-        "serverCapacityUnavailable",
-        "backupOrResizeInProgress",
-        "resizeNotAllowed",
-        "notImplemented",
-    ];
-    assert_eq!(names, table);
-    for fault in faults {
-        let extension = &fault.children[0].children[0].children[0];
-        assert_eq!(extension.attribute("base"), Some("api:CloudServersAPIFault"));
-    }
-    let guide = bed.get("//v1.0/docs/guide.html").await;
-    assert!(guide.body.contains("<td>/v1.0/{tenant}/shared_ip_groups/detail</td>"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flavors() {
     let bed = Bed::new().await;
     let all = [(1, "256 MB Server", 256, 10), (2, "512 MB Server", 512, 20)];
@@ -503,26 +460,81 @@ async fn the_live_services_answers() {
     assert_json(&schedule, &off);
 }
 
+/// The path's extension, or nothing, decides the form; its root is no different (guide, API Version).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_nests_under_a_path() {
+async fn it_is_served_at_its_place_with_and_without_extension() {
     let bed = Bed::new().await;
-    let whole = axum::Router::new().nest_service("/servers", bed.router());
-    let paths = [
-        ("/servers", 200),
-        ("/servers/", 200),
-        ("/servers/v1.0", 200),
-        ("/servers/v1.0/", 200),
-        ("/servers/v1.0/345812/flavors", 200),
-        ("/servers/v1.0/345812/flavors/", 200),
-        ("/servers/v1.0/345812/servers/detail.xml?changes-since=1", 304),
-        ("/servers/v9", 404),
-    ];
-    for (path, status) in paths {
-        let request = http::Request::get(path).header("x-auth-token", "jdoe").body(axum::body::Body::empty());
-        let response = tower::ServiceExt::oneshot(whole.clone(), request.unwrap()).await.unwrap();
-        assert_eq!(response.status().as_u16(), status, "{path}");
+    let request = async |method: &str, path: &str, accept: &str| {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-auth-token", "jdoe")
+            .header("accept", accept);
+        bed.send(request.body(axum::body::Body::empty()).unwrap()).await
+    };
+    let (json, xml) = ("application/json", "application/xml; charset=UTF-8");
+    let any = "*/*";
+    for (method, path, accept, status, form) in [
+        ("GET", "/servers", any, 200, json),
+        ("GET", "/servers/", any, 200, json),
+        ("GET", "/servers", "application/xml", 200, xml),
+        ("GET", "/servers.json", "application/xml", 200, json),
+        ("GET", "/servers.xml", any, 200, xml),
+        ("GET", "/servers.xml?limit=1", any, 200, xml),
+        ("POST", "/servers.xml", any, 405, xml),
+        ("DELETE", "/servers.json", "application/xml", 405, json),
+        ("GET", "/servers.xml/", any, 404, xml),
+        ("GET", "/servers.json/", any, 404, json),
+        ("GET", "/servers.xml/v1.0", any, 404, json),
+        ("GET", "/servers/v1.0", any, 200, json),
+        ("GET", "/servers/v1.0.xml", any, 200, xml),
+        ("GET", "/servers/v1.0/", any, 200, json),
+        ("GET", "/servers/v1.0/345812/flavors", any, 200, json),
+        ("GET", "/servers/v1.0/345812/flavors/", any, 200, json),
+        ("GET", "/servers/v1.0/345812/servers/detail.xml?changes-since=1", any, 304, ""),
+        ("GET", "/servers/v9", any, 404, json),
+    ] {
+        let answer = request(method, path, accept).await;
+        let found = (answer.status.as_u16(), answer.header("content-type"));
+        assert_eq!(found, (status, form), "{method} {path}: {}", answer.body);
+        let fault = match status {
+            404 => "itemNotFound",
+            405 => "badMethod",
+            _ => continue,
+        };
+        assert!(answer.body.contains(fault), "{method} {path}: {}", answer.body);
     }
+    let list = request("GET", "/servers.xml", any).await;
+    assert_xml(&list.xml(), r#"<versions><version status="CURRENT" id="v1.0"/></versions>"#);
     // Counted as the path behind the account, wherever the dialect hangs.
     let limits = bed.get("/limits").await.json();
     assert_eq!(limits["limits"]["rate"][3]["remaining"], 2);
+}
+
+/// Answers whose form the request's headers decide say which (RFC 9110, 12.5.5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_say_what_they_vary_by() {
+    let bed = Bed::unlimited().await;
+    let vary = |answer: &crate::bed::Answer| {
+        let lines: Vec<_> =
+            answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        lines.join(", ")
+    };
+    for path in ["/flavors", "/flavors/9", "//", "//v1.0", "/flavors?changes-since=9999999999"] {
+        assert_eq!(vary(&bed.get(path).await), "Accept, Accept-Encoding", "{path}");
+    }
+    for path in ["/flavors.json", "/flavors/9.xml", "//v1.0/docs/servers.xsd"] {
+        assert_eq!(vary(&bed.get(path).await), "Accept-Encoding", "{path}");
+    }
+    let packed = [("accept-encoding", "gzip"), ("x-auth-token", "jdoe")];
+    let request = packed
+        .iter()
+        .fold(http::Request::get(format!("/v1.0/{TENANT}/flavors")), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    let (headers, _) = bed.send_raw(request.body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    assert_eq!(headers.get_all("vary").iter().count(), 2);
+    let (server, _) = bed.active("web", 1).await;
+    assert_eq!(vary(&bed.delete(&format!("/servers/{server}")).await), "");
 }

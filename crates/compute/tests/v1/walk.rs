@@ -30,7 +30,7 @@ const OPERATIONS: [(&str, &str, &str, Action); 11] = [
     ("POST", "resume", "", Action::Resume),
 ];
 
-const FAILING: [&str; 11] = [
+const FAILING: [&str; 13] = [
     "start",
     "define",
     "stop",
@@ -40,6 +40,8 @@ const FAILING: [&str; 11] = [
     "revert_resize",
     "replace_disk",
     "take_snapshot",
+    "receive_disk",
+    "delete",
     "pause",
     "resume",
 ];
@@ -74,29 +76,42 @@ async fn send(bed: &Bed, server: i64, operation: usize, flavor: i64) -> bool {
     answer.status.is_success()
 }
 
-async fn walk(seed: u64) -> (usize, usize) {
+/// Memory booked on all hosts.
+async fn booked(bed: &Bed) -> i64 {
+    bed.compute.hosts().await.unwrap().iter().map(|host| host.used_memory_mib).sum()
+}
+
+async fn walk(seed: u64, bed: &Bed, server: i64) -> (usize, usize) {
     let mut random = Random(seed);
-    let bed = Bed::unlimited().await;
-    let (server, _) = bed.active("walker", 1).await;
+    let machine = bed.uuid(server).await;
+    let neighbours = booked(bed).await - i64::from(bed.server(server).await.flavor.memory_mib);
     let (mut accepted, mut refused) = (0, 0);
     for step in 0..60 {
-        let before = idle(&bed, server).await;
+        let before = idle(bed, server).await;
         assert!(before.vm != Vm::Building && before.vm != Vm::Deleted, "{before:?}");
         if random.below(4) == 0 {
             let call = FAILING[random.below(FAILING.len())];
             let reason = "by chance".to_owned();
             let error = hypervisor::Error::Failed { operation: call, reason };
             let fault = if random.below(2) == 0 { Fault::Before(error) } else { Fault::After(error) };
-            bed.fail_next(call, fault);
+            let host = random.below(bed.hosts.len());
+            bed.fail_on(host, call, bed.calls_on(host, call) + 1, fault);
         }
         let operation = random.below(OPERATIONS.len());
+        bed.runs_once(machine).await;
         let flavor = bed.server(server).await.flavor.number % 3 + 1;
         let admitted = before.admit(OPERATIONS[operation].3).is_ok();
-        let done = send(&bed, server, operation, flavor).await;
-        assert_eq!(done, admitted, "seed {seed}, step {step}: {before:?}, {:?}", OPERATIONS[operation]);
+        let done = send(bed, server, operation, flavor).await;
+        // What a resize to another host left half undone is cleared up by itself, and may come in between.
+        let alone = bed.hosts.len() == 1;
+        assert!(
+            done == admitted || !alone,
+            "seed {seed}, step {step}: {before:?}, {:?}",
+            OPERATIONS[operation]
+        );
         if done { accepted += 1 } else { refused += 1 }
     }
-    let end = idle(&bed, server).await;
+    let end = idle(bed, server).await;
     // A day later nothing waits for a decision any more.
     bed.clock.advance(std::time::Duration::from_secs(86_400));
     let end = if end.vm == Vm::Resized {
@@ -105,21 +120,30 @@ async fn walk(seed: u64) -> (usize, usize) {
             bed.server(server).await.state.vm != Vm::Resized
         })
         .await;
-        idle(&bed, server).await
+        idle(bed, server).await
     } else {
         end
     };
-    let booked = bed.compute.hosts().await.unwrap()[0].used_memory_mib;
+    if end.vm != Vm::Error {
+        bed.eventually("nothing is booked twice", || async { bed.server(server).await.other.is_none() })
+            .await;
+    }
+    let booked = booked(bed).await - neighbours;
     let found = bed.server(server).await;
     if end.vm != Vm::Error {
         assert_eq!(booked, i64::from(found.flavor.memory_mib), "seed {seed}: {end:?}");
     }
-    assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
-    bed.eventually("it is gone", || async {
-        bed.clock.advance(std::time::Duration::from_secs(1));
-        bed.status(server).await == "gone"
-    })
-    .await;
+    for server in [1, 2] {
+        if bed.delete(&format!("/servers/{server}")).await.status == 404 {
+            continue;
+        }
+        bed.eventually("it is gone", || async {
+            bed.clock.advance(std::time::Duration::from_secs(1));
+            bed.status(server).await == "gone"
+        })
+        .await;
+    }
+    bed.is_cleared().await;
     bed.assert_clean().await;
     (accepted, refused)
 }
@@ -128,10 +152,25 @@ async fn walk(seed: u64) -> (usize, usize) {
 async fn random_operations_agree_with_the_state_machine() {
     let (mut accepted, mut refused) = (0, 0);
     for seed in 1..=12 {
-        let (yes, no) = walk(seed).await;
+        let bed = Bed::unlimited().await;
+        let (server, _) = bed.active("walker", 1).await;
+        let (yes, no) = walk(seed, &bed, server).await;
         accepted += yes;
         refused += no;
     }
     println!("accepted {accepted}, refused {refused}");
     assert!(accepted > 100 && refused > 100, "{accepted} {refused}");
+}
+
+/// The same where the host is full: whatever fails on either, the machine runs once at most, and the room is right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_operations_between_two_hosts_leave_one_machine() {
+    let (mut accepted, mut crossed) = (0, 0);
+    for seed in 101..=108 {
+        let bed = Bed::crowded().await;
+        accepted += walk(seed, &bed, 1).await.0;
+        crossed += bed.calls_on(1, "receive_disk");
+    }
+    println!("accepted {accepted}, ways to another host {crossed}");
+    assert!(accepted > 60 && crossed > 8, "{accepted} {crossed}");
 }

@@ -32,7 +32,10 @@ pub fn replace(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     images::base_disk(session, &machine.image)?;
     session.store()?.remove(&names::resized_disk(machine.id))?;
     session.store()?.remove(&names::decided(machine.id))?;
-    make(session, machine)
+    make(session, machine)?;
+    // What came from another host is below nothing any more.
+    session.store()?.remove(&names::received(machine.id))?;
+    session.store()?.remove(&names::received_base(machine.id))
 }
 
 fn make(session: &Session, machine: &MachineSpec) -> Outcome<()> {
@@ -45,7 +48,7 @@ fn make(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     Ok(())
 }
 
-fn refuse_alive(session: &Session, machine: Uuid) -> Outcome<()> {
+pub fn refuse_alive(session: &Session, machine: Uuid) -> Outcome<()> {
     match machines::alive(session, machine)? {
         Some(Alive::Off) | None => Ok(()),
         Some(_) => Trouble::refused("the machine is not shut off"),

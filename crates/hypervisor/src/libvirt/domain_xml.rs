@@ -99,6 +99,11 @@ pub fn disk_path(definition: &str) -> Outcome<Option<String>> {
     Ok(disk.and_then(|disk| disk.attribute_at(&["source"], "file")).map(str::to_owned))
 }
 
+/// The kernel that a definition boots without a boot loader.
+pub fn kernel_path(definition: &str) -> Outcome<Option<String>> {
+    Ok(Element::parse(definition)?.text_at(&["os", "kernel"]).map(str::to_owned))
+}
+
 /// Hardware address and network of each card in a definition.
 pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
     let domain = Element::parse(definition)?;

@@ -10,9 +10,10 @@ use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::link::{COPY, Link, PROCESS, QUICK};
+use super::transfer::Wanted;
 use super::trouble::Trouble;
 use super::uri::Address;
-use super::{accelerator, console, disks, images, machines, names, networks, snapshots};
+use super::{accelerator, console, disks, images, machines, names, networks, received, snapshots};
 use crate::{
     Accelerator, Capacity, ConfigDrive, ConsoleChunk, Digest, Error, Event, Hypervisor, ImageSource,
     ImageSpec, Mac, MachineSpec, MachineState, NetworkSpec, Progress, Reboot, Result, Snapshot, Usage, iso,
@@ -126,15 +127,28 @@ impl Hypervisor for LibvirtHost {
         self.link.run("replace_disk", PROCESS, move |session| disks::replace(session, &machine)).await
     }
 
+    async fn receive_disk(
+        &self,
+        machine: &MachineSpec,
+        snapshot: Uuid,
+        source: Snapshot,
+        progress: &Progress,
+    ) -> Result<()> {
+        let (machine, progress, runtime) = (machine.clone(), progress.clone(), Handle::current());
+        let (_waiting, wanted) = Wanted::while_held();
+        let receive = move |session: &super::link::Session| {
+            let source = Snapshot { reader: wanted.reader(source.reader), ..source };
+            received::receive(session, &machine, snapshot, source, (&progress, &runtime, &wanted))
+        };
+        self.link.run_once("receive_disk", COPY, receive).await
+    }
+
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()> {
         let refused =
             |bad: iso::BadPath| Error::Refused { operation: "ensure_config_drive", reason: bad.to_string() };
         let image = iso::image(CONFIG_DRIVE_LABEL, files).map_err(refused)?;
         let write = move |session: &super::link::Session| {
-            let mut stream =
-                session.store()?.replace_raw(&names::config_drive(machine), image.len() as u64)?;
-            stream.send(&image)?;
-            Ok(stream.finish()?)
+            session.store()?.write(&names::config_drive(machine), &image)
         };
         self.link.run("ensure_config_drive", QUICK, write).await
     }
@@ -219,8 +233,10 @@ impl Hypervisor for LibvirtHost {
 
     async fn take_snapshot(&self, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Result<()> {
         let progress = progress.clone();
-        let take =
-            move |session: &super::link::Session| snapshots::take(session, machine, snapshot, &progress);
+        let (_waiting, wanted) = Wanted::while_held();
+        let take = move |session: &super::link::Session| {
+            snapshots::take(session, machine, snapshot, &progress, &wanted)
+        };
         self.link.run("take_snapshot", COPY, take).await
     }
 

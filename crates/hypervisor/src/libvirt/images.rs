@@ -3,11 +3,11 @@
 use tokio::runtime::Handle;
 
 use super::link::Session;
-use super::names;
 use super::sys::Volume;
 use super::transfer;
-use super::trouble::{Outcome, Trouble};
+use super::trouble::{Outcome, Trouble, found};
 use super::xml::Element;
+use super::{domain_xml, names};
 use crate::{Digest, DiskFormat, ImageSource, ImageSpec, Progress};
 
 pub fn holds(session: &Session, digest: &Digest) -> Outcome<bool> {
@@ -65,9 +65,27 @@ pub fn drop_image(session: &Session, digest: &Digest) -> Outcome<()> {
             return Trouble::refused(format!("disk {name} is based on image {digest}"));
         }
     }
+    refuse_booted(session, digest)?;
     store.remove(&names::image_seal(digest))?;
     for name in disks.into_iter().chain([names::kernel(digest), names::initrd(digest)]) {
         store.remove(&name)?;
+    }
+    Ok(())
+}
+
+/// A machine whose disk came from another host is based on no image, and yet boots the kernel of one.
+fn refuse_booted(session: &Session, digest: &Digest) -> Outcome<()> {
+    let store = session.store()?;
+    let kernel = names::kernel(digest);
+    if !store.has(&kernel)? {
+        return Ok(());
+    }
+    let kernel = store.path(&kernel);
+    for domain in session.connection.domains()? {
+        let Some(definition) = found(domain.definition())? else { continue };
+        if domain_xml::kernel_path(&definition)?.is_some_and(|path| path == kernel) {
+            return Trouble::refused(format!("{} boots the kernel of image {digest}", domain.name()));
+        }
     }
     Ok(())
 }

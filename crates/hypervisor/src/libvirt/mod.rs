@@ -13,6 +13,7 @@ mod link;
 mod machines;
 mod names;
 mod networks;
+mod received;
 mod snapshots;
 mod store;
 mod sys;

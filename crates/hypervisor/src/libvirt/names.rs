@@ -33,6 +33,16 @@ pub fn disk(machine: Uuid) -> String {
     format!("{machine}.disk.qcow2")
 }
 
+/// What came from another host, below the disk.
+pub fn received_base(machine: Uuid) -> String {
+    format!("{machine}.base.qcow2")
+}
+
+/// Holds the id of the snapshot that came from another host, once all of it is here.
+pub fn received(machine: Uuid) -> String {
+    format!("{machine}.received")
+}
+
 /// The layer above the disk that a resize writes to until it is confirmed.
 pub fn resized_disk(machine: Uuid) -> String {
     format!("{machine}.resized.qcow2")
@@ -56,11 +66,13 @@ pub fn decided(machine: Uuid) -> String {
     format!("{machine}.decided")
 }
 
-/// Every volume that a machine may have.
-pub fn volumes(machine: Uuid) -> [String; 6] {
+/// Every volume that a machine may have; a seal before what it seals.
+pub fn volumes(machine: Uuid) -> [String; 8] {
     [
+        received(machine),
         resized_disk(machine),
         disk(machine),
+        received_base(machine),
         config_drive(machine),
         console(machine),
         merging(machine),

@@ -12,7 +12,7 @@ use super::machines::{self, Alive};
 use super::names;
 use super::store::{Layer, Store};
 use super::sys::{Domain, Volume};
-use super::transfer;
+use super::transfer::{self, Wanted};
 use super::trouble::{Outcome, Trouble};
 use super::xml::escape;
 use crate::{Progress, Snapshot};
@@ -20,7 +20,13 @@ use crate::{Progress, Snapshot};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const AGENT_SECONDS: i32 = 10;
 
-pub fn take(session: &Session, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Outcome<()> {
+pub fn take(
+    session: &Session,
+    machine: Uuid,
+    snapshot: Uuid,
+    progress: &Progress,
+    wanted: &Wanted,
+) -> Outcome<()> {
     let store = session.store()?;
     let domain = machines::find(session, machine)?;
     let source = disk_in_use(store, &domain)?;
@@ -47,9 +53,15 @@ pub fn take(session: &Session, machine: Uuid, snapshot: Uuid, progress: &Progres
     } else {
         store.flatten(&name, bytes, &source)?;
     }
-    store.ensure_raw(&names::snapshot_seal(snapshot), 0)?;
+    let sealed = wanted.check().and_then(|()| {
+        store.ensure_raw(&names::snapshot_seal(snapshot), 0)?;
+        wanted.check()
+    });
+    if sealed.is_err() {
+        drop_snapshot(session, snapshot)?;
+    }
     progress.set(bytes);
-    Ok(())
+    sealed
 }
 
 fn disk_in_use(store: &Store, domain: &Domain) -> Outcome<Volume> {

@@ -121,6 +121,13 @@ impl Store {
         Ok(volume.upload(&self.connection, bytes)?)
     }
 
+    /// Writes a small volume anew.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Outcome<()> {
+        let mut stream = self.replace_raw(name, bytes.len() as u64)?;
+        stream.send(bytes)?;
+        Ok(stream.finish()?)
+    }
+
     pub fn make_layer(&self, layer: &Layer<'_>) -> Outcome<Volume> {
         Ok(self.pool.create(&layer_xml(layer))?)
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +13,53 @@ use tokio::sync::mpsc;
 use super::sys::Stream;
 use super::trouble::{Outcome, Trouble};
 use crate::{Progress, Reader};
+
+/// Whether anyone still waits for a call. The thread of a call outlives the future that began it; what is not wanted any
+/// more may be removed already, and must not come back.
+#[derive(Clone)]
+pub struct Wanted(Weak<()>);
+
+impl Wanted {
+    /// Holds as long as the first part lives.
+    pub fn while_held() -> (Arc<()>, Self) {
+        let held = Arc::new(());
+        let wanted = Self(Arc::downgrade(&held));
+        (held, wanted)
+    }
+
+    pub fn check(&self) -> Outcome<()> {
+        if self.holds() { Ok(()) } else { Err(Trouble::Failed(ABANDONED.to_owned())) }
+    }
+
+    fn holds(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// A source that fails once nobody wants it.
+    pub fn reader(&self, source: Reader) -> Reader {
+        Box::pin(WhileWanted { source, wanted: self.clone() })
+    }
+}
+
+const ABANDONED: &str = "nobody waits for it any more";
+
+struct WhileWanted {
+    source: Reader,
+    wanted: Wanted,
+}
+
+impl AsyncRead for WhileWanted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.wanted.holds() {
+            return Poll::Ready(Err(io::Error::other(ABANDONED)));
+        }
+        self.source.as_mut().poll_read(context, buffer)
+    }
+}
 
 const PIECE: usize = 1 << 20;
 const PIECES_AHEAD: usize = 4;

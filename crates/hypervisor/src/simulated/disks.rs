@@ -12,14 +12,18 @@ fn refused(operation: &'static str, reason: String) -> Error {
     Error::Refused { operation, reason }
 }
 
-async fn drain(mut reader: Reader, name: &str, expected: u64, progress: &Progress) -> Result<()> {
+async fn drain(
+    operation: &'static str,
+    mut reader: Reader,
+    name: &str,
+    expected: u64,
+    progress: &Progress,
+) -> Result<()> {
     let mut buffer = vec![0; 65_536];
     let mut seen = 0;
     loop {
-        let count = reader.read(&mut buffer).await.map_err(|error| Error::Failed {
-            operation: "upload_image",
-            reason: format!("{name}: {error}"),
-        })?;
+        let failed = |error| Error::Failed { operation, reason: format!("{name}: {error}") };
+        let count = reader.read(&mut buffer).await.map_err(failed)?;
         seen += count as u64;
         if count == 0 || seen > expected {
             break;
@@ -30,7 +34,7 @@ async fn drain(mut reader: Reader, name: &str, expected: u64, progress: &Progres
         Ok(())
     } else {
         let comparison = if seen > expected { "longer" } else { "shorter" };
-        Err(refused("upload_image", format!("{name} is {comparison} than {expected} bytes")))
+        Err(refused(operation, format!("{name} is {comparison} than {expected} bytes")))
     }
 }
 
@@ -50,12 +54,14 @@ pub async fn upload_image(
         return Ok(());
     }
     progress.begin(2 * total);
-    drain(source.disk, "disk", image.size_bytes, progress).await?;
+    drain("upload_image", source.disk, "disk", image.size_bytes, progress).await?;
     for (reader, name, expected) in
         [(source.kernel, "kernel", image.kernel_bytes), (source.initrd, "initrd", image.initrd_bytes)]
     {
         match (reader, expected) {
-            (Some(reader), Some(expected)) => drain(reader, name, expected, progress).await?,
+            (Some(reader), Some(expected)) => {
+                drain("upload_image", reader, name, expected, progress).await?;
+            }
             (None, None) => {}
             _ => {
                 return Err(refused("upload_image", format!("{name}: length and stream belong together")));
@@ -81,7 +87,10 @@ fn make_disk(
     let missing = || Error::NotFound { operation, what: format!("image {}", machine.image) };
     let bytes = image.ok_or_else(missing)?.virtual_bytes.max(machine.disk_bytes);
     room_for(host, state, bytes, operation)?;
-    state.disks.insert(machine.id, Disk { image: machine.image.clone(), bytes, before_resize: None });
+    state.disks.insert(
+        machine.id,
+        Disk { image: machine.image.clone(), bytes, before_resize: None, received: None },
+    );
     Ok(())
 }
 
@@ -108,6 +117,37 @@ pub async fn replace_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result
     host.write(|state| {
         refuse_alive(state, machine.id, "replace_disk")?;
         make_disk(host, state, machine, "replace_disk")
+    })
+}
+
+pub async fn receive_disk(
+    host: &SimulatedHost,
+    machine: &MachineSpec,
+    snapshot: Uuid,
+    source: Snapshot,
+    progress: &Progress,
+) -> Result<()> {
+    let (operation, id) = ("receive_disk", machine.id);
+    host.answers()?;
+    progress.begin(source.size_bytes);
+    let is_whole = |state: &State| {
+        refuse_alive(state, id, operation)?;
+        Ok::<_, Error>(state.disks.get(&id).is_some_and(|disk| disk.received == Some(snapshot)))
+    };
+    if host.read(is_whole)?? {
+        progress.set(source.size_bytes);
+        return Ok(());
+    }
+    drain(operation, source.reader, "the snapshot", source.size_bytes, progress).await?;
+    host.pass(operation, Some(id)).await?;
+    let bytes = machine.disk_bytes.max(source.virtual_bytes);
+    host.write(|state| {
+        refuse_alive(state, id, operation)?;
+        room_for(host, state, bytes, operation)?;
+        state.forget(id);
+        let image = machine.image.clone();
+        state.disks.insert(id, Disk { image, bytes, before_resize: None, received: Some(snapshot) });
+        Ok(())
     })
 }
 

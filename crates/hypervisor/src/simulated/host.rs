@@ -103,6 +103,12 @@ impl SimulatedHost {
         self.0.state.lock().unwrap().machines.get(&machine).map(|machine| machine.spec.clone())
     }
 
+    /// Every machine's power and definition, also while the host is lost.
+    pub fn machines_even_if_lost(&self) -> Vec<(Power, MachineSpec)> {
+        let state = self.0.state.lock().unwrap();
+        state.machines.values().map(|machine| (machine.power, machine.spec.clone())).collect()
+    }
+
     /// The password that the guest was last given through its agent.
     pub fn password(&self, machine: Uuid) -> Option<String> {
         self.0.state.lock().unwrap().machines.get(&machine).and_then(|machine| machine.password.clone())
@@ -284,6 +290,16 @@ impl Hypervisor for SimulatedHost {
         super::disks::replace_disk(self, machine).await
     }
 
+    async fn receive_disk(
+        &self,
+        machine: &MachineSpec,
+        snapshot: Uuid,
+        source: Snapshot,
+        progress: &Progress,
+    ) -> Result<()> {
+        super::disks::receive_disk(self, machine, snapshot, source, progress).await
+    }
+
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()> {
         self.pass("ensure_config_drive", Some(machine)).await?;
         self.write(|state| {
@@ -458,10 +474,7 @@ impl Hypervisor for SimulatedHost {
     async fn delete(&self, machine: Uuid) -> Result<()> {
         self.pass("delete", Some(machine)).await?;
         self.write(|state| {
-            state.machines.remove(&machine);
-            state.disks.remove(&machine);
-            state.config_drives.remove(&machine);
-            state.with_config_drive.remove(&machine);
+            state.forget(machine);
             Ok(())
         })
     }

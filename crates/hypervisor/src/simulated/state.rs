@@ -29,6 +29,9 @@ pub struct Disk {
     pub bytes: u64,
     /// Size before a resize that is neither confirmed nor reverted.
     pub before_resize: Option<u64>,
+    /// The snapshot of another host that it was made from.
+    #[serde(default)]
+    pub received: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +91,14 @@ impl State {
     pub fn memory_in_use_beside(&self, machine: Uuid) -> u64 {
         let others = self.machines.values().filter(|m| m.spec.id != machine && m.alive());
         others.map(|m| m.spec.memory_mib).sum()
+    }
+
+    /// Forgets all of a machine.
+    pub fn forget(&mut self, machine: Uuid) {
+        self.machines.remove(&machine);
+        self.disks.remove(&machine);
+        self.config_drives.remove(&machine);
+        self.with_config_drive.remove(&machine);
     }
 
     pub fn disk_in_use(&self) -> u64 {

@@ -21,6 +21,7 @@ pub async fn run(host: &dyn Hypervisor, setting: &Setting) {
     storage::snapshots(host, setting, &cast).await;
     life::pause_and_reboot(host, setting, &cast).await;
     storage::snapshot_of_machine_that_is_off(host, &cast).await;
+    storage::disk_from_another_host(host, setting, &cast).await;
     storage::resize_and_revert(host, setting, &cast).await;
     storage::resize_and_confirm(host, setting, &cast).await;
     storage::rebuild(host, setting, &cast).await;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hypervisor::{Error, Hypervisor, ImageSource, Power, Progress, Reader};
+use hypervisor::{Error, Hypervisor, ImageSource, Power, Progress, Reader, Snapshot};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
@@ -87,15 +87,29 @@ pub async fn snapshots(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
     assert_eq!(host.state(cast.machine.id).await.unwrap().power, Power::Running);
 }
 
-/// A second machine made from the first one's disk finds there what the first one wrote.
-async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast, bytes: Vec<u8>) {
+const LEASES: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 20), Ipv4Addr::new(203, 0, 114, 20)];
+
+/// A second machine on the networks of the first, without addresses yet.
+fn neighbour(setting: &Setting, cast: &Cast) -> Cast {
     let mut other = Cast::new(setting);
-    let leases = [Ipv4Addr::new(203, 0, 113, 20), Ipv4Addr::new(203, 0, 114, 20)];
     for (nic, network) in other.machine.nics.iter_mut().zip([&cast.public, &cast.private]) {
         nic.network = network.name.clone();
         nic.lease = None;
         nic.allowed = vec![];
     }
+    other
+}
+
+fn give_addresses(other: &mut Cast) {
+    for (nic, lease) in other.machine.nics.iter_mut().zip(LEASES) {
+        nic.lease = Some(lease);
+        nic.allowed = vec![IpAddr::V4(lease)];
+    }
+}
+
+/// A second machine made from the first one's disk finds there what the first one wrote.
+async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast, bytes: Vec<u8>) {
+    let mut other = neighbour(setting, cast);
     let image =
         Image { disk: bytes, kernel: setting.image.kernel.clone(), initrd: setting.image.initrd.clone() };
     let setting = Setting {
@@ -111,15 +125,12 @@ async fn machine_from_snapshot(host: &dyn Hypervisor, setting: &Setting, cast: &
     host.ensure_config_drive(other.machine.id, &other.config_drive()).await.unwrap();
     host.define(&other.machine).await.unwrap();
     // Its DHCP client would wait long for an answer that never comes.
-    for (nic, lease) in other.machine.nics.iter_mut().zip(leases) {
-        nic.lease = Some(lease);
-        nic.allowed = vec![IpAddr::V4(lease)];
-    }
+    give_addresses(&mut other);
     host.define(&other.machine).await.unwrap();
     host.start(other.machine.id).await.unwrap();
     let report = wait_for_boot(host, other.machine.id, 1).await;
     assert!(report.contains("personality=applied"), "a new instance: {report}");
-    for lease in leases {
+    for lease in LEASES {
         assert!(
             report.contains(&format!(":{lease}")),
             "with the addresses of its second definition: {report}"
@@ -142,6 +153,63 @@ fn check_with_qemu_img(bytes: &[u8]) {
 pub async fn snapshot_of_machine_that_is_off(host: &dyn Hypervisor, cast: &Cast) {
     let snapshot = take(host, cast.machine.id).await;
     read_snapshot(host, snapshot, cast.machine.disk_bytes).await;
+    drop_snapshot(host, snapshot).await;
+}
+
+/// What a resize brings from one host to another: here the snapshot becomes a second machine's disk, larger than it was.
+pub async fn disk_from_another_host(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
+    let snapshot = take(host, cast.machine.id).await;
+    let mut other = neighbour(setting, cast);
+    give_addresses(&mut other);
+    other.machine.disk_bytes = 384 << 20;
+    let id = other.machine.id;
+    let image = setting.image_spec(&other.image);
+    host.upload_image(&image, setting.image_source(), &Progress::new()).await.unwrap();
+    host.ensure_config_drive(id, &other.config_drive()).await.unwrap();
+    // A stream that ends early, or is longer than it said, or breaks, is no disk.
+    let received =
+        async |source: Snapshot| host.receive_disk(&other.machine, snapshot, source, &Progress::new()).await;
+    for wrong in [-1, 1] {
+        let whole = host.open_snapshot(snapshot).await.unwrap();
+        let size_bytes = whole.size_bytes.checked_add_signed(wrong).unwrap();
+        assert_refused(received(Snapshot { size_bytes, ..whole }).await);
+    }
+    let whole = host.open_snapshot(snapshot).await.unwrap();
+    let broken = received(Snapshot { reader: Box::pin(tokio_test_reader()), ..whole }).await;
+    assert!(matches!(broken, Err(Error::Failed { .. } | Error::Refused { .. })), "{broken:?}");
+    host.ensure_config_drive(id, &other.config_drive()).await.unwrap();
+    assert_not_found(host.define(&other.machine).await);
+
+    let progress = Progress::new();
+    let whole = host.open_snapshot(snapshot).await.unwrap();
+    let (size_bytes, virtual_bytes) = (whole.size_bytes, whole.virtual_bytes);
+    host.receive_disk(&other.machine, snapshot, whole, &progress).await.unwrap();
+    assert_eq!(progress.percent(), 100);
+    // Once more it is there already: nothing is read.
+    let empty = || Snapshot { size_bytes, virtual_bytes, reader: Box::pin(tokio::io::empty()) };
+    received(empty()).await.unwrap();
+    host.ensure_config_drive(id, &other.config_drive()).await.unwrap();
+    host.define(&other.machine).await.unwrap();
+    received(empty()).await.unwrap();
+    if let Some(report) = boot(host, setting, id, 1).await {
+        assert!(fact(&report, "root-size") > 300 << 20, "{report}");
+        assert!(report.contains("backup=/etc/banner.txt.bak."), "with the first one's file: {report}");
+    } else {
+        host.start(id).await.unwrap();
+    }
+    assert_refused(received(empty()).await);
+    // Its disk stands alone, and still it boots by what belongs to the image.
+    assert_refused(host.drop_image(&other.image).await);
+    // A resize here goes over it and into it.
+    host.stop(id).await.unwrap();
+    host.begin_resize(&other.machine).await.unwrap();
+    host.confirm_resize(id).await.unwrap();
+    // Another snapshot is another disk.
+    let again = Uuid::new_v4();
+    let answer = host.receive_disk(&other.machine, again, empty(), &Progress::new()).await;
+    assert_refused(answer);
+    host.delete(id).await.unwrap();
+    host.drop_image(&other.image).await.unwrap();
     drop_snapshot(host, snapshot).await;
 }
 

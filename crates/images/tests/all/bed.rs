@@ -156,7 +156,7 @@ impl Bed {
     }
 
     pub async fn names(&self, tenant: &str, since: Option<Time>) -> Vec<(String, bool)> {
-        let page = Page { offset: 0, limit: 1000, since };
+        let page = Page { offset: 0, limit: 1000, since, deleted: true };
         let list = self.images.list(tenant, page).await.unwrap();
         list.into_iter().map(|image| (image.name, image.deleted.is_some())).collect()
     }

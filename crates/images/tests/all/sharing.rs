@@ -53,7 +53,7 @@ on_each_engine! {
         bed.images.remove_member("100", id, "200").await.unwrap();
         assert_eq!(told(&bed, "200", taken).await, seen(true));
         assert_eq!(bed.images.latest_change("200").await.unwrap(), Some(taken));
-        let page = Page { offset: 0, limit: 10, since: Some(taken) };
+        let page = Page { offset: 0, limit: 10, since: Some(taken), deleted: true };
         let gone = bed.images.list("200", page).await.unwrap();
         assert_eq!((gone[0].updated, gone[0].deleted), (taken, Some(taken)));
         assert!(bed.names("200", None).await.is_empty());

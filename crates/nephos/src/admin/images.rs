@@ -39,7 +39,7 @@ pub async fn list(cloud: &Cloud, tenant: Option<&str>) -> Result<Value, String> 
     };
     let (mut all, mut offset) = (Vec::new(), 0);
     loop {
-        let page = Page { offset, limit: PAGE, since: None };
+        let page = Page { offset, limit: PAGE, since: None, deleted: false };
         let found = cloud.images.list(&tenant, page).await.map_err(text)?;
         for image in &found {
             all.push(shown(cloud, image).await?);

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use serde_json::Value;
 use web::xml::Element;
-use web::{Format, body, gzip, xml};
+use web::{Format, body, gzip, json, xml};
 
 use super::fault::Fault;
 
@@ -39,6 +39,7 @@ impl Document {
             let message = "the body must be application/json or application/xml, as Content-Type says";
             return Err(Fault::new("badMediaType", 415, message));
         };
+        body::announced(headers, BODY_BYTES_MAX).map_err(unreadable)?;
         let mut bytes = body::read(body, BODY_BYTES_MAX).await.map_err(unreadable)?;
         match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
             None | Some(b"identity") => {}
@@ -48,7 +49,7 @@ impl Document {
             Some(_) => return Err(Fault::new("badMediaType", 415, "Content-Encoding may be gzip alone")),
         }
         match format {
-            Format::Json => serde_json::from_slice(&bytes)
+            Format::Json => json::parse(&bytes)
                 .map(Self::Json)
                 .map_err(|error| Fault::bad_request(format!("malformed JSON: {error}"))),
             Format::Xml => xml::parse(&bytes)
@@ -57,13 +58,17 @@ impl Document {
         }
     }
 
-    /// The one object of the body, and its name.
+    /// The one object of the body, which may be null, and its name.
     pub(super) fn only(&self) -> Result<(&str, Node<'_>), Fault> {
         match self {
             Self::Xml(root) => Ok((root.name.as_str(), Node::Xml(root))),
             Self::Json(Value::Object(map)) if map.len() == 1 => {
                 let mut members = map.iter();
                 let (name, value) = members.next().ok_or_else(|| Fault::bad_request("the body is empty"))?;
+                if !value.is_object() && !value.is_null() {
+                    let message = format!("{name:.80} must be an object, not {}", kind(value));
+                    return Err(Fault::bad_request(message));
+                }
                 Ok((name.as_str(), Node::Json(value)))
             }
             Self::Json(_) => Err(Fault::bad_request("the body must be an object with one member")),
@@ -72,12 +77,46 @@ impl Document {
 
     /// The object of that name.
     pub(super) fn root(&self, expected: &str) -> Result<Node<'_>, Fault> {
-        let (found, node) = self.only()?;
-        if found == expected {
-            Ok(node)
-        } else {
-            Err(Fault::bad_request(format!("the body must hold {expected}, not {found:.80}")))
+        let missing = |found: &str| {
+            Fault::bad_request(format!("the object {expected} is missing: the body holds {found:.80}"))
+        };
+        match self {
+            Self::Xml(root) if root.name == expected => Ok(Node::Xml(root)),
+            Self::Xml(root) => Err(missing(&root.name)),
+            Self::Json(Value::Object(map)) => match map.get(expected) {
+                Some(found @ Value::Object(_)) if map.len() == 1 => Ok(Node::Json(found)),
+                Some(Value::Object(_)) => {
+                    Err(Fault::bad_request(format!("the body must hold {expected} and nothing else")))
+                }
+                Some(other) => Err(Fault::bad_request(format!(
+                    "the object {expected} is missing: it is {}",
+                    kind(other)
+                ))),
+                None => Err(missing(map.keys().next().map_or("nothing", String::as_str))),
+            },
+            Self::Json(other) => Err(missing(kind(other))),
         }
+    }
+}
+
+/// What a JSON value is.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The one element of that name inside, if there is one.
+fn single<'a>(element: &'a Element, name: &str) -> Result<Option<&'a Element>, Fault> {
+    let mut found = element.children.iter().filter(|child| child.name == name);
+    match (found.next(), found.next()) {
+        (found, None) => Ok(found),
+        _ => Err(Fault::bad_request(format!("{name} is there twice"))),
     }
 }
 
@@ -103,6 +142,9 @@ impl<'a> Node<'a> {
 
     /// A number, which may come as text.
     pub(super) fn number(self, name: &str) -> Result<Option<i64>, Fault> {
+        if matches!(self.member(name), Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))) {
+            return Err(Fault::bad_request(format!("{name} must be a number or text")));
+        }
         let Some(text) = self.text(name)? else { return Ok(None) };
         let number = text.trim().parse();
         number.map(Some).map_err(|_| Fault::bad_request(format!("{name} must be a whole number")))
@@ -129,7 +171,7 @@ impl<'a> Node<'a> {
     /// Keys and values: a JSON object, or `<metadata><meta key="…">…</meta></metadata>`.
     pub(super) fn metadata(self) -> Result<Vec<(String, String)>, Fault> {
         if let Self::Xml(element) = self {
-            let Some(metadata) = element.find("metadata") else { return Ok(Vec::new()) };
+            let Some(metadata) = single(element, "metadata")? else { return Ok(Vec::new()) };
             let missing = || Fault::bad_request("metadata has an item without key");
             return metadata
                 .children
@@ -145,7 +187,7 @@ impl<'a> Node<'a> {
                     Value::String(text) => Ok((key.clone(), text.clone())),
                     Value::Number(number) => Ok((key.clone(), number.to_string())),
                     Value::Bool(flag) => Ok((key.clone(), flag.to_string())),
-                    _ => Err(Fault::bad_request(format!("metadata item {key:.80} must be a string"))),
+                    _ => Err(Fault::bad_request(format!("metadata item {key:.80}: it must be a string"))),
                 })
                 .collect(),
             Some(_) => Err(Fault::bad_request("metadata must be an object")),
@@ -156,7 +198,7 @@ impl<'a> Node<'a> {
     pub(super) fn personality(self) -> Result<Vec<(String, String)>, Fault> {
         let missing = |what: &str| Fault::bad_request(format!("personality has a file without {what}"));
         if let Self::Xml(element) = self {
-            let Some(personality) = element.find("personality") else { return Ok(Vec::new()) };
+            let Some(personality) = single(element, "personality")? else { return Ok(Vec::new()) };
             return personality
                 .children
                 .iter()
@@ -183,7 +225,10 @@ impl<'a> Node<'a> {
     /// The public addresses that a server is to have: `"addresses": {"public": ["…"]}`, or its XML.
     pub(super) fn public_addresses(self) -> Result<Vec<String>, Fault> {
         if let Self::Xml(element) = self {
-            let public = element.find("addresses").and_then(|addresses| addresses.find("public"));
+            let public = match single(element, "addresses")? {
+                Some(addresses) => single(addresses, "public")?,
+                None => None,
+            };
             let missing = || Fault::bad_request("addresses has an ip without addr");
             let ips = public.map_or(&[][..], |public| &public.children);
             return ips
@@ -203,25 +248,25 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The one server of a new group: JSON's `server`, or `<server id="…"/>`. Several are refused (guide, Create Shared
-    /// IP Group).
+    /// The one server of a new group: `server`, in XML an element with its id, too. Several are refused (guide, Create
+    /// Shared IP Group).
     pub(super) fn first_server(self) -> Result<Option<i64>, Fault> {
         let one = || Fault::bad_request("a shared IP group is created empty or with a single server");
-        match self {
+        let several = match self {
             Self::Xml(element) => {
                 let servers: Vec<_> =
                     element.children.iter().filter(|child| child.name == "server").collect();
-                if element.find("servers").is_some() || servers.len() > 1 {
-                    return Err(one());
+                match (servers.as_slice(), element.attribute("server")) {
+                    ([server], None) if element.find("servers").is_none() => {
+                        return Node::Xml(server).required("id").map(Some);
+                    }
+                    (servers, _) => !servers.is_empty() || element.find("servers").is_some(),
                 }
-                servers.first().map(|server| Node::Xml(server).required("id")).transpose()
             }
             Self::Json(_) => {
-                if self.member("servers").is_some() || self.member("server").is_some_and(Value::is_array) {
-                    return Err(one());
-                }
-                self.number("server")
+                self.member("servers").is_some() || self.member("server").is_some_and(Value::is_array)
             }
-        }
+        };
+        if several { Err(one()) } else { self.number("server") }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
-use http::header::{CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED};
+use http::header::{CONTENT_TYPE, LAST_MODIFIED};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use identity::Right;
 use serde::Serialize;
-use web::query::Query;
+use web::format::Formatted;
+use web::query::{Query, decoded};
 use web::xml::Element;
 use web::{Format, Response, TransactionId, conditional};
 use work::Time;
@@ -30,6 +31,8 @@ pub(super) struct Call {
     pub(super) format: Format,
     pub(super) headers: HeaderMap,
     pub(super) now: Time,
+    /// `changes-since`, of a GET.
+    since: Option<Time>,
     query: Query,
     params: HashMap<String, String>,
 }
@@ -64,16 +67,29 @@ async fn extract(parts: &mut Parts, api: &Api, format: Format, now: Time) -> Res
     let context = Context::new(caller, &tenant, request).map_err(of)?;
     context.need(right).map_err(of)?;
     api.compute.count_call(&tenant);
-    api.compute.count(&tenant, parts.method.as_str(), tail(parts, &tenant)).await.map_err(of)?;
+    // A HEAD costs what its GET does.
+    let verb = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    api.compute.count(&tenant, verb.as_str(), &tail(&parts.uri)).await.map_err(of)?;
     let query = Query::parse(parts.uri.query());
-    Ok(Call { context, format, headers: parts.headers.clone(), now, query, params })
+    let since = if verb == Method::GET { changes_since(&query)? } else { None };
+    Ok(Call { context, format, headers: parts.headers.clone(), now, since, query, params })
 }
 
-/// Path and query behind the account.
-fn tail<'a>(parts: &'a Parts, tenant: &str) -> &'a str {
-    let whole = parts.uri.path_and_query().map_or("", |whole| whole.as_str());
-    let account = format!("/v1.0/{tenant}");
-    whole.find(&account).map_or(whole, |at| &whole[at + account.len()..])
+/// Path and query behind the account, decoded as routes and handlers see them: another spelling is the same request.
+fn tail(uri: &Uri) -> String {
+    let behind = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
+    let query = uri.query().unwrap_or_default();
+    format!("/{}?{}", decoded(behind), decoded(query))
+}
+
+/// `changes-since`: seconds since 1970, as the guide has it, or a date, as later clients send it.
+fn changes_since(query: &Query) -> Result<Option<Time>, Fault> {
+    let Some(text) = query.text("changes-since") else { return Ok(None) };
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(Some(Time::from_seconds(seconds)));
+    }
+    let bad = |_| Fault::bad_request("changes-since is a number of seconds since 1970-01-01T00:00:00Z");
+    text.parse::<jiff::Timestamp>().map(|at| Some(Time(at.as_microsecond()))).map_err(bad)
 }
 
 impl Call {
@@ -91,7 +107,7 @@ impl Call {
     /// `limit`, `offset` and `changes-since`. No limit, or one over the most, is the most.
     pub(super) fn page(&self) -> Result<Page, Fault> {
         let limit = self.count("limit")?.filter(|limit| (1..=PAGE_MAX).contains(limit)).unwrap_or(PAGE_MAX);
-        Ok(Page { offset: self.count("offset")?.unwrap_or(0), limit, since: self.changes_since()? })
+        Ok(Page { offset: self.count("offset")?.unwrap_or(0), limit, since: self.since })
     }
 
     fn count(&self, name: &str) -> Result<Option<i64>, Fault> {
@@ -100,16 +116,6 @@ impl Call {
             Ok(number) if number >= 0 => Ok(Some(number)),
             _ => Err(Fault::bad_request(format!("{name} is a number that is not negative"))),
         }
-    }
-
-    /// `changes-since`: seconds since 1970, as the guide has it, or a date, as later clients send it.
-    pub(super) fn changes_since(&self) -> Result<Option<Time>, Fault> {
-        let Some(text) = self.query.text("changes-since") else { return Ok(None) };
-        if let Ok(seconds) = text.parse::<i64>() {
-            return Ok(Some(Time::from_seconds(seconds)));
-        }
-        let bad = |_| Fault::bad_request("changes-since is a number of seconds since 1970-01-01T00:00:00Z");
-        text.parse::<jiff::Timestamp>().map(|at| Some(Time(at.as_microsecond()))).map_err(bad)
     }
 
     pub(super) fn fault(&self, error: &Error) -> Response {
@@ -134,14 +140,16 @@ impl Call {
         respond(status, self.format, body)
     }
 
-    /// An answer that the client may have already: 304 where nothing changed since it asked last, and otherwise
-    /// `Last-Modified`. Exact: a change within the second of the last one is told as well, since a second is only
-    /// given as the last change's once it is over.
+    /// An answer that the client may have already: 304 where nothing changed since `changes-since`, or since it asked last
+    /// (`If-Modified-Since`), and otherwise `Last-Modified`. Exact: a change within the second of the last one is told as
+    /// well, since a second is only given as the last change's once it is over.
     pub(super) fn cached(&self, changed: Option<Time>, answer: impl FnOnce() -> Response) -> Response {
+        if self.since.is_some_and(|since| changed.is_none_or(|changed| changed < since)) {
+            return empty(StatusCode::NOT_MODIFIED);
+        }
         let Some(changed) = changed else { return answer() };
         let over = changed.seconds() + 1;
-        let asked = self.headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
-        let mut response = match asked.and_then(http_seconds) {
+        let mut response = match conditional::modified_since(&self.headers, self.now.seconds()) {
             Some(asked) if asked >= over => empty(StatusCode::NOT_MODIFIED),
             _ => answer(),
         };
@@ -151,11 +159,6 @@ impl Call {
         }
         response
     }
-}
-
-fn http_seconds(text: &str) -> Option<i64> {
-    let at = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(at.timestamp().as_second())
 }
 
 /// An answer without body.
@@ -174,5 +177,6 @@ pub(super) fn respond(status: StatusCode, format: Format, body: String) -> Respo
         Format::Xml => HeaderValue::from_static("application/xml; charset=UTF-8"),
     };
     response.headers_mut().insert(CONTENT_TYPE, media);
+    response.extensions_mut().insert(Formatted);
     response
 }

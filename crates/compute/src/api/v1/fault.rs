@@ -1,5 +1,6 @@
 //! Faults (guide, Faults): an element named after the error, with code, message and details, in both formats.
 
+use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use web::xml::Element;
@@ -36,7 +37,7 @@ impl Fault {
         let text = error.to_string();
         match error {
             Error::NotFound(_) | Error::Refused(Refusal::Gone) => Self::new("itemNotFound", 404, text),
-            Error::Forbidden | Error::NotOwner => Self::new("cloudServersFault", 403, text),
+            Error::Forbidden | Error::NotOwner(_) => Self::new("cloudServersFault", 403, text),
             Error::Invalid { .. } => Self::bad_request(text),
             Error::Refused(Refusal::BuildInProgress) => Self::new("buildInProgress", 409, text),
             Error::Refused(Refusal::BackupOrResizeInProgress) => {
@@ -88,6 +89,11 @@ impl Fault {
         };
         let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = respond(status, format, body);
+        if status == StatusCode::UNAUTHORIZED {
+            // The scheme has no registered name; a browser that is told Basic would ask its user for what helps nobody.
+            let challenge = HeaderValue::from_static("Token realm=\"Cloud Servers\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         if let Some((_, seconds)) = self.retry {
             for name in ["retry-after", "reply-after"] {
                 response.headers_mut().insert(name, HeaderValue::from(seconds));

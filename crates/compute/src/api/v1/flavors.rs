@@ -6,7 +6,7 @@ use web::Response;
 use web::xml::Element;
 use work::Time;
 
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
 use crate::Error;
 use crate::model::{FLAVORS, Flavor};
@@ -35,9 +35,6 @@ fn page(call: &Call, detailed: bool) -> Response {
         Ok(page) => page,
         Err(fault) => return fault.render(call.format),
     };
-    if page.since.is_some_and(|since| CHANGED < since) {
-        return empty(StatusCode::NOT_MODIFIED);
-    }
     let (offset, limit) = (usize::try_from(page.offset), usize::try_from(page.limit));
     let shown = FLAVORS.iter().skip(offset.unwrap_or(usize::MAX)).take(limit.unwrap_or(0));
     call.cached(Some(CHANGED), || {

@@ -33,9 +33,6 @@ fn xml(group: &Group, detailed: bool) -> Element {
 async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
     let page = call.page()?;
     let list = api.compute.groups(&call.context, page).await.map_err(|error| Fault::of(&error, call.now))?;
-    if page.since.is_some() && list.items.is_empty() {
-        return Ok(empty(StatusCode::NOT_MODIFIED));
-    }
     Ok(call.cached(list.changed, || {
         call.answer(
             StatusCode::OK,

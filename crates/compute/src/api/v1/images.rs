@@ -69,14 +69,12 @@ fn xml(image: &Image, tenant: &str) -> Element {
 
 async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
     let page = call.page()?;
-    let page = Page { offset: page.offset, limit: page.limit, since: page.since };
+    // A short list shows no status, so that what was deleted would look alive in it.
+    let page = Page { offset: page.offset, limit: page.limit, since: page.since, deleted: detailed };
     let of = |error: images::Error| Fault::of(&error.into(), call.now);
     let tenant = call.context.tenant();
     let changed = api.compute.images().latest_change(tenant).await.map_err(of)?;
     let list = api.compute.images().list(tenant, page).await.map_err(of)?;
-    if page.since.is_some() && list.is_empty() {
-        return Ok(empty(StatusCode::NOT_MODIFIED));
-    }
     let brief = |image: &Image| json!({ "id": image.number, "name": image.name });
     let short = |image: &Image| Element::new("image").attr("id", image.number).attr("name", &image.name);
     Ok(call.cached(changed, || {
@@ -114,9 +112,6 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
         let id = Id::Number(call.id("image")?);
         let found = api.compute.images().get(call.context.tenant(), id).await;
         let image = found.map_err(|error| Fault::of(&error.into(), call.now))?;
-        if call.changes_since()?.is_some_and(|since| image.updated < since) {
-            return Ok(empty(StatusCode::NOT_MODIFIED));
-        }
         Ok::<_, Fault>(call.cached(Some(image.updated), || answer(&call, StatusCode::OK, &image)))
     };
     shown.await.unwrap_or_else(|fault| fault.render(call.format))

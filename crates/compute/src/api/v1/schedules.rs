@@ -18,27 +18,25 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
     let shown = async {
         let id = Id::Number(call.id("server")?);
         let found = api.compute.schedule(&call.context, id).await;
-        let schedule = found.map_err(|error| Fault::of(&error, call.now))?;
+        let (schedule, changed) = found.map_err(|error| Fault::of(&error, call.now))?;
         // Disabled: neither day nor window by the guide's text, both as DISABLED by the live service.
         let whole = schedule.enabled || api.compute.settings().answers == Answers::Live;
         let (weekly, daily) = (schedule.weekly.as_str(), schedule.daily.as_str());
-        Ok::<_, Fault>(call.answer(
-            StatusCode::OK,
-            || {
-                let mut out = json!({ "enabled": schedule.enabled });
-                if whole {
-                    out["weekly"] = weekly.into();
-                    out["daily"] = daily.into();
-                }
-                json!({ "backupSchedule": out })
-            },
-            || {
-                Element::new("backupSchedule")
-                    .attr("enabled", schedule.enabled)
-                    .attr_if("weekly", whole.then_some(weekly))
-                    .attr_if("daily", whole.then_some(daily))
-            },
-        ))
+        let json = || {
+            let mut out = json!({ "enabled": schedule.enabled });
+            if whole {
+                out["weekly"] = weekly.into();
+                out["daily"] = daily.into();
+            }
+            json!({ "backupSchedule": out })
+        };
+        let xml = || {
+            Element::new("backupSchedule")
+                .attr("enabled", schedule.enabled)
+                .attr_if("weekly", whole.then_some(weekly))
+                .attr_if("daily", whole.then_some(daily))
+        };
+        Ok::<_, Fault>(call.cached(Some(changed), || call.answer(StatusCode::OK, json, xml)))
     };
     shown.await.unwrap_or_else(|fault| fault.render(call.format))
 }

@@ -44,6 +44,27 @@ pub(super) fn status(server: &Server, lost: bool) -> &'static str {
     }
 }
 
+/// Every status, and the guide's RESCUE, which comes with no operation of it.
+pub(super) const STATUSES: [&str; 17] = [
+    "ACTIVE",
+    "BUILD",
+    "REBUILD",
+    "SUSPENDED",
+    "QUEUE_RESIZE",
+    "PREP_RESIZE",
+    "VERIFY_RESIZE",
+    "PASSWORD",
+    "RESCUE",
+    "REBOOT",
+    "HARD_REBOOT",
+    "SHARE_IP",
+    "SHARE_IP_NO_CONFIG",
+    "DELETE_IP",
+    "ERROR",
+    "DELETED",
+    "UNKNOWN",
+];
+
 /// Whether the status is one in which progress is shown.
 fn moves(server: &Server) -> bool {
     matches!(
@@ -130,17 +151,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// A list, or 304 where nothing changed since the time that was asked for.
+/// A list, or 304.
 fn listed<'a, T, J: Serialize>(
     call: &Call,
     list: &'a Pollable<T>,
     json: impl Fn(&'a T) -> J,
     xml: impl Fn(&'a T) -> Element,
 ) -> Response {
-    let since = call.changes_since().ok().flatten();
-    if since.is_some() && list.items.is_empty() {
-        return empty(StatusCode::NOT_MODIFIED);
-    }
     call.cached(list.changed, || {
         call.answer(
             StatusCode::OK,
@@ -187,9 +204,6 @@ pub(super) async fn named(api: &Api, call: &Call) -> Result<Server, Fault> {
 pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
     let shown = async {
         let server = named(&api, &call).await?;
-        if call.changes_since()?.is_some_and(|since| server.updated < since) {
-            return Ok(empty(StatusCode::NOT_MODIFIED));
-        }
         let view = View::of(&api.compute, &server, None);
         Ok::<_, Fault>(call.cached(Some(server.updated), || {
             call.answer(StatusCode::OK, || Only("server", &view), || view.xml())
@@ -213,7 +227,7 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
 fn launch(server: Node<'_>) -> Result<Launch, Fault> {
     let files = server.personality()?.into_iter().map(|(path, encoded)| {
         let contents = decoded(&encoded).map_err(|reason| {
-            Fault::bad_request(format!("personality file {path:.80}: contents are not base64: {reason}"))
+            Fault::bad_request(format!("personality file {path:.80}: its contents are not base64: {reason}"))
         })?;
         Ok(File { path, contents })
     });

@@ -30,7 +30,7 @@ impl Hand<'_> {
         self.networks(host.as_ref()).await?;
         self.progress(AFTER_NETWORKS).await?;
         let image = self.inner.images.by_id(server.image).await?;
-        self.bring_image(host.as_ref(), &image).await?;
+        self.bring_image(host.as_ref(), &image, AFTER_IMAGE).await?;
         let spec = self.spec(&server, server.flavor, &image)?;
         host.ensure_disk(&spec).await?;
         self.progress(AFTER_DISK).await?;
@@ -41,9 +41,10 @@ impl Hand<'_> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
         self.progress(AFTER_NETWORKS).await?;
-        let image = self.inner.images.by_id(server.image).await?;
-        self.bring_image(host.as_ref(), &image).await?;
-        if server.resize.is_some() {
+        // It may be deleted since, and is on the host still.
+        let image = self.inner.images.by_id_or_tombstone(server.image).await?;
+        self.bring_image(host.as_ref(), &image, AFTER_IMAGE).await?;
+        if server.resize.is_some() && server.other.is_none() {
             // It failed while it was reverted: a new disk decides for the size that it has.
             host.confirm_resize(server.id).await?;
         }
@@ -79,32 +80,44 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// Brings an image to the host, showing how far that is. Builds that want the same one wait for the first.
-    pub(super) async fn bring_image(&self, host: &dyn Hypervisor, image: &Image) -> Result<(), Trouble> {
+    /// Brings an image to the host, showing how far that is, up to `end`. Builds that want the same one wait for the first.
+    pub(super) async fn bring_image(
+        &self,
+        host: &dyn Hypervisor,
+        image: &Image,
+        end: u8,
+    ) -> Result<(), Trouble> {
         let content = image.content.as_ref().ok_or(Trouble::Failed("the image has no content".into()))?;
         let spec = content.spec();
         if host.holds_image(&spec.digest).await? {
-            return self.progress(AFTER_IMAGE).await;
+            return self.progress(end).await;
         }
         let transfer = Transfer::Image { host: host.host().to_owned(), digest: spec.digest.clone() };
         let _turn = self.inner.transfers.of(transfer).take().await;
         let source = self.inner.images.source(image).await?;
         let progress = Progress::new();
         let upload = host.upload_image(&spec, source, &progress);
-        tokio::pin!(upload);
+        self.showing_transfer((AFTER_NETWORKS, end), &progress, upload).await?;
+        self.progress(end).await
+    }
+
+    /// Shows how far bytes are that a server waits for.
+    pub(super) async fn showing_transfer<T>(
+        &self,
+        (from, to): (u8, u8),
+        progress: &Progress,
+        running: impl Future<Output = hypervisor::Result<T>>,
+    ) -> Result<T, Trouble> {
+        tokio::pin!(running);
         let mut shown = 0;
         loop {
             tokio::select! {
-                uploaded = &mut upload => {
-                    uploaded?;
-                    return self.progress(AFTER_IMAGE).await;
-                }
+                done = &mut running => return done.map_err(Into::into),
                 () = tokio::time::sleep(SHOW_EVERY) => {
-                    let span = AFTER_IMAGE - AFTER_NETWORKS;
-                    let percent = u16::from(progress.percent()) * u16::from(span) / 100;
+                    let percent = u16::from(progress.percent()) * u16::from(to - from) / 100;
                     if percent != shown {
                         shown = percent;
-                        self.progress(AFTER_NETWORKS + u8::try_from(percent).unwrap_or(span)).await?;
+                        self.progress(from + u8::try_from(percent).unwrap_or(to - from)).await?;
                     }
                 }
             }
@@ -134,6 +147,10 @@ impl Hand<'_> {
 
     /// Writes the config drive; files are in it only until the build is done.
     pub(super) async fn write_drive(&self, server: &Server) -> Result<(), Trouble> {
+        self.write_drive_on(self.host(server)?.as_ref(), server).await
+    }
+
+    pub(super) async fn write_drive_on(&self, host: &dyn Hypervisor, server: &Server) -> Result<(), Trouble> {
         let password = self.password_of(server.id).await?;
         let files = match self.secret(server.id, "files").await? {
             Some(plain) => serde_json::from_slice::<Vec<(String, Vec<u8>)>>(&plain)
@@ -143,7 +160,7 @@ impl Hand<'_> {
         let files: Vec<File> = files.into_iter().map(|(path, contents)| File { path, contents }).collect();
         let networks = self.inner.networks.config();
         let drive = super::super::config_drive::build(server, password.as_deref(), &files, networks);
-        Ok(self.host(server)?.ensure_config_drive(server.id, &drive).await?)
+        Ok(host.ensure_config_drive(server.id, &drive).await?)
     }
 
     pub(super) async fn until_running(&self, server: &Server) -> Result<(), Trouble> {

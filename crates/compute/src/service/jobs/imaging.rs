@@ -105,8 +105,8 @@ impl Hand<'_> {
                 Err(other) => return Err(other.into()),
             }
         }
-        let input = (self.job.clone(), server.id, cadence, end.max(now), now, missed);
-        let armed = self.inner.db.write(input, |(job, server, cadence, from, now, missed), tx| {
+        let input = (self.job.clone(), server.id, cadence, end, now, missed);
+        let armed = self.inner.db.write(input, |(job, server, cadence, end, now, missed), tx| {
             Box::pin(async move {
                 if !job.finish(tx).await? {
                     return Ok(());
@@ -114,9 +114,11 @@ impl Hand<'_> {
                 if let Some(missed) = missed {
                     let entry = store::actions::begin(tx, *server, "backup", "", "", *now).await?;
                     store::actions::finish(tx, &entry, Some(missed), *now).await?;
+                } else {
+                    store::schedules::serve(tx, *server, *cadence, *end).await?;
                 }
                 let schedule = store::schedules::get(tx, *server).await?;
-                schedules::arm(tx, *server, schedule, *cadence, *from, *now).await
+                schedules::arm(tx, *server, schedule, *cadence, *now.max(end), *now).await
             })
         });
         armed.await?;

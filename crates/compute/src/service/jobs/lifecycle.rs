@@ -15,6 +15,10 @@ impl Hand<'_> {
     pub(super) async fn reboot(&self, server: &Server, kind: Reboot) -> Result<(), Trouble> {
         let host = self.host(server)?;
         let running = host.state(server.id).await?.power == Power::Running;
+        if server.other.is_some() {
+            // A way over or back that failed may have left it without addresses.
+            host.define(&self.respec(server, server.flavor).await?).await?;
+        }
         match kind {
             Reboot::Soft if running => host.reboot(server.id, How::Soft).await?,
             // There is no guest to ask.
@@ -76,6 +80,15 @@ impl Hand<'_> {
             }
         }
         host.delete(server.id).await?;
+        if let Some(other) = &server.other {
+            let host_of_other = self.host_named(&other.host)?;
+            for host in [host, host_of_other] {
+                if let Some(snapshot) = other.snapshot {
+                    host.drop_snapshot(snapshot).await?;
+                }
+            }
+            host_of_other.delete(server.id).await?;
+        }
         self.inner.networks.release(server.id).await?;
         if !self.inner.settings.keep_images {
             self.inner.images.delete_of_server(server.id).await?;

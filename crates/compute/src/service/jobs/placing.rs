@@ -1,13 +1,19 @@
-//! A build whose host fails goes to another one; what it left on the first is removed when that answers again.
+//! A build whose host fails goes to another one; what a server left on a host is removed when that answers again.
 
+use database::Tx;
 use hypervisor::Power;
+use uuid::Uuid;
 use work::{NewJob, Time, jobs};
 
+use super::settle::release;
 use super::{Hand, Payload, Trouble, Work};
+use crate::model::{Id, Reboot, Server, Vm};
+use crate::service::Error;
+use crate::service::orders::{Order, Orderer};
 use crate::store;
 
-/// A host that restarts is back within so many attempts: moving a build is for one that stays away.
-const ATTEMPTS_BEFORE: i64 = 5;
+/// A host that restarts is back within so many attempts: what leaves a host is for one that stays away.
+pub(super) const ATTEMPTS_BEFORE: i64 = 5;
 /// A job that clears up waits for its host as long as it takes.
 const NEVER: Time = Time(i64::MAX);
 
@@ -31,15 +37,7 @@ impl Hand<'_> {
                 let found = store::hosts::place(tx, &server.tenant, memory, disk, *overcommit).await?;
                 let Some(host) = found.filter(|host| *host != server.host) else { return Ok(None) };
                 store::servers::move_to(tx, server, &host).await?;
-                let work = Work::Vacate { host: server.host.clone() };
-                let job = NewJob {
-                    kind: "vacate",
-                    subject: &format!("vacate:{}", server.id),
-                    payload: Payload { server: server.id, work, action: None }.to_json(),
-                    due: *now,
-                    deadline: NEVER,
-                };
-                jobs::enqueue(tx, *now, &job).await?;
+                vacate_later(tx, server.id, &server.host, None, *now).await?;
                 Ok::<_, database::Error>(Some(host))
             })
         });
@@ -49,20 +47,100 @@ impl Hand<'_> {
         Ok(true)
     }
 
-    /// Removes what a build left on a host that it was moved from.
-    pub(super) async fn vacate(&self, host: &str) -> Result<(), Trouble> {
+    /// Removes what a server left on a host that it has nothing to do with any more: its machine, the snapshot that its
+    /// disk went over by. A server whose resize failed, since this host did not answer, runs again as the original, if it does
+    /// not run here.
+    pub(super) async fn vacate(
+        &self,
+        name: &str,
+        snapshot: Option<Uuid>,
+        unseen: bool,
+    ) -> Result<(), Trouble> {
         let id = self.payload.server;
         let server =
             self.inner.db.read(id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
-        if server.await?.is_some_and(|server| server.host == host) {
-            // It came back here meanwhile.
-            return Ok(());
+        let server = server.await?;
+        let host = self.host_named(name)?;
+        let state = host.state(id).await?;
+        match server {
+            // It is here, or is to be.
+            Some(server) if server.host == name => {
+                let runs = matches!(state.power, Power::Running | Power::Paused);
+                match (server.state.task, server.returns(), runs) {
+                    (Some(_), _, _) => {}
+                    (None, true, false) => self.order(&server, Order::Reboot(Reboot::Hard)).await?,
+                    (None, true, true) => self.book_return().await?,
+                    (None, false, false) if unseen && server.other.is_some() => {
+                        self.order(&server, Order::Revert).await?;
+                    }
+                    (None, false, _) => {}
+                }
+            }
+            Some(Server { other: Some(other), .. }) if other.host == name => {}
+            _ => {
+                if state.power == Power::Running {
+                    tracing::warn!(host = name, machine = %id, "ending a machine that belongs elsewhere");
+                }
+                host.delete(id).await?;
+            }
         }
-        let missing = || Trouble::Later(format!("host {host} is not configured"));
-        let host = self.inner.hosts.get(host).ok_or_else(missing)?;
-        if host.state(id).await?.power == Power::Running {
-            tracing::warn!(host = host.host(), machine = %id, "ending a machine that was built elsewhere");
+        match snapshot {
+            Some(snapshot) => Ok(host.drop_snapshot(snapshot).await?),
+            None => Ok(()),
         }
-        Ok(host.delete(id).await?)
     }
+
+    async fn order(&self, server: &Server, order: Order) -> Result<(), Trouble> {
+        match self.inner.accept(Id::Uuid(server.id), order, Orderer::default()).await {
+            Ok(_) | Err(Error::Refused(_) | Error::NotFound(_)) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// The original runs: it had not been shut down yet.
+    async fn book_return(&self) -> Result<(), Trouble> {
+        let input = (self.job.clone(), self.payload.server, self.inner.clock.now());
+        let booked = self.inner.db.write(input, |(job, id, now), tx| {
+            Box::pin(async move {
+                let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(()) };
+                if !job.holds(tx).await? || server.state.task.is_some() || !server.returns() {
+                    return Ok(());
+                }
+                server.state.vm = Vm::Active;
+                (server.power, server.updated) = (Power::Running, *now);
+                release(tx, &mut server, *now).await?;
+                store::servers::update(tx, &server).await
+            })
+        });
+        Ok(booked.await?)
+    }
+}
+
+/// Writes the job that removes what a server left on a host, as soon as that answers.
+pub(super) async fn vacate_later(
+    tx: &mut Tx,
+    server: Uuid,
+    host: &str,
+    snapshot: Option<Uuid>,
+    now: Time,
+) -> Result<(), database::Error> {
+    clear_later(tx, server, Work::Vacate { host: host.to_owned(), snapshot, unseen: false }, now).await
+}
+
+/// Writes the job that sees, as soon as a host answers, what became of a resize there.
+pub(super) async fn look_later(
+    tx: &mut Tx,
+    server: Uuid,
+    host: &str,
+    now: Time,
+) -> Result<(), database::Error> {
+    let work = Work::Vacate { host: host.to_owned(), snapshot: None, unseen: true };
+    clear_later(tx, server, work, now).await
+}
+
+async fn clear_later(tx: &mut Tx, server: Uuid, work: Work, now: Time) -> Result<(), database::Error> {
+    let payload = Payload { server, work, action: None }.to_json();
+    let subject = format!("vacate:{server}");
+    let job = NewJob { kind: "vacate", subject: &subject, payload, due: now, deadline: NEVER };
+    jobs::enqueue(tx, now, &job).await.map(|_| ())
 }

@@ -9,13 +9,7 @@ use crate::service::orders::{Order, Orderer};
 
 impl Hand<'_> {
     pub(super) async fn resize(&self, server: Server, flavor: i64) -> Result<(), Trouble> {
-        let flavor =
-            Flavor::by_number(flavor).ok_or_else(|| Trouble::Failed("there is no such flavor".into()))?;
-        let server = if server.state.task == Some(Task::ResizeQueued) {
-            self.show(|server| server.state.task = Some(Task::ResizePrep)).await?
-        } else {
-            server
-        };
+        let (server, flavor) = self.prepare_resize(server, flavor).await?;
         let host = self.host(&server)?;
         let spec = self.respec(&server, flavor).await?;
         self.power_down(&server).await?;
@@ -26,6 +20,19 @@ impl Hand<'_> {
         host.start(server.id).await?;
         self.progress(90).await?;
         self.until_running(&server).await
+    }
+
+    pub(super) async fn prepare_resize(
+        &self,
+        server: Server,
+        flavor: i64,
+    ) -> Result<(Server, &'static Flavor), Trouble> {
+        let flavor =
+            Flavor::by_number(flavor).ok_or_else(|| Trouble::Failed("there is no such flavor".into()))?;
+        if server.state.task != Some(Task::ResizeQueued) {
+            return Ok((server, flavor));
+        }
+        Ok((self.show(|server| server.state.task = Some(Task::ResizePrep)).await?, flavor))
     }
 
     /// What a failed resize left is undone, as far as its host answers: the server is to run as it was.
@@ -40,10 +47,16 @@ impl Hand<'_> {
     }
 
     pub(super) async fn confirm(&self, server: &Server) -> Result<(), Trouble> {
+        if server.other.is_some() {
+            return self.confirm_crossing(server).await;
+        }
         Ok(self.host(server)?.confirm_resize(server.id).await?)
     }
 
     pub(super) async fn revert(&self, server: Server) -> Result<(), Trouble> {
+        if server.other.is_some() {
+            return self.revert_crossing(server).await;
+        }
         let host = self.host(&server)?;
         if let Some(resize) = server.resize {
             let spec = self.respec(&server, resize.from).await?;
@@ -72,7 +85,11 @@ impl Hand<'_> {
     }
 
     /// The machine in another size. Its image may be deleted since: the disk is there, only its boot is needed.
-    async fn respec(&self, server: &Server, flavor: &Flavor) -> Result<hypervisor::MachineSpec, Trouble> {
+    pub(super) async fn respec(
+        &self,
+        server: &Server,
+        flavor: &Flavor,
+    ) -> Result<hypervisor::MachineSpec, Trouble> {
         let image = self.inner.images.by_id_or_tombstone(server.image).await?;
         self.spec(server, flavor, &image)
     }

@@ -6,7 +6,8 @@ use database::Tx;
 use hypervisor::Power;
 use work::{NewJob, Next, Time, jobs};
 
-use super::{Hand, Payload, Trouble, Work};
+use super::placing::{look_later, vacate_later};
+use super::{Hand, Payload, Trouble, Work, crossing};
 use crate::model::{Fault, Flavor, Resize, Server, Vm};
 use crate::store;
 
@@ -24,6 +25,12 @@ struct End {
     power: Option<Power>,
     now: Time,
     auto_confirm: Time,
+}
+
+impl End {
+    fn runs(&self) -> bool {
+        matches!(self.power, Some(Power::Running | Power::Paused))
+    }
 }
 
 impl Hand<'_> {
@@ -76,8 +83,12 @@ impl Hand<'_> {
         let Ok(server) = self.server().await else { return };
         match &self.payload.work {
             Work::Image(image) => self.undo_image(&server, image.id, reason).await,
-            Work::Resize { .. } => {
-                if let Err(error) = self.undo_resize(&server).await {
+            Work::Resize { flavor, to } => {
+                let undone = match to {
+                    None => self.undo_resize(&server).await,
+                    Some(to) => self.undo_crossing(server.clone(), to, *flavor).await,
+                };
+                if let Err(error) = undone {
                     tracing::warn!(?error, server = %server.id, "a failed resize could not be undone");
                 }
             }
@@ -107,10 +118,9 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         store::actions::finish(tx, action, failure.as_deref(), *now).await?;
     }
     let Some(mut server) = store::servers::by_id(tx, payload.server).await? else { return Ok(()) };
-    let running = matches!(end.power, Some(Power::Running | Power::Paused));
     server.state = match failure {
         None => server.state.succeeded(),
-        Some(_) => server.state.failed(running),
+        Some(_) => server.state.failed(end.runs()),
     };
     server.power = end.power.unwrap_or(server.power);
     server.updated = *now;
@@ -140,28 +150,39 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
     match &end.payload.work {
         Work::Build | Work::Rebuild if !failed => {
             server.progress = 100;
-            if server.resize.take().is_some() {
-                release(tx, server, server.flavor).await?;
+            if server.resize.take().is_some() || server.returns() {
+                release(tx, server, end.now).await?;
             }
             store::servers::forget_secret(tx, server.id, "files").await?;
         }
-        Work::Resize { .. } if failed => release(tx, server, server.flavor).await?,
-        Work::Resize { flavor } => {
+        Work::Resize { to: None, .. } if failed => release(tx, server, end.now).await?,
+        Work::Resize { to: Some(to), .. } if failed && server.host != *to => {
+            crossing::retreat(tx, server, to, end.now).await?;
+        }
+        Work::Resize { flavor, .. } => {
             if let Some(to) = Flavor::by_number(*flavor) {
                 server.resize = Some(Resize { from: server.flavor });
                 server.flavor = to;
                 server.progress = 100;
             }
+            if failed {
+                // Nobody knows whether it runs, since its new host does not answer. That will tell.
+                look_later(tx, server.id, &server.host, end.now).await?;
+            }
+            server.state.vm = Vm::Resized;
         }
         Work::Confirm if !failed => {
             server.resize = None;
-            release(tx, server, server.flavor).await?;
+            release(tx, server, end.now).await?;
         }
         // Also where the start after it failed.
-        Work::Revert if server.resize.is_none() => release(tx, server, server.flavor).await?,
+        Work::Revert if server.resize.is_none() && !server.returns() => {
+            release(tx, server, end.now).await?;
+        }
         _ => {}
     }
-    Ok(())
+    // It is back once its original runs, by whatever job.
+    if server.returns() && end.runs() { release(tx, server, end.now).await } else { Ok(()) }
 }
 
 /// Writes the job that confirms a resize by itself.
@@ -174,10 +195,14 @@ async fn await_decision(end: &End, tx: &mut Tx, server: &Server) -> Result<(), d
     jobs::enqueue(tx, end.now, &job).await.map(|_| ())
 }
 
-/// A resize is decided: only one size is booked any more.
-async fn release(tx: &mut Tx, server: &Server, flavor: &Flavor) -> Result<(), database::Error> {
-    let (memory, disk) = (i64::from(flavor.memory_mib), i64::from(flavor.disk_gib));
+/// A resize is decided: only one size is booked any more, and what is on another host is removed.
+pub(super) async fn release(tx: &mut Tx, server: &mut Server, now: Time) -> Result<(), database::Error> {
+    let (memory, disk) = (i64::from(server.flavor.memory_mib), i64::from(server.flavor.disk_gib));
     let held = store::servers::held_memory(tx, server.id).await?;
     store::servers::hold_room(tx, server.id, &server.host, memory, disk).await?;
+    if let Some(other) = server.other.take() {
+        vacate_later(tx, server.id, &other.host, other.snapshot, now).await?;
+        store::crossing::end(tx, server).await?;
+    }
     store::servers::add_ram(tx, &server.tenant, memory - held).await
 }

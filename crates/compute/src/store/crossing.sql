@@ -1,0 +1,4 @@
+ALTER TABLE servers ADD COLUMN other_host TEXT;
+ALTER TABLE servers ADD COLUMN other_snapshot TEXT;
+ALTER TABLE servers ADD COLUMN other_memory_mib BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE servers ADD COLUMN other_disk_gib BIGINT NOT NULL DEFAULT 0;

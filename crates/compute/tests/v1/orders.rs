@@ -1,0 +1,238 @@
+//! Orders whose way is not clear at first: an image that is gone, a decision under way, an address whose server is gone,
+//! a backup that was made.
+
+use std::time::Duration;
+
+use hypervisor::faulty::Fault;
+use hypervisor::{Error, Hypervisor};
+use serde_json::json;
+
+use crate::bed::Bed;
+
+const REBUILD: &str = r#"{"rebuild": {}}"#;
+
+async fn image(bed: &Bed, server: i64, name: &str) -> i64 {
+    let body = format!(r#"{{"image": {{"serverId": {server}, "name": "{name}"}}}}"#);
+    let answer = bed.post("/images", &body).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let image = answer.json()["image"]["id"].as_i64().unwrap();
+    bed.eventually("the image is there", || async {
+        bed.get(&format!("/images/{image}")).await.json()["image"]["status"] == "ACTIVE"
+    })
+    .await;
+    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    image
+}
+
+async fn launched(bed: &Bed, image: i64, flavor: i64) -> i64 {
+    let body = format!(r#"{{"server": {{"name": "copy", "imageId": {image}, "flavorId": {flavor}}}}}"#);
+    let answer = bed.post("/servers", &body).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let server = answer.json()["server"]["id"].as_i64().unwrap();
+    bed.until(server, "ACTIVE").await;
+    server
+}
+
+async fn refusal(bed: &Bed, server: i64, body: &str) -> String {
+    let answer = bed.post(&format!("/servers/{server}/action"), body).await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    answer.json()["badRequest"]["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_rebuilt_of_its_image_though_that_is_deleted() {
+    let bed = Bed::unlimited().await;
+    let (origin, _) = bed.active("web", 2).await;
+    let gold = image(&bed, origin, "gold").await;
+    let copy = launched(&bed, gold, 2).await;
+    let digest = bed.hosts[0].spec(bed.uuid(copy).await).unwrap().image;
+    assert_eq!(bed.delete(&format!("/images/{gold}")).await.status, 204);
+    let action = format!("/servers/{copy}/action");
+    assert_eq!(bed.post(&action, REBUILD).await.status, 202);
+    bed.until(copy, "ACTIVE").await;
+    let server = bed.get(&format!("/servers/{copy}")).await.json();
+    assert_eq!(server["server"]["imageId"], gold);
+    assert_eq!(bed.hosts[0].spec(bed.uuid(copy).await).unwrap().image, digest);
+    // Named, it is as gone as it looks.
+    let named = format!(r#"{{"rebuild": {{"imageId": {gold}}}}}"#);
+    assert_eq!(refusal(&bed, copy, &named).await, "imageId names no image");
+    // In a smaller flavor its disk does not fit.
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 1}}"#).await.status, 202);
+    bed.until(copy, "VERIFY_RESIZE").await;
+    assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
+    bed.until(copy, "ACTIVE").await;
+    assert_eq!(
+        refusal(&bed, copy, REBUILD).await,
+        format!(
+            "rebuild names no imageId, and the server's own image ({gold}) needs a disk of 20 GB, where its flavor has 10 GB"
+        )
+    );
+    assert_eq!(bed.post(&action, r#"{"rebuild": {"imageId": 1}}"#).await.status, 202);
+    bed.until(copy, "ACTIVE").await;
+}
+
+/// A build that failed before its disk was made left nothing of the image on the host.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_says_that_the_servers_own_image_is_gone() {
+    let bed = Bed::unlimited().await;
+    let (origin, _) = bed.active("web", 1).await;
+    let gold = image(&bed, origin, "gold").await;
+    let reason = "the disk is full".to_owned();
+    bed.fail_next("upload_image", Fault::Before(Error::Failed { operation: "upload_image", reason }));
+    let body = format!(r#"{{"server": {{"name": "copy", "imageId": {gold}, "flavorId": 1}}}}"#);
+    let copy = bed.post("/servers", &body).await.json()["server"]["id"].as_i64().unwrap();
+    bed.until(copy, "ERROR").await;
+    assert_eq!(bed.delete(&format!("/images/{gold}")).await.status, 204);
+    let message = refusal(&bed, copy, REBUILD).await;
+    assert_eq!(message, format!("rebuild names no imageId, and the server's own image ({gold}) was deleted"));
+    assert_eq!(bed.status(copy).await, "ERROR");
+    let named = r#"{"rebuild": {"imageId": 1}}"#;
+    assert_eq!(bed.post(&format!("/servers/{copy}/action"), named).await.status, 202);
+    bed.until(copy, "ACTIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_confirmed_may_order_on() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    let schedule = format!("/servers/{server}/backup_schedule");
+    let image = format!(r#"{{"image": {{"serverId": {server}, "name": "i"}}}}"#);
+    let enabled = r#"{"backupSchedule": {"enabled": true, "daily": "H_2000_2200"}}"#;
+    let orders = [
+        (action.as_str(), r#"{"reboot": {"type": "HARD"}}"#, 202),
+        ("/images", image.as_str(), 202),
+        (schedule.as_str(), enabled, 204),
+    ];
+    for (flavor, (path, body, status)) in (2..).zip(orders) {
+        assert_eq!(
+            bed.post(&action, &json!({ "resize": { "flavorId": flavor } }).to_string()).await.status,
+            202
+        );
+        bed.until(server, "VERIFY_RESIZE").await;
+        bed.steps.hold();
+        assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
+        // Decided is decided.
+        assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 409);
+        let ordered = bed.post(path, body);
+        tokio::pin!(ordered);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut ordered).await;
+        assert!(early.is_err(), "it waits for the confirmation: {:?}", early.unwrap().body);
+        bed.steps.free();
+        assert_eq!(ordered.await.status, status, "{body}");
+        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+            .await;
+    }
+    // Where the confirmation fails, what came meanwhile is refused as ever.
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 1}}"#).await.status, 202);
+    bed.until(server, "VERIFY_RESIZE").await;
+    let reason = "the disk is broken".to_owned();
+    bed.fail_next("confirm_resize", Fault::Before(Error::Failed { operation: "confirm_resize", reason }));
+    assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
+    let answer = bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await;
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("backupOrResizeInProgress"), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
+    let bed = Bed::unlimited().await;
+    let (owner, _) = bed.active("one", 1).await;
+    let group = format!(r#"{{"sharedIpGroup": {{"name": "ha", "server": {owner}}}}}"#);
+    assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
+    let member = async || {
+        let body = r#"{"server": {"name": "m", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
+        let number = bed.post("/servers", body).await.json()["server"]["id"].as_i64().unwrap();
+        bed.until(number, "ACTIVE").await;
+        number
+    };
+    let (second, third) = (member().await, member().await);
+    let public = bed.get(&format!("/servers/{owner}/ips/public")).await.json();
+    let shared = public["public"][0].as_str().unwrap().to_owned();
+    let share = async |server: i64| {
+        let path = format!("/servers/{server}/ips/public/{shared}");
+        let status = bed.put(&path, r#"{"shareIp": {"sharedIpGroupId": 1}}"#).await.status.as_u16();
+        bed.until(server, "ACTIVE").await;
+        status
+    };
+    assert_eq!(share(second).await, 202);
+    assert_eq!(bed.delete(&format!("/servers/{owner}")).await.status, 202);
+    bed.until(owner, "gone").await;
+    // By the same rule for one that is there and for one that is launched.
+    assert_eq!(share(third).await, 202);
+    let launch = format!(
+        r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1, "addresses": {{"public": ["{shared}"]}}}}}}"#
+    );
+    let fourth = bed.post("/servers", &launch).await;
+    assert_eq!(fourth.status, 202, "{}", fourth.body);
+    bed.until(fourth.json()["server"]["id"].as_i64().unwrap(), "ACTIVE").await;
+    // And once nobody has it, to neither.
+    assert_eq!(bed.delete(&format!("/servers/{}", fourth.json()["server"]["id"])).await.status, 202);
+    for server in [second, third] {
+        assert_eq!(bed.delete(&format!("/servers/{server}/ips/public/{shared}")).await.status, 202);
+        bed.until(server, "ACTIVE").await;
+    }
+    assert_eq!(share(third).await, 400);
+    assert_eq!(bed.post("/servers", &launch).await.status, 400);
+}
+
+/// Images but the first, by number and name.
+async fn images(bed: &Bed) -> Vec<(i64, String)> {
+    let list = bed.get("/images/detail").await.json();
+    let images = list["images"].as_array().unwrap().iter().skip(1);
+    let mut images: Vec<_> = images
+        .filter(|image| image["status"] == "ACTIVE")
+        .map(|image| (image["id"].as_i64().unwrap(), image["name"].as_str().unwrap().to_owned()))
+        .collect();
+    images.sort();
+    images
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let path = format!("/servers/{server}/backup_schedule");
+    let set = async |daily: &str| {
+        let body = format!(r#"{{"backupSchedule": {{"enabled": true, "daily": "{daily}"}}}}"#);
+        assert_eq!(bed.post(&path, &body).await.status, 204);
+    };
+    let free = async || {
+        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+            .await;
+    };
+    let made = |id: i64| vec![(id, "daily".to_owned())];
+    set("H_1200_1400").await;
+    bed.eventually("the open window's", || async { images(&bed).await == made(2) }).await;
+    free().await;
+    set("H_1200_1400").await;
+    assert_eq!(bed.delete(&path).await.status, 204);
+    set("H_1200_1400").await;
+    // The numbers of images would tell of another one.
+    bed.clock.advance(Duration::from_secs(86_400));
+    bed.eventually("the next window's", || async { images(&bed).await == made(3) }).await;
+    free().await;
+    set("H_1400_1600").await;
+    bed.clock.advance(Duration::from_secs(2 * 3600));
+    bed.eventually("another window's", || async { images(&bed).await == made(4) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_on_demand_and_scheduled_ones_replace_each_other_by_name() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let (other, _) = bed.active("db", 1).await;
+    let enabled = r#"{"backupSchedule": {"enabled": true, "daily": "H_1200_1400"}}"#;
+    assert_eq!(bed.post(&format!("/servers/{other}/backup_schedule"), enabled).await.status, 204);
+    let daily = |id: i64| (id, "daily".to_owned());
+    bed.eventually("the other's", || async { images(&bed).await == [daily(2)] }).await;
+    assert_eq!(image(&bed, server, "daily").await, 3);
+    // Another server's schedule is its own, though its images have the same name.
+    assert_eq!(images(&bed).await, [daily(2), daily(3)]);
+    assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), enabled).await.status, 204);
+    bed.eventually("scheduled for on demand", || async { images(&bed).await == [daily(2), daily(4)] }).await;
+    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    assert_eq!(image(&bed, server, "daily").await, 5);
+    assert_eq!(images(&bed).await, [daily(2), daily(5)]);
+    assert!(bed.hosts[0].snapshots().await.unwrap().is_empty());
+}
