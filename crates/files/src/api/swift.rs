@@ -122,7 +122,8 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let Some(origin) = origin else { return outcome };
     let Ok(target) = request::target(&head) else { return outcome };
     // Who may not change a container is told so before its settings are looked at.
-    let changes = matches!(target, Target::Container(..)) && !matches!(head.method, Method::GET | Method::HEAD);
+    let changes =
+        matches!(target, Target::Container(..)) && !matches!(head.method, Method::GET | Method::HEAD);
     if outcome.as_ref().is_err_and(|fault| fault.is_withheld() || (changes && fault.is_refusal())) {
         return outcome;
     }

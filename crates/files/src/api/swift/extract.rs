@@ -247,7 +247,7 @@ impl Call<'_> {
         done.server_fault |= fault.code().is_server_error();
         done.errors.push((shown, line(fault.code())));
         if fault.code() == StatusCode::UNAUTHORIZED {
-            return Err((fault.code(), super::fault::page(fault.code())));
+            return Err((fault.code(), String::new()));
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Call<'_> {
             Err(error) => {
                 let status = Fault::from(error).code();
                 if status == StatusCode::UNAUTHORIZED {
-                    return Err((status, super::fault::page(status)));
+                    return Err((status, String::new()));
                 }
                 let path = format!("/v1/{account}/{container}");
                 Ok(Some((web::query::encode(path.as_bytes(), true), line(status))))

@@ -290,7 +290,7 @@ fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end
 }
 
 /// A media type as listings have it: its parameters are taken apart and put together again.
-fn listed_type(content_type: &str) -> Cow<'_, str> {
+pub(super) fn listed_type(content_type: &str) -> Cow<'_, str> {
     let Some((kind, parameters)) = content_type.split_once(';') else { return content_type.into() };
     let mut out = kind.to_owned();
     for parameter in parameters.split(';').map(str::trim).filter(|parameter| !parameter.is_empty()) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -244,9 +244,13 @@ impl Call<'_> {
             let headers = response.headers_mut();
             headers.insert(CONTENT_LENGTH, 0.into());
             if status == StatusCode::PRECONDITION_FAILED {
-                // Its page's type, though the page is left out (Swift, test/cors).
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
                 headers.remove(ACCEPT_RANGES);
+                if raw {
+                    // Its page's type, though the page is left out (Swift, test/cors).
+                    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+                } else {
+                    headers.remove(ETAG);
+                }
             }
             return Ok(Some(response));
         }

@@ -60,7 +60,8 @@ impl Call<'_> {
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             return Err(fault);
         }
-        let linked = request.headers.contains_key("x-symlink-target").then(|| link(&request.headers)).transpose();
+        let linked =
+            request.headers.contains_key("x-symlink-target").then(|| link(&request.headers)).transpose();
         let (link, only_new) = match linked.and_then(|link| Ok((link, only_new(&request.headers)?))) {
             Ok(before) => before,
             Err(fault) => {
@@ -212,7 +213,9 @@ impl Call<'_> {
             Some(version) => {
                 let place = (account, container, name);
                 match self.files.delete_version(self.context, account, container, name, version).await {
-                    Err(Error::NotFound) if version != VersionId::Null => return Err(self.of_missing_version(place, version).await),
+                    Err(Error::NotFound) if version != VersionId::Null => {
+                        return Err(self.of_missing_version(place, version).await);
+                    }
                     deleted => deleted?,
                 }
             }

@@ -76,7 +76,10 @@ impl Report {
                     "Response Body" => 1,
                     _ => 2,
                 });
-                members.push(("Errors", self.errors.iter().map(|(name, status)| json!([name, status])).collect()));
+                members.push((
+                    "Errors",
+                    self.errors.iter().map(|(name, status)| json!([name, status])).collect(),
+                ));
                 json::to_text(&InOrder(members))
             }
             Form::Xml | Form::TextXml => {

@@ -73,7 +73,10 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
 }
 
 pub(super) async fn caller(swift: &Swift, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Fault> {
-    let Some(name) = ["x-auth-token", "x-storage-token"].iter().find(|name| headers.contains_key(**name)) else { return Ok(None) };
+    let Some(name) = ["x-auth-token", "x-storage-token"].iter().find(|name| headers.contains_key(**name))
+    else {
+        return Ok(None);
+    };
     let refused = || Fault::from(Error::Unauthenticated).withheld();
     caller_of(swift, headers, name).await.map(Some).ok_or_else(refused)
 }

@@ -270,8 +270,10 @@ fn may_be_directory(response: &Response) -> bool {
 
 fn object_row(entry: &ObjectEntry, prefix: &str, link: impl Fn(&str) -> String) -> String {
     let name = &entry.name[prefix.len().min(entry.name.len())..];
-    let kinds: Vec<_> =
-        entry.content_type.split('/').map(|kind| format!("type-{}", escaped(&kind.to_lowercase()))).collect();
+    let kinds: Vec<_> = listing::listed_type(&entry.content_type)
+        .split('/')
+        .map(|kind| format!("type-{}", escaped(&kind.to_lowercase())))
+        .collect();
     let changed = time::listing(entry.changed);
     let changed = changed.split('.').next().unwrap_or_default().replace('T', " ");
     let class = format!("class=\"item {}\"", kinds.join(" "));
