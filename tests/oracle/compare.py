@@ -9,6 +9,7 @@ printed and the exit code is 1. What may differ, with the reason, is in differen
 import argparse
 import collections
 import concurrent.futures
+import hmac
 import http.client
 import random
 import sys
@@ -56,28 +57,57 @@ class Side:
                 if attempt:
                     raise
 
-    def send(self, step, prefix):
-        filled = lambda text: text.replace("{p}", prefix).replace("{tenant}", self.names["tenant"]).replace("{other}", self.names["other"])
+    def send(self, step, prefix, versions):
+        """Sends a step; `versions` are the ids that this store gave away so far, the last of which `{version}` is."""
+
+        def filled(text):
+            text = text.replace("{p}", prefix).replace("{tenant}", self.names["tenant"]).replace("{other}", self.names["other"])
+            return text.replace("{version}", versions[-1] if versions else "null").replace("{first}", versions[0] if versions else "null")
+
         path = "/v1/AUTH_" + self.names["tenant"]
         if step.path:
             path += "/" + urllib.parse.quote(filled(step.path))
-        if step.query:
+        if step.signed:
+            path += "?" + self.signature(step.signed, path, filled)
+        elif step.query:
             pairs = [(key, value) if value is None else (key, urllib.parse.quote(filled(value))) for key, value in step.query]
             path += "?" + "&".join(key if value is None else f"{key}={value}" for key, value in pairs)
         headers = [(name, filled(value)) for name, value in step.headers]
         headers = [(name, value.encode().decode("latin-1") if any(ord(c) > 255 for c in value) else value) for name, value in headers]
         if step.who != "nobody":
             headers.append(("X-Auth-Token", self.tokens[step.who]))
-        return self.raw(step.method, path, headers, filled(step.body.decode("latin-1")).encode("latin-1"))
+        answer = self.raw(step.method, path, headers, filled(step.body.decode("latin-1")).encode("latin-1"))
+        versions += [value for name, value in answer[1] if name == "x-object-version-id" and value != "null"]
+        return answer
+
+    def signature(self, signed, path, filled):
+        """The query of a temporary URL."""
+        place = urllib.parse.unquote(path)
+        if signed.prefix is not None:
+            place = "prefix:" + "/".join(place.split("/", 4)[:4]) + "/" + filled(signed.prefix)
+        text = "\n".join([signed.method, signed.expires, place])
+        if signed.range:
+            text = f"ip={signed.range}\n{text}"
+        digest = hmac.new(signed.key.encode(), text.encode(), signed.digest).hexdigest()
+        if signed.spoiled:
+            digest = ("1" if digest[0] == "0" else "0") + digest[1:]
+        pairs = [("temp_url_sig", digest), ("temp_url_expires", signed.expires)]
+        if signed.prefix is not None:
+            pairs.append(("temp_url_prefix", urllib.parse.quote(filled(signed.prefix))))
+        if signed.range:
+            pairs.append(("temp_url_ip_range", urllib.parse.quote(signed.range)))
+        return "&".join(key if value is None else f"{key}={value}" for key, value in pairs + signed.more)
 
 
 def run(swift, nephos, steps, prefix):
     """The first difference: which step, which kind, and what both said."""
+    versions = [], []
+    is_versioned = any(name in differences.KEEPING for step in steps for name, _ in step.headers)
     for number, step in enumerate(steps):
-        theirs, ours = swift.send(step, prefix), nephos.send(step, prefix)
-        if differences.is_spoiled(step, theirs) and ours[0] == theirs[0]:
+        theirs, ours = swift.send(step, prefix, versions[0]), nephos.send(step, prefix, versions[1])
+        if differences.is_spoiled(step, theirs, ours, is_versioned):
             return None
-        found = differences.between(step, theirs, ours)
+        found = differences.between(step, theirs, ours, is_versioned)
         if found:
             return number, *found
     return None

@@ -1,11 +1,14 @@
 """Sequences of requests, made at random from what clients send and what they should not."""
 
 import hashlib
+import io
 import json
+import tarfile
 from dataclasses import dataclass, field
 
 BODIES = [b"", b"a", b"hello world", b"0123456789" * 20, b"<html>\xc3\xa9</html>", bytes(range(256))]
 ETAGS = [hashlib.md5(body).hexdigest() for body in BODIES]
+TYPES = ["text/plain", "text/html; charset=UTF-8", "", "x", "a/b;swift_bytes=9"]
 CONTAINERS = ["c", "d", "e e", "\u00e9"]
 OBJECTS = ["o", "dir/o", "dir/sub/p", "dir/", "a b", "\u00fc", "x%y?z", "index.html", "seg/1", "seg/2"]
 PERSONS = ["tester"] * 12 + ["other", "guest", "nobody", "stranger"]
@@ -20,6 +23,24 @@ ACLS = [
 ]
 
 
+# The keys of a container's temporary URLs, which a theme sets.
+KEYS = ["first", "second"]
+
+
+@dataclass
+class Signed:
+    """What a temporary URL is made of; its signature is made when its path is known."""
+
+    method: str = "GET"
+    expires: str = "4102444800"
+    key: str = KEYS[0]
+    digest: str = "sha256"
+    prefix: str | None = None
+    range: str | None = None
+    spoiled: bool = False
+    more: list = field(default_factory=list)
+
+
 @dataclass
 class Step:
     """One request. `{p}` in its path stands for what keeps sequences apart, `{tenant}` and `{other}` for accounts."""
@@ -30,12 +51,14 @@ class Step:
     headers: list = field(default_factory=list)
     body: bytes = b""
     who: str = "tester"
+    signed: Signed | None = None
 
     def __str__(self):
         query = "&".join(f"{key}={value}" if value is not None else key for key, value in self.query)
         headers = " ".join(f"{name}: {value!r}" for name, value in self.headers)
         body = f" {self.body[:60]!r}" if self.body else ""
-        return f"{self.who}: {self.method} {self.path}{'?' + query if query else ''} {headers}{body}"
+        signed = f" {self.signed}" if self.signed else ""
+        return f"{self.who}: {self.method} {self.path}{'?' + query if query else ''} {headers}{body}{signed}"
 
 
 def on_the_wire(name):
@@ -43,11 +66,18 @@ def on_the_wire(name):
     return name.encode().decode("latin-1")
 
 
+def detected(packed):
+    """How an archive is packed."""
+    return {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2"}.get(packed[:2], "tar")
+
+
 class Maker:
     """Makes the steps of one sequence."""
 
     def __init__(self, random):
         self.random = random
+        self.objects = OBJECTS
+        self.types = TYPES
 
     def chance(self, of_hundred):
         return self.random.randrange(100) < of_hundred
@@ -59,17 +89,24 @@ class Maker:
         return "{p}" + self.one(CONTAINERS[:2] if self.chance(70) else CONTAINERS)
 
     def object(self):
-        return self.one(OBJECTS[:3] if self.chance(50) else OBJECTS)
+        return self.one(self.objects[:3] if self.chance(50) else self.objects)
 
     def place(self):
         return self.container() + "/" + self.object()
 
     def sequence(self):
-        steps = [Step("PUT", self.container()) for _ in range(2)]
+        settings, more = self.theme()
+        if ("X-Versions-Enabled", "true") in settings:
+            # Swift guesses a type by the name of the version, which ends in a time: ours by the object's own. Its
+            # listings of such containers leave out what follows a type.
+            self.types = [kind for kind in TYPES if ";" not in kind]
+            self.objects = [name for name in OBJECTS if "." not in name]
+        steps = [Step("PUT", "{p}" + name, [], settings) for name in CONTAINERS[:1] if settings]
+        steps += [Step("PUT", self.container()) for _ in range(2)]
         kinds = [
             (self.put, 30), (self.read, 25), (self.listing, 15), (self.change, 10), (self.make, 10), (self.copy, 8),
             (self.delete, 8), (self.remove, 3), (self.manifest, 6), (self.link, 4), (self.account, 3), (self.bulk, 3),
-            (self.odd, 3),
+            (self.tar, 3), (self.odd, 3), *more,
         ]
         makers = [maker for maker, weight in kinds for _ in range(weight)]
         steps += [self.one(makers)() for _ in range(self.random.randrange(4, 24))]
@@ -79,13 +116,117 @@ class Maker:
             steps.append(Step("HEAD", "{p}" + name))
         return steps
 
+    def theme(self):
+        """What a sequence is about: the settings of its first container, and what is done more often."""
+        keys = [("X-Container-Meta-Temp-URL-Key" + ("", "-2")[n], key) for n, key in enumerate(KEYS)]
+        web = [("X-Container-Meta-Web-Index", "index.html"), ("X-Container-Meta-Web-Listings", "true"), ("X-Container-Meta-Web-Error", "x%y?z")]
+        cors = [("X-Container-Meta-Access-Control-Allow-Origin", "http://example.com"), ("X-Container-Meta-Access-Control-Expose-Headers", "X-Trans-Id x-foo")]
+        return self.one([
+            ([], []),
+            ([("X-Versions-Enabled", "true")], [(self.versioned, 40)]),
+            ([("X-Versions-Enabled", "true")], [(self.versioned, 20), (self.link, 10), (self.manifest, 10), (self.copy, 10)]),
+            ([(self.one(["X-Versions-Location", "X-History-Location"]), "{p}d")], [(self.delete, 20), (self.listing, 10)]),
+            ([], [(self.manifest, 40), (self.read, 20)]),
+            ([], [(self.link, 40), (self.change, 20)]),
+            (web[: self.random.randrange(1, 4)] + [("X-Container-Read", ".r:*" + self.one(["", ",.rlistings"]))], [(self.visit, 40)]),
+            (cors[: self.random.randrange(1, 3)], [(self.crossing, 40)]),
+            (keys, [(self.temporary, 40)]),
+            ([("X-Container-Read", self.one(ACLS)), ("X-Container-Write", self.one(ACLS[4:]))], [(self.stranger, 40)]),
+            ([("X-Container-Meta-Quota-Bytes", "250"), ("X-Container-Meta-Quota-Count", "3")], [(self.tar, 10), (self.copy, 10)]),
+        ])
+
+    def versioned(self):
+        """Of a version, or of what a name stands for."""
+        method = self.one(["GET", "GET", "HEAD", "DELETE", "PUT", "POST", "COPY"])
+        query = [("version-id", self.one(["{version}", "{version}", "{first}", "null", "x", "1234567890.00000", ""]))] if self.chance(80) else []
+        headers = [("Destination", on_the_wire(self.place()))] if method == "COPY" else []
+        if method == "GET" and self.chance(25):
+            return Step("GET", self.container(), [("versions", "true"), ("format", "json"), ("limit", self.one(["1", "2", "100"]))])
+        if method == "GET" and self.chance(10) and query != [("version-id", "null")]:
+            # The null version's own link shows where Swift hides the others.
+            query.append(("symlink", "get"))
+        if self.chance(10) and method != "PUT":
+            query.append(("multipart-manifest", self.one(["get", "delete", "put"])))
+        return Step(method, "{p}c/" + self.object(), query, headers, b"", self.one(PERSONS))
+
+    def visit(self):
+        """By a browser that nobody signed in."""
+        path = self.one(["{p}c", "{p}c/", "{p}c/dir", "{p}c/dir/", "{p}c/dir/sub/", "{p}c/x", "{p}c/" + self.object()])
+        headers = [("X-Web-Mode", self.one(["true", "false", "x"]))] if self.chance(20) else []
+        return Step(self.one(["GET", "GET", "HEAD"]), path, [], headers, b"", self.one(["nobody"] * 4 + ["tester", "guest", "stranger"]))
+
+    def crossing(self):
+        """By a page of another origin."""
+        headers = [("Origin", self.one(["http://example.com", "http://other.org", "null", ""]))]
+        method = self.one(["GET", "PUT", "HEAD", "OPTIONS", "OPTIONS"])
+        if method == "OPTIONS" and self.chance(85):
+            headers.append(("Access-Control-Request-Method", self.one(["GET", "PUT", "COPY", "PATCH", ""])))
+            if self.chance(40):
+                headers.append(("Access-Control-Request-Headers", self.one(["x-auth-token", "a, b", ""])))
+        return Step(method, self.one([self.place(), self.container()]), [], headers, b"x" if method == "PUT" else b"", self.one(PERSONS))
+
+    def temporary(self):
+        """By a temporary URL, some of them wrong."""
+        method = self.one(["GET", "GET", "HEAD", "PUT", "POST", "DELETE"])
+        signed = Signed(method, digest=self.one(["sha1", "sha256", "sha256", "sha512", "md5"]), key=self.one(KEYS + KEYS + ["wrong"]))
+        if self.chance(20):
+            signed.method = self.one(["GET", "HEAD", "PUT", "POST", "DELETE"])
+        if self.chance(20):
+            signed.expires = self.one(["1", "x", "", "2100-01-01T00:00:00Z", "2001-01-01T00:00:00Z", "2100-01-01", "99999999999"])
+        if self.chance(25):
+            signed.prefix = self.one(["", "dir/", "d", "\u00fc", "o"])
+        if self.chance(15):
+            signed.range = self.one(["127.0.0.0/8", "127.0.0.1", "10.0.0.0/8", "x", "::1"])
+        signed.spoiled = self.chance(8)
+        if self.chance(30):
+            signed.more = [self.one([("inline", None), ("filename", "a%20b"), ("filename", "%22x%22"), ("filename", ""), ("format", "json"), ("multipart-manifest", "put")])]
+        headers = []
+        if method in ("PUT", "POST") and self.chance(25):
+            headers.append(self.one([("X-Object-Manifest", "{p}d/x"), ("X-Object-Meta-Color", "blue"), ("X-Symlink-Target", "{p}d/x"), ("X-Delete-After", "100000")]))
+        body = b"by url" if method == "PUT" else b""
+        return Step(method, self.one(["{p}c/" + self.object()] * 6 + ["{p}c", "{p}d/o"]), [], headers, body, self.one(["nobody"] * 5 + ["tester", "stranger"]), signed)
+
+    def stranger(self):
+        """By someone else than the owner, who has what rights there are."""
+        step = self.one([self.put, self.read, self.read, self.listing, self.change, self.copy, self.delete, self.make, self.remove, self.versioned])()
+        step.who = self.one(["other", "guest", "nobody", "stranger"])
+        return step
+
+    def tar(self):
+        """An archive to be taken apart, some of them hostile. None has a file without a name: Swift makes the container for
+        it, and counts that as a file."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode=self.one(["w", "w:gz", "w:bz2"]), format=self.one([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])) as archive:
+            for _ in range(self.random.randrange(4)):
+                name = self.one([self.object(), "./" + self.object(), "c/" + self.object(), "../o", "/etc/o", "n" * 80 + "/" + "n" * 90, ".", "dir"])
+                member = tarfile.TarInfo(name)
+                member.mtime = 0
+                kind = self.random.randrange(10)
+                if kind == 0:
+                    member.type, member.linkname = self.one([(tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "o"), (tarfile.DIRTYPE, ""), (tarfile.CHRTYPE, "")])
+                    archive.addfile(member)
+                else:
+                    body = self.one(BODIES)
+                    member.size = len(body)
+                    archive.addfile(member, io.BytesIO(body))
+        body = packed.getvalue()
+        if self.chance(8):
+            # Not cut short: Swift takes what it got until there.
+            body = self.one([b"", b"x"])
+        query = [("extract-archive", self.one(["tar", "tar.gz", "tar.bz2", "x"]) if self.chance(8) else detected(body))]
+        headers = [("Accept", self.one(["application/json", "text/plain", "application/xml", "x/y"]))]
+        step = Step("PUT", self.one(["{p}c", "{p}c/dir", "{p}d", "{p}c/"]), query, headers, body)
+        if self.chance(15):
+            step.who = self.one(PERSONS)
+        return step
+
     # Objects.
 
     def put(self):
         body = self.one(BODIES)
         headers = []
         if self.chance(40):
-            headers.append(("Content-Type", self.one(["text/plain", "text/html; charset=UTF-8", "", "x", "a/b;swift_bytes=9"])))
+            headers.append(("Content-Type", self.one(self.types)))
         if self.chance(15):
             headers.append(("ETag", self.one(ETAGS + ["", "x", '"' + hashlib.md5(body).hexdigest() + '"'])))
         if self.chance(10):
@@ -271,7 +412,7 @@ class Maker:
 
     def bulk(self):
         names = "\n".join(self.one([self.place(), "/" + self.place(), "{p}c", "", "x" * 20, "%ff", "a/b/c"]) for _ in range(self.random.randrange(4)))
-        headers = [("Content-Type", self.one(["text/plain", "text/plain", "x/y"])), ("Accept", self.one(["application/json", "text/plain", "application/xml"]))]
+        headers = [("Content-Type", self.one(["text/plain", "text/plain", "x/y"])), ("Accept", self.one(["application/json", "text/plain", "application/xml", "x/y"]))]
         return Step("POST", "", [("bulk-delete", None)], headers, names.encode())
 
     def odd(self):

@@ -51,7 +51,7 @@ workers = 0
 user = $(id -un)
 log_level = ERROR
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache etag-quoter listing_formats bulk tempurl formpost tempauth staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache hidden etag-quoter listing_formats bulk tempurl formpost shown tempauth hidden staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -63,6 +63,10 @@ use = egg:swift#tempauth
 user_${ORACLE_TENANT}_tester = tester-secret .admin
 user_${ORACLE_OTHER}_other = other-secret .admin
 user_${ORACLE_OTHER}_guest = guest-secret
+[filter:hidden]
+paste.filter_factory = cachehider:hidden
+[filter:shown]
+paste.filter_factory = cachehider:shown
 [filter:versioned_writes]
 use = egg:swift#versioned_writes
 allow_versioned_writes = true

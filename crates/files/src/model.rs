@@ -6,6 +6,7 @@ pub mod acl;
 pub mod cname;
 pub mod entry;
 pub mod etag;
+pub mod json;
 pub mod limits;
 pub mod listing;
 pub mod manifest;

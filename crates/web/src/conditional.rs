@@ -35,7 +35,9 @@ pub fn modified_since(headers: &HeaderMap, now: i64) -> Option<i64> {
 #[must_use]
 pub fn evaluate(headers: &HeaderMap, found: Validators<'_>) -> Verdict {
     if let Some(tags) = text(headers, IF_MATCH) {
-        if !matches(tags, found.etag) {
+        // A weak tag promises too little for this (RFC 9110, 8.8.3.2).
+        let mut strong = tags.split(',').map(str::trim).filter(|tag| !tag.starts_with("W/"));
+        if !strong.any(|tag| matches(tag, found.etag)) {
             return Verdict::Failed;
         }
     } else if let (Some(since), Some(modified)) = (date(headers, IF_UNMODIFIED_SINCE), found.modified)
@@ -135,6 +137,9 @@ mod tests {
         assert_eq!(verdict(&[]), Verdict::Proceed);
         assert_eq!(verdict(&[(IF_MATCH, "\"abc\"")]), Verdict::Proceed);
         assert_eq!(verdict(&[(IF_MATCH, "abc")]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_MATCH, "W/\"abc\"")]), Verdict::Failed);
+        assert_eq!(verdict(&[(IF_MATCH, "W/\"abc\", \"abc\"")]), Verdict::Proceed);
+        assert_eq!(verdict(&[(IF_NONE_MATCH, "W/\"abc\"")]), Verdict::NotModified);
         assert_eq!(verdict(&[(IF_MATCH, "\"x\", \"y\"")]), Verdict::Failed);
         assert_eq!(verdict(&[(IF_NONE_MATCH, "*")]), Verdict::NotModified);
         assert_eq!(verdict(&[(IF_NONE_MATCH, "\"x\"")]), Verdict::Proceed);

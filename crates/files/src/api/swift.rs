@@ -114,15 +114,18 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let (mut head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         let target = request::target(&head)?;
+        request::caller(swift, &head.headers).await?;
         return Ok(cors::options(&swift.files, &target, &head, allowed(&target)).await);
     }
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
     let outcome = authorised(swift, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
-    if outcome.as_ref().is_err_and(Fault::is_withheld) {
+    let Ok(target) = request::target(&head) else { return outcome };
+    // Who may not change a container is told so before its settings are looked at.
+    let changes = matches!(target, Target::Container(..)) && !matches!(head.method, Method::GET | Method::HEAD);
+    if outcome.as_ref().is_err_and(|fault| fault.is_withheld() || (changes && fault.is_refusal())) {
         return outcome;
     }
-    let Ok(target) = request::target(&head) else { return outcome };
     let is_head = head.method == Method::HEAD;
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
     // What a link leads to is opened, or not, by its own container.
@@ -182,7 +185,14 @@ struct Call<'r> {
 impl Call<'_> {
     async fn answer(&self, target: &Target, head: &Parts, body: Body) -> Result<Response, Fault> {
         let is_visit = website::may_answer(self.context, head);
-        if is_visit && let Some(outcome) = self.visit(target, head).await {
+        if is_visit && let Some(mut outcome) = self.visit(target, head).await {
+            if let Ok(page) = &mut outcome
+                && page.status().is_success()
+                && !self.query.has("format")
+            {
+                // As of every listing whose form is not asked for by name (Swift, listing formats).
+                cors::vary(page.headers_mut(), "Accept");
+            }
             return outcome;
         }
         let outcome = self.route(target, head, body).await;

@@ -6,6 +6,7 @@ use identity::Caller;
 
 use crate::error::{Error, Result};
 use crate::model::acl::Acl;
+use crate::model::json;
 
 /// The header, and the name it is kept under.
 pub const HEADER: &str = "x-account-access-control";
@@ -64,19 +65,7 @@ impl AccountAcl {
     /// As it is kept and shown: keys in order, ASCII alone.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let json = serde_json::to_string(&self.0).unwrap_or_default();
-        let mut out = String::with_capacity(json.len());
-        for c in json.chars() {
-            if c.is_ascii() {
-                out.push(c);
-            } else {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-        out
+        json::to_dense_text(&self.0)
     }
 
     /// What it grants to a caller.

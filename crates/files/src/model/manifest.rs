@@ -3,9 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use web::range::{Selection, select};
 
+use super::json;
 use crate::Error;
 
 /// A segment as a user asks for it.
@@ -52,7 +53,7 @@ pub struct KeptObject {
     pub bytes: u64,
     /// Its ETag when the manifest was stored.
     pub hash: String,
-    /// Its media type then.
+    /// Its media type then, without parameters.
     pub content_type: String,
     /// When it was changed last, then.
     pub last_modified: String,
@@ -172,6 +173,10 @@ fn check_range(range: &str, size: Option<i64>) -> Result<(), String> {
 /// The bytes that a segment's range means in an object of `size` bytes; `None` when there are none.
 #[must_use]
 pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
+    if size == 0 && range.strip_prefix('-').is_some_and(|last| last.bytes().any(|digit| digit != b'0')) {
+        // The last bytes of nothing are nothing.
+        return Some(0..0);
+    }
     match select(Some(&format!("bytes={range}")), size) {
         Selection::Pieces(pieces) => pieces.into_iter().next(),
         _ => None,
@@ -181,36 +186,25 @@ pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
 /// The manifest as it was kept, in the form that a user sends (`format=raw`).
 #[must_use]
 pub fn raw(kept: &[Kept]) -> String {
-    let mut out = String::from("[");
-    for (index, segment) in kept.iter().enumerate() {
-        if index > 0 {
-            out.push_str(", ");
-        }
-        let text = |text: &str| Value::from(text).to_string();
-        match segment {
-            Kept::Data { data } => out.push_str(&format!("{{\"data\": {}}}", text(data))),
-            Kept::Object(object) => {
-                out.push_str(&format!("{{\"path\": {}", text(&object.name)));
-                out.push_str(&format!(
-                    ", \"etag\": {}, \"size_bytes\": {}",
-                    text(&object.hash),
-                    object.bytes
-                ));
-                if let Some(range) = &object.range {
-                    out.push_str(&format!(", \"range\": {}", text(range)));
-                }
-                out.push('}');
+    let sent: Vec<Value> = kept
+        .iter()
+        .map(|segment| match segment {
+            Kept::Data { data } => json!({ "data": data }),
+            Kept::Object(KeptObject { name, bytes, hash, range: None, .. }) => {
+                json!({ "path": name, "etag": hash, "size_bytes": bytes })
             }
-        }
-    }
-    out.push(']');
-    out
+            Kept::Object(KeptObject { name, bytes, hash, range: Some(range), .. }) => {
+                json!({ "path": name, "etag": hash, "size_bytes": bytes, "range": range })
+            }
+        })
+        .collect();
+    json::to_text(&sent)
 }
 
 /// The manifest as it is kept.
 #[must_use]
 pub fn to_json(kept: &[Kept]) -> String {
-    serde_json::to_string(kept).unwrap_or_default()
+    json::to_text(&kept)
 }
 
 /// The bytes that a kept segment gives.
@@ -314,7 +308,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Vec<Kept>>(&to_json(&kept)).unwrap(), kept);
         assert_eq!(
             raw(&kept),
-            r#"[{"data": "YQ=="}, {"path": "/c/x", "etag": "h", "size_bytes": 5, "range": "0-1"}]"#
+            r#"[{"data": "YQ=="}, {"etag": "h", "path": "/c/x", "range": "0-1", "size_bytes": 5}]"#
         );
         let a = hex::encode(fast_md5::digest(b"a"));
         assert_eq!(etag(&kept), hex::encode(fast_md5::digest(format!("{a}h:0-1;").as_bytes())));

@@ -157,9 +157,6 @@ impl Reader {
 
     fn header(&mut self, block: &[u8; BLOCK], events: &mut Vec<Event>) -> Result<(), Malformed> {
         if block.iter().all(|byte| *byte == 0) {
-            if !self.any {
-                return Err(Malformed("empty header"));
-            }
             self.state = State::Done;
             return Ok(());
         }
@@ -189,7 +186,8 @@ impl Reader {
             size = text.parse().map_err(|_| Malformed("invalid header"))?;
         }
         let path = records.get("path").cloned().or(long_name).unwrap_or_else(|| path_of(block));
-        let is_file = matches!(kind, b'0' | 0 | b'7') && !path.ends_with(b"/");
+        // Before there were kinds, a directory was a file whose name ends in a slash.
+        let is_file = matches!(kind, b'0' | b'7') || (kind == 0 && !path.ends_with(b"/"));
         if is_file {
             events.push(Event::File(Entry { path, size, records }));
             self.state = State::File { left: size, padding: padding(size) };

@@ -8,8 +8,10 @@ use crate::model::metadata::Metadata;
 /// What marks that an object was deleted, among its versions.
 pub const MARKER_TYPE: &str = "application/x-deleted;swift_versions_deleted=1";
 
-/// The container's setting for versions in the container itself: `true` or `false`.
+/// The container's setting for versions in the container itself: `true`, `false`, or [`NEVER`].
 pub const ENABLED: &str = "x-versions-enabled";
+/// Versions were forbidden where there never were any.
+pub const NEVER: &str = "never";
 /// The container's setting for old versions in another container, restored by deletion.
 pub const STACK: &str = "x-versions-location";
 /// The container's setting for old versions in another container, with delete markers.
@@ -52,7 +54,7 @@ impl Keeping {
 /// Whether a container keeps versions or has kept some.
 #[must_use]
 pub fn is_versioned(metadata: &Metadata) -> bool {
-    metadata.get(ENABLED).is_some()
+    metadata.get(ENABLED).is_some_and(|enabled| enabled != NEVER)
 }
 
 /// The name of an old version in another container.

@@ -38,6 +38,24 @@ pub(super) async fn keep(
     Ok(())
 }
 
+/// Whether [`keep`] would find a place for a name's present object, if there is one.
+///
+/// # Errors
+/// [`Error::Precondition`] when the other container is missing.
+pub(super) async fn could_keep(
+    tx: &mut Tx,
+    container: &Container,
+    place: &str,
+    name: &str,
+    now: Time,
+) -> Result<()> {
+    let current = store::objects::find_in(tx, container.id, name).await?;
+    if current.is_some_and(|current| !current.is_expired(now)) {
+        archive_of(tx, container, place).await?;
+    }
+    Ok(())
+}
+
 async fn archive_of(tx: &mut Tx, container: &Container, place: &str) -> Result<Container> {
     let missing = || Error::Precondition("the container for old versions is missing".into());
     store::containers::find(tx, container.account, place).await?.ok_or_else(missing)

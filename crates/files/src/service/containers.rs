@@ -270,6 +270,9 @@ fn change(container: &mut Container, changes: &Changes, limits: &crate::model::l
             ));
         }
     }
+    if container.metadata.get(version::ENABLED) == Some("false") && !version::is_versioned(&before) {
+        container.metadata.0.insert(version::ENABLED.into(), version::NEVER.into());
+    }
     if (sets(version::STACK) || sets(version::HISTORY)) && version::is_versioned(&before) {
         return Err(Error::Page(
             "Cannot set a container's x-versions-location or x-history-location while object versioning is enabled."

@@ -166,7 +166,7 @@ impl Files {
             name: format!("/{}", path.trim_start_matches('/')),
             bytes: found.size(),
             hash: found.etag().to_owned(),
-            content_type: found.object.content_type.clone(),
+            content_type: found.object.content_type.split(';').next().unwrap_or_default().to_owned(),
             last_modified: time::listing(work::Time::from_seconds(time::last_modified(found.changed()))),
             range: range_kept,
             sub_slo: matches!(found.object.shape, Some(Shape::Manifest { .. })),

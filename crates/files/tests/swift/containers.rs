@@ -39,9 +39,9 @@ on_each_engine! {
         }
         assert_eq!(
             answer.text(),
-            r#"[{"hash": "910ad23ee8a7a4e9b8b1c7e4f5f5b8a6", "last_modified": "2014-01-11T15:17:03.000000", "bytes": 14, "name": "goodbye", "content_type": "application/octet-stream"}, "#.to_owned()
+            r#"[{"bytes": 14, "hash": "910ad23ee8a7a4e9b8b1c7e4f5f5b8a6", "name": "goodbye", "content_type": "application/octet-stream", "last_modified": "2014-01-11T15:17:03.000000"}, "#.to_owned()
                 .replace("910ad23ee8a7a4e9b8b1c7e4f5f5b8a6", &hex::encode(fast_md5::digest(b"goodbye, world")))
-                + &r#"{"hash": "H", "last_modified": "2014-01-11T15:17:03.000000", "bytes": 12, "name": "helloworld", "content_type": "application/octet-stream"}]"#
+                + &r#"{"bytes": 12, "hash": "H", "name": "helloworld", "content_type": "application/octet-stream", "last_modified": "2014-01-11T15:17:03.000000"}]"#
                     .replace('H', &hex::encode(fast_md5::digest(b"hello, world")))
         );
     }

@@ -54,7 +54,7 @@ on_each_engine! {
 on_each_engine! {
     async fn a_manifest_is_shown_copied_and_deleted_with_its_segments(location: &Location) {
         let cloud = with_segments(location).await;
-        let manifest = format!(r#"[{{"path": "/s/p/1", "etag": "{}", "size_bytes": 4}}]"#, md5("one,"));
+        let manifest = format!(r#"[{{"etag": "{}", "path": "/s/p/1", "size_bytes": 4}}]"#, md5("one,"));
         cloud.send("PUT", PUT, &[], &manifest).await;
         let raw = cloud.owner("GET", "/v1/AUTH_1/c/big?multipart-manifest=get&format=raw", &[]).await;
         assert_eq!(raw.text(), manifest);

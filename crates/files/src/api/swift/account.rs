@@ -67,7 +67,6 @@ fn describe(view: &AccountView, policies: &Policies, headers: &mut HeaderMap) {
         set(headers, &format!("{prefix}-bytes-used"), counts.bytes.to_string());
     }
     set(headers, "x-timestamp", time::x_timestamp(view.created));
-    set(headers, "x-put-timestamp", time::x_timestamp(view.created));
     set(headers, "accept-ranges", "bytes");
     headers::show(&view.metadata, view.owner, headers);
 }

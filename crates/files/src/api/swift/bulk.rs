@@ -10,7 +10,7 @@ use super::extract::{FED_AT_ONCE, Unpack};
 use super::fault::Fault;
 use super::large::Deletions;
 use super::report::{Form, line};
-use super::{Call, headers, put};
+use super::{Call, answer, headers, put};
 use crate::model::limits::Limits;
 
 impl Call<'_> {
@@ -23,9 +23,8 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
-            report.stopped =
-                Some((StatusCode::NOT_ACCEPTABLE, super::fault::page(StatusCode::NOT_ACCEPTABLE)));
-            return Ok(report.answer(Form::Text));
+            report.stopped = Some((StatusCode::NOT_ACCEPTABLE, String::new()));
+            return Ok(answer::html(StatusCode::OK, report.report().write(Form::Text, "delete")));
         };
         match self.names(request, body).await {
             Ok(names) => self.delete_named(account, names, &mut report).await,
@@ -35,15 +34,15 @@ impl Call<'_> {
     }
 
     async fn delete_named(&self, account: &str, names: Vec<Vec<u8>>, report: &mut Deletions) {
-        let is_object = |name: &[u8]| trimmed(name).contains(&b'/');
-        let (objects, containers): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_object(name));
-        for name in objects.into_iter().chain(containers) {
+        // Containers last, when they may be empty; what is no name at all is said first.
+        let waits = |name: &[u8]| !trimmed(name).contains(&b'/') && legible(name).is_some();
+        let (containers, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| waits(name));
+        for name in others.into_iter().chain(containers) {
             if report.errors.len() >= self.files.limits().max_failed {
                 report.stopped = Some((StatusCode::BAD_REQUEST, "Max delete failures exceeded".into()));
                 return;
             }
-            let text = std::str::from_utf8(&name).ok().filter(|text| !text.contains('\0'));
-            let Some(text) = text else {
+            let Some(text) = legible(&name) else {
                 let status = line(StatusCode::PRECONDITION_FAILED);
                 report.errors.push((web::query::encode(&name, true), status));
                 continue;
@@ -137,6 +136,10 @@ impl<'l> Names<'l> {
 fn name_of(line: &[u8]) -> Option<Vec<u8>> {
     let name: Vec<u8> = percent_decode(line.trim_ascii()).collect();
     (!trimmed(&name).is_empty()).then_some(name)
+}
+
+fn legible(name: &[u8]) -> Option<&str> {
+    std::str::from_utf8(name).ok().filter(|text| !text.contains('\0'))
 }
 
 fn trimmed(name: &[u8]) -> &[u8] {

@@ -133,7 +133,10 @@ impl Call<'_> {
     }
 
     pub(super) async fn delete_container(&self, account: &str, name: &str) -> Result<Response, Fault> {
-        self.files.delete_container(self.context, account, name).await?;
+        self.files.delete_container(self.context, account, name).await.map_err(|error| match error {
+            Error::Conflict(text) => Fault::html(StatusCode::CONFLICT, text),
+            other => other.into(),
+        })?;
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }
 
@@ -147,7 +150,6 @@ impl Call<'_> {
         set(headers, "x-container-object-count", counts.objects.to_string());
         set(headers, "x-container-bytes-used", counts.bytes.to_string());
         set(headers, "x-timestamp", time::x_timestamp(container.created));
-        set(headers, "x-put-timestamp", time::x_timestamp(container.changed));
         set(headers, "last-modified", http_date(time::last_modified(container.changed)));
         set(headers, "accept-ranges", "bytes");
         set(headers, "x-storage-policy", self.files.settings().policies.name(container.policy));

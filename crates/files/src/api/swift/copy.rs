@@ -96,7 +96,7 @@ impl Call<'_> {
             Ok(copy) => copy,
             Err(fault) => {
                 self.source(source, look).await?;
-                let stored = self.files.would_store(self.context, account, container, 0).await;
+                let stored = self.files.would_store(self.context, account, container, name, 0).await;
                 stored.map_err(|error| Fault::from(error).of_account(account))?;
                 return Err(fault);
             }
@@ -132,8 +132,13 @@ impl Call<'_> {
 
     /// What is to be copied; a refusal names its account.
     async fn source(&self, source: (&str, &str, &str), look: Look) -> Result<Found, Fault> {
-        let found = self.files.look_to_copy(self.context, source, look).await;
-        found.map_err(|error| Fault::from(error).of_account(source.0))
+        match self.files.look_to_copy(self.context, source, look).await {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                let fault = Fault::from(error).of_account(source.0);
+                Err(self.of_no_version(fault, source.0, source.1).await)
+            }
+        }
     }
 
     fn copy_request(

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_TYPE, ORIGIN,
+    VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -45,7 +46,7 @@ fn allowed_origin(container: &Metadata, origin: &str, headers: &mut HeaderMap) {
     }
 }
 
-fn vary(headers: &mut HeaderMap, name: &str) {
+pub(super) fn vary(headers: &mut HeaderMap, name: &str) {
     let text = match headers.get(VARY).and_then(|value| value.to_str().ok()) {
         Some(present) => format!("{present}, {name}"),
         None => name.to_owned(),
@@ -79,6 +80,7 @@ pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowe
         return refused;
     }
     let answered = response.headers_mut();
+    answered.remove(CONTENT_TYPE);
     allowed_origin(&container, origin, answered);
     if let Some(age) = container.get("x-container-meta-access-control-max-age") {
         set(answered, ACCESS_CONTROL_MAX_AGE.as_str(), age);

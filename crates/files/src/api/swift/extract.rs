@@ -104,10 +104,11 @@ impl Call<'_> {
         let Some(unpack) = Unpack::of(&kind) else {
             return Err(Fault::html(StatusCode::BAD_REQUEST, "Unsupported archive format"));
         };
-        let Some(form) = Form::accepted(&request.headers) else {
-            return Err(Fault::status(StatusCode::NOT_ACCEPTABLE));
-        };
         let mut done = Extraction::default();
+        let Some(form) = Form::accepted(&request.headers) else {
+            done.stopped = Some((StatusCode::NOT_ACCEPTABLE, String::new()));
+            return Ok(answer::html(StatusCode::OK, done.report().write(Form::Text, "extract")));
+        };
         let announced = request.headers.contains_key("content-length")
             || request.headers.contains_key("transfer-encoding")
             || request.version >= http::Version::HTTP_2;
@@ -282,7 +283,8 @@ impl Call<'_> {
                 if status == StatusCode::UNAUTHORIZED {
                     return Err((status, super::fault::page(status)));
                 }
-                Ok(Some((web::query::encode(container.as_bytes(), true), line(status))))
+                let path = format!("/v1/{account}/{container}");
+                Ok(Some((web::query::encode(path.as_bytes(), true), line(status))))
             }
         }
     }

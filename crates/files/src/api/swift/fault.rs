@@ -12,6 +12,9 @@ use crate::model::version::MARKER_TYPE;
 /// The version that an answer is about.
 pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-object-version-id");
 
+/// The version that a name points at.
+pub(super) const CURRENT_VERSION_ID: HeaderName = HeaderName::from_static("x-object-current-version-id");
+
 /// What is answered instead of what was asked for.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -41,9 +44,15 @@ impl Fault {
         Self { status, body, headers: Vec::new(), is_withheld: false }
     }
 
-    /// Whether no page of another origin may see it: it is about more than the container that was asked (Swift, DLO).
+    /// Whether no page of another origin may see it: it is about more than the container that was asked (Swift, DLO), or
+    /// was said before the container was looked at.
     pub(super) fn is_withheld(&self) -> bool {
         self.is_withheld
+    }
+
+    /// The same, unseen by pages of other origins.
+    pub(super) fn withheld(self) -> Self {
+        Self { is_withheld: true, ..self }
     }
 
     pub(super) fn status(status: StatusCode) -> Self {
@@ -70,6 +79,11 @@ impl Fault {
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Whether it has such a header.
+    pub(super) fn names(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(given, _)| given == name)
     }
 
     /// A refusal that names this account, where it is not the request's own.
@@ -133,7 +147,7 @@ impl From<Error> for Fault {
                 .with(VERSION_ID, time::internal(marker)),
             Error::NoVersion { marker: None } => Self::status(StatusCode::NOT_FOUND),
             Error::Beyond(error, place) => Self::from(*error).with(CONTENT_LOCATION, answer::path(&place)),
-            Error::Segments(error) => Self { is_withheld: true, ..Self::from(*error) },
+            Error::Segments(error) => Self::from(*error).withheld(),
             Error::BrokenLink { text, place } => {
                 Self::text(StatusCode::CONFLICT, text).with(CONTENT_LOCATION, answer::path(&place))
             }

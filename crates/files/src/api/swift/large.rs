@@ -84,7 +84,7 @@ impl Call<'_> {
             Err(fault) => {
                 let shown = web::query::encode(format!("/{container}/{name}").as_bytes(), true);
                 let text = match fault.code() {
-                    StatusCode::BAD_REQUEST => "Not an SLO manifest".to_owned(),
+                    StatusCode::BAD_REQUEST if self.version_id().is_ok() => "Not an SLO manifest".to_owned(),
                     StatusCode::UNAUTHORIZED => line(fault.code()),
                     _ => "Unable to load SLO manifest or segment.".to_owned(),
                 };
@@ -220,6 +220,10 @@ pub(super) struct Deletions {
 
 impl Deletions {
     pub(super) fn answer(self, form: Form) -> Response {
+        answer::with(StatusCode::OK, form.content_type(), self.report().write(form, "delete"))
+    }
+
+    pub(super) fn report(self) -> Report {
         let (status, text) = match self.stopped {
             Some(stopped) => stopped,
             None if self.server_fault => (StatusCode::BAD_GATEWAY, String::new()),
@@ -229,7 +233,7 @@ impl Deletions {
             }
             None => (StatusCode::OK, String::new()),
         };
-        let report = Report {
+        Report {
             fields: [
                 ("Number Deleted", self.deleted.into()),
                 ("Number Not Found", self.not_found.into()),
@@ -239,8 +243,7 @@ impl Deletions {
             .into(),
             errors: self.errors,
             ..Report::default()
-        };
-        answer::with(StatusCode::OK, form.content_type(), report.write(form, "delete"))
+        }
     }
 }
 

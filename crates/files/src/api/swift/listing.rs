@@ -11,6 +11,7 @@ use web::xml::{Element, escape_into};
 
 use super::answer;
 use super::fault::Fault;
+use crate::model::json::string;
 use crate::model::listing::{Line, ObjectEntry, Query, VersionLine};
 use crate::model::policy::Policies;
 use crate::model::shape::Shape;
@@ -184,6 +185,7 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
         Form::Json => json(lines, |line, out| match line {
             Line::Object(entry) => {
                 object(entry, (account, container), out);
+                manifest(entry, out);
                 out.push('}');
             }
             Line::Subdirectory(name) => subdirectory(name, out),
@@ -211,20 +213,38 @@ pub(super) fn write_versions(place: (&str, &str), lines: &[VersionLine]) -> Stri
         VersionLine::Version(entry) => {
             object(&entry.object, place, out);
             let id = entry.version.map_or_else(|| "null".to_owned(), time::internal);
-            let _ = write!(out, ", \"version_id\": \"{id}\", \"is_latest\": {}}}", entry.is_latest);
+            let _ = match entry.version {
+                None => write!(out, ", \"version_id\": \"{id}\", \"is_latest\": {}", entry.is_latest),
+                Some(_) => write!(out, ", \"is_latest\": {}, \"version_id\": \"{id}\"", entry.is_latest),
+            };
+            manifest(&entry.object, out);
+            out.push('}');
         }
         VersionLine::Subdirectory(name) => subdirectory(name, out),
     })
 }
 
-/// What a listing says of an object, without the closing brace.
+/// What a listing says of a static large object, last of all.
+fn manifest(entry: &ObjectEntry, out: &mut String) {
+    let etag = match entry.shape.as_deref() {
+        Some(Shape::Manifest { etag, .. }) => Some(etag),
+        Some(Shape::Link(link)) if entry.version.is_none() => link.manifest_etag.as_ref(),
+        _ => None,
+    };
+    if let Some(etag) = etag {
+        let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
+    }
+}
+
+/// What a listing says of an object but for its manifest, without the closing brace.
 fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut String) {
-    let _ = write!(out, "{{\"hash\": \"{}\", \"last_modified\": \"", entry.etag);
-    out.push_str(&time::listing(entry.changed));
-    let _ = write!(out, "\", \"bytes\": {}, \"name\": ", shown_size(entry));
+    let _ = write!(out, "{{\"bytes\": {}, \"hash\": \"{}\", \"name\": ", shown_size(entry), entry.etag);
     string(&entry.name, out);
     out.push_str(", \"content_type\": ");
     string(&listed_type(&entry.content_type), out);
+    out.push_str(", \"last_modified\": \"");
+    out.push_str(&time::listing(entry.changed));
+    out.push('"');
     if let Some(version) = entry.version {
         // Swift keeps a versioned object as a link to its version, and says so.
         let place = answer::path(&(account.to_owned(), container.to_owned(), entry.name.clone()));
@@ -232,22 +252,14 @@ fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut Str
         string(&format!("{place}?version-id={}", time::internal(version)), out);
         out.push_str(", \"version_symlink\": true");
     }
-    match entry.shape.as_deref() {
-        None => {}
-        Some(Shape::Manifest { etag, .. }) => {
-            let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
-        }
-        Some(Shape::Link(link)) => {
-            let place = link.account.clone().unwrap_or_else(|| account.to_owned());
-            let place = (place, link.container.clone(), link.name.clone());
-            out.push_str(", \"symlink_path\": ");
-            string(&answer::path(&place), out);
-            if let (Some(etag), Some(size)) = (&link.etag, link.size) {
-                let _ = write!(out, ", \"symlink_etag\": \"{etag}\", \"symlink_bytes\": {size}");
-            }
-            if let Some(etag) = &link.manifest_etag {
-                let _ = write!(out, ", \"slo_etag\": \"\\\"{etag}\\\"\"");
-            }
+    // Of a link to a version, where that leads is not said.
+    if let Some(Shape::Link(link)) = entry.shape.as_deref().filter(|_| entry.version.is_none()) {
+        let place = link.account.clone().unwrap_or_else(|| account.to_owned());
+        let place = (place, link.container.clone(), link.name.clone());
+        out.push_str(", \"symlink_path\": ");
+        string(&answer::path(&place), out);
+        if let (Some(etag), Some(size)) = (&link.etag, link.size) {
+            let _ = write!(out, ", \"symlink_etag\": \"{etag}\", \"symlink_bytes\": {size}");
         }
     }
 }
@@ -322,8 +334,4 @@ fn subdirectory(name: &str, out: &mut String) {
     out.push_str("{\"subdir\": ");
     string(name, out);
     out.push('}');
-}
-
-fn string(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

@@ -13,14 +13,14 @@ use web::conditional::{Validators, Verdict, evaluate, http_date};
 use web::range::Selection;
 
 use super::answer::{self, set};
-use super::fault::Fault;
+use super::fault::{Fault, VERSION_ID};
 use super::ranges::{self, Several, body};
 use super::{Call, headers};
 use crate::Error;
 use crate::model::entry::Object;
 use crate::model::etag::is_quoted;
 use crate::model::shape::Shape;
-use crate::model::version::VersionId;
+use crate::model::version::{VersionId, is_versioned};
 use crate::model::{manifest, time};
 use crate::service::{Found, Look};
 
@@ -35,15 +35,38 @@ impl Call<'_> {
         name: &str,
         request: &Parts,
     ) -> Result<Response, Fault> {
+        match self.show_found(account, container, name, request).await {
+            Err(fault) => Err(self.of_no_version(fault, account, container).await),
+            shown => shown,
+        }
+    }
+
+    /// A refusal to read what is in a container with versions says that it is about none of them (Swift, Object
+    /// versioning); strangers are not told so much.
+    pub(super) async fn of_no_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
+        if fault.is_refusal() || fault.names(&VERSION_ID) || !matches!(self.version_id(), Ok(None)) {
+            return fault;
+        }
+        match self.files.container_settings(account, container).await {
+            Ok(Some(settings)) if is_versioned(&settings) => fault.with(VERSION_ID, "null"),
+            _ => fault,
+        }
+    }
+
+    async fn show_found(
+        &self,
+        account: &str,
+        container: &str,
+        name: &str,
+        request: &Parts,
+    ) -> Result<Response, Fault> {
         let segments = request.method == Method::GET || self.query.has("part-number");
         let look = Look { segments, ..self.look()? };
         for _ in 0..ATTEMPTS {
             let found = self.files.look(self.context, account, container, name, look).await;
             let found = match found {
                 Err(Error::NotFound) if wants_any(&request.headers) => {
-                    let mut response = answer::html(StatusCode::PRECONDITION_FAILED, String::new());
-                    response.headers_mut().insert(CONTENT_LENGTH, 0.into());
-                    return Ok(response);
+                    return Err(Fault::html(StatusCode::PRECONDITION_FAILED, ""));
                 }
                 found => found?,
             };

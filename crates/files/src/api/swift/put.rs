@@ -11,14 +11,14 @@ use web::Response;
 use web::conditional::http_date;
 
 use super::answer::{self, set};
-use super::fault::{Fault, VERSION_ID};
+use super::fault::{CURRENT_VERSION_ID, Fault, VERSION_ID};
 use super::{Call, headers, object};
 use crate::Error;
 use crate::model::entry::Object;
 use crate::model::shape::{Link, Shape};
 use crate::model::time;
-use crate::model::version::VersionId;
-use crate::service::{self, Deleted, Expected, PostRequest, PutRequest};
+use crate::model::version::{VersionId, is_versioned};
+use crate::service::{self, Deleted, Expected, Look, PostRequest, PutRequest};
 
 impl Call<'_> {
     pub(super) async fn put_object(
@@ -39,11 +39,16 @@ impl Call<'_> {
         }
         let length = announced(request)?;
         if let Some(version) = self.version_id()? {
+            if version == VersionId::Null {
+                // Nothing can be made the version that is none.
+                return Err(Fault::html(StatusCode::BAD_REQUEST, "Invalid version parameter"));
+            }
             return self.restore((account, container, name), version, length, body).await;
         }
         let place = (account, container, name);
         let mut incoming = Incoming(body);
         if is_manifest {
+            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let only_new = only_new(&request.headers)?;
             let put = self.put_request(name, request, length, only_new)?;
             return self.put_manifest(place, request, put, incoming).await;
@@ -51,11 +56,15 @@ impl Call<'_> {
         // What another cloud's sync brings is kept as it was there.
         let from_elsewhere = self.context.carried.is_some();
         let is_kept = from_elsewhere && headers::says_yes(&request.headers, "x-static-large-object");
-        let before = check_object(request, is_kept).and_then(|()| only_new(&request.headers));
-        let only_new = match before {
-            Ok(only_new) => only_new,
+        if let Err(fault) = check_large(request, is_kept) {
+            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
+            return Err(fault);
+        }
+        let linked = request.headers.contains_key("x-symlink-target").then(|| link(&request.headers)).transpose();
+        let (link, only_new) = match linked.and_then(|link| Ok((link, only_new(&request.headers)?))) {
+            Ok(before) => before,
             Err(fault) => {
-                self.files.would_fit(self.context, account, container, length.unwrap_or(0)).await?;
+                self.files.would_fit(self.context, account, container, name, length.unwrap_or(0)).await?;
                 return Err(fault);
             }
         };
@@ -66,14 +75,14 @@ impl Call<'_> {
         let mut put = match put {
             Ok(put) => put,
             Err(fault) => {
-                self.files.would_store(self.context, account, container, length.unwrap_or(0)).await?;
+                self.files.would_store(self.context, account, container, name, length.unwrap_or(0)).await?;
                 return Err(fault);
             }
         };
         let stored = if is_kept {
             self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
-        } else if request.headers.contains_key("x-symlink-target") {
-            let link = link(&request.headers)?;
+        } else if let Some(link) = link {
+            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
             self.files.put_link(self.context, place, link, put, typed, &mut incoming).await
@@ -159,12 +168,7 @@ impl Call<'_> {
         if let Some(Shape::Link(link)) = &object.shape {
             return Err(redirected(link, account));
         }
-        let mut response = answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED));
-        set(response.headers_mut(), "x-timestamp", time::x_timestamp(object.changed));
-        if let Some(version) = object.version {
-            set(response.headers_mut(), "x-object-version-id", time::internal(version));
-        }
-        Ok(response)
+        Ok(answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED)))
     }
 
     fn post_request(&self, request: &Parts) -> Result<PostRequest, Fault> {
@@ -175,6 +179,23 @@ impl Call<'_> {
             content_type: given.map(|given| object::own_type(given).to_owned()),
             expires: headers::expiry(&request.headers, self.files.now())?,
         })
+    }
+
+    /// What is said of a version that is not there to be deleted: which it was, and which one the name points at.
+    async fn of_missing_version(
+        &self,
+        (account, container, name): (&str, &str, &str),
+        version: VersionId,
+    ) -> Fault {
+        let fault = Fault::from(Error::NotFound);
+        let settings = self.files.container_settings(account, container).await;
+        if !settings.is_ok_and(|settings| settings.is_some_and(|settings| is_versioned(&settings))) {
+            return fault;
+        }
+        let look = Look { link: true, manifest: true, ..Look::default() };
+        let current = self.files.look(self.context, account, container, name, look).await;
+        let current = current.ok().and_then(|found| found.version).unwrap_or(VersionId::Null);
+        fault.with(VERSION_ID, object::id(version)).with(CURRENT_VERSION_ID, object::id(current))
     }
 
     pub(super) async fn delete_object(
@@ -189,7 +210,11 @@ impl Call<'_> {
         }
         let deleted = match self.version_id()? {
             Some(version) => {
-                self.files.delete_version(self.context, account, container, name, version).await?
+                let place = (account, container, name);
+                match self.files.delete_version(self.context, account, container, name, version).await {
+                    Err(Error::NotFound) if version != VersionId::Null => return Err(self.of_missing_version(place, version).await),
+                    deleted => deleted?,
+                }
             }
             None => {
                 let expected = Expected { expires: expected_expiry(&request.headers)? };
@@ -213,7 +238,7 @@ fn no_content(deleted: Deleted) -> Response {
         set(response.headers_mut(), "x-object-version-id", object::id(version));
     }
     if let Some(current) = deleted.current {
-        set(response.headers_mut(), "x-object-current-version-id", object::id(current));
+        set(response.headers_mut(), CURRENT_VERSION_ID.as_str(), object::id(current));
     }
     response
 }
@@ -310,19 +335,15 @@ pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
     }
 }
 
-/// What Swift refuses in an object's PUT before it asks who sends it.
-fn check_object(request: &Parts, is_kept: bool) -> Result<(), Fault> {
+/// What Swift refuses in the PUT of a large object before it asks who sends it.
+fn check_large(request: &Parts, is_kept: bool) -> Result<(), Fault> {
     let given = &request.headers;
     if given.contains_key("x-static-large-object") && !is_kept {
         let text = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
                     multipart-manifest=put.";
         return Err(Fault::html(StatusCode::BAD_REQUEST, text));
     }
-    headers::check_object(given)?;
-    if given.contains_key("x-symlink-target") {
-        link(given)?;
-    }
-    Ok(())
+    headers::check_object(given)
 }
 
 /// Refuses parameters of a media type that are the store's own (Swift, `check_content_type`).

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use web::format::preferred;
+
+use crate::model::json;
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +69,15 @@ impl Report {
             self.fields.iter().map(|(name, value)| (*name, value.clone())).chain(headers).collect();
         match form {
             Form::Json => {
-                let mut all: Map<String, Value> =
-                    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                all.insert(
-                    "Errors".into(),
-                    self.errors.iter().map(|(name, status)| vec![name.clone(), status.clone()]).collect(),
-                );
-                Value::Object(all).to_string()
+                let mut members: Vec<_> = fields.into_iter().collect();
+                // The response first, as Swift has it; the texts are sorted.
+                members.sort_by_key(|(name, _)| match *name {
+                    "Response Status" => 0,
+                    "Response Body" => 1,
+                    _ => 2,
+                });
+                members.push(("Errors", self.errors.iter().map(|(name, status)| json!([name, status])).collect()));
+                json::to_text(&InOrder(members))
             }
             Form::Xml | Form::TextXml => {
                 let mut out = format!("<{root}>\n");
@@ -105,6 +110,15 @@ impl Report {
                 out
             }
         }
+    }
+}
+
+/// An object whose members keep their order.
+struct InOrder<'a>(Vec<(&'a str, Value)>);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -141,7 +155,7 @@ mod tests {
         );
         assert_eq!(
             report.write(Form::Json, "delete"),
-            r#"{"Errors":[["c/a%20b","409 Conflict"]],"Number Deleted":1,"Response Body":""}"#
+            r#"{"Response Body": "", "Number Deleted": 1, "Errors": [["c/a%20b", "409 Conflict"]]}"#
         );
         assert_eq!(
             report.write(Form::Xml, "delete"),

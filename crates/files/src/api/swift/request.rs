@@ -63,7 +63,7 @@ impl Parsed {
 
 /// The caller of a token, if one came along. A token that is no good is refused even where nobody need sign in.
 async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
-    let caller = caller(swift, headers, &["x-auth-token", "x-storage-token"]).await?;
+    let caller = caller(swift, headers).await?;
     // A service's token that is no good opens nothing, and harms nothing that needs none.
     let service = caller_of(swift, headers, "x-service-token").await;
     let referrer =
@@ -72,9 +72,10 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     Ok(Context { caller, service, referrer, open_expired, ..Context::default() })
 }
 
-async fn caller(swift: &Swift, headers: &HeaderMap, names: &[&str]) -> Result<Option<Arc<Caller>>, Fault> {
-    let Some(name) = names.iter().find(|name| headers.contains_key(**name)) else { return Ok(None) };
-    caller_of(swift, headers, name).await.map(Some).ok_or_else(|| Error::Unauthenticated.into())
+pub(super) async fn caller(swift: &Swift, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Fault> {
+    let Some(name) = ["x-auth-token", "x-storage-token"].iter().find(|name| headers.contains_key(**name)) else { return Ok(None) };
+    let refused = || Fault::from(Error::Unauthenticated).withheld();
+    caller_of(swift, headers, name).await.map(Some).ok_or_else(refused)
 }
 
 async fn caller_of(swift: &Swift, headers: &HeaderMap, name: &str) -> Option<Arc<Caller>> {

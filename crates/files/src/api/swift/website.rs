@@ -63,7 +63,9 @@ impl Call<'_> {
         let site = Website::of(&settings);
         let place = (account.as_str(), container.as_str());
         if let Err(refused) = self.files.container(self.context, account, container).await {
-            return Some(self.with_error_page(place, &site, refused.into(), head).await);
+            // It is the website that refuses, before the container's rules for other origins are looked at.
+            let refused = Fault::from(refused).withheld();
+            return Some(self.with_error_page(place, &site, refused, head).await);
         }
         if !site.is_one() {
             return headers::says_yes(&head.headers, "x-web-mode")
