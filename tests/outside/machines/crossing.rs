@@ -2,10 +2,12 @@
 
 use serde_json::json;
 use tests::cloud::until;
-use tests::host::{Host, new_name};
+use tests::host::Host;
 use tests::lab::{BOOT, Guest, Lab};
 
-/// Two hosts beside each other, and a guest on the first, which has no room for more.
+use super::remote::{FAR, wired};
+
+/// Two hosts, one of them far away, and a guest on the first, which has no room for more.
 struct Pair {
     lab: Lab,
     guest: Guest,
@@ -15,9 +17,10 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
-        let hosts = vec![Host::start_in(&new_name(), None), Host::start_in(&new_name(), None)];
-        let uris = [hosts[0].hypervisor(), hosts[1].hypervisor()];
-        let lab = Lab::over(hosts, &[&uris[0], &uris[1]], None);
+        let (near, far) = wired();
+        let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
+        let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
+        let lab = Lab::over(hosts, &[&uris[0], &uris[1]], Some(&near));
         let known = || lab.cloud.admin(&["host", "list", "--json"]).stdout;
         until("both hosts to answer", BOOT, || {
             (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
@@ -86,7 +89,8 @@ impl Pair {
 
 /// A host's name in the cloud: its URI without our own keys.
 fn name_of(uri: &str) -> &str {
-    uri.split("&accel").next().expect("a name")
+    let keys = uri.find("accel=").expect("our own keys come last");
+    &uri[..keys - 1]
 }
 
 fn drain(lab: &Lab, uri: &str, more: &[&str]) {

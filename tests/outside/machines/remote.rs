@@ -11,14 +11,14 @@ use tests::lab::{BOOT, Lab};
 
 /// Where the program is, and where the far daemon listens: a link of their own (RFC 2544's range for tests).
 const NEAR: &str = "198.18.0.1";
-const FAR: &str = "198.18.0.2";
+pub(super) const FAR: &str = "198.18.0.2";
 
 fn ip(words: &[&str]) {
     succeed(Command::new("ip").args(words));
 }
 
 /// Two namespaces and a wire between them.
-fn wired() -> (String, String) {
+pub(super) fn wired() -> (String, String) {
     let (near, far) = (new_name(), new_name());
     for name in [&near, &far] {
         ip(&["netns", "add", name]);

@@ -247,8 +247,8 @@ impl Inner {
     async fn no_such_image(&self, tenant: &str) -> Result<Error, Error> {
         let first = images::Page { offset: 0, limit: 1, since: None, deleted: false };
         let reason = if self.images.list(tenant, first).await?.is_empty() {
-            "names no image: this cloud has none yet; its operator brings one with `nephos image import`, and you may \
-             register one of your own (POST /images with source and format)"
+            "names no image: this cloud has none yet; its operator brings one with `nephos image import`, or you register \
+             an object of yours in Cloud Files as one"
         } else {
             "names no image"
         };

@@ -208,9 +208,15 @@ async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
     set("H_1200_1400").await;
     assert_eq!(bed.delete(&path).await.status, 204);
     set("H_1200_1400").await;
-    // The numbers of images would tell of another one.
     bed.clock.advance(Duration::from_secs(86_400));
     bed.eventually("the next window's", || async { images(&bed).await == made(3) }).await;
+    // No other was begun, nor waited for in vain.
+    let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(server)).await.unwrap();
+    let mut log: Vec<_> =
+        log.iter().map(|entry| (entry.action.as_str(), entry.started.iso_seconds())).collect();
+    log.reverse();
+    let day = |day: &str| format!("2010-10-{day}T12:00:00Z");
+    assert_eq!(log, [("create", day("10")), ("createImage", day("10")), ("createImage", day("11"))]);
     free().await;
     set("H_1400_1600").await;
     bed.clock.advance(Duration::from_secs(2 * 3600));

@@ -23,7 +23,7 @@ on_each_engine! {
         assert_eq!(bed.names("200", None).await, [("Simulated".into(), false)]);
         assert!(matches!(bed.images.get("200", Id::Number(2)).await, Err(Error::NotFound)));
         assert!(matches!(bed.images.delete("200", Id::Number(2)).await, Err(Error::NotFound)));
-        assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::NotOwner)));
+        assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::CloudsOwn)));
 
         bed.images.add_member("100", Id::Number(2), "200").await.unwrap();
         assert_eq!(bed.images.access("100", Id::Uuid(own.id)).await.unwrap().tenants, ["200"]);

@@ -114,7 +114,8 @@ on_each_engine! {
             ];
             for error in refused {
                 let as_expected = match error {
-                    Err(Error::NotOwner) => seen,
+                    Err(Error::NotOwner) => seen && tenant == "200",
+                    Err(Error::CloudsOwn) => seen && tenant == "100",
                     Err(Error::NotFound) => !seen,
                     _ => false,
                 };
