@@ -15,6 +15,7 @@ mod links;
 mod logs;
 mod objects;
 mod order;
+mod orphans;
 mod packing;
 mod quotas;
 mod rates;
