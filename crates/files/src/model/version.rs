@@ -17,6 +17,9 @@ pub const STACK: &str = "x-versions-location";
 /// The container's setting for old versions in another container, with delete markers.
 pub const HISTORY: &str = "x-history-location";
 
+/// What is said to who asks for a version where there are none.
+pub const UNVERSIONED: &str = "version-aware operations require that the container is versioned";
+
 /// What a container does with what is replaced or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keeping {

@@ -90,6 +90,7 @@ impl Files {
         body: &mut dyn Body,
     ) -> Result<Stored> {
         let found = self.container_for(context, account, container, Action::WriteObject).await?;
+        self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
         name::check_object(name, self.limits())?;
         request.metadata.check_totals("x-object-meta-", self.limits())?;
         if request.length.is_some_and(|length| length > self.limits().max_file_size) {
@@ -103,7 +104,6 @@ impl Files {
         {
             return Err(Error::Precondition("an object of that name exists".into()));
         }
-        self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
         let received = self.receive(found.policy, request.length, body).await?;
         if request.length.is_none()
             && let Err(over) = self.check_quotas(context, &found, received.size).await

@@ -12,7 +12,7 @@ use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
 use crate::model::metadata::Metadata;
-use crate::model::version::{MARKER_TYPE, VersionId, is_versioned};
+use crate::model::version::{MARKER_TYPE, UNVERSIONED, VersionId, is_versioned};
 use crate::store;
 
 /// The MD5 of nothing.
@@ -266,5 +266,5 @@ fn must_keep_versions(container: &Container) -> Result<()> {
     if is_versioned(&container.metadata) {
         return Ok(());
     }
-    Err(Error::Page("version-aware operations require that the container is versioned".into()))
+    Err(Error::Page(UNVERSIONED.into()))
 }

@@ -113,7 +113,7 @@ impl Call<'_> {
                 Selection::Whole => None,
                 Selection::Pieces(pieces) if pieces.len() == 1 => pieces.into_iter().next(),
                 Selection::Pieces(_) => None,
-                Selection::Unsatisfiable => return Err(Fault::range(found.size())),
+                Selection::Unsatisfiable => return Ok(self.beyond(&found, look)),
             };
             let range = part.transpose()?.or(range);
             let is_manifest = look.manifest && matches!(found.object.shape, Some(Shape::Manifest { .. }));

@@ -20,7 +20,7 @@ use crate::Error;
 use crate::model::entry::Object;
 use crate::model::etag::is_quoted;
 use crate::model::shape::Shape;
-use crate::model::version::{VersionId, is_versioned};
+use crate::model::version::{UNVERSIONED, VersionId, is_versioned};
 use crate::model::{manifest, time};
 use crate::service::{Found, Look};
 
@@ -44,13 +44,37 @@ impl Call<'_> {
     /// A refusal to read what is in a container with versions says that it is about none of them (Swift, Object
     /// versioning); strangers are not told so much.
     pub(super) async fn of_no_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
-        if fault.is_refusal() || fault.names(&VERSION_ID) || !matches!(self.version_id(), Ok(None)) {
+        if fault.is_refusal() || fault.is_withheld() || fault.names(&VERSION_ID) {
             return fault;
+        }
+        match self.version_id() {
+            Ok(None) => {}
+            Ok(Some(VersionId::At(_))) if fault.code() == StatusCode::NOT_FOUND => {
+                return self.of_no_container(fault, account, container).await;
+            }
+            _ => return fault,
         }
         match self.files.container_settings(account, container).await {
             Ok(Some(settings)) if is_versioned(&settings) => fault.with(VERSION_ID, "null"),
             _ => fault,
         }
+    }
+
+    /// Of a container that is not there, a version cannot be asked for (Swift, Object versioning).
+    pub(super) async fn of_no_container(&self, fault: Fault, account: &str, container: &str) -> Fault {
+        match self.files.container_settings(account, container).await {
+            Ok(None) => Fault::html(StatusCode::BAD_REQUEST, UNVERSIONED),
+            _ => fault,
+        }
+    }
+
+    /// The answer to a range that an object does not have: all that is said of it, and how long it is.
+    pub(super) fn beyond(&self, found: &Found, look: Look) -> Response {
+        let status = StatusCode::RANGE_NOT_SATISFIABLE;
+        let mut response = answer::html(status, super::fault::page(status));
+        self.describe(found, look, response.headers_mut());
+        set(response.headers_mut(), "content-range", format!("bytes */{}", found.size()));
+        response
     }
 
     async fn show_found(

@@ -188,7 +188,7 @@ impl Call<'_> {
         (account, container, name): (&str, &str, &str),
         version: VersionId,
     ) -> Fault {
-        let fault = Fault::from(Error::NotFound);
+        let fault = self.of_no_container(Error::NotFound.into(), account, container).await;
         let settings = self.files.container_settings(account, container).await;
         if !settings.is_ok_and(|settings| settings.is_some_and(|settings| is_versioned(&settings))) {
             return fault;
