@@ -107,7 +107,7 @@ def run(swift, nephos, steps, prefix):
         theirs, ours = swift.send(step, prefix, versions[0]), nephos.send(step, prefix, versions[1])
         if differences.is_spoiled(step, theirs, ours, is_versioned):
             return None
-        found = differences.between(step, theirs, ours, is_versioned)
+        found = differences.between(step, theirs, ours)
         if found:
             return number, *found
     return None

@@ -77,7 +77,6 @@ class Maker:
     def __init__(self, random):
         self.random = random
         self.objects = OBJECTS
-        self.types = TYPES
 
     def chance(self, of_hundred):
         return self.random.randrange(100) < of_hundred
@@ -97,9 +96,7 @@ class Maker:
     def sequence(self):
         settings, more = self.theme()
         if ("X-Versions-Enabled", "true") in settings:
-            # Swift guesses a type by the name of the version, which ends in a time: ours by the object's own. Its
-            # listings of such containers leave out what follows a type.
-            self.types = [kind for kind in TYPES if ";" not in kind]
+            # Swift guesses a type by the name of the version, which ends in a time: ours by the object's own.
             self.objects = [name for name in OBJECTS if "." not in name]
         steps = [Step("PUT", "{p}" + name, [], settings) for name in CONTAINERS[:1] if settings]
         steps += [Step("PUT", self.container()) for _ in range(2)]
@@ -226,7 +223,7 @@ class Maker:
         body = self.one(BODIES)
         headers = []
         if self.chance(40):
-            headers.append(("Content-Type", self.one(self.types)))
+            headers.append(("Content-Type", self.one(TYPES)))
         if self.chance(15):
             headers.append(("ETag", self.one(ETAGS + ["", "x", '"' + hashlib.md5(body).hexdigest() + '"'])))
         if self.chance(10):

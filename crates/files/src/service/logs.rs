@@ -20,6 +20,7 @@ use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::access::{Access, log_name};
 use crate::model::metadata::{Changes, Metadata};
+use crate::model::version::is_versioned;
 use crate::store;
 
 /// The container of an account's logs.
@@ -40,27 +41,37 @@ pub fn wants_logs(metadata: &Metadata) -> bool {
     matches!(word.as_str(), "true" | "1" | "yes" | "on" | "t" | "y")
 }
 
-/// Notices, while a request is answered, whether its container wants it logged.
+/// Notices, while a request is answered, whether its container wants it logged, and whether that has versions.
 #[derive(Debug)]
 pub struct Watch {
     account: String,
     container: String,
     seen: AtomicBool,
     wants: AtomicBool,
+    versions: AtomicBool,
 }
 
 impl Watch {
     /// A watch for a request to this container or what is in it.
     #[must_use]
     pub fn of(account: &str, container: &str) -> Self {
-        let (seen, wants) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { account: account.to_owned(), container: container.to_owned(), seen, wants }
+        let [seen, wants, versions] = [const { AtomicBool::new(false) }; 3];
+        Self { account: account.to_owned(), container: container.to_owned(), seen, wants, versions }
+    }
+
+    /// Whether a container has versions, where that is known without another look.
+    #[must_use]
+    pub fn has_versions(&self, account: &str, container: &str) -> Option<bool> {
+        let known =
+            self.account == account && self.container == container && self.seen.load(Ordering::Relaxed);
+        known.then(|| self.versions.load(Ordering::Relaxed))
     }
 
     /// The container's row was read on the way.
     pub(super) fn see(&self, account: &str, container: &str, metadata: Option<&Metadata>) {
         if self.account == account && self.container == container {
             self.wants.store(metadata.is_some_and(wants_logs), Ordering::Relaxed);
+            self.versions.store(metadata.is_some_and(is_versioned), Ordering::Relaxed);
             self.seen.store(true, Ordering::Relaxed);
         }
     }

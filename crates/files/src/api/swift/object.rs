@@ -44,7 +44,8 @@ impl Call<'_> {
     /// A refusal to read what is in a container with versions says that it is about none of them (Swift, Object
     /// versioning); strangers are not told so much.
     pub(super) async fn of_no_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
-        if fault.is_refusal() || fault.is_withheld() || fault.names(&VERSION_ID) {
+        let is_plain = !fault.is_refusal() && !fault.is_withheld() && fault.code() != StatusCode::BAD_REQUEST;
+        if !is_plain || fault.names(&VERSION_ID) {
             return fault;
         }
         match self.version_id() {
@@ -54,10 +55,15 @@ impl Call<'_> {
             }
             _ => return fault,
         }
-        match self.files.container_settings(account, container).await {
-            Ok(Some(settings)) if is_versioned(&settings) => fault.with(VERSION_ID, "null"),
-            _ => fault,
-        }
+        let seen = self.context.watch.as_ref().and_then(|watch| watch.has_versions(account, container));
+        let has_versions = match seen {
+            Some(has_versions) => has_versions,
+            None => {
+                let settings = self.files.container_settings(account, container).await;
+                settings.is_ok_and(|settings| settings.as_ref().is_some_and(is_versioned))
+            }
+        };
+        if has_versions { fault.with(VERSION_ID, "null") } else { fault }
     }
 
     /// Of a container that is not there, a version cannot be asked for (Swift, Object versioning).

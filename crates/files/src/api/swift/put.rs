@@ -136,8 +136,13 @@ impl Call<'_> {
                 Fault::text(StatusCode::NOT_FOUND, "The specified version does not exist")
             }
             other => other.into(),
-        })?;
-        Ok(created(&restored, false))
+        });
+        match restored {
+            Err(fault) if fault.code() == StatusCode::NOT_FOUND => {
+                Err(self.of_no_container(fault, account, container).await)
+            }
+            restored => Ok(created(&restored?, false)),
+        }
     }
 
     pub(super) async fn post_object(
