@@ -266,7 +266,9 @@ impl Images {
         self.shown(take.image, Status::Saving, 0).await?;
         let virtual_bytes = self.showing(take.image, &progress, self.examined(take, reader)).await?;
         Ok(Content {
-            digest: digest_of(&[tally.sha256()]).parse().map_err(|_| Error::NotFound)?,
+            digest: digest_of(take.format, virtual_bytes, &[Some(tally.sha256()), None, None])
+                .parse()
+                .map_err(|_| Error::NotFound)?,
             format: take.format,
             virtual_bytes,
             disk: Piece { pin: take.pin.clone(), bytes: take.bytes },

@@ -33,6 +33,24 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn the_same_bytes_as_another_format_are_another_image_to_hosts(location: &Location) {
+        let bed = Bed::new(location).await;
+        qemu_img(&bed.uploads(), &["create", "-q", "-f", "qcow2", "gold", "1G"]);
+        // Whole sectors, as the raw one needs.
+        let mut bytes = std::fs::read(bed.uploads().join("gold")).unwrap();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        std::fs::write(bed.uploads().join("gold"), bytes).unwrap();
+        let mut digests = Vec::new();
+        for format in [DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2] {
+            let image = bed.register("gold", format).await.unwrap();
+            digests.push(bed.settled(image.id).await.content.unwrap().digest);
+        }
+        assert_ne!(digests[0], digests[1], "a host would hold one under the name of the other");
+        assert_eq!(digests[0], digests[2], "a host that has it is not sent it again");
+    }
+}
+
+on_each_engine! {
     async fn what_is_refused_is_failed_with_the_reason_and_leaves_nothing(location: &Location) {
         let bed = Bed::new(location).await;
         let uploads = bed.uploads();
