@@ -6,7 +6,7 @@ mod registering;
 mod sharing;
 mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub use registering::Registration;
 
 use crate::inspect::Hostile;
 use crate::model::{Id, Image, Page};
+use crate::scratch::Space;
 use crate::store;
 use crate::vault::{Vault, VaultError};
 
@@ -71,6 +72,14 @@ pub enum Error {
     /// The bytes could not be stored or read.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// There is too little room to examine it now.
+    #[error("{length} bytes are too much for the scratch directory's file system now, which has {free} free")]
+    NoRoom {
+        /// The object's length.
+        length: u64,
+        /// What is free.
+        free: u64,
+    },
     /// A local file could not be read or written.
     #[error("{path}: {reason}")]
     File {
@@ -91,6 +100,8 @@ pub struct Settings {
     pub scratch: PathBuf,
     /// The largest disk that is taken from outside, in bytes.
     pub virtual_bytes_max: u64,
+    /// How much room there is: [`Space::of`].
+    pub space: fn(&Path) -> std::io::Result<Space>,
 }
 
 /// The images of this cloud.
@@ -103,6 +114,8 @@ pub struct Images {
     halt: watch::Sender<bool>,
     /// An image that was registered came to its end.
     settled: Notify,
+    /// Held by whoever has a copy in the scratch directory.
+    aside: tokio::sync::Mutex<()>,
 }
 
 impl Images {
@@ -122,7 +135,7 @@ impl Images {
         }
         import::clear(&settings.scratch).await?;
         let (halt, _) = watch::channel(false);
-        Ok(Self { db, clock, vault, settings, runner: OnceLock::new(), halt, settled: Notify::new() })
+        Ok(Self { db, clock, vault, settings, runner: OnceLock::new(), halt, settled: Notify::new(), aside: tokio::sync::Mutex::default() })
     }
 
     /// The images that a tenant may use: everyone's, its own, those shared with it. What is asked for as changed has

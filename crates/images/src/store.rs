@@ -419,6 +419,13 @@ pub(crate) async fn uploads_in_flight(tx: &mut Tx, owner: &str) -> Result<i64, E
     tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
 }
 
+/// How many uploads a tenant has or is going to have, beside those that one of this name takes the place of.
+pub(crate) async fn uploads_beside(tx: &mut Tx, owner: &str, name: &str) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND origin = 'upload'
+               AND status <> 'FAILED' AND (status <> 'ACTIVE' OR name <> $2)";
+    tx.row(sql, params![owner, name]).await?.ok_or_else(|| bad("count"))?.get(0)
+}
+
 /// How many images of a tenant's everyone sees.
 pub(crate) async fn public_of(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
     let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND public = 1";
