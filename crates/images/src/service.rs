@@ -135,7 +135,16 @@ impl Images {
         }
         import::clear(&settings.scratch).await?;
         let (halt, _) = watch::channel(false);
-        Ok(Self { db, clock, vault, settings, runner: OnceLock::new(), halt, settled: Notify::new(), aside: tokio::sync::Mutex::default() })
+        Ok(Self {
+            db,
+            clock,
+            vault,
+            settings,
+            runner: OnceLock::new(),
+            halt,
+            settled: Notify::new(),
+            aside: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The images that a tenant may use: everyone's, its own, those shared with it. What is asked for as changed has

@@ -133,9 +133,14 @@ const CHANGED: &str = seen!(
             UNION SELECT image FROM members WHERE tenant IN ($1, '*') AND until >= $5)",
     "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
 );
-const LATEST: &str = "SELECT MAX(latest) FROM (SELECT MAX(updated) AS latest FROM images WHERE owner = $1
-                                               UNION ALL SELECT MAX(changed) FROM members WHERE tenant = $1
-                                               UNION ALL SELECT MAX(changed) FROM members WHERE tenant = '*') AS of_each";
+/// That everyone was given an image, or lost it, is no change for its owner.
+const LATEST: &str = "SELECT MAX(latest) FROM (
+    SELECT MAX(updated) AS latest FROM images WHERE owner = $1
+    UNION ALL SELECT MAX(changed) FROM members WHERE tenant = $1
+    UNION ALL SELECT changed FROM (
+        SELECT changed FROM members
+        WHERE tenant = '*' AND NOT EXISTS (SELECT 1 FROM images WHERE id = members.image AND owner = $1)
+        ORDER BY changed DESC LIMIT 1) AS of_others) AS of_each";
 const OLD_ACCESS: &str = "SELECT image, tenant FROM members WHERE until > 0 AND until < $1 LIMIT $2";
 
 fn bad(what: &str) -> Error {

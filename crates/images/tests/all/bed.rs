@@ -102,7 +102,14 @@ impl Bed {
     /// Registers an object of tenant 100's container `uploads` under its own name.
     pub async fn register(&self, object: &str, format: DiskFormat) -> Result<Image, Error> {
         let (owner, container) = ("100".into(), "uploads".into());
-        let new = Registration { owner, name: object.into(), format, container, object: object.into(), images_max: 100 };
+        let new = Registration {
+            owner,
+            name: object.into(),
+            format,
+            container,
+            object: object.into(),
+            images_max: 100,
+        };
         self.images.register(new).await
     }
 

@@ -79,10 +79,12 @@ on_each_engine! {
 on_each_engine! {
     async fn everyone_sees_a_public_image_and_sees_it_go(location: &Location) {
         let bed = Bed::new(location).await;
-        let (_, id) = gold(&bed).await;
+        let (made, id) = gold(&bed).await;
         bed.images.add_member("100", id, "200").await.unwrap();
         let public = later(&bed);
         bed.images.publish("100", id, true).await.unwrap();
+        assert_eq!(bed.images.latest_change("100").await.unwrap(), Some(made.updated), "none for its owner");
+        assert_eq!(bed.images.latest_change("300").await.unwrap(), Some(public));
         assert_eq!(told(&bed, "300", public).await, seen(false));
         let again = later(&bed);
         bed.images.publish("100", id, true).await.unwrap();
