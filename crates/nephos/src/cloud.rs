@@ -17,7 +17,6 @@ use work::Clock;
 use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
-use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
 use crate::{clearing, openrc, pools, rehearsal};
 
