@@ -1,5 +1,6 @@
 //! A service of images over a directory, its time in the test's hands.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -120,12 +121,16 @@ impl Bed {
 
     /// Waits until an image that cannot be taken now was tried more often than one that cannot be read.
     pub async fn waits(&self, id: Uuid) {
-        for _ in 0..20 {
-            self.clock.advance(Duration::from_secs(31));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let image = self.images.by_id(id).await.unwrap();
-            assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
-        }
+        let looks = self.dir.path().join("looks");
+        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            while std::fs::metadata(&looks).map_or(0, |found| found.len()) < 7 {
+                self.clock.advance(Duration::from_secs(31));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        waited.await.expect("it is tried again");
+        let image = self.images.by_id(id).await.unwrap();
+        assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
     }
 
     /// That container, as a directory.
@@ -203,6 +208,8 @@ impl Bed {
 
 /// The file system's room, or what a test makes of it.
 fn space(scratch: &Path) -> std::io::Result<Space> {
+    let looks = scratch.with_file_name("looks");
+    std::fs::OpenOptions::new().append(true).create(true).open(looks)?.write_all(b".")?;
     let said = std::fs::read_to_string(scratch.with_file_name("free")).ok();
     said.map_or_else(
         || Ok(Space { total: u64::MAX, free: u64::MAX }),
