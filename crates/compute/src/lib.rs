@@ -10,6 +10,6 @@ mod store;
 
 pub use api::{Denied, Tokens};
 pub use service::{
-    Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings, Tenants,
+    Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings,
     Upload,
 };

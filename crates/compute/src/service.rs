@@ -32,7 +32,7 @@ use uuid::Uuid;
 use work::{Clock, Runner, RunnerHandle};
 
 pub use context::Context;
-pub use custom_images::{Tenants, Upload};
+pub use custom_images::Upload;
 pub use error::Error;
 pub use host_book::Host;
 pub use metering::ServerUsage;
@@ -78,7 +78,6 @@ struct Inner {
     transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
     meter: OnceLock<Meter>,
-    tenants: OnceLock<Arc<dyn Tenants>>,
     halt: watch::Sender<Halt>,
     /// Hosts whose room is not known yet: a create waits for it.
     unsurveyed: watch::Sender<usize>,
@@ -120,7 +119,6 @@ impl Compute {
             transfers: Machines::default(),
             runner: OnceLock::new(),
             meter: OnceLock::new(),
-            tenants: OnceLock::new(),
             halt,
             unsurveyed,
             settings,

@@ -6,11 +6,13 @@
 
 mod inspect;
 mod model;
+mod scratch;
 mod service;
 mod store;
 mod vault;
 
 pub use inspect::Hostile;
 pub use model::{Access, Content, Id, Image, Origin, Page, Piece, Status, Visibility};
+pub use scratch::Space;
 pub use service::{Error, Files, Images, Import, NewImage, Registration, Settings};
 pub use vault::{Directory, Object, Stored, Vault, VaultError};

@@ -6,7 +6,7 @@ mod registering;
 mod sharing;
 mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,11 +22,16 @@ pub use registering::Registration;
 
 use crate::inspect::Hostile;
 use crate::model::{Id, Image, Page};
+use crate::scratch::Space;
 use crate::store;
 use crate::vault::{Vault, VaultError};
 
 /// Pins let go of in one go.
 const DISCARD_PAGE: i64 = 100;
+/// Rows of lost access that are forgotten in one go.
+const FORGET_PAGE: i64 = 500;
+/// How long it is told that an image was deleted, or taken again.
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 /// What is announced and not made after so long was left by a request that died.
 const PINNING_GRACE: Duration = Duration::from_secs(600);
 /// Bytes of a name at most.
@@ -67,6 +72,14 @@ pub enum Error {
     /// The bytes could not be stored or read.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// There is too little room to examine it now.
+    #[error("{length} bytes are too much for the scratch directory's file system now, which has {free} free")]
+    NoRoom {
+        /// The object's length.
+        length: u64,
+        /// What is free.
+        free: u64,
+    },
     /// A local file could not be read or written.
     #[error("{path}: {reason}")]
     File {
@@ -87,6 +100,8 @@ pub struct Settings {
     pub scratch: PathBuf,
     /// The largest disk that is taken from outside, in bytes.
     pub virtual_bytes_max: u64,
+    /// How much room there is: [`Space::of`].
+    pub space: fn(&Path) -> std::io::Result<Space>,
 }
 
 /// The images of this cloud.
@@ -99,6 +114,8 @@ pub struct Images {
     halt: watch::Sender<bool>,
     /// An image that was registered came to its end.
     settled: Notify,
+    /// Held by whoever has a copy in the scratch directory.
+    aside: tokio::sync::Mutex<()>,
 }
 
 impl Images {
@@ -118,18 +135,28 @@ impl Images {
         }
         import::clear(&settings.scratch).await?;
         let (halt, _) = watch::channel(false);
-        Ok(Self { db, clock, vault, settings, runner: OnceLock::new(), halt, settled: Notify::new() })
+        Ok(Self {
+            db,
+            clock,
+            vault,
+            settings,
+            runner: OnceLock::new(),
+            halt,
+            settled: Notify::new(),
+            aside: tokio::sync::Mutex::default(),
+        })
     }
 
-    /// The images that a tenant may use: everyone's, its own, those shared with it.
+    /// The images that a tenant may use: everyone's, its own, those shared with it. What is asked for as changed has
+    /// deletions of the last seven days in it.
     ///
     /// # Errors
     /// The database's.
     pub async fn list(&self, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
-        let input = (tenant.to_owned(), page);
-        let list = self
-            .db
-            .scan(input, |(tenant, page), tx| Box::pin(async move { store::page(tx, tenant, *page).await }));
+        let input = (tenant.to_owned(), page, self.remembered());
+        let list = self.db.scan(input, |(tenant, page, remembered), tx| {
+            Box::pin(async move { store::page(tx, tenant, *page, *remembered).await })
+        });
         Ok(list.await?)
     }
 
@@ -138,10 +165,34 @@ impl Images {
     /// # Errors
     /// The database's.
     pub async fn latest_change(&self, tenant: &str) -> Result<Option<Time>, Error> {
-        let latest = self.db.read(tenant.to_owned(), |tenant, tx| {
+        let latest = self.db.scan(tenant.to_owned(), |tenant, tx| {
             Box::pin(async move { store::latest_change(tx, tenant).await })
         });
         Ok(latest.await?)
+    }
+
+    /// What is deleted or taken again since then is told.
+    fn remembered(&self) -> Time {
+        Time(self.clock.now().0 - i64::try_from(REMEMBERED.as_micros()).unwrap_or(0))
+    }
+
+    /// Forgets whom images were taken from so long ago that it is not told any more; for a sweep.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget_lost_access(&self) -> Result<(), Error> {
+        let before = self.remembered();
+        let any = self
+            .db
+            .read(before, |before, tx| Box::pin(async move { store::has_old_access(tx, *before).await }));
+        let mut more = any.await?;
+        while more {
+            let forgotten = self.db.write(before, |before, tx| {
+                Box::pin(async move { store::forget_access(tx, *before, FORGET_PAGE).await })
+            });
+            more = forgotten.await? == usize::try_from(FORGET_PAGE).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// An image that a tenant may use.

@@ -10,6 +10,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: FIRST_TABLES },
     Migration { version: 2, sql: ACCESS_TABLES },
     Migration { version: 3, sql: work::TABLES },
+    Migration { version: 4, sql: CHANGES },
 ];
 
 const FIRST_TABLES: &str = "CREATE TABLE images (
@@ -52,6 +53,21 @@ const ACCESS_TABLES: &str = "ALTER TABLE members ADD COLUMN until BIGINT NOT NUL
      INSERT INTO members (image, tenant, since, until) SELECT id, '*', updated, 0 FROM images WHERE public = 1;
      CREATE TABLE pinnings (pin TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL);";
 
+/// A member's row says itself when the image changed last as that member sees it, so that nobody looks through images for
+/// that; and the members of a deleted image have lost it then, so that lists do not come by what is gone.
+const CHANGES: &str = "ALTER TABLE members ADD COLUMN changed BIGINT NOT NULL DEFAULT 0;
+     UPDATE members SET changed = CASE WHEN since > until THEN since ELSE until END;
+     UPDATE members SET changed = COALESCE((SELECT updated FROM images WHERE id = members.image AND updated > members.changed),
+                                           changed)
+     WHERE until = 0;
+     UPDATE members SET until = changed WHERE until = 0 AND image IN (SELECT id FROM images WHERE deleted > 0);
+     DROP INDEX images_public;
+     DROP INDEX members_tenant;
+     CREATE INDEX images_changed ON images (owner, updated);
+     CREATE INDEX members_tenant ON members (tenant, until, image);
+     CREATE INDEX members_changed ON members (tenant, changed);
+     CREATE INDEX members_until ON members (until);";
+
 /// Stands for every tenant among the members of an image; no tenant's id.
 pub(crate) const EVERYONE: &str = "*";
 
@@ -82,7 +98,7 @@ macro_rules! seen {
                     FROM (SELECT images.*, CASE WHEN owner = $1 THEN 1 ELSE 0 END AS own,
                                  (SELECT MAX(CASE WHEN until = 0 THEN 1 ELSE 0 END) FROM members
                                   WHERE image = images.id AND tenant IN ($1, '*')) AS granted,
-                                 (SELECT MAX(CASE WHEN since > until THEN since ELSE until END) FROM members
+                                 (SELECT MAX(changed) FROM members
                                   WHERE image = images.id AND tenant IN ($1, '*')) AS changed
                           FROM images WHERE ",
             $which,
@@ -92,17 +108,40 @@ macro_rules! seen {
     };
 }
 
-/// Every image that the tenant $1 sees or saw.
-macro_rules! seen_ever {
-    ($select:expr, $rest:literal) => {
+/// Every image that the tenant $1 sees.
+macro_rules! seen_now {
+    ($rest:literal) => {
         seen!(
-            $select,
-            "id IN (SELECT id FROM images WHERE owner = $1
-                    UNION SELECT image FROM members WHERE tenant IN ($1, '*'))",
+            columns!(),
+            "deleted = 0 AND id IN (SELECT id FROM images WHERE owner = $1 AND deleted = 0
+                                    UNION SELECT image FROM members WHERE tenant IN ($1, '*') AND until = 0)",
             $rest
         )
     };
 }
+
+const BY_NUMBER: &str = seen!(columns!(), "number = $2 AND deleted = 0", "WHERE deleted = 0");
+const BY_UUID: &str = seen!(columns!(), "id = $2 AND deleted = 0", "WHERE deleted = 0");
+const ALL: &str = seen_now!("WHERE deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
+const LIVING: &str = seen_now!("WHERE deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+/// Beside what the tenant sees what it does not see any more, lost since $5.
+const CHANGED: &str = seen!(
+    columns!(),
+    "id IN (SELECT id FROM images WHERE owner = $1 AND deleted = 0
+            UNION SELECT id FROM images WHERE owner = $1 AND deleted >= $5
+            UNION SELECT image FROM members WHERE tenant IN ($1, '*') AND until = 0
+            UNION SELECT image FROM members WHERE tenant IN ($1, '*') AND until >= $5)",
+    "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
+);
+/// That everyone was given an image, or lost it, is no change for its owner.
+const LATEST: &str = "SELECT MAX(latest) FROM (
+    SELECT MAX(updated) AS latest FROM images WHERE owner = $1
+    UNION ALL SELECT MAX(changed) FROM members WHERE tenant = $1
+    UNION ALL SELECT changed FROM (
+        SELECT changed FROM members
+        WHERE tenant = '*' AND NOT EXISTS (SELECT 1 FROM images WHERE id = members.image AND owner = $1)
+        ORDER BY changed DESC LIMIT 1) AS of_others) AS of_each";
+const OLD_ACCESS: &str = "SELECT image, tenant FROM members WHERE until > 0 AND until < $1 LIMIT $2";
 
 fn bad(what: &str) -> Error {
     Error::Statement { statement: "images".into(), reason: format!("unreadable {what}") }
@@ -200,6 +239,10 @@ pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
             ],
         )
         .await?;
+    if changed == 1 {
+        let sql = "UPDATE members SET changed = $2 WHERE image = $1 AND until = 0 AND changed < $2";
+        tx.execute(sql, params![image.id.to_string(), image.updated.0]).await?;
+    }
     Ok(changed == 1)
 }
 
@@ -231,8 +274,6 @@ pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
 
 /// An image that a tenant may see.
 pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Image>, Error> {
-    const BY_NUMBER: &str = seen!(columns!(), "number = $2", "WHERE deleted = 0");
-    const BY_UUID: &str = seen!(columns!(), "id = $2", "WHERE deleted = 0");
     let row = match id {
         Id::Number(number) => tx.row(BY_NUMBER, params![tenant, number]).await?,
         Id::Uuid(id) => tx.row(BY_UUID, params![tenant, id.to_string()]).await?,
@@ -240,25 +281,45 @@ pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<
     row.map(image).transpose()
 }
 
-pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
-    const ALL: &str = seen_ever!(columns!(), "WHERE deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
-    const CHANGED: &str = seen_ever!(columns!(), "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
-    const LIVING: &str =
-        seen_ever!(columns!(), "WHERE deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+/// A page of what a tenant sees; what it lost before `remembered` is not told any more.
+pub(crate) async fn page(
+    tx: &mut Tx,
+    tenant: &str,
+    page: Page,
+    remembered: Time,
+) -> Result<Vec<Image>, Error> {
     let rows = match page.since {
         None => tx.rows(ALL, params![tenant, page.limit, page.offset]).await?,
-        Some(since) => {
-            let sql = if page.deleted { CHANGED } else { LIVING };
-            tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
+        Some(since) if page.deleted => {
+            // Zero stands for what is not lost.
+            let lost = since.max(remembered).0.max(1);
+            tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0, lost]).await?
         }
+        Some(since) => tx.rows(LIVING, params![tenant, page.limit, page.offset, since.0]).await?,
     };
     images(rows)
 }
 
 pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Time>, Error> {
-    const LATEST: &str = seen_ever!("MAX(updated)", "");
     let row = tx.row(LATEST, params![tenant]).await?;
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
+}
+
+/// Drops access that was taken again before then, of deleted images too; so many rows at most. How many it were.
+///
+/// Tombstones themselves stay: servers boot by them, and hosts are told by them what may go. No list comes by old ones.
+pub(crate) async fn forget_access(tx: &mut Tx, before: Time, limit: i64) -> Result<usize, Error> {
+    let rows = tx.rows(OLD_ACCESS, params![before.0, limit]).await?;
+    for row in &rows {
+        let (image, tenant): (String, String) = (row.get(0)?, row.get(1)?);
+        tx.execute("DELETE FROM members WHERE image = $1 AND tenant = $2", params![image, tenant]).await?;
+    }
+    Ok(rows.len())
+}
+
+/// Whether there is any such.
+pub(crate) async fn has_old_access(tx: &mut Tx, before: Time) -> Result<bool, Error> {
+    Ok(tx.row(OLD_ACCESS, params![before.0, 1i64]).await?.is_some())
 }
 
 /// The images that a new one takes the place of: by the owner's name for it, or the last of a server's schedule. A schedule
@@ -308,6 +369,8 @@ pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
 /// Makes a tombstone of an image, and its pins such as are to be let go of.
 pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), Error> {
     let sql = "UPDATE images SET deleted = $2, updated = $2 WHERE id = $1 AND deleted = 0";
+    tx.execute(sql, params![image.id.to_string(), now.0]).await?;
+    let sql = "UPDATE members SET until = $2, changed = $2 WHERE image = $1 AND until = 0";
     tx.execute(sql, params![image.id.to_string(), now.0]).await?;
     for piece in image.content.iter().flat_map(Content::pieces) {
         discard(tx, &piece.pin).await?;
@@ -361,16 +424,29 @@ pub(crate) async fn uploads_in_flight(tx: &mut Tx, owner: &str) -> Result<i64, E
     tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
 }
 
+/// How many uploads a tenant has or is going to have, beside those that one of this name takes the place of.
+pub(crate) async fn uploads_beside(tx: &mut Tx, owner: &str, name: &str) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND origin = 'upload'
+               AND status <> 'FAILED' AND (status <> 'ACTIVE' OR name <> $2)";
+    tx.row(sql, params![owner, name]).await?.ok_or_else(|| bad("count"))?.get(0)
+}
+
+/// How many images of a tenant's everyone sees.
+pub(crate) async fn public_of(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND public = 1";
+    tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
+}
+
 /// Gives access; what stands already stays as it is.
 pub(crate) async fn grant(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
-    let sql = "INSERT INTO members (image, tenant, since, until) VALUES ($1, $2, $3, 0)
-               ON CONFLICT (image, tenant) DO UPDATE SET since = $3, until = 0 WHERE members.until > 0";
+    let sql = "INSERT INTO members (image, tenant, since, until, changed) VALUES ($1, $2, $3, 0, $3)
+               ON CONFLICT (image, tenant) DO UPDATE SET since = $3, until = 0, changed = $3 WHERE members.until > 0";
     tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
 /// Takes access again, where it stands.
 pub(crate) async fn revoke(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
-    let sql = "UPDATE members SET until = $3 WHERE image = $1 AND tenant = $2 AND until = 0";
+    let sql = "UPDATE members SET until = $3, changed = $3 WHERE image = $1 AND tenant = $2 AND until = 0";
     tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
@@ -384,4 +460,93 @@ pub(crate) async fn members(tx: &mut Tx, image: Uuid) -> Result<Vec<String>, Err
 /// Drops everything that a tenant was given.
 pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM members WHERE tenant = $1", params![tenant]).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite goes about a statement.
+    async fn plan(db: &Database, sql: &str) -> String {
+        let sql: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {sql}").into_boxed_str());
+        let plan = db.read(sql, |sql: &&'static str, tx| {
+            Box::pin(async move {
+                let all = params!["100", 1i64, 2i64, 3i64, 4i64];
+                let wanted = (1..=5).filter(|n| sql.contains(&format!("${n}"))).max().unwrap_or(0);
+                let rows = tx.rows(sql, &all[..wanted]).await?;
+                rows.iter().map(|row| row.get::<String>(3)).collect::<Result<Vec<_>, Error>>()
+            })
+        });
+        plan.await.unwrap().join("\n")
+    }
+
+    #[tokio::test]
+    async fn no_list_walks_what_is_gone() {
+        let scratch = database::testing::Scratch::sqlite();
+        let db = Database::open(&scratch.location, "images", MIGRATIONS).await.unwrap();
+        for (name, sql, wanted) in [
+            (
+                "all",
+                ALL,
+                &["images_owner (owner=? AND deleted=?)", "members_tenant (tenant=? AND until=?)"][..],
+            ),
+            (
+                "living",
+                LIVING,
+                &["images_owner (owner=? AND deleted=?)", "members_tenant (tenant=? AND until=?)"],
+            ),
+            (
+                "changed",
+                CHANGED,
+                &["images_owner (owner=? AND deleted>?)", "members_tenant (tenant=? AND until>?)"],
+            ),
+            ("latest", LATEST, &["images_changed (owner=?)", "members_changed (tenant=?)"]),
+            ("number", BY_NUMBER, &["(number=?)"]),
+            ("id", BY_UUID, &["(id=?)"]),
+            ("forgotten", OLD_ACCESS, &["members_until (until>? AND until<?)"]),
+        ] {
+            let plan = plan(&db, sql).await;
+            for wanted in wanted {
+                assert!(plan.contains(wanted), "{name}:\n{plan}");
+            }
+            for table in ["SCAN images", "SCAN members"] {
+                assert!(!plan.contains(table), "{name}:\n{plan}");
+            }
+        }
+    }
+
+    database::on_each_engine! {
+        async fn what_was_there_before_is_told_as_before(location: &Location) {
+            let db = Database::open(location, "images", &MIGRATIONS[..3]).await.unwrap();
+            let mut pages = Vec::new();
+            for (number, deleted, until) in [(1i64, 0i64, 0i64), (2, 50, 0), (3, 0, 40)] {
+                let id = Uuid::from_u128(number.unsigned_abs().into()).to_string();
+                let updated = if deleted > 0 { deleted } else { 30 };
+                db.execute(
+                    "INSERT INTO images (id, number, name, owner, origin, public, status, progress, min_disk_gib, created,
+                                         updated, deleted)
+                     VALUES ($1, $2, 'x', '100', 'snapshot', 0, 'ACTIVE', 100, 1, 10, $3, $4)",
+                    params![id, number, updated, deleted],
+                ).await.unwrap();
+                db.execute("INSERT INTO members (image, tenant, since, until) VALUES ($1, '200', 20, $2)", params![id, until])
+                    .await.unwrap();
+            }
+            drop(db);
+            let db = Database::open(location, "images", MIGRATIONS).await.unwrap();
+            for (since, remembered) in [(None, 0), (Some(Time(1)), 0), (Some(Time(1)), 45), (Some(Time(35)), 0)] {
+                let input = (Page { offset: 0, limit: 9, since, deleted: true }, Time(remembered));
+                let list = db.scan(input, |(wanted, remembered), tx| {
+                    Box::pin(async move { page(tx, "200", *wanted, *remembered).await })
+                });
+                let list: Vec<_> = list.await.unwrap().iter().map(|image| {
+                    (image.number, image.updated.0, image.deleted.map(|time| time.0))
+                }).collect();
+                pages.push(list);
+            }
+            let (living, gone, taken) = ((1, 30, None), (2, 50, Some(50)), (3, 40, Some(40)));
+            assert_eq!(pages, [vec![living], vec![living, gone, taken], vec![living, gone], vec![gone, taken]]);
+            let latest = db.scan((), |(), tx| Box::pin(async move { latest_change(tx, "200").await }));
+            assert_eq!(latest.await.unwrap(), Some(Time(50)));
+        }
+    }
 }

@@ -17,7 +17,6 @@ use work::Clock;
 use crate::certificate;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
-use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
 use crate::{clearing, openrc, pools, rehearsal};
 
@@ -88,7 +87,6 @@ impl Cloud {
             identity.send_mail_by(Arc::new(sendmail.clone()));
         }
         compute.report_to(meter.clone());
-        compute.ask_for_tenants(Arc::new(IdentityTokens(Arc::clone(&identity))));
         identity.carry_deletions(clearing::services(&compute, &images, &files));
         Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
     }
@@ -128,8 +126,11 @@ async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), Bad> {
 
 async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Images, Bad> {
     let vault = Arc::new(FilesVault::new(files.clone(), FIRST_TENANT));
-    let settings =
-        images::Settings { scratch: config.data_dir.join("scratch"), virtual_bytes_max: IMAGE_BYTES_MAX };
+    let settings = images::Settings {
+        scratch: config.data_dir.join("scratch"),
+        virtual_bytes_max: IMAGE_BYTES_MAX,
+        space: images::Space::of,
+    };
     let failed = |e: images::Error| Bad::new("database", e);
     let images = Images::open(&config.database, clock.clone(), vault, settings).await.map_err(failed)?;
     if !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated")) {

@@ -1,4 +1,4 @@
-//! Tokens and tenants: identity answers, dialects ask in their own traits.
+//! Tokens: identity answers, dialects ask in their own traits.
 
 use std::sync::Arc;
 
@@ -12,18 +12,6 @@ pub struct IdentityTokens(pub Arc<Identity>);
 impl files::api::swift::Tokens for IdentityTokens {
     async fn caller(&self, token: &str) -> Option<Arc<Caller>> {
         self.0.authenticate(token).await.ok()
-    }
-}
-
-#[async_trait]
-impl compute::Tenants for IdentityTokens {
-    async fn exists(&self, tenant: &str) -> Result<bool, String> {
-        match self.0.administration().tenant(tenant).await {
-            // A name finds one as well, and is not what an account goes by here.
-            Ok(found) => Ok(found.id == tenant),
-            Err(identity::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.to_string()),
-        }
     }
 }
 

@@ -112,10 +112,14 @@ pub struct Limits {
     pub groups_max: i64,
     /// Servers in one of them.
     pub members_max: i64,
+    /// Registered images.
+    pub images_max: i64,
 }
 
-/// Absolute limits by their name in the books, with their defaults (errata: 25 groups, 25 members).
-pub const ABSOLUTE: [(&str, i64); 3] = [("ram-mib", 51_200), ("ip-groups", 25), ("ip-group-members", 25)];
+/// Absolute limits by their name in the books, with their defaults (errata: 25 groups, 25 members). Bytes of registered
+/// images count in no quota once their objects are gone, so that there is a limit to their number.
+pub const ABSOLUTE: [(&str, i64); 4] =
+    [("ram-mib", 51_200), ("ip-groups", 25), ("ip-group-members", 25), ("registered-images", 100)];
 
 #[cfg(test)]
 mod tests {

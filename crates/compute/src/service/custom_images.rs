@@ -1,19 +1,11 @@
 //! Images of a tenant's own: registered, shared, deleted (guide, Roadmap: Custom Image Upload, Image Sharing).
 
-use async_trait::async_trait;
 use hypervisor::DiskFormat;
 use identity::{Product, Right};
 use images::{Access, Id, Image, Registration};
 
 use super::{Compute, Context, Error};
 use crate::model::launch;
-
-/// Who knows which tenants there are: identity, as the program wires it in.
-#[async_trait]
-pub trait Tenants: Send + Sync + 'static {
-    /// Whether there is a tenant with this id; the reason where that cannot be said now.
-    async fn exists(&self, tenant: &str) -> Result<bool, String>;
-}
 
 /// An object of the tenant's own that is to be an image.
 #[derive(Clone, Debug)]
@@ -27,11 +19,6 @@ pub struct Upload {
 }
 
 impl Compute {
-    /// Tells the service whom to ask for tenants.
-    pub fn ask_for_tenants(&self, tenants: std::sync::Arc<dyn Tenants>) {
-        let _ = self.0.tenants.set(tenants);
-    }
-
     /// Makes an image of an object that the tenant put into Cloud Files: QUEUED when this answers.
     ///
     /// # Errors
@@ -55,15 +42,18 @@ impl Compute {
             })?;
         let (container, object) = (container.to_owned(), object.to_owned());
         let owner = context.tenant().to_owned();
-        Ok(self.0.images.register(Registration { owner, name, format, container, object }).await?)
+        let images_max = self.limits_of(&owner).await?.images_max;
+        let new = Registration { owner, name, format, container, object, images_max };
+        Ok(self.0.images.register(new).await?)
     }
 
-    /// Lets everyone use an image of the tenant's own, or not any more.
+    /// Lets everyone use an image of the tenant's own, or not any more. It shows in every account's list, and so takes
+    /// the right to answer for this one.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotOwner`].
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`].
     pub async fn publish_image(&self, context: &Context, id: Id, public: bool) -> Result<(), Error> {
-        context.need(Right::Create)?;
+        context.need(Right::Administer)?;
         Ok(self.0.images.publish(context.tenant(), id, public).await?)
     }
 
@@ -76,20 +66,13 @@ impl Compute {
         Ok(self.0.images.access(context.tenant(), id).await?)
     }
 
-    /// Lets another tenant use an image of the tenant's own; well if it may.
+    /// Lets another tenant use an image of the tenant's own; well if it may, and if there is no such tenant: which there
+    /// are is nobody's to learn by this.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the image and the other tenant, [`Error::NotOwner`],
-    /// [`Error::OverLimit`].
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`].
     pub async fn share_image(&self, context: &Context, id: Id, with: &str) -> Result<(), Error> {
         context.need(Right::Create)?;
-        // Whoever does not own the image is not told which tenants there are.
-        self.0.images.access(context.tenant(), id).await?;
-        let unwired = || Error::Unavailable("tenants cannot be looked up".into());
-        let tenants = self.0.tenants.get().ok_or_else(unwired)?;
-        if !tenants.exists(with).await.map_err(Error::Unavailable)? {
-            return Err(Error::NotFound("tenant"));
-        }
         Ok(self.0.images.add_member(context.tenant(), id, with).await?)
     }
 

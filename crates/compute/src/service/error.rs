@@ -89,6 +89,7 @@ impl From<images::Error> for Error {
             images::Error::Vault(images::VaultError::NotFound(_)) => Self::NotFound("object"),
             images::Error::Vault(images::VaultError::Refused(why)) => Self::invalid("source", why),
             images::Error::Vault(why) => Self::Unavailable(why.to_string()),
+            images::Error::NoRoom { .. } => Self::Unavailable(error.to_string()),
             images::Error::File { .. } => Self::Internal(error.to_string()),
             images::Error::Database(error) => error.into(),
         }

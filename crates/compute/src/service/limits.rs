@@ -60,6 +60,7 @@ impl Compute {
                     ram_mib_max: absolute(&overrides, "ram-mib"),
                     groups_max: absolute(&overrides, "ip-groups"),
                     members_max: absolute(&overrides, "ip-group-members"),
+                    images_max: absolute(&overrides, "registered-images"),
                 })
             })
         });
@@ -67,7 +68,8 @@ impl Compute {
     }
 
     /// Sets one of an account's limits, or takes it back to the default. Names are those of the rules (`post`,
-    /// `post-servers`, `put`, `changes-since`, `delete`) and `ram-mib`, `ip-groups`, `ip-group-members`.
+    /// `post-servers`, `put`, `changes-since`, `delete`) and `ram-mib`, `ip-groups`, `ip-group-members`,
+    /// `registered-images`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another name or a negative value.

@@ -253,6 +253,9 @@ pub(super) async fn sweep(inner: Arc<Inner>) {
             if let Err(error) = inner.images.let_go().await {
                 tracing::warn!(%error, "cannot let go of images' bytes");
             }
+            if let Err(error) = inner.images.forget_lost_access().await {
+                tracing::warn!(%error, "cannot forget whom images were taken from");
+            }
             tokio::time::sleep(EVERY).await;
         }
     };

@@ -57,17 +57,6 @@ impl Tokens for Book {
     }
 }
 
-/// Tenants have six digits.
-#[async_trait]
-impl compute::Tenants for Book {
-    async fn exists(&self, tenant: &str) -> Result<bool, String> {
-        match tenant {
-            "999999" => Err("identity is away".into()),
-            _ => Ok(tenant.len() == 6 && tenant.bytes().all(|byte| byte.is_ascii_digit())),
-        }
-    }
-}
-
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -196,7 +185,7 @@ impl Bed {
         let vault =
             Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
         let image_settings =
-            images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40 };
+            images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40, space: images::Space::of };
         let images = Images::open(&location, clock.clone(), vault, image_settings).await.unwrap();
         let networks = Networks::open(&location, clock.clone(), pools()).await.unwrap();
         images.ensure_simulated_image().await.unwrap();
@@ -211,7 +200,6 @@ impl Bed {
             settings.clone(),
         );
         let compute = opened.await.unwrap();
-        compute.ask_for_tenants(Arc::new(Book));
         let steps = hosts.first().map(|host| host.steps().clone()).unwrap_or_default();
         let router = compute.router(Arc::new(Book));
         Self {
@@ -247,7 +235,6 @@ impl Bed {
             self.settings.clone(),
         );
         self.compute = opened.await.unwrap();
-        self.compute.ask_for_tenants(Arc::new(Book));
         self.router = self.compute.router(Arc::new(Book));
     }
 

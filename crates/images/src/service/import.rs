@@ -86,19 +86,19 @@ impl Images {
     ) -> Result<Image, Error> {
         let mut image = self.numbered(name).await?;
         let suffix = if format == DiskFormat::Raw { "raw" } else { "qcow2" };
-        let (mut hashes, mut stored) = (Vec::new(), [const { None }; 3]);
-        for ((reader, suffix), piece) in
-            readers.into_iter().zip([suffix, "kernel", "initrd"]).zip(&mut stored)
+        let (mut hashes, mut stored) = ([None; 3], [const { None }; 3]);
+        for (((reader, suffix), piece), hash) in
+            readers.into_iter().zip([suffix, "kernel", "initrd"]).zip(&mut stored).zip(&mut hashes)
         {
             let Some(reader) = reader else { continue };
             let (reader, tally) = Tally::over(reader, Progress::new());
             let object = Object { owner: None, name: object_name(&image, suffix) };
             let Stored { pin, bytes } = self.vault.put(&object, reader).await?;
             *piece = Some(Piece { pin, bytes });
-            hashes.push(tally.sha256());
+            *hash = Some(tally.sha256());
         }
         let [Some(disk), kernel, initrd] = stored else { return Err(Error::NotFound) };
-        let digest = digest_of(&hashes).parse().map_err(|_| Error::NotFound)?;
+        let digest = digest_of(format, virtual_bytes, &hashes).parse().map_err(|_| Error::NotFound)?;
         let content = Content { digest, format, virtual_bytes, disk, kernel, initrd, command_line };
         (image.origin, image.visibility) = (Origin::Base, Visibility::Public);
         self.insert(image, content).await

@@ -118,7 +118,10 @@ impl Images {
         let (reader, tally) = Tally::over(snapshot.reader, progress.clone());
         let object = Object { owner: image.owner.clone(), name: object_name(&image, "qcow2") };
         let stored = self.vault.put(&object, reader).await?;
-        let digest = digest_of(&[tally.sha256()]).parse().map_err(|_| Error::NotFound)?;
+        let pieces = [Some(tally.sha256()), None, None];
+        let digest = digest_of(DiskFormat::Qcow2, snapshot.virtual_bytes, &pieces)
+            .parse()
+            .map_err(|_| Error::NotFound)?;
         let content = Content {
             digest,
             format: DiskFormat::Qcow2,

@@ -52,6 +52,8 @@ pub struct Registration {
     pub container: String,
     /// The object.
     pub object: String,
+    /// Registered images that the tenant may have.
+    pub images_max: i64,
 }
 
 /// A job's state.
@@ -129,7 +131,7 @@ impl Images {
             }
             Err(_) => {
                 let given_up = async {
-                    self.give_up(vec![pin]).await?;
+                    self.discard_unused(id).await?;
                     self.let_go().await
                 };
                 if let Err(error) = given_up.await {
@@ -176,9 +178,9 @@ impl Images {
             return Err(Error::OverLimit(reason));
         }
         let take = Take { image: image.id, pin, bytes, format: new.format };
-        let input = (image, take, self.clock.now());
+        let input = (image, take, new.images_max, self.clock.now());
         self.db
-            .write(input, |(image, take, now), tx| {
+            .write(input, |(image, take, images_max, now), tx| {
                 Box::pin(async move {
                     if !store::arrived(tx, &take.pin).await? {
                         let reason = "pinning the object took too long".to_owned();
@@ -187,6 +189,10 @@ impl Images {
                     let owner = image.owner.as_deref().unwrap_or_default();
                     if store::uploads_in_flight(tx, owner).await? >= IN_FLIGHT_MAX {
                         let reason = format!("{IN_FLIGHT_MAX} images are being taken in already");
+                        return Err(Error::OverLimit(reason));
+                    }
+                    if store::uploads_beside(tx, owner, &image.name).await? >= *images_max {
+                        let reason = format!("the account may have {images_max} registered images");
                         return Err(Error::OverLimit(reason));
                     }
                     let mut image = image.clone();
@@ -266,7 +272,9 @@ impl Images {
         self.shown(take.image, Status::Saving, 0).await?;
         let virtual_bytes = self.showing(take.image, &progress, self.examined(take, reader)).await?;
         Ok(Content {
-            digest: digest_of(&[tally.sha256()]).parse().map_err(|_| Error::NotFound)?,
+            digest: digest_of(take.format, virtual_bytes, &[Some(tally.sha256()), None, None])
+                .parse()
+                .map_err(|_| Error::NotFound)?,
             format: take.format,
             virtual_bytes,
             disk: Piece { pin: take.pin.clone(), bytes: take.bytes },
@@ -285,7 +293,14 @@ impl Images {
             read.map_err(|error| failed("the object".as_ref(), &error))?;
             return Ok(size);
         }
+        // One at a time: what is free is not promised twice.
+        let _alone = self.aside.lock().await;
         let aside = Aside::new(&self.settings.scratch).await?;
+        let space = (self.settings.space)(&self.settings.scratch);
+        let space = space.map_err(|error| failed(&self.settings.scratch, &error))?;
+        if !space.holds(take.bytes) {
+            return Err(Error::NoRoom { length: take.bytes, free: space.free });
+        }
         let mut file = tokio::fs::File::create(&aside.0).await.map_err(|e| failed(&aside.0, &e))?;
         tokio::io::copy(&mut reader, &mut file).await.map_err(|e| failed(&aside.0, &e))?;
         file.flush().await.map_err(|e| failed(&aside.0, &e))?;
@@ -325,6 +340,21 @@ impl Images {
         .await
     }
 
+    /// A pin of which no image came is let go of, also one that arrived after a sweep had given it up.
+    async fn discard_unused(&self, image: Uuid) -> Result<(), Error> {
+        let discarded = self.db.write(image, |image, tx| {
+            Box::pin(async move {
+                // What failed may have been the answer alone, and not the unit.
+                if !store::was_begun(tx, *image).await? {
+                    store::arrived(tx, &image.to_string()).await?;
+                    store::discard(tx, &image.to_string()).await?;
+                }
+                Ok::<_, Error>(())
+            })
+        });
+        discarded.await
+    }
+
     /// Pins that nobody is going to use are let go of, whether they were made or not.
     async fn give_up(&self, pins: Vec<String>) -> Result<(), Error> {
         let given_up = self.db.write(pins, |pins, tx| {
@@ -354,7 +384,7 @@ impl Images {
 /// Whether another attempt may fare better.
 fn may_pass(error: &Error, attempts: i64) -> bool {
     match error {
-        Error::Vault(VaultError::Failed(_)) | Error::Database(_) => true,
+        Error::Vault(VaultError::Failed(_)) | Error::Database(_) | Error::NoRoom { .. } => true,
         Error::File { .. } | Error::Hostile(Hostile::CannotTell(_)) => attempts < FILE_ATTEMPTS_MAX,
         _ => false,
     }

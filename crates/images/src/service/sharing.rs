@@ -6,6 +6,10 @@ use super::{Error, Images, owned};
 use crate::model::{Access, Id, Image, Visibility};
 use crate::store;
 
+/// Images of one tenant that everyone sees in its list, at most.
+const PUBLIC_MAX: i64 = 10;
+/// Bytes of a tenant's id at most.
+const TENANT_BYTES_MAX: usize = 255;
 /// Tenants that an image is shared with by name, at most.
 const TENANTS_MAX: usize = 100;
 
@@ -38,12 +42,13 @@ impl Images {
     /// Lets everyone use an image, or its owner and those alone that it named; well if it is so.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotOwner`].
+    /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`].
     pub async fn publish(&self, tenant: &str, id: Id, public: bool) -> Result<(), Error> {
         self.share(tenant, id, Change::Public(public)).await
     }
 
-    /// Lets another tenant use an image; well if it may.
+    /// Lets another tenant use an image; well if it may. One that does not exist may once it does: whoever shares is not
+    /// told which tenants there are.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`], [`Error::Invalid`] for the owner itself.
@@ -79,6 +84,9 @@ impl Images {
                     owned(&image, tenant)?;
                     match change {
                         Change::Public(public) => {
+                            if *public && image.visibility == Visibility::Private {
+                                may_be_published(&image, store::public_of(tx, tenant).await?)?;
+                            }
                             image.visibility = if *public { Visibility::Public } else { Visibility::Private };
                             store::update(tx, &image).await?;
                             if *public {
@@ -101,9 +109,18 @@ impl Images {
     }
 }
 
+/// The cloud's own are as many as the operator likes.
+fn may_be_published(image: &Image, public: i64) -> Result<(), Error> {
+    if image.owner.is_some() && public >= PUBLIC_MAX {
+        return Err(Error::OverLimit(format!("an account has {PUBLIC_MAX} public images at most")));
+    }
+    Ok(())
+}
+
 fn may_be_given(image: &Image, member: &str, members: &[String]) -> Result<(), Error> {
     let invalid = |reason: &str| Error::Invalid { field: "tenant", reason: reason.into() };
-    if member.is_empty() || member == store::EVERYONE {
+    let names = (1..=TENANT_BYTES_MAX).contains(&member.len()) && !member.contains(char::is_control);
+    if !names || member == store::EVERYONE {
         return Err(invalid("names no tenant"));
     }
     if image.owner.as_deref() == Some(member) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use aws_lc_rs::digest::{Context as Hash, SHA256};
-use hypervisor::{Progress, Reader};
+use hypervisor::{DiskFormat, Progress, Reader};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// What has passed so far.
@@ -52,10 +52,46 @@ impl AsyncRead for Tallied {
     }
 }
 
-/// The digest that hosts cache an image by: of its disk alone, or of all its pieces where it has more.
-pub(super) fn digest_of(pieces: &[[u8; 32]]) -> String {
-    match pieces {
-        [disk] => hex::encode(disk),
-        pieces => hex::encode(aws_lc_rs::digest::digest(&SHA256, &pieces.concat())),
+/// What a digest is made of begins so, which no disk does that was taken: images of before were named by the SHA-256 of
+/// their bytes.
+const DIGEST_OF: &[u8] = b"nephos image, format and pieces\n";
+
+/// The digest that hosts cache an image by: of all that a host keeps under it, which are the disk's format, its size as a
+/// guest sees it, and every piece in its place. Whoever registers another's bytes as another format gets another digest.
+pub(super) fn digest_of(format: DiskFormat, virtual_bytes: u64, pieces: &[Option<[u8; 32]>; 3]) -> String {
+    let mut hash = Hash::new(&SHA256);
+    hash.update(DIGEST_OF);
+    hash.update(match format {
+        DiskFormat::Qcow2 => b"qcow2\n",
+        DiskFormat::Raw => b"raw\n",
+    });
+    hash.update(&virtual_bytes.to_be_bytes());
+    for piece in pieces {
+        hash.update(&[u8::from(piece.is_some())]);
+        hash.update(piece.as_ref().map_or(&[][..], |piece| &piece[..]));
+    }
+    hex::encode(hash.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_of_everything_that_a_host_keeps_under_it() {
+        let (a, b) = ([1; 32], [2; 32]);
+        let digests = [
+            digest_of(DiskFormat::Raw, 512, &[Some(a), None, None]),
+            digest_of(DiskFormat::Qcow2, 512, &[Some(a), None, None]),
+            digest_of(DiskFormat::Raw, 1024, &[Some(a), None, None]),
+            digest_of(DiskFormat::Raw, 512, &[Some(b), None, None]),
+            digest_of(DiskFormat::Raw, 512, &[Some(a), Some(b), None]),
+            digest_of(DiskFormat::Raw, 512, &[Some(a), None, Some(b)]),
+            digest_of(DiskFormat::Raw, 512, &[Some(a), Some(b), Some(b)]),
+            hex::encode(a),
+        ];
+        let distinct: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(digests[0], digest_of(DiskFormat::Raw, 512, &[Some(a), None, None]));
     }
 }

@@ -1,5 +1,6 @@
 //! A service of images over a directory, its time in the test's hands.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use database::Location;
 use hypervisor::{DiskFormat, Progress, Reader, Snapshot};
 use images::{
     Directory, Error, Files, Image, Images, Import, NewImage, Object, Origin, Page, Registration, Settings,
-    Status, Stored, Vault, VaultError,
+    Space, Status, Stored, Vault, VaultError,
 };
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 use uuid::Uuid;
 use work::{Clock, Time};
 
@@ -22,6 +23,10 @@ pub struct Bed {
     pub images: Arc<Images>,
     pub clock: Clock,
     pub dir: Arc<tempfile::TempDir>,
+    /// Somebody wants something pinned.
+    pub asked: Arc<Notify>,
+    /// Held for writing, nothing is pinned.
+    pub asking: Arc<RwLock<()>>,
     /// Held for writing, whoever has pinned something does not learn of it.
     pub pinning: Arc<RwLock<()>>,
     /// Held for writing, nothing is read.
@@ -31,6 +36,8 @@ pub struct Bed {
 /// A directory behind gates.
 struct Gated {
     vault: Directory,
+    asked: Arc<Notify>,
+    asking: Arc<RwLock<()>>,
     pinning: Arc<RwLock<()>>,
     reading: Arc<RwLock<()>>,
 }
@@ -42,6 +49,8 @@ impl Vault for Gated {
     }
 
     async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
+        self.asked.notify_one();
+        drop(self.asking.read().await);
         let stored = self.vault.pin(pin, owner, container, object).await;
         let _open = self.pinning.read().await;
         stored
@@ -75,24 +84,53 @@ impl Bed {
         clock: Clock,
         virtual_bytes_max: u64,
     ) -> Self {
-        let (pinning, reading) = <(Arc<RwLock<()>>, Arc<RwLock<()>>)>::default();
+        let asked = Arc::new(Notify::new());
+        let (asking, pinning, reading) = <(Arc<RwLock<()>>, Arc<RwLock<()>>, Arc<RwLock<()>>)>::default();
         let vault = Gated {
             vault: Directory::new(dir.path().join("vault")),
+            asked: Arc::clone(&asked),
+            asking: Arc::clone(&asking),
             pinning: Arc::clone(&pinning),
             reading: Arc::clone(&reading),
         };
-        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max };
+        let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max, space };
         let images = Images::open(location, clock.clone(), Arc::new(vault), settings).await.unwrap();
         let images = Arc::new(images);
         images.start();
-        Self { images, clock, dir, pinning, reading }
+        Self { images, clock, dir, asked, asking, pinning, reading }
     }
 
     /// Registers an object of tenant 100's container `uploads` under its own name.
     pub async fn register(&self, object: &str, format: DiskFormat) -> Result<Image, Error> {
         let (owner, container) = ("100".into(), "uploads".into());
-        let new = Registration { owner, name: object.into(), format, container, object: object.into() };
+        let new = Registration {
+            owner,
+            name: object.into(),
+            format,
+            container,
+            object: object.into(),
+            images_max: 100,
+        };
         self.images.register(new).await
+    }
+
+    /// Makes the scratch directory's file system one of 1000 bytes with so many free.
+    pub fn free(&self, bytes: u64) {
+        std::fs::write(self.dir.path().join("free"), bytes.to_string()).unwrap();
+    }
+
+    /// Waits until an image that cannot be taken now was tried more often than one that cannot be read.
+    pub async fn waits(&self, id: Uuid) {
+        let looks = self.dir.path().join("looks");
+        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            while std::fs::metadata(&looks).map_or(0, |found| found.len()) < 7 {
+                self.clock.advance(Duration::from_secs(31));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        waited.await.expect("it is tried again");
+        let image = self.images.by_id(id).await.unwrap();
+        assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
     }
 
     /// That container, as a directory.
@@ -166,6 +204,17 @@ impl Bed {
         let files = Files { disk, kernel: None, initrd: None, command_line: None };
         self.images.import(Import { name: "outside".into(), format, files }).await
     }
+}
+
+/// The file system's room, or what a test makes of it.
+fn space(scratch: &Path) -> std::io::Result<Space> {
+    let looks = scratch.with_file_name("looks");
+    std::fs::OpenOptions::new().append(true).create(true).open(looks)?.write_all(b".")?;
+    let said = std::fs::read_to_string(scratch.with_file_name("free")).ok();
+    said.map_or_else(
+        || Ok(Space { total: u64::MAX, free: u64::MAX }),
+        |free| Ok(Space { total: 1000, free: free.parse().unwrap() }),
+    )
 }
 
 pub fn qemu_img(dir: &Path, args: &[&str]) {

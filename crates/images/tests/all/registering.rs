@@ -33,6 +33,24 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn the_same_bytes_as_another_format_are_another_image_to_hosts(location: &Location) {
+        let bed = Bed::new(location).await;
+        qemu_img(&bed.uploads(), &["create", "-q", "-f", "qcow2", "gold", "1G"]);
+        // Whole sectors, as the raw one needs.
+        let mut bytes = std::fs::read(bed.uploads().join("gold")).unwrap();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        std::fs::write(bed.uploads().join("gold"), bytes).unwrap();
+        let mut digests = Vec::new();
+        for format in [DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2] {
+            let image = bed.register("gold", format).await.unwrap();
+            digests.push(bed.settled(image.id).await.content.unwrap().digest);
+        }
+        assert_ne!(digests[0], digests[1], "a host would hold one under the name of the other");
+        assert_eq!(digests[0], digests[2], "a host that has it is not sent it again");
+    }
+}
+
+on_each_engine! {
     async fn what_is_refused_is_failed_with_the_reason_and_leaves_nothing(location: &Location) {
         let bed = Bed::new(location).await;
         let uploads = bed.uploads();
@@ -75,7 +93,7 @@ on_each_engine! {
         assert!(matches!(missing, Err(Error::Vault(VaultError::NotFound(_)))), "{missing:?}");
         std::fs::File::create(bed.uploads().join("vast")).unwrap().set_len(512).unwrap();
         let nameless = Registration {
-            owner: "100".into(), name: " ".into(), format: DiskFormat::Raw, container: "uploads".into(), object: "vast".into(),
+            owner: "100".into(), name: " ".into(), format: DiskFormat::Raw, container: "uploads".into(), object: "vast".into(), images_max: 100,
         };
         assert!(matches!(bed.images.register(nameless).await, Err(Error::Invalid { field: "name", .. })));
         let small = Bed::taking(location, Arc::clone(&bed.dir), bed.clock.clone(), 511).await;
@@ -203,4 +221,71 @@ async fn a_new_upload_replaces_its_owners_namesake_alone() {
     let failed = bed.register("gold", DiskFormat::Raw).await.unwrap();
     assert_eq!(bed.settled(failed.id).await.status, Status::Failed);
     assert_eq!(bed.images.by_id(new.id).await.unwrap().status, Status::Active);
+}
+
+on_each_engine! {
+    async fn a_copy_waits_until_there_is_room_for_it(location: &Location) {
+        let bed = Bed::new(location).await;
+        qemu_img(&bed.uploads(), &["create", "-q", "-f", "qcow2", "good", "1G"]);
+        std::fs::write(bed.uploads().join("raw"), vec![0; 1 << 20]).unwrap();
+        let length = std::fs::metadata(bed.uploads().join("good")).unwrap().len();
+        bed.free(2 * length - 1 + 100);
+        let waiting = bed.register("good", DiskFormat::Qcow2).await.unwrap();
+        bed.waits(waiting.id).await;
+        // A raw one is not copied.
+        let raw = bed.register("raw", DiskFormat::Raw).await.unwrap();
+        assert_eq!(bed.settled(raw.id).await.status, Status::Active);
+        assert!(bed.images.by_id(waiting.id).await.unwrap().status.in_flight());
+        bed.free(2 * length + 100);
+        assert_eq!(bed.settled(waiting.id).await.status, Status::Active);
+    }
+}
+
+on_each_engine! {
+    async fn a_tenant_has_so_many_registered_images_and_no_more(location: &Location) {
+        let bed = Bed::new(location).await;
+        for object in ["a", "b", "c", "odd"] {
+            std::fs::write(bed.uploads().join(object), vec![0; 512]).unwrap();
+        }
+        std::fs::write(bed.uploads().join("odd"), [0; 100]).unwrap();
+        let register = async |object: &str| {
+            let (owner, container) = ("100".into(), "uploads".into());
+            let (name, object) = (object.into(), object.into());
+            bed.images.register(Registration { owner, name, format: DiskFormat::Raw, container, object, images_max: 2 }).await
+        };
+        // What failed holds nothing, and snapshots are no uploads.
+        bed.snapshot("100", "snapshot", Origin::Snapshot, uuid::Uuid::new_v4()).await;
+        for object in ["odd", "a", "b"] {
+            bed.settled(register(object).await.unwrap().id).await;
+        }
+        let over = register("c").await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+        assert_eq!(bed.left().0, 3, "nothing is held for it");
+        // One that takes the place of another is none more.
+        let again = bed.settled(register("b").await.unwrap().id).await;
+        assert_eq!(again.status, Status::Active);
+        bed.images.delete("100", Id::Uuid(again.id)).await.unwrap();
+        assert_eq!(bed.settled(register("c").await.unwrap().id).await.status, Status::Active);
+    }
+}
+
+on_each_engine! {
+    async fn a_pin_that_arrives_after_the_sweep_gave_it_up_is_let_go_of(location: &Location) {
+        let bed = Bed::new(location).await;
+        std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
+        let closed = bed.asking.write().await;
+        let registering = bed.register("raw", DiskFormat::Raw);
+        tokio::pin!(registering);
+        tokio::select! {
+            _ = &mut registering => panic!("the gate is closed"),
+            () = bed.asked.notified() => {}
+        }
+        bed.clock.advance(Duration::from_secs(601));
+        bed.images.let_go().await.unwrap();
+        drop(closed);
+        let late = registering.await;
+        assert!(matches!(late, Err(Error::Vault(VaultError::Failed(_)))), "{late:?}");
+        assert_eq!(bed.left(), (0, 0));
+        assert!(bed.names("100", None).await.is_empty());
+    }
 }

@@ -79,10 +79,12 @@ on_each_engine! {
 on_each_engine! {
     async fn everyone_sees_a_public_image_and_sees_it_go(location: &Location) {
         let bed = Bed::new(location).await;
-        let (_, id) = gold(&bed).await;
+        let (made, id) = gold(&bed).await;
         bed.images.add_member("100", id, "200").await.unwrap();
         let public = later(&bed);
         bed.images.publish("100", id, true).await.unwrap();
+        assert_eq!(bed.images.latest_change("100").await.unwrap(), Some(made.updated), "none for its owner");
+        assert_eq!(bed.images.latest_change("300").await.unwrap(), Some(public));
         assert_eq!(told(&bed, "300", public).await, seen(false));
         let again = later(&bed);
         bed.images.publish("100", id, true).await.unwrap();
@@ -122,7 +124,8 @@ on_each_engine! {
                 assert!(as_expected, "{tenant}: {error:?}");
             }
         }
-        for wrong in ["100", "*", ""] {
+        let long = "9".repeat(256);
+        for wrong in ["100", "*", "", "20\n0", &long] {
             let refused = bed.images.add_member("100", id, wrong).await;
             assert!(matches!(refused, Err(Error::Invalid { field: "tenant", .. })), "{wrong}: {refused:?}");
         }
@@ -155,5 +158,63 @@ on_each_engine! {
         assert_eq!(bed.images.ensure_simulated_image().await.unwrap().id, base.id);
         bed.images.publish("", id, true).await.unwrap();
         assert_eq!(bed.names("300", None).await.len(), 1);
+    }
+}
+
+on_each_engine! {
+    async fn what_went_more_than_a_week_ago_is_told_no_more(location: &Location) {
+        let bed = Bed::new(location).await;
+        let (image, id) = gold(&bed).await;
+        let lost = bed.snapshot("100", "lost", Origin::Snapshot, Uuid::new_v4()).await;
+        bed.images.publish("100", id, true).await.unwrap();
+        bed.images.add_member("100", Id::Uuid(lost.id), "200").await.unwrap();
+        let since = later(&bed);
+        bed.images.remove_member("100", Id::Uuid(lost.id), "200").await.unwrap();
+        bed.images.delete("100", id).await.unwrap();
+        let day = Duration::from_secs(86_400);
+        bed.clock.advance(7 * day);
+        bed.images.forget_lost_access().await.unwrap();
+        assert_eq!(told(&bed, "200", since).await, [("gold".into(), true), ("lost".into(), true)]);
+        assert_eq!(told(&bed, "100", since).await, seen(true));
+        bed.clock.advance(Duration::from_secs(1));
+        for forgotten in [false, true] {
+            if forgotten {
+                bed.images.forget_lost_access().await.unwrap();
+                assert_eq!(bed.images.latest_change("200").await.unwrap(), None);
+            }
+            for tenant in ["100", "200"] {
+                assert!(told(&bed, tenant, since).await.is_empty(), "{tenant}, {forgotten}");
+            }
+        }
+        // Servers made of it boot as before, and hosts are told that it may go.
+        let kept = bed.images.by_id_or_tombstone(image.id).await.unwrap();
+        assert_eq!(kept.content, image.content);
+        let digest = image.content.unwrap().digest;
+        assert_eq!(bed.images.is_wanted(&digest).await.unwrap(), Some(false));
+        assert_eq!(bed.names("100", None).await, [("lost".into(), false)]);
+    }
+}
+
+on_each_engine! {
+    async fn a_tenant_fills_everyones_list_with_ten_images_at_most(location: &Location) {
+        let bed = Bed::new(location).await;
+        let mut ids = Vec::new();
+        for n in 0..11 {
+            let image = bed.snapshot("100", &format!("gold-{n}"), Origin::Snapshot, Uuid::new_v4()).await;
+            ids.push(Id::Uuid(image.id));
+        }
+        for id in &ids[..10] {
+            bed.images.publish("100", *id, true).await.unwrap();
+        }
+        let over = bed.images.publish("100", ids[10], true).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+        bed.images.publish("100", ids[3], true).await.unwrap();
+        assert_eq!(bed.names("300", None).await.len(), 10);
+        bed.images.publish("100", ids[0], false).await.unwrap();
+        bed.images.publish("100", ids[10], true).await.unwrap();
+        // Another tenant's count for themselves.
+        let theirs = bed.snapshot("200", "x", Origin::Snapshot, Uuid::new_v4()).await;
+        bed.images.publish("200", Id::Uuid(theirs.id), true).await.unwrap();
+        assert_eq!(bed.names("300", None).await.len(), 11);
     }
 }

@@ -132,6 +132,7 @@ fn shown_limits(limits: &Limits) -> Value {
     json!({
         "rates": rates.collect::<Value>(),
         "ram-mib": limits.ram_mib_max, "ip-groups": limits.groups_max, "ip-group-members": limits.members_max,
+        "registered-images": limits.images_max,
     })
 }
 

@@ -26,7 +26,8 @@ pub async fn register(
     name: String,
 ) -> Result<Value, String> {
     let owner = tenant_id(cloud, tenant).await?;
-    let new = Registration { owner, name, format: disk_format(format)?, container, object };
+    let images_max = cloud.compute.limits_of(&owner).await.map_err(text)?.images_max;
+    let new = Registration { owner, name, format: disk_format(format)?, container, object, images_max };
     let image = cloud.images.register_and_wait(new).await.map_err(text)?;
     shown(cloud, &image).await
 }

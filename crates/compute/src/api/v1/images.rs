@@ -35,6 +35,11 @@ fn reason<'a>(image: &'a Image, tenant: &str) -> Option<&'a str> {
     image.reason.as_deref().filter(|_| failed && image.deleted.is_none())
 }
 
+/// Whose it is, where it is another tenant's: a shared image is not to pass for the cloud's own.
+fn owner<'a>(image: &'a Image, tenant: &str) -> Option<&'a str> {
+    image.owner.as_deref().filter(|owner| *owner != tenant)
+}
+
 fn json(image: &Image, tenant: &str) -> Value {
     let mut out = json!({
         "id": image.number,
@@ -45,6 +50,9 @@ fn json(image: &Image, tenant: &str) -> Value {
     });
     if let Some(server) = server(image, tenant) {
         out["serverId"] = server.into();
+    }
+    if let Some(owner) = owner(image, tenant) {
+        out["owner"] = owner.into();
     }
     if let Some(progress) = progress(image) {
         out["progress"] = progress.into();
@@ -60,6 +68,7 @@ fn xml(image: &Image, tenant: &str) -> Element {
         .attr("id", image.number)
         .attr("name", &image.name)
         .attr_if("serverId", server(image, tenant))
+        .attr_if("owner", owner(image, tenant))
         .attr("updated", image.updated.iso_seconds())
         .attr("created", image.created.iso_seconds())
         .attr("status", status(image))
