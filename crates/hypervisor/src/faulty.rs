@@ -214,6 +214,9 @@ impl<H: Hypervisor> Hypervisor for Faulty<H> {
     async fn take_snapshot(&self, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Result<()> {
         meet!(self, take_snapshot(machine, snapshot, progress))
     }
+    async fn snapshot_bytes(&self, machine: Uuid) -> Result<u64> {
+        meet!(self, snapshot_bytes(machine))
+    }
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot> {
         meet!(self, open_snapshot(snapshot))
     }

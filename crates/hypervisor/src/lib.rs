@@ -160,6 +160,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// bytes. [`Error::NoMachine`], [`Error::NoCapacity`].
     async fn take_snapshot(&self, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Result<()>;
 
+    /// How many bytes a snapshot of the machine's disk takes at most, as the disk is now. [`Error::NoMachine`].
+    async fn snapshot_bytes(&self, machine: Uuid) -> Result<u64>;
+
     /// Opens a snapshot to be read from its beginning: a qcow2 without a backing file. [`Error::NotFound`].
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot>;
 

@@ -111,7 +111,7 @@ impl Compute {
     /// [`Error::NotFound`] for the server, [`Error::Refused`], [`Error::Invalid`] for the name.
     pub async fn create_image(&self, context: &Context, server: Id, name: &str) -> Result<Image, Error> {
         let name = launch::name(name)?;
-        let new = NewImage { id: Uuid::new_v4(), name, cadence: None };
+        let new = NewImage { id: Uuid::new_v4(), name, cadence: None, window_end: None };
         let server = self.order(context, server, Right::Create, Order::Image(new.clone())).await?;
         // The job makes it too, should this process die in between.
         let begun = images::NewImage {

@@ -60,6 +60,9 @@ pub(super) struct NewImage {
     pub(super) name: String,
     /// `None` on demand.
     pub(super) cadence: Option<crate::model::Cadence>,
+    /// The end of the backup window that it serves.
+    #[serde(default)]
+    pub(super) window_end: Option<i64>,
 }
 
 impl NewImage {
@@ -295,6 +298,10 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
             if let Some(group) = server.group {
                 store::groups::touch(tx, group, accept.now).await?;
             }
+        }
+        Order::Image(NewImage { cadence: Some(cadence), window_end: Some(end), .. }) => {
+            // In this unit, so that a window never has two images, whenever its job dies.
+            store::schedules::serve(tx, server.id, *cadence, Time(*end)).await?;
         }
         Order::Confirm | Order::Revert => {
             jobs::cancel_all(tx, &Work::confirm_subject(server.id)).await?;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use compute::{Compute, Denied, Settings, Tokens};
-use database::Location;
 use database::testing::Scratch;
+use database::{Database, Location, Migration, params};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use hypervisor::faulty::{Fault, Faulty};
@@ -27,6 +27,8 @@ use crate::documents;
 
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
+/// The newest migration of the service.
+const TABLES_VERSION: i64 = 5;
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
 pub const NOON: i64 = 1_286_712_000;
 
@@ -94,6 +96,7 @@ pub struct Bed {
     pub vault: Arc<tokio::sync::RwLock<()>>,
     dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
+    database: tokio::sync::OnceCell<Database>,
 }
 
 pub fn pools() -> Config {
@@ -216,6 +219,7 @@ impl Bed {
             vault: gate,
             dir,
             scratch: None,
+            database: tokio::sync::OnceCell::new(),
         }
     }
 
@@ -236,6 +240,22 @@ impl Bed {
         );
         self.compute = opened.await.unwrap();
         self.router = self.compute.router(Arc::new(Book));
+    }
+
+    /// The service's own database, to look into and to lay out what a death leaves.
+    pub async fn database(&self) -> Database {
+        let open = async || {
+            let known: Vec<_> = (1..=TABLES_VERSION).map(|version| Migration { version, sql: "" }).collect();
+            Database::open(&self.location, "compute", &known).await.unwrap()
+        };
+        self.database.get_or_init(open).await.clone()
+    }
+
+    /// The kinds of the jobs that a machine has, in hand or waiting.
+    pub async fn jobs_of(&self, machine: Uuid) -> Vec<String> {
+        let sql = "SELECT kind FROM jobs WHERE subject LIKE $1";
+        let rows = self.database().await.rows(sql, params![format!("%{machine}")]).await.unwrap();
+        rows.into_iter().map(|mut row| row.take(0).unwrap()).collect()
     }
 
     /// A meter that what servers use is told to.

@@ -368,7 +368,7 @@ async fn lose_at(loss: Loss) -> bool {
         bed.runs_once(machine).await;
         let (server, status) = (bed.server(1).await, bed.status(1).await);
         if status == "ERROR" && order == REVERT {
-            // As with any revert that failed: the owner starts what there is.
+            // The revert was decided and its start failed: the owner starts what there is.
             bed.post(ACTION, r#"{"reboot": {"type": "HARD"}}"#).await;
         }
         let ended = server.state.task.is_none() && ["ACTIVE", "VERIFY_RESIZE"].contains(&status.as_str());
@@ -415,6 +415,142 @@ async fn a_host_that_goes_away_at_any_step_ends_in_one_running_server() {
     }
     println!("operation, host lost, for long, steps\n{table:?}");
     assert!(table.iter().all(|row| row.0 == "confirm" || (2..STEPS_MAX).contains(&row.3)), "{table:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_free_bytes_nothing_is_shut_down() {
+    let bed = Bed::crowded().await;
+    let server = bed.server(1).await;
+    // The second host has the image, too.
+    bed.compute.drain("simulated-1", true).await.unwrap();
+    bed.active("third", 1).await;
+    bed.compute.drain("simulated-1", false).await.unwrap();
+    for (failed, full) in [0, 1].into_iter().enumerate() {
+        let mut ballast = bed.hosts[0].spec(server.id).unwrap();
+        ballast.id = uuid::Uuid::from_u128(7);
+        ballast.disk_bytes = bed.hosts[full].capacity().await.unwrap().disk_free_bytes - (1 << 30);
+        bed.hosts[full].ensure_disk(&ballast).await.unwrap();
+        act(&bed, RESIZE).await;
+        bed.until(1, "ACTIVE").await;
+        let log = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
+        let message = log[0].message.as_deref().unwrap_or_default();
+        assert!(message.contains("its disk has 10240 MiB, 1024 are free"), "{:?}", log[0]);
+        assert_eq!(log.iter().filter(|entry| entry.message.is_some()).count(), failed + 1);
+        assert_eq!((bed.calls_on(0, "ask_to_shut_down"), bed.calls_on(0, "take_snapshot")), (0, 0));
+        assert_eq!((bed.hosts[0].boots(server.id), power(&bed, 0, &server).await), (1, Power::Running));
+        bed.hosts[full].delete(ballast.id).await.unwrap();
+        bed.eventually("the other host is cleared", || async {
+            bed.clock.advance(Duration::from_millis(100));
+            bed.server(1).await.other.is_none()
+        })
+        .await;
+    }
+    crossed(&bed).await;
+}
+
+/// Waits for an entry of the log of actions that says why an order failed.
+async fn given_up(bed: &Bed, action: &str, times: usize) {
+    bed.eventually(&format!("{action} is given up"), || async {
+        bed.clock.advance(Duration::from_secs(30));
+        let log = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
+        log.iter().filter(|entry| entry.action == action && entry.message.is_some()).count() == times
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revert_that_the_new_host_does_not_answer_may_be_ordered_again() {
+    let bed = Bed::crowded().await;
+    crossed(&bed).await;
+    let server = bed.server(1).await;
+    bed.hosts[1].lose();
+    bed.until(1, "UNKNOWN").await;
+    for times in 1..=2 {
+        act(&bed, REVERT).await;
+        given_up(&bed, "revertResize", times).await;
+        bed.until(1, "UNKNOWN").await;
+        let after = bed.server(1).await;
+        assert_eq!((after.state.vm, after.state.task), (Vm::Resized, None));
+        assert!(after.resize.is_some() && after.other.is_some_and(|other| other.host == "simulated-1"));
+        assert!(after.fault.is_some_and(|fault| fault.message.contains("not finished within")));
+    }
+    // Nothing that would cost the original is accepted until it is decided.
+    for body in [r#"{"rebuild": {}}"#, r#"{"reboot": {"type": "HARD"}}"#] {
+        let answer = bed.post(ACTION, body).await;
+        assert_eq!(answer.status, 409, "{body}: {}", answer.body);
+    }
+    assert_eq!((power(&bed, 0, &server).await, booked(&bed).await), (Power::ShutOff, (1280, 512)));
+    bed.hosts[1].come_back();
+    bed.until(1, "VERIFY_RESIZE").await;
+    assert_eq!(bed.runs_once(server.id).await, Some(1));
+    act(&bed, REVERT).await;
+    bed.until(1, "ACTIVE").await;
+    only_on(&bed, 0).await;
+
+    // It is confirmed by itself all the same.
+    crossed(&bed).await;
+    bed.hosts[1].lose();
+    bed.until(1, "UNKNOWN").await;
+    act(&bed, REVERT).await;
+    given_up(&bed, "revertResize", 3).await;
+    bed.hosts[1].come_back();
+    bed.until(1, "VERIFY_RESIZE").await;
+    bed.clock.advance(Duration::from_secs(86_400));
+    bed.until(1, "ACTIVE").await;
+    only_on(&bed, 1).await;
+    leave(&bed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_removes_what_it_reaches_and_waits_for_the_rest() {
+    for lost in [0, 1] {
+        let bed = Bed::crowded().await;
+        crossed(&bed).await;
+        let server = bed.server(1).await;
+        bed.hosts[lost].lose();
+        bed.eventually("it is known", || async { !bed.compute.hosts().await.unwrap()[lost].up }).await;
+        assert_eq!(bed.delete("/servers/1").await.status, 202);
+        bed.eventually(&format!("{lost} is lost, and the other is cleared"), || async {
+            bed.hosts[1 - lost].spec(server.id).is_none()
+                && booked(&bed).await == if lost == 0 { (1280, 0) } else { (1024, 512) }
+        })
+        .await;
+        assert!(bed.hosts[lost].machines_even_if_lost().iter().any(|(_, spec)| spec.id == server.id));
+        bed.hosts[lost].come_back();
+        leave_after(&bed, 1).await;
+        assert_eq!(bed.delete("/servers/2").await.status, 202);
+        leave_after(&bed, 2).await;
+        bed.is_cleared().await;
+        bed.assert_clean().await;
+    }
+}
+
+async fn leave_after(bed: &Bed, server: i64) {
+    bed.eventually("it is gone", || async {
+        bed.clock.advance(Duration::from_secs(1));
+        bed.status(server).await == "gone"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clearing_a_lost_host_keeps_nobody_waiting() {
+    let bed = Bed::crowded().await;
+    crossed(&bed).await;
+    bed.hosts[0].lose();
+    bed.eventually("it is known", || async { !bed.compute.hosts().await.unwrap()[0].up }).await;
+    // Whoever asks it now waits for ever.
+    for nth in 1..=3 {
+        bed.fail_on(0, "state", bed.calls_on(0, "state") + nth, Fault::Hang);
+    }
+    act(&bed, CONFIRM).await;
+    bed.until(1, "ACTIVE").await;
+    for _ in 0..3 {
+        bed.clock.advance(Duration::from_secs(1));
+        act(&bed, r#"{"reboot": {"type": "HARD"}}"#).await;
+        bed.until(1, "ACTIVE").await;
+    }
+    assert_eq!(bed.runs_once(bed.uuid(1).await).await, Some(1));
 }
 
 on_each_engine! {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use database::params;
 use hypervisor::faulty::Fault;
 use hypervisor::{Error, Hypervisor};
 use serde_json::json;
@@ -221,6 +222,36 @@ async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
     set("H_1400_1600").await;
     bed.clock.advance(Duration::from_secs(2 * 3600));
     bed.eventually("another window's", || async { images(&bed).await == made(4) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_whose_job_dies_after_its_order_has_one_image() {
+    let mut bed = Bed::unlimited().await;
+    let (server, machine) = bed.active("web", 1).await;
+    let daily = r#"{"backupSchedule": {"enabled": true, "daily": "H_1400_1600"}}"#;
+    assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), daily).await.status, 204);
+    let database = bed.database().await;
+    let waiting = "SELECT payload, due FROM jobs WHERE kind = 'backup'";
+    let mut row = database.row(waiting, &[]).await.unwrap().unwrap();
+    let (payload, due): (String, i64) = (row.take(0).unwrap(), row.take(1).unwrap());
+    bed.clock.advance(Duration::from_secs(2 * 3600));
+    bed.eventually("the window's", || async { images(&bed).await == [(2, "daily".to_owned())] }).await;
+    bed.eventually("the server is free", || async {
+        bed.server(server).await.state.task.is_none() && bed.jobs_of(machine).await == ["backup"]
+    })
+    .await;
+    // As if the process had died when the image was ordered, and the next window's job was not written.
+    bed.compute.abandon().await;
+    let back = "UPDATE jobs SET payload = $1, due = $2, lease_until = 0 WHERE kind = 'backup'";
+    assert_eq!(database.execute(back, params![payload, due]).await.unwrap(), 1);
+    bed.reopen().await;
+    bed.eventually("the next window is waited for", || async {
+        let row = database.row(waiting, &[]).await.unwrap();
+        row.is_some_and(|row| row.get::<i64>(1).unwrap() > due)
+    })
+    .await;
+    let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(server)).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.action == "createImage").count(), 1, "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

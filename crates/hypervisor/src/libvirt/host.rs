@@ -240,6 +240,10 @@ impl Hypervisor for LibvirtHost {
         self.link.run("take_snapshot", COPY, take).await
     }
 
+    async fn snapshot_bytes(&self, machine: Uuid) -> Result<u64> {
+        self.link.run("snapshot_bytes", QUICK, move |session| snapshots::bytes(session, machine)).await
+    }
+
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot> {
         let runtime = Handle::current();
         let open = move |session: &super::link::Session| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::domain_xml::{self, DISK_TARGET};
-use super::images::qcow2_bytes;
+use super::images::{backing_path, qcow2_bytes};
 use super::link::{Session, pause};
 use super::machines::{self, Alive};
 use super::names;
@@ -62,6 +62,20 @@ pub fn take(
     }
     progress.set(bytes);
     sealed
+}
+
+/// What all layers of the disk hold, which is never more than a guest sees of it, but for qcow2's own tables.
+pub fn bytes(session: &Session, machine: Uuid) -> Outcome<u64> {
+    let store = session.store()?;
+    let top = disk_in_use(store, &machines::find(session, machine)?)?;
+    let (most, mut sum, mut layer) = (qcow2_bytes(session, &top)?, 0, Some(top));
+    while let Some(volume) = layer {
+        sum += volume.sizes()?.1;
+        let below = backing_path(&volume)?;
+        let name = below.as_deref().and_then(|path| path.rsplit('/').next());
+        layer = name.map(|name| store.find(name)).transpose()?.flatten();
+    }
+    Ok(sum.min(most))
 }
 
 fn disk_in_use(store: &Store, domain: &Domain) -> Outcome<Volume> {

@@ -203,9 +203,7 @@ pub async fn take_snapshot(
     snapshot: Uuid,
     progress: &Progress,
 ) -> Result<()> {
-    host.answers()?;
-    let missing = Error::NoMachine { operation: "take_snapshot", machine };
-    let bytes = host.read(|state| state.disks.get(&machine).map(|disk| disk.bytes))?.ok_or(missing)?;
+    let bytes = snapshot_bytes(host, machine)?;
     progress.begin(bytes);
     if host.read(|state| state.snapshots.contains_key(&snapshot))? {
         progress.set(bytes);
@@ -219,6 +217,11 @@ pub async fn take_snapshot(
     })?;
     progress.set(bytes);
     Ok(())
+}
+
+pub fn snapshot_bytes(host: &SimulatedHost, machine: Uuid) -> Result<u64> {
+    let missing = Error::NoMachine { operation: "snapshot_bytes", machine };
+    host.read(|state| state.disks.get(&machine).map(|disk| disk.bytes))?.ok_or(missing)
 }
 
 pub fn open_snapshot(host: &SimulatedHost, snapshot: Uuid) -> Result<Snapshot> {

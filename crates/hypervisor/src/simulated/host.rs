@@ -455,6 +455,10 @@ impl Hypervisor for SimulatedHost {
         super::disks::take_snapshot(self, machine, snapshot, progress).await
     }
 
+    async fn snapshot_bytes(&self, machine: Uuid) -> Result<u64> {
+        super::disks::snapshot_bytes(self, machine)
+    }
+
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot> {
         super::disks::open_snapshot(self, snapshot)
     }

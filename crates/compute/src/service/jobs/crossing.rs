@@ -5,7 +5,7 @@
 //! run it, and whoever wants the original again has to see the new machine off first. So both never run at once.
 
 use database::Tx;
-use hypervisor::{Boot, MachineSpec, Power, Progress};
+use hypervisor::{Boot, Hypervisor, MachineSpec, Power, Progress};
 use uuid::Uuid;
 use work::Time;
 
@@ -69,6 +69,9 @@ impl Hand<'_> {
             let image = self.inner.images.by_id_or_tombstone(server.image).await?;
             self.bring_image(target, &image, AFTER_IMAGE).await?;
         }
+        if server.progress < AFTER_SHUTDOWN {
+            self.room_for_transfer(server, target).await?;
+        }
         self.power_down(server).await?;
         self.progress(AFTER_SHUTDOWN).await?;
         let progress = Progress::new();
@@ -91,6 +94,23 @@ impl Hand<'_> {
         Ok(from.define(&without_addresses(self.respec(server, server.flavor).await?)).await?)
     }
 
+    /// What goes over is on both hosts for a while. Books count whole disks, and more than there is where an operator
+    /// lets them: what is free is asked for.
+    async fn room_for_transfer(&self, server: &Server, target: &dyn Hypervisor) -> Result<(), Trouble> {
+        let from = self.host(server)?.as_ref();
+        let bytes = from.snapshot_bytes(server.id).await?;
+        for host in [from, target] {
+            let free = host.capacity().await?.disk_free_bytes;
+            if free < bytes {
+                let mib = |bytes: u64| bytes >> 20;
+                let reason =
+                    format!("a host lacks the room: its disk has {} MiB, {} are free", mib(bytes), mib(free));
+                return Err(Trouble::Failed(reason));
+            }
+        }
+        Ok(())
+    }
+
     /// A failed resize is undone: the server is to run as it was, where it was. That is refused as long as the new host
     /// cannot say that it does not run there.
     pub(super) async fn undo_crossing(&self, server: Server, to: &str, flavor: i64) -> Result<(), Trouble> {
@@ -107,6 +127,11 @@ impl Hand<'_> {
         match self.host(server)?.state(server.id).await?.power {
             Power::Absent => {
                 Err(Trouble::Failed("its machine is gone from its host: the original is kept".into()))
+            }
+            // A revert that failed may have left it without addresses.
+            Power::ShutOff => {
+                let spec = self.respec(server, server.flavor).await?;
+                Ok(self.host(server)?.define(&spec).await?)
             }
             _ => Ok(()),
         }

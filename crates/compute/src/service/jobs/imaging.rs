@@ -95,9 +95,9 @@ impl Hand<'_> {
             return Err(Trouble::Later("the window is not open yet".into()));
         } else if now >= end {
             missed = Some("the window passed while nothing could be done");
-        } else {
+        } else if !self.is_served(server.id, cadence, end).await? {
             let name = cadence.origin().as_str().to_owned();
-            let new = NewImage { id: Uuid::new_v4(), name, cadence: Some(cadence) };
+            let new = NewImage { id: Uuid::new_v4(), name, cadence: Some(cadence), window_end: Some(end.0) };
             let order = Order::Image(new);
             match self.inner.accept(Id::Uuid(server.id), order, Orderer::default()).await {
                 Ok(_) => {}
@@ -114,8 +114,6 @@ impl Hand<'_> {
                 if let Some(missed) = missed {
                     let entry = store::actions::begin(tx, *server, "backup", "", "", *now).await?;
                     store::actions::finish(tx, &entry, Some(missed), *now).await?;
-                } else {
-                    store::schedules::serve(tx, *server, *cadence, *end).await?;
                 }
                 let schedule = store::schedules::get(tx, *server).await?;
                 schedules::arm(tx, *server, schedule, *cadence, *now.max(end), *now).await
@@ -124,6 +122,14 @@ impl Hand<'_> {
         armed.await?;
         self.inner.wake();
         Err(Trouble::Lost)
+    }
+
+    /// Whether the window had its image: this job died once that was ordered.
+    async fn is_served(&self, server: Uuid, cadence: Cadence, end: Time) -> Result<bool, Trouble> {
+        let served = self.inner.db.read((server, cadence), |(server, cadence), tx| {
+            Box::pin(async move { store::schedules::served_until(tx, *server, *cadence).await })
+        });
+        Ok(served.await? >= end)
     }
 }
 

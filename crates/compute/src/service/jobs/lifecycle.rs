@@ -1,5 +1,6 @@
 //! Power, passwords and the end.
 
+use database::{BoxFuture, Tx};
 use hypervisor::{Power, Reboot as How};
 
 use super::{Hand, Trouble};
@@ -70,8 +71,21 @@ impl Hand<'_> {
         self.until_running(server).await
     }
 
-    /// Removes everything that a server has anywhere. Every part is well if it is gone already.
+    /// Removes everything that a server has anywhere. Every part is well if it is gone already. A host that stays away
+    /// keeps only its own part waiting.
     pub(super) async fn delete(&self, server: &Server) -> Result<(), Trouble> {
+        let (own, other) = tokio::join!(self.clear_own(server), self.clear_other(server));
+        own?;
+        other?;
+        self.inner.networks.release(server.id).await?;
+        if !self.inner.settings.keep_images {
+            self.inner.images.delete_of_server(server.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The server's own host.
+    async fn clear_own(&self, server: &Server) -> Result<(), Trouble> {
         let host = self.host(server)?;
         for image in self.inner.images.of_server(server.id).await? {
             if image.status.in_flight() {
@@ -79,20 +93,45 @@ impl Hand<'_> {
                 self.inner.images.fail(image.id, "the server was deleted").await?;
             }
         }
+        if let Some(snapshot) = server.other.as_ref().and_then(|other| other.snapshot) {
+            host.drop_snapshot(snapshot).await?;
+        }
         host.delete(server.id).await?;
-        if let Some(other) = &server.other {
-            let host_of_other = self.host_named(&other.host)?;
-            for host in [host, host_of_other] {
-                if let Some(snapshot) = other.snapshot {
-                    host.drop_snapshot(snapshot).await?;
+        self.free(server, |server, tx| {
+            Box::pin(async move { store::servers::hold_room(tx, server.id, &server.host, 0, 0).await })
+        })
+        .await
+    }
+
+    /// The second host of a resize that leaves the first one.
+    async fn clear_other(&self, server: &Server) -> Result<(), Trouble> {
+        let Some(other) = &server.other else { return Ok(()) };
+        let host = self.host_named(&other.host)?;
+        if let Some(snapshot) = other.snapshot {
+            host.drop_snapshot(snapshot).await?;
+        }
+        host.delete(server.id).await?;
+        self.free(server, |server, tx| Box::pin(async move { store::crossing::end(tx, server).await })).await
+    }
+
+    /// Gives back what was booked for a part that is gone, while the job is this holder's.
+    async fn free<F>(&self, server: &Server, unit: F) -> Result<(), Trouble>
+    where
+        F: for<'a> Fn(&'a Server, &'a mut Tx) -> BoxFuture<'a, Result<(), database::Error>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let input = (self.job.clone(), server.clone(), unit);
+        let freed = self.inner.db.write(input, |(job, server, unit), tx| {
+            Box::pin(async move {
+                if !job.holds(tx).await? {
+                    return Ok(None);
                 }
-            }
-            host_of_other.delete(server.id).await?;
-        }
-        self.inner.networks.release(server.id).await?;
-        if !self.inner.settings.keep_images {
-            self.inner.images.delete_of_server(server.id).await?;
-        }
-        Ok(())
+                unit(server, tx).await?;
+                Ok::<_, database::Error>(Some(()))
+            })
+        });
+        freed.await?.ok_or(Trouble::Lost)
     }
 }

@@ -61,6 +61,10 @@ impl Hand<'_> {
             self.inner.db.read(id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
         let server = server.await?;
         let host = self.host_named(name)?;
+        if self.inner.is_lost(name) {
+            // To ask a host that hangs would hold the server's turn.
+            return Err(Trouble::Later(format!("host {name} does not answer")));
+        }
         let state = host.state(id).await?;
         match server {
             // It is here, or is to be.
@@ -124,7 +128,8 @@ pub(super) async fn vacate_later(
     snapshot: Option<Uuid>,
     now: Time,
 ) -> Result<(), database::Error> {
-    clear_later(tx, server, Work::Vacate { host: host.to_owned(), snapshot, unseen: false }, now).await
+    let work = Work::Vacate { host: host.to_owned(), snapshot, unseen: false };
+    clear_later(tx, format!("vacate:{server}"), server, work, now).await
 }
 
 /// Writes the job that sees, as soon as a host answers, what became of a resize there.
@@ -135,12 +140,20 @@ pub(super) async fn look_later(
     now: Time,
 ) -> Result<(), database::Error> {
     let work = Work::Vacate { host: host.to_owned(), snapshot: None, unseen: true };
-    clear_later(tx, server, work, now).await
+    let subject = format!("look:{server}");
+    // One look is enough, however often its owner orders meanwhile.
+    jobs::cancel_all(tx, &subject).await?;
+    clear_later(tx, subject, server, work, now).await
 }
 
-async fn clear_later(tx: &mut Tx, server: Uuid, work: Work, now: Time) -> Result<(), database::Error> {
+async fn clear_later(
+    tx: &mut Tx,
+    subject: String,
+    server: Uuid,
+    work: Work,
+    now: Time,
+) -> Result<(), database::Error> {
     let payload = Payload { server, work, action: None }.to_json();
-    let subject = format!("vacate:{server}");
     let job = NewJob { kind: "vacate", subject: &subject, payload, due: now, deadline: NEVER };
     jobs::enqueue(tx, now, &job).await.map(|_| ())
 }

@@ -130,6 +130,10 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         None => server.fault.take(),
     };
     book(end, tx, &mut server).await?;
+    if server.resize.is_some() && server.other.is_some() && server.state.vm == Vm::Error {
+        // Its original is kept: whatever failed, its owner is to order again, and a rebuild would cost the original.
+        server.state.vm = Vm::Resized;
+    }
     if server.resize.is_some() && matches!(server.state.vm, Vm::Active | Vm::Resized) {
         // Undecided, also where what was decided failed: it is confirmed by itself in the end.
         server.state.vm = Vm::Resized;
@@ -174,6 +178,11 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
         Work::Confirm if !failed => {
             server.resize = None;
             release(tx, server, end.now).await?;
+        }
+        Work::Revert if failed && server.resize.is_some() && server.other.is_some() && !end.runs() => {
+            // Its new host does not answer, or has stopped it. As soon as it answers it is asked: if the machine does
+            // not run there, the revert goes on.
+            look_later(tx, server.id, &server.host, end.now).await?;
         }
         // Also where the start after it failed.
         Work::Revert if server.resize.is_none() && !server.returns() => {
