@@ -187,8 +187,11 @@ impl Bed {
         let gate = Arc::new(tokio::sync::RwLock::new(()));
         let vault =
             Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
-        let image_settings =
-            images::Settings { scratch: dir.path().join("scratch"), virtual_bytes_max: 1 << 40, space: images::Space::of };
+        let image_settings = images::Settings {
+            scratch: dir.path().join("scratch"),
+            virtual_bytes_max: 1 << 40,
+            space: images::Space::of,
+        };
         let images = Images::open(&location, clock.clone(), vault, image_settings).await.unwrap();
         let networks = Networks::open(&location, clock.clone(), pools()).await.unwrap();
         images.ensure_simulated_image().await.unwrap();
