@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -97,6 +98,12 @@ impl Call<'_> {
             let found = match found {
                 Err(Error::NotFound) if wants_any(&request.headers) => {
                     return Err(Fault::html(StatusCode::PRECONDITION_FAILED, ""));
+                }
+                Err(Error::Beyond(error, place))
+                    if *error == Error::NotFound && wants_any(&request.headers) =>
+                {
+                    let fault = Fault::html(StatusCode::PRECONDITION_FAILED, "");
+                    return Err(fault.with(CONTENT_LOCATION, answer::path(&place)));
                 }
                 found => found?,
             };
