@@ -1,13 +1,13 @@
 //! What Cloud Files can do. Every operation asks [`authorise`] first.
 
 mod accounts;
+mod admission;
 mod archive;
 mod authorise;
 mod carrying;
 mod containers;
 mod copy;
 mod encryption;
-mod entry;
 mod expiry;
 mod keys;
 mod large;

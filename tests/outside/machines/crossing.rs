@@ -2,10 +2,9 @@
 
 use serde_json::json;
 use tests::cloud::until;
-use tests::host::Host;
 use tests::lab::{BOOT, Guest, Lab};
 
-use super::remote::{FAR, wired};
+use super::remote::over_the_wire;
 
 /// Two hosts, one of them far away, and a guest on the first, which has no room for more.
 struct Pair {
@@ -17,14 +16,7 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
-        let (near, far) = wired();
-        let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
-        let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
-        let lab = Lab::over(hosts, &[&uris[0], &uris[1]], Some(&near));
-        let known = || lab.cloud.admin(&["host", "list", "--json"]).stdout;
-        until("both hosts to answer", BOOT, || {
-            (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
-        });
+        let (lab, uris) = over_the_wire();
         drain(&lab, &uris[1], &[]);
         let guest = lab.boot("nomad", &json!({}));
         drain(&lab, &uris[1], &["--end"]);

@@ -11,14 +11,14 @@ use tests::lab::{BOOT, Lab};
 
 /// Where the program is, and where the far daemon listens: a link of their own (RFC 2544's range for tests).
 const NEAR: &str = "198.18.0.1";
-pub(super) const FAR: &str = "198.18.0.2";
+const FAR: &str = "198.18.0.2";
 
 fn ip(words: &[&str]) {
     succeed(Command::new("ip").args(words));
 }
 
 /// Two namespaces and a wire between them.
-pub(super) fn wired() -> (String, String) {
+fn wired() -> (String, String) {
     let (near, far) = (new_name(), new_name());
     for name in [&near, &far] {
         ip(&["netns", "add", name]);
@@ -31,8 +31,8 @@ pub(super) fn wired() -> (String, String) {
     (near, far)
 }
 
-#[test]
-fn a_remote_host_is_the_same_as_a_local_one() {
+/// A cloud over a near host and a far one, which both answer, and what it is told of them.
+pub(super) fn over_the_wire() -> (Lab, [String; 2]) {
     let (near, far) = wired();
     let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
     let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
@@ -41,6 +41,13 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     until("both hosts to answer", BOOT, || {
         (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
     });
+    (lab, uris)
+}
+
+#[test]
+fn a_remote_host_is_the_same_as_a_local_one() {
+    let (lab, uris) = over_the_wire();
+    let [near, far] = [0, 1].map(|number: usize| lab.hosts[number].name.clone());
 
     // A tenant's servers are spread over the hosts, and it sees that they are.
     let guests = [lab.create("one", &json!({})), lab.create("two", &json!({}))];

@@ -16,12 +16,14 @@ mod sharing;
 mod versions;
 mod wadl;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use http::{Method, Uri};
 use identity::Right;
+use tower::Service;
 use web::listener::ServiceName;
 use web::{Format, Response, Routes, format, gzip};
 
@@ -106,17 +108,19 @@ pub(crate) fn router(api: Api) -> Router {
             })
             .service(dialect.clone());
         // Below it there is nothing, which the dialect says of the whole path.
-        let below = tower::ServiceBuilder::new().map_request(|request: Request| request);
         whole = whole
             .route_service(&format!("{ROOT}{extension}"), root)
-            .route_service(&format!("{ROOT}{extension}/"), below.clone().service(dialect.clone()))
-            .route_service(&format!("{ROOT}{extension}/{{*below}}"), below.service(dialect.clone()));
+            .route_service(&format!("{ROOT}{extension}/"), dialect.clone())
+            .route_service(&format!("{ROOT}{extension}/{{*below}}"), dialect.clone());
     }
     whole
 }
 
 /// The dialect below its root, with faults of its own for every mistake.
-fn dialect(api: Api) -> Router {
+fn dialect(
+    api: Api,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
     let inner = routes()
         .into_router()
         .route("/", axum::routing::get(versions::list))
@@ -127,17 +131,15 @@ fn dialect(api: Api) -> Router {
         .fallback(|request: Request| async move { not_found(&request) })
         .method_not_allowed_fallback(|request: Request| async move { bad_method(&request) })
         .with_state(api);
-    let service = tower::ServiceBuilder::new()
+    tower::ServiceBuilder::new()
+        .layer(axum::middleware::from_fn(gzip::layer))
+        .layer(axum::middleware::from_fn(format::layer))
         .map_request(|request: Request| format::negotiate(without_slash(request)))
         .map_response(|mut response: Response| {
             response.extensions_mut().insert(ServiceName("servers"));
             response
         })
-        .service(inner);
-    let layers = tower::ServiceBuilder::new()
-        .layer(axum::middleware::from_fn(gzip::layer))
-        .layer(axum::middleware::from_fn(format::layer));
-    Router::new().fallback_service(service).layer(layers)
+        .service(inner)
 }
 
 /// `/servers/` is `/servers`, whatever stands between.

@@ -7,7 +7,7 @@ use database::on_each_engine;
 use hypervisor::simulated::Settings as HostSettings;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, NAMESPACE, NOON, TENANT, assert_json, assert_xml};
+use crate::bed::{Answer, Bed, NAMESPACE, NOON, TENANT, assert_json, assert_xml};
 
 const FRIEND: &str = "200000";
 const STRANGER: &str = "300000";
@@ -256,13 +256,11 @@ async fn members_build_and_what_they_built_outlives_the_share() {
         })
         .await;
     };
-    let refused = bed.call_as(FRIEND, "POST", "/servers", &build).await;
-    assert_eq!(
-        (refused.status.as_u16(), refused.body.contains("names no image")),
-        (400, true),
-        "{}",
-        refused.body
-    );
+    let refuses = |answer: Answer| {
+        let said = (answer.status.as_u16(), answer.body.contains("names no image"));
+        assert_eq!(said, (400, true), "{}", answer.body);
+    };
+    refuses(bed.call_as(FRIEND, "POST", "/servers", &build).await);
     assert_eq!(bed.put(&access, "").await.status, 204);
     assert_eq!(bed.call_as(FRIEND, "POST", "/servers", &build).await.status, 202);
     until("ACTIVE").await;
@@ -274,21 +272,9 @@ async fn members_build_and_what_they_built_outlives_the_share() {
     until("ACTIVE").await;
 
     assert_eq!(bed.delete(&access).await.status, 204);
-    let refused = bed.call_as(FRIEND, "POST", "/servers", &build).await;
-    assert_eq!(
-        (refused.status.as_u16(), refused.body.contains("names no image")),
-        (400, true),
-        "{}",
-        refused.body
-    );
+    refuses(bed.call_as(FRIEND, "POST", "/servers", &build).await);
     for rebuild in [r#"{"rebuild": {}}"#.to_owned(), format!(r#"{{"rebuild": {{"imageId": {image}}}}}"#)] {
-        let refused = act(&rebuild).await;
-        assert_eq!(
-            (refused.status.as_u16(), refused.body.contains("names no image")),
-            (400, true),
-            "{}",
-            refused.body
-        );
+        refuses(act(&rebuild).await);
     }
     assert_eq!(bed.call_as(FRIEND, "GET", "/servers/1", "").await.json()["server"]["imageId"], image);
     for (action, wanted) in [

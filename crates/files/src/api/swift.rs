@@ -43,6 +43,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use identity::Caller;
 use web::listener::ServiceName;
+use web::query::Query;
 use web::{Request, Response};
 
 use crate::Files;
@@ -84,17 +85,22 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 }
 
 async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
-    let visit = accesslog::Visit::begin(&swift.files, &mut request);
+    let target = request::target_of(request.uri().path());
+    let visit =
+        target.as_ref().ok().and_then(|target| accesslog::Visit::begin(&swift.files, &mut request, target));
     headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
-    let account = request.uri().path().split('/').nth(2).unwrap_or_default();
-    let account = percent_encoding::percent_decode_str(account).decode_utf8_lossy().into_owned();
     let asked = headers::get(request.headers(), CONNECTION.as_str());
     let keeps = asked.is_some_and(|asked| asked.eq_ignore_ascii_case("keep-alive"))
         && request.version() == http::Version::HTTP_11;
-    let mut response = match handle(&swift, request).await {
-        Ok(response) => response,
-        Err(fault) => fault.into_response(&account, is_head),
+    let mut response = match target {
+        Ok(target) => handle(&swift, &target, request)
+            .await
+            .unwrap_or_else(|fault| fault.into_response(target.account(), is_head)),
+        Err(fault) => {
+            let account = request.uri().path().split('/').nth(2).unwrap_or_default();
+            fault.into_response(&web::query::decoded(account), is_head)
+        }
     };
     response.extensions_mut().insert(ServiceName("files"));
     if response.status() == StatusCode::NO_CONTENT {
@@ -110,17 +116,15 @@ async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response 
     }
 }
 
-async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
+async fn handle(swift: &Swift, target: &Target, request: Request) -> Result<Response, Fault> {
     let (mut head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
-        let target = request::target(&head)?;
         request::caller(swift, &head.headers).await?;
-        return Ok(cors::options(&swift.files, &target, &head, allowed(&target)).await);
+        return Ok(cors::options(&swift.files, target, &head, allowed(target)).await);
     }
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
-    let outcome = authorised(swift, &mut head, body).await;
+    let outcome = authorised(swift, target, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
-    let Ok(target) = request::target(&head) else { return outcome };
     // Who may not change a container is told so before its settings are looked at.
     let changes =
         matches!(target, Target::Container(..)) && !matches!(head.method, Method::GET | Method::HEAD);
@@ -131,21 +135,19 @@ async fn handle(swift: &Swift, request: Request) -> Result<Response, Fault> {
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
     // What a link leads to is opened, or not, by its own container.
     let reached = response.headers().get(CONTENT_LOCATION).and_then(|place| place.to_str().ok());
-    let target = match reached.map(request::target_of) {
-        Some(Ok(reached)) => reached,
-        _ => target,
-    };
-    cors::finish(&swift.files, &target, &origin, &mut response).await;
+    let reached = reached.and_then(|place| request::target_of(place).ok());
+    cors::finish(&swift.files, reached.as_ref().unwrap_or(target), &origin, &mut response).await;
     Ok(response)
 }
 
-async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Response, Fault> {
-    let is_listing = matches!(head.method, Method::GET | Method::HEAD);
-    if is_listing && !matches!(request::target(head)?, Target::Object(..)) {
+async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body) -> Result<Response, Fault> {
+    let query = Query::parse(head.uri.query());
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
+    if is_read && !matches!(target, Target::Object(..)) {
         // The form of a listing is settled before anyone is asked who they are (Swift, listing formats).
-        listing::Form::asked(&web::query::Query::parse(head.uri.query()), &head.headers)?;
+        listing::Form::asked(&query, &head.headers)?;
     }
-    let Parsed { target, context, query } = Parsed::read(swift, head).await?;
+    let Parsed { context, query } = Parsed::read(swift, target, head, query).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
     let method = head.method.as_str();
     let is_operator = context.caller.as_ref().is_some_and(|caller| caller.operator);
@@ -158,14 +160,14 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
     }
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
-    pacing::pace(&swift.files, &context, &target, method).await?;
+    pacing::pace(&swift.files, &context, target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
-    let mut outcome = call.answer(&target, head, body).await;
+    let mut outcome = call.answer(target, head, body).await;
     if let Ok(response) = &mut outcome
         && context.pass.is_some()
         && context.carried.is_none()
-        && matches!(head.method, Method::GET | Method::HEAD)
+        && is_read
     {
         tempurl::finish(response, &query);
     }
@@ -180,7 +182,7 @@ async fn authorised(swift: &Swift, head: &mut Parts, body: Body) -> Result<Respo
 struct Call<'r> {
     files: &'r Files,
     context: &'r crate::Context,
-    query: &'r web::query::Query,
+    query: &'r Query,
 }
 
 impl Call<'_> {

@@ -9,17 +9,19 @@ use serde_json::ser::{CharEscape, Formatter, Serializer};
 /// A value as Swift writes it.
 #[must_use]
 pub fn to_text(value: &impl Serialize) -> String {
-    let mut out = Vec::new();
-    // A vector takes everything, and what is written has no keys but text.
-    let _ = value.serialize(&mut Serializer::with_formatter(&mut out, Swift { blank: true }));
-    String::from_utf8(out).unwrap_or_default()
+    written(value, Swift { blank: true })
 }
 
 /// The same without blanks.
 #[must_use]
 pub fn to_dense_text(value: &impl Serialize) -> String {
+    written(value, Swift { blank: false })
+}
+
+fn written(value: &impl Serialize, form: Swift) -> String {
     let mut out = Vec::new();
-    let _ = value.serialize(&mut Serializer::with_formatter(&mut out, Swift { blank: false }));
+    // A vector takes everything, and what is written has no keys but text.
+    let _ = value.serialize(&mut Serializer::with_formatter(&mut out, form));
     String::from_utf8(out).unwrap_or_default()
 }
 

@@ -6,7 +6,7 @@ use work::Time;
 
 use super::write::{remove, replace, share};
 use crate::error::{Error, Result};
-use crate::model::entry::Container;
+use crate::model::entry::{Container, Object};
 use crate::model::version::{MARKER_TYPE, archived_name, archived_prefix};
 use crate::store;
 
@@ -24,10 +24,7 @@ pub(super) async fn keep(
     name: &str,
     now: Time,
 ) -> Result<()> {
-    let Some(mut current) = store::objects::find_in(tx, container.id, name).await? else { return Ok(()) };
-    if current.is_expired(now) {
-        return Ok(());
-    }
+    let Some(mut current) = present(tx, container, name, now).await? else { return Ok(()) };
     let archive = archive_of(tx, container, place).await?;
     let kept = archived_name(name, current.changed);
     share(tx, &current).await?;
@@ -49,11 +46,16 @@ pub(super) async fn could_keep(
     name: &str,
     now: Time,
 ) -> Result<()> {
-    let current = store::objects::find_in(tx, container.id, name).await?;
-    if current.is_some_and(|current| !current.is_expired(now)) {
+    if present(tx, container, name, now).await?.is_some() {
         archive_of(tx, container, place).await?;
     }
     Ok(())
+}
+
+/// What a name stands for, if that has not expired.
+async fn present(tx: &mut Tx, container: &Container, name: &str, now: Time) -> Result<Option<Object>> {
+    let found = store::objects::find_in(tx, container.id, name).await?;
+    Ok(found.filter(|found| !found.is_expired(now)))
 }
 
 async fn archive_of(tx: &mut Tx, container: &Container, place: &str) -> Result<Container> {

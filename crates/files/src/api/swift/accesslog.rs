@@ -10,7 +10,6 @@ use web::{Request, Response};
 use work::Time;
 
 use super::conveyed::{Report, reporting};
-use super::request;
 use crate::Files;
 use crate::model::access::Access;
 use crate::model::name::Target;
@@ -30,11 +29,11 @@ pub(super) struct Visit {
 
 impl Visit {
     /// What is known of a request before it is answered; `None` for one that concerns no container.
-    pub(super) fn begin(files: &Files, asked: &mut Request) -> Option<Self> {
-        let watch = match request::target_of(asked.uri().path()).ok()? {
+    pub(super) fn begin(files: &Files, asked: &mut Request, target: &Target) -> Option<Self> {
+        let watch = match target {
             Target::Account(_) => return None,
             Target::Container(account, container) | Target::Object(account, container, _) => {
-                Arc::new(Watch::of(&account, &container))
+                Arc::new(Watch::of(account, container))
             }
         };
         asked.extensions_mut().insert(Arc::clone(&watch));

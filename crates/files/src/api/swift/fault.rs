@@ -7,7 +7,7 @@ use web::Response;
 use super::answer;
 use crate::Error;
 use crate::model::time;
-use crate::model::version::MARKER_TYPE;
+use crate::model::version::{MARKER_TYPE, UNVERSIONED};
 
 /// The version that an answer is about.
 pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-object-version-id");
@@ -73,6 +73,11 @@ impl Fault {
 
     pub(super) fn range(length: u64) -> Self {
         Self::status(StatusCode::RANGE_NOT_SATISFIABLE).with(CONTENT_RANGE, format!("bytes */{length}"))
+    }
+
+    /// Of a container without versions one was asked for.
+    pub(super) fn unversioned() -> Self {
+        Self::html(StatusCode::BAD_REQUEST, UNVERSIONED)
     }
 
     /// With a header more.

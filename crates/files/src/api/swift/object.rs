@@ -21,7 +21,7 @@ use crate::Error;
 use crate::model::entry::Object;
 use crate::model::etag::is_quoted;
 use crate::model::shape::Shape;
-use crate::model::version::{UNVERSIONED, VersionId, is_versioned};
+use crate::model::version::{VersionId, is_versioned};
 use crate::model::{manifest, time};
 use crate::service::{Found, Look};
 
@@ -70,7 +70,7 @@ impl Call<'_> {
     /// Of a container that is not there, a version cannot be asked for (Swift, Object versioning).
     pub(super) async fn of_no_container(&self, fault: Fault, account: &str, container: &str) -> Fault {
         match self.files.container_settings(account, container).await {
-            Ok(None) => Fault::html(StatusCode::BAD_REQUEST, UNVERSIONED),
+            Ok(None) => Fault::unversioned(),
             _ => fault,
         }
     }
@@ -78,9 +78,13 @@ impl Call<'_> {
     /// The answer to a range that an object does not have: all that is said of it, and how long it is.
     pub(super) fn beyond(&self, found: &Found, look: Look) -> Response {
         let status = StatusCode::RANGE_NOT_SATISFIABLE;
-        let mut response = answer::html(status, super::fault::page(status));
-        self.describe(found, look, response.headers_mut());
-        set(response.headers_mut(), "content-range", format!("bytes */{}", found.size()));
+        let page = super::fault::page(status);
+        let length = page.len();
+        let mut response = answer::html(status, page);
+        let headers = response.headers_mut();
+        self.describe(found, look, headers);
+        set(headers, "content-range", format!("bytes */{}", found.size()));
+        headers.insert(CONTENT_LENGTH, length.into());
         response
     }
 
@@ -200,13 +204,7 @@ impl Call<'_> {
                     *response.body_mut() = body(content);
                 }
             }
-            Selection::Unsatisfiable => {
-                set(headers, "content-range", format!("bytes */{}", found.size()));
-                let page = super::fault::page(StatusCode::RANGE_NOT_SATISFIABLE);
-                headers.insert(CONTENT_LENGTH, page.len().into());
-                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-                *response.body_mut() = Body::from(page);
-            }
+            Selection::Unsatisfiable => return Ok(Some(self.beyond(found, look))),
             // A dynamic large object gives one range at a time (Swift, DLO).
             Selection::Pieces(pieces)
                 if pieces.len() > 1 && found.is_large() && found.object.shape.is_none() =>

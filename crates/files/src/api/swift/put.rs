@@ -48,6 +48,7 @@ impl Call<'_> {
         let place = (account, container, name);
         let mut incoming = Incoming(body);
         if is_manifest {
+            // By what is sent, before its segments are looked at.
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let only_new = only_new(&request.headers)?;
             let put = self.put_request(name, request, length, only_new)?;
@@ -83,6 +84,7 @@ impl Call<'_> {
         let stored = if is_kept {
             self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
         } else if let Some(link) = link {
+            // Asked again when it is stored; where it leads is looked at before that.
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
@@ -193,10 +195,11 @@ impl Call<'_> {
         (account, container, name): (&str, &str, &str),
         version: VersionId,
     ) -> Fault {
-        let fault = self.of_no_container(Error::NotFound.into(), account, container).await;
-        let settings = self.files.container_settings(account, container).await;
-        if !settings.is_ok_and(|settings| settings.is_some_and(|settings| is_versioned(&settings))) {
-            return fault;
+        let fault = Fault::from(Error::NotFound);
+        match self.files.container_settings(account, container).await {
+            Ok(None) => return Fault::unversioned(),
+            Ok(Some(settings)) if is_versioned(&settings) => {}
+            _ => return fault,
         }
         let look = Look { link: true, manifest: true, ..Look::default() };
         let current = self.files.look(self.context, account, container, name, look).await;

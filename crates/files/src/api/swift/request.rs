@@ -1,4 +1,4 @@
-//! What every request of the dialect begins with: its target, its caller, its query.
+//! What every request of the dialect begins with: its target, its caller, what of its query is for its handler.
 
 use std::sync::Arc;
 
@@ -15,14 +15,8 @@ use crate::service::Watch;
 use crate::{Context, Error};
 
 pub(super) struct Parsed {
-    pub(super) target: Target,
     pub(super) context: Context,
     pub(super) query: Query,
-}
-
-/// What a request's path names.
-pub(super) fn target(head: &Parts) -> Result<Target, Fault> {
-    target_of(head.uri.path())
 }
 
 /// What a path names.
@@ -41,23 +35,26 @@ pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
 }
 
 impl Parsed {
-    pub(super) async fn read(swift: &Swift, head: &mut Parts) -> Result<Self, Fault> {
-        let target = target(head)?;
-        let query = Query::parse(head.uri.query());
+    pub(super) async fn read(
+        swift: &Swift,
+        target: &Target,
+        head: &mut Parts,
+        query: Query,
+    ) -> Result<Self, Fault> {
         if let Some(signed) = tempurl::Signed::of(&query) {
-            let pass = signed?.check(&swift.files, head, &target).await?;
+            let pass = signed?.check(&swift.files, head, target).await?;
             tempurl::clean(head)?;
             let watch = head.extensions.get::<Arc<Watch>>().cloned();
             let context = Context { pass: Some(pass), watch, ..Context::default() };
-            return Ok(Self { target, context, query: tempurl::kept(&query) });
+            return Ok(Self { context, query: tempurl::kept(&query) });
         }
         let watch = head.extensions.get::<Arc<Watch>>().cloned();
-        if let Some((pass, at)) = carried::pass(&swift.files, head, &target).await? {
+        if let Some((pass, at)) = carried::pass(&swift.files, head, target).await? {
             let context = Context { pass: Some(pass), carried: Some(at), watch, ..Context::default() };
-            return Ok(Self { target, context, query });
+            return Ok(Self { context, query });
         }
         let context = Context { watch, ..context(swift, &head.headers).await? };
-        Ok(Self { target, context, query })
+        Ok(Self { context, query })
     }
 }
 

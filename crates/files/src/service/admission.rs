@@ -1,5 +1,5 @@
-//! Whether a request would have been let in. It is asked only of one that is at fault, for Swift says who may not, and
-//! what is not there, before it says what is wrong.
+//! Whether a request would be let in, asked before its time: Swift says who may not, what is not there and what is full
+//! before it says what else is wrong. Most of it is asked only of a request that is at fault.
 
 use super::authorise::{Action, Place, authorise};
 use super::{Context, Files, archive};
@@ -44,15 +44,26 @@ impl Files {
     /// # Errors
     /// [`Error::OverQuota`], [`Error::Unauthenticated`], [`Error::Forbidden`].
     pub async fn is_room(&self, context: &Context, account: &str, container: &str, size: u64) -> Result<()> {
+        self.room(context, account, container, size).await.map(|_| ())
+    }
+
+    /// The container, if it is there and has room, and whether the caller may store in it.
+    async fn room(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        size: u64,
+    ) -> Result<Option<(Container, Result<()>)>> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
-        let Some(found) = found else { return Ok(()) };
-        let room = self.check_quotas(context, &found, size).await;
-        if room.is_err() {
-            let metadata = Some(&found.metadata);
-            let place = Place { container: Some(container), metadata, account: Some(&stored) };
-            authorise(context, account, place, Action::WriteObject)?;
+        let Some(found) = found else { return Ok(None) };
+        let metadata = Some(&found.metadata);
+        let place = Place { container: Some(container), metadata, account: Some(&stored) };
+        let admitted = authorise(context, account, place, Action::WriteObject).map(|_| ());
+        if let Err(full) = self.check_quotas(context, &found, size).await {
+            return Err(admitted.err().unwrap_or(full));
         }
-        room
+        Ok(Some((found, admitted)))
     }
 
     /// As [`Files::is_room`], of a container that may keep old versions: that one asks who it is before it sets one
@@ -68,15 +79,13 @@ impl Files {
         name: &str,
         size: u64,
     ) -> Result<()> {
-        self.is_room(context, account, container, size).await?;
-        let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
-        let Some(found) = found else { return Ok(()) };
+        let Some((found, admitted)) = self.room(context, account, container, size).await? else {
+            return Ok(());
+        };
         if Keeping::of(&found.metadata) == Keeping::Nothing {
             return Ok(());
         }
-        let metadata = Some(&found.metadata);
-        let place = Place { container: Some(container), metadata, account: Some(&stored) };
-        authorise(context, account, place, Action::WriteObject)?;
+        admitted?;
         self.could_keep(found, name).await
     }
 
