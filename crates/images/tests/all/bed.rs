@@ -127,9 +127,12 @@ impl Bed {
             let image = self.images.by_id(id).await.unwrap();
             assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
             let found = std::fs::metadata(&looks).map_or(0, |found| found.len());
-            // Time goes on once it was looked at, and where nothing happens; no faster, or the job's lease runs out.
-            if found > seen || idle == 100 {
+            if found > seen {
                 (seen, idle) = (found, 0);
+            }
+            // Time goes on where nothing happens: an attempt that got past the look would lose its lease otherwise.
+            if idle == 50 {
+                idle = 0;
                 self.clock.advance(Duration::from_secs(31));
             }
             idle += 1;
