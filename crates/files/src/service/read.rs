@@ -78,6 +78,12 @@ impl Found {
         self.whole && (matches!(self.object.shape, Some(Shape::Manifest { .. })) || self.segments.is_some())
     }
 
+    /// Whether it is a dynamic large object, shown as what its segments make.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.is_large() && self.object.shape.is_none()
+    }
+
     /// When what is shown was stored.
     #[must_use]
     pub fn changed(&self) -> Time {

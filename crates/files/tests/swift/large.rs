@@ -110,6 +110,16 @@ on_each_engine! {
         cloud.put("/v1/AUTH_1/s/p/4", ",four").await;
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/dyn", &[("range", "bytes=-6")]).await.text(), "e,four");
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/dyn", &[("range", "bytes=0-0,2-2")]).await.text(), "one,two,three,four");
+        // A range beyond it says nothing but how long it is.
+        cloud.send("PUT", "/v1/AUTH_1/c/void", &[("x-object-manifest", "s/none")], "longer than nothing").await;
+        for (name, size) in [("dyn", 18), ("void", 0)] {
+            let beyond = cloud.owner("GET", &format!("/v1/AUTH_1/c/{name}"), &[("range", "bytes=18-")]).await;
+            assert_eq!(beyond.header("content-range"), format!("bytes */{size}"));
+            assert_eq!((beyond.status.as_u16(), beyond.header("content-type")), (416, "text/html; charset=UTF-8"));
+            for absent in ["etag", "last-modified", "x-timestamp", "x-object-manifest"] {
+                assert!(!beyond.headers.contains_key(absent), "{name}: {absent}");
+            }
+        }
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/dyn?multipart-manifest=get", &[]).await.text(), "");
         cloud.owner("COPY", "/v1/AUTH_1/c/dyn?multipart-manifest=get", &[("destination", "c/twin")]).await;
         assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c/twin", &[]).await.header("x-object-manifest"), "s/p/");

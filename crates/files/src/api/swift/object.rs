@@ -75,14 +75,19 @@ impl Call<'_> {
         }
     }
 
-    /// The answer to a range that an object does not have: all that is said of it, and how long it is.
+    /// The answer to a range that an object does not have: all that is said of it, and how long it is. Of a dynamic
+    /// large object only the latter (Swift, DLO).
     pub(super) fn beyond(&self, found: &Found, look: Look) -> Response {
         let status = StatusCode::RANGE_NOT_SATISFIABLE;
         let page = super::fault::page(status);
         let length = page.len();
         let mut response = answer::html(status, page);
         let headers = response.headers_mut();
-        self.describe(found, look, headers);
+        if found.is_dynamic() {
+            headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        } else {
+            self.describe(found, look, headers);
+        }
         set(headers, "content-range", format!("bytes */{}", found.size()));
         headers.insert(CONTENT_LENGTH, length.into());
         response
@@ -206,9 +211,7 @@ impl Call<'_> {
             }
             Selection::Unsatisfiable => return Ok(Some(self.beyond(found, look))),
             // A dynamic large object gives one range at a time (Swift, DLO).
-            Selection::Pieces(pieces)
-                if pieces.len() > 1 && found.is_large() && found.object.shape.is_none() =>
-            {
+            Selection::Pieces(pieces) if pieces.len() > 1 && found.is_dynamic() => {
                 headers.insert(CONTENT_LENGTH, found.size().into());
                 let Some(content) = self.files.content(self.context, found, 0..found.size()).await? else {
                     return Ok(None);
