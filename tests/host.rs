@@ -114,6 +114,18 @@ impl Host {
         true
     }
 
+    /// The DHCP reservations of its networks for machines: all but the one that a network keeps of its gateway's own.
+    #[must_use]
+    pub fn reservations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for network in self.virsh(&["net-list", "--all", "--name"]).split_whitespace() {
+            let definition = self.virsh(&["net-dumpxml", network]);
+            let reserved = definition.lines().filter(|line| line.contains("<host "));
+            found.extend(reserved.filter(|line| !line.contains("02:4e:00:00:00:00")).map(str::to_owned));
+        }
+        found
+    }
+
     /// The names of what is in the pool, in order.
     #[must_use]
     pub fn volumes(&self) -> Vec<String> {

@@ -347,10 +347,7 @@ impl Lab {
             );
             let volumes = host.volumes().into_iter().filter(|name| !name.starts_with("image-"));
             found.extend(volumes.map(|name| format!("volume {name}")));
-            for network in host.virsh(&["net-list", "--all", "--name"]).split_whitespace() {
-                let reserved = host.virsh(&["net-dumpxml", network]);
-                found.extend(reserved.lines().filter(|line| line.contains("<host ")).map(str::to_owned));
-            }
+            found.extend(host.reservations());
         }
         let mut ask = |database: &str, what: &str, statement: &str| {
             let rows = self.cloud.query(database, statement);

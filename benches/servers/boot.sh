@@ -22,16 +22,16 @@ row() { printf '%-54s %14s  %s\n' "$@"; }
 median() { sort -n | awk '{ a[NR] = $1 } END { printf "%.2f", a[int((NR + 1) / 2)] }'; }
 cpu() { awk '{ printf "%.2f", ($14 + $15) / 100 }' "/proc/$1/stat"; }
 since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'; }
-# Waits, within the namespace, until there is an ssh greeting.
+# Waits, within the namespace, until there is an ssh greeting; a guest that refuses is not kept from starting its server.
 greets() {
   ip netns exec "$space" timeout 240 python3 -c '
-import socket, sys
+import socket, sys, time
 while True:
     try:
         with socket.create_connection((sys.argv[1], 22), 0.2) as s:
             s.settimeout(2)
             if s.recv(4) == b"SSH-": break
-    except OSError: pass' "$1"
+    except OSError: time.sleep(0.02)' "$1"
 }
 
 mkdir -p "$work/host"

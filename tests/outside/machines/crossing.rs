@@ -57,9 +57,7 @@ impl Pair {
     fn is_kept_on(&self, number: usize) {
         let host = &self.lab.hosts[number];
         assert!(host.virsh(&["list", "--state-shutoff", "--uuid"]).contains(&self.guest.machine));
-        for network in host.virsh(&["net-list", "--name"]).split_whitespace() {
-            assert!(!host.virsh(&["net-dumpxml", network]).contains("<host "), "a reservation is left");
-        }
+        assert_eq!(host.reservations(), Vec::<String>::new(), "a reservation is left");
         let filters = host.virsh(&["nwfilter-list"]);
         let names = filters.split_whitespace().filter(|word| word.starts_with("nephos-")).collect::<Vec<_>>();
         assert_eq!(names.len(), 2, "{filters}");

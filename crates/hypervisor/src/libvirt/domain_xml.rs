@@ -1,9 +1,11 @@
 //! A machine's definition in libvirt's words.
 
+use std::net::Ipv4Addr;
+
 use super::names;
 use super::trouble::Outcome;
 use super::xml::{Element, escape};
-use crate::{Accelerator, Boot, MachineSpec};
+use crate::{Accelerator, Boot, Mac, MachineSpec, Nic};
 
 /// The weights that both generations of control groups take as they are.
 const LIGHTEST: u32 = 2;
@@ -41,8 +43,10 @@ pub fn domain_xml(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
         (escape(around.disk), escape(around.config_drive), escape(around.console));
     let boot = boot(machine, around);
     let cards: String = machine.nics.iter().map(|nic| card(machine, nic)).collect();
+    let leases: String = machine.nics.iter().filter_map(lease).collect();
     format!(
         "<domain type='{kind}'><name>{name}</name><uuid>{id}</uuid>{title}\
+         <metadata><nephos:leases xmlns:nephos='urn:nephos:leases'>{leases}</nephos:leases></metadata>\
          <memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpus}</vcpu>{shares}\
          <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os>\
          <features><acpi/><apic/></features>{processor}<clock offset='utc'/>\
@@ -79,7 +83,13 @@ fn boot(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
     format!("<kernel>{kernel}</kernel>{initrd}<cmdline>{command_line}</cmdline>")
 }
 
-fn card(machine: &MachineSpec, nic: &crate::Nic) -> String {
+/// What is to be reserved for a card once its machine is started.
+fn lease(nic: &Nic) -> Option<String> {
+    let (network, mac, address) = (escape(&nic.network), nic.mac, nic.lease?);
+    Some(format!("<nephos:lease network='{network}' card='{mac}' address='{address}'/>"))
+}
+
+fn card(machine: &MachineSpec, nic: &Nic) -> String {
     let (network, mac) = (escape(&nic.network), nic.mac);
     let filter = names::filter(machine.id, mac);
     format!(
@@ -115,6 +125,20 @@ pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
         Some((mac, card.attribute_at(&["source"], "network")?.to_owned()))
     };
     Ok(devices.children("interface").filter_map(read).collect())
+}
+
+/// Network, card and address of each lease in a definition.
+pub fn leases(definition: &str) -> Outcome<Vec<(String, Mac, Ipv4Addr)>> {
+    let domain = Element::parse(definition)?;
+    let Some(leases) = domain.at(&["metadata", "nephos:leases"]) else {
+        return Ok(Vec::new());
+    };
+    let read = |lease: &Element| {
+        let (card, address) =
+            (lease.attribute("card")?.parse().ok()?, lease.attribute("address")?.parse().ok()?);
+        Some((lease.attribute("network")?.to_owned(), card, address))
+    };
+    Ok(leases.children("nephos:lease").filter_map(read).collect())
 }
 
 /// A definition without the weight against other machines.

@@ -37,7 +37,6 @@ fn rules(allowed: &[IpAddr]) -> Vec<(&'static str, &'static str, String)> {
         ("drop", "out", "<mac match='no' srcmacaddr='$MAC'/>".to_owned()),
         ("drop", "out", "<arp match='no' arpsrcmacaddr='$MAC'/>".to_owned()),
         ("accept", "out", "<arp arpsrcipaddr='0.0.0.0'/>".to_owned()),
-        ("accept", "out", "<mac protocolid='0x8035'/>".to_owned()),
         (
             "accept",
             "out",
@@ -91,7 +90,7 @@ mod tests {
         let rules = rules(&[]);
         assert_eq!(rules.last(), Some(&("drop", "inout", String::new())));
         let speaking = rules.iter().filter(|(action, way, _)| *action == "accept" && *way == "out");
-        assert_eq!(speaking.count(), 3, "without addresses: ARP probes, RARP and DHCP only");
+        assert_eq!(speaking.count(), 2, "without addresses: ARP probes and DHCP only");
     }
 
     #[test]

@@ -116,9 +116,13 @@ fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: 
             weighs: !session.weightless.load(Ordering::Relaxed),
         },
     ))?;
+    let runs = alive(session, machine.id)?.is_some_and(|alive| alive != Alive::Off);
     for nic in &machine.nics {
         filters::ensure(session, machine.id, nic.mac, &nic.allowed)?;
-        networks::reserve(session, &nic.network, nic.mac, nic.lease)?;
+        // What the machine is to ask for is reserved as it is started, what it must not have is taken at once.
+        if runs || nic.lease.is_none() {
+            networks::reserve(session, &nic.network, nic.mac, nic.lease)?;
+        }
     }
     Ok(())
 }
@@ -138,14 +142,32 @@ fn check_count(allowed: &[IpAddr]) -> Outcome<()> {
     Ok(())
 }
 
+/// Starts the machine and reserves its leases meanwhile: libvirt takes as long to change two networks as to put up two
+/// cards' filters, and the guest asks for neither before it has booted.
 pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
-    if alive_of(&domain)? != Alive::Off {
+    let leases = domain_xml::leases(&domain.definition()?)?;
+    let reserve = || {
+        let mut leases = leases.iter();
+        leases.try_for_each(|(network, card, address)| {
+            networks::reserve(session, network, *card, Some(*address))
+        })
+    };
+    std::thread::scope(|scope| {
+        let reserving = scope.spawn(reserve);
+        let started = power_on(session, &domain);
+        let reserved = reserving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        started.and(reserved)
+    })
+}
+
+fn power_on(session: &Session, domain: &Domain) -> Outcome<()> {
+    if alive_of(domain)? != Alive::Off {
         return Ok(());
     }
     match domain.start() {
-        Err(fault) if refuses_weight(&fault) => start_without_weight(session, &domain),
-        Err(_) if alive_of(&domain)? != Alive::Off => Ok(()),
+        Err(fault) if refuses_weight(&fault) => start_without_weight(session, domain),
+        Err(_) if alive_of(domain)? != Alive::Off => Ok(()),
         answer => Ok(answer?),
     }
 }

@@ -21,6 +21,12 @@ pub fn ensure(session: &Session, spec: &NetworkSpec) -> Outcome<()> {
     if shape(&existing) != shape(&Element::parse(&network_xml(spec))?) {
         return Trouble::refused(format!("network {} exists with other properties", spec.name));
     }
+    if existing.at(&["ip"]).is_some() && reservations(&network)?.is_empty() {
+        // It may have been made by hand, or been given one by somebody else in this moment.
+        if let Err(fault) = network.change_reservation(Change::Add, &keeper(spec).xml()) {
+            tracing::debug!(network = spec.name, reason = fault.message, "no reservation of the gateway's");
+        }
+    }
     if !network.is_active() {
         network
             .start()
@@ -70,11 +76,17 @@ fn network_xml(spec: &NetworkSpec) -> String {
         Forward::Route => "<forward mode='route'/>",
         Forward::Isolated | Forward::Bridge => "",
     };
-    let prefix = subnet.prefix_len();
+    let (prefix, keeper) = (subnet.prefix_len(), keeper(spec).xml());
     format!(
         "<network><name>{name}</name>{forwarding}<bridge name='{bridge}' stp='off' delay='0'/>\
-         <ip address='{gateway}' prefix='{prefix}'></ip></network>"
+         <ip address='{gateway}' prefix='{prefix}'><dhcp>{keeper}</dhcp></ip></network>"
     )
+}
+
+/// A reservation that stays, of the gateway's own address for a card that is never given: with the first reservation of a
+/// network and after its last one libvirt starts its DHCP server anew, which takes more than a second.
+fn keeper(spec: &NetworkSpec) -> Reservation {
+    Reservation { mac: "02:4e:00:00:00:00".to_owned(), address: spec.gateway.to_string() }
 }
 
 /// What may not differ: forwarding, bridge, address and prefix.
