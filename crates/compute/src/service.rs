@@ -74,6 +74,8 @@ struct Inner {
     images: Arc<Images>,
     hosts: HashMap<String, Arc<dyn Hypervisor>>,
     lost: Mutex<HashSet<String>>,
+    /// What answers for the hosts that are given up.
+    given_up: Mutex<HashMap<String, Arc<dyn Hypervisor>>>,
     machines: Machines,
     transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
@@ -115,6 +117,7 @@ impl Compute {
             images,
             hosts,
             lost: Mutex::default(),
+            given_up: Mutex::default(),
             machines: Machines::default(),
             transfers: Machines::default(),
             runner: OnceLock::new(),
@@ -124,6 +127,7 @@ impl Compute {
             settings,
         });
         inner.close_hosts_that_left().await?;
+        inner.learn_given_up().await?;
         let runner = Runner { db, clock, concurrency: inner.settings.concurrency };
         let handle = runner.start(Arc::new(jobs::Carrier(Arc::clone(&inner))));
         let _ = inner.runner.set(handle);
@@ -186,7 +190,9 @@ impl Compute {
 
 impl Inner {
     fn is_lost(&self, host: &str) -> bool {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(host)
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(host);
+        // Of one that is given up it is known that there is nothing.
+        lost && !self.is_given_up(host)
     }
 
     fn wake(&self) {

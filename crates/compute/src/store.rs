@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, sql: include_str!("store/usage.sql") },
     Migration { version: 4, sql: include_str!("store/crossing.sql") },
     Migration { version: 5, sql: include_str!("store/served.sql") },
+    Migration { version: 6, sql: include_str!("store/given_up.sql") },
 ];
 
 pub(crate) fn bad(what: &str) -> Error {

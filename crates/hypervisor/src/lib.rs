@@ -2,7 +2,7 @@
 //!
 //! A [`Hypervisor`] is one host. It knows machines, disks, networks, addresses, packet filters and images by digest;
 //! it knows nothing of tenants, flavors or HTTP. Two kinds exist: libvirt hosts, reached by any libvirt URI, and
-//! simulated ones, which behave alike and run nothing.
+//! simulated ones, which behave alike and run nothing. A third stands for a host that is given up.
 //!
 //! Everything that changes a host is a small step that may be repeated: a job that died between two steps, or in the
 //! middle of one, asks again and ends where it would have ended. A machine is built by `ensure_disk`,
@@ -10,6 +10,7 @@
 
 mod error;
 pub mod faulty;
+mod gone;
 mod iso;
 pub mod libvirt;
 mod model;
@@ -23,6 +24,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub use error::{Error, Result};
+pub use gone::GoneHost;
 pub use model::{
     Accelerator, BadDigest, BadMac, Boot, Capacity, ConfigDrive, ConsoleChunk, Digest, DiskFormat, Event,
     Forward, ImageSource, ImageSpec, Mac, MachineSpec, MachineState, NetworkSpec, Nic, NicUsage, Power,
@@ -95,8 +97,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// on seeing the old content until it is power-cycled. [`Error::Refused`] for a bad path.
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()>;
 
-    /// Defines the machine, its packet filters and its DHCP reservations, or brings those that exist to this value;
-    /// memory, processors and boot of a running machine change at its next start. [`Error::NotFound`] if a network,
+    /// Defines the machine and its packet filters, or brings those that exist to this value; memory, processors and boot
+    /// of a running machine change at its next start. DHCP reservations that it is not to have any more are gone then;
+    /// those that it is to have are there once it is started. [`Error::NotFound`] if a network,
     /// the disk, the config drive or the image's kernel is missing.
     async fn define(&self, machine: &MachineSpec) -> Result<()>;
 

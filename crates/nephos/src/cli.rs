@@ -384,6 +384,14 @@ pub enum Host {
         #[arg(long)]
         end: bool,
     },
+    /// Declare that a host is lost with all that was on it; be sure that its machines do not run
+    GiveUp {
+        /// Its name, as listed
+        host: String,
+        /// It is back: use it again, without what belongs elsewhere by now
+        #[arg(long)]
+        end: bool,
+    },
 }
 
 /// Usage.

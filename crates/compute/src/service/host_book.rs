@@ -1,6 +1,9 @@
-//! What is known of the hosts: their room, and whether they answer.
+//! What is known of the hosts: their room, whether they answer, and which are given up.
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use hypervisor::{GoneHost, Hypervisor};
 
 use super::{Error, Inner};
 use crate::store;
@@ -22,6 +25,29 @@ impl Inner {
             })
         });
         closed.await
+    }
+
+    /// A host as it is to be asked: one that is given up has nothing, whatever it would say itself.
+    pub(super) fn host_named(&self, name: &str) -> Option<Arc<dyn Hypervisor>> {
+        let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.get(name).or_else(|| self.hosts.get(name)).map(Arc::clone)
+    }
+
+    pub(super) fn is_given_up(&self, host: &str) -> bool {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains_key(host)
+    }
+
+    /// Learns which hosts are given up, here or by another process of this cloud.
+    pub(super) async fn learn_given_up(&self) -> Result<(), Error> {
+        let names =
+            self.db.scan((), |(), tx| Box::pin(async move { store::hosts::given_up(tx).await })).await?;
+        let gone = |name: String| {
+            let host: Arc<dyn Hypervisor> = Arc::new(GoneHost::new(&name));
+            (name, host)
+        };
+        let hosts: HashMap<_, _> = names.into_iter().map(gone).collect();
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = hosts;
+        Ok(())
     }
 
     /// Asks a host what it can carry and keeps it.

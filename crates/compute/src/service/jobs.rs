@@ -244,7 +244,7 @@ impl Hand<'_> {
 
     async fn carry(&self) -> Next {
         let outcome = self.work().await;
-        if matches!(outcome, Err(Trouble::Later(_))) && matches!(self.place_anew().await, Ok(true)) {
+        if outcome.is_err() && matches!(self.place_anew().await, Ok(true)) {
             return Next::Continue;
         }
         self.end(outcome).await
@@ -298,13 +298,13 @@ impl Hand<'_> {
     }
 
     /// The server's host.
-    fn host(&self, server: &Server) -> Result<&Arc<dyn Hypervisor>, Trouble> {
+    fn host(&self, server: &Server) -> Result<Arc<dyn Hypervisor>, Trouble> {
         self.host_named(&server.host)
     }
 
-    fn host_named(&self, name: &str) -> Result<&Arc<dyn Hypervisor>, Trouble> {
+    fn host_named(&self, name: &str) -> Result<Arc<dyn Hypervisor>, Trouble> {
         let missing = || Trouble::Later(format!("host {name} is not configured"));
-        self.inner.hosts.get(name).ok_or_else(missing)
+        self.inner.host_named(name).ok_or_else(missing)
     }
 
     /// Shows how far the job is; `Lost` when it is not this holder's any more.

@@ -121,8 +121,8 @@ impl Inner {
             return None;
         }
         let card = server.interfaces.iter().find(|port| port.label == Label::Public)?.mac;
-        let asked = self.hosts.get(&server.host)?.usage(server.id);
-        let usage = tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?.ok()?;
+        let host = self.host_named(&server.host)?;
+        let usage = tokio::time::timeout(ANSWER_WITHIN, host.usage(server.id)).await.ok()?.ok()?;
         let nic = usage.nics.iter().find(|nic| nic.mac == card)?;
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Some((number(nic.received_bytes), number(nic.sent_bytes)))

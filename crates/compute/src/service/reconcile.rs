@@ -38,7 +38,7 @@ async fn follow(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
     let mut events = host.events();
     let mut known = false;
     loop {
-        look_at_all(inner, host.as_ref()).await;
+        look_at_all(inner, host.host()).await;
         if !std::mem::replace(&mut known, true) {
             inner.unsurveyed.send_modify(|left| *left = left.saturating_sub(1));
         }
@@ -48,8 +48,9 @@ async fn follow(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
             tokio::select! {
                 () = &mut next_look => break,
                 event = events.recv() => match event {
-                    Ok(Event::Machine(state)) => look_at_one(inner, host.as_ref(), state.id).await,
                     Ok(Event::HostLost) => inner.set_reachable(host.host(), false).await,
+                    Ok(Event::Machine(_)) if inner.is_given_up(host.host()) => {}
+                    Ok(Event::Machine(state)) => look_at_one(inner, host.as_ref(), state.id).await,
                     Ok(Event::HostBack) | Err(RecvError::Lagged(_)) => break,
                     // It says nothing any more: the regular look is left.
                     Err(RecvError::Closed) => { next_look.as_mut().await; break }
@@ -59,7 +60,18 @@ async fn follow(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
     }
 }
 
-async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
+/// Looks at a host without waiting for the next time.
+pub(super) fn look_now(inner: &Arc<Inner>, host: &str) {
+    let (inner, host) = (Arc::clone(inner), host.to_owned());
+    tokio::spawn(async move { look_at_all(&inner, &host).await });
+}
+
+async fn look_at_all(inner: &Arc<Inner>, host: &str) {
+    let Some(host) = inner.host_named(host) else { return };
+    let host = host.as_ref();
+    if inner.is_given_up(host.host()) {
+        return compare(inner, host, Vec::new()).await;
+    }
     let machines = match host.machines().await {
         Ok(machines) => machines,
         Err(error) => {
@@ -72,6 +84,13 @@ async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
         return inner.set_reachable(host.host(), false).await;
     }
     inner.set_reachable(host.host(), true).await;
+    compare(inner, host, machines).await;
+    drop_old_snapshots(inner, host).await;
+    drop_old_images(inner, host).await;
+}
+
+/// Brings together what a host has and what is written here.
+async fn compare(inner: &Arc<Inner>, host: &dyn Hypervisor, machines: Vec<MachineState>) {
     let mut machines: HashMap<Uuid, MachineState> = machines.into_iter().map(|m| (m.id, m)).collect();
     let mut after = String::new();
     loop {
@@ -94,8 +113,6 @@ async fn look_at_all(inner: &Arc<Inner>, host: &dyn Hypervisor) {
         }
         remove_leftover(inner, host, id).await;
     }
-    drop_old_snapshots(inner, host).await;
-    drop_old_images(inner, host).await;
 }
 
 /// Images that were deleted and that no disk on the host is based on. One of which nothing is known here may be
@@ -131,20 +148,37 @@ async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     }
 }
 
-/// A machine of a server that is gone. One of which nothing is known here may be another cloud's.
+/// A machine of a server that is gone, or that was built elsewhere since this host was given up. One of which nothing
+/// is known here may be another cloud's.
 async fn remove_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
-    let gone = inner.db.read(id, |id, tx| Box::pin(async move { store::servers::is_gone(tx, *id).await }));
-    match gone.await {
-        Ok(true) => {
-            let _turn = inner.turn(id).take().await;
-            tracing::warn!(host = host.host(), machine = %id, "removing the machine of a deleted server");
-            if let Err(error) = host.delete(id).await {
-                tracing::warn!(%error, machine = %id, "cannot remove it");
-            }
-        }
-        Ok(false) => tracing::debug!(host = host.host(), machine = %id, "a machine that is not ours"),
-        Err(error) => tracing::warn!(%error, "cannot look up a machine"),
+    if !is_leftover(inner, host, id).await {
+        return tracing::debug!(host = host.host(), machine = %id, "a machine that is left alone");
     }
+    let _turn = inner.turn(id).take().await;
+    if !is_leftover(inner, host, id).await {
+        return;
+    }
+    tracing::warn!(host = host.host(), machine = %id, "removing a machine whose server is not here any more");
+    if let Err(error) = host.delete(id).await {
+        tracing::warn!(%error, machine = %id, "cannot remove it");
+    }
+}
+
+async fn is_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) -> bool {
+    let left = inner.db.read((id, host.host().to_owned()), |(id, host), tx| {
+        Box::pin(async move {
+            match store::servers::by_id(tx, *id).await? {
+                Some(server) => {
+                    Ok(server.host != *host && server.other.is_none_or(|other| other.host != *host))
+                }
+                None => store::servers::is_gone(tx, *id).await,
+            }
+        })
+    });
+    left.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, machine = %id, "cannot look up a machine");
+        false
+    })
 }
 
 fn expects_other(server: &Server, seen: Power) -> bool {
@@ -219,14 +253,18 @@ fn note(server: &mut Server, machine: &MachineState, now: Time) {
             server.fault = Some(Fault { message, at: now.0 });
             if server.state.vm == Vm::Resized { Vm::Resized } else { Vm::Error }
         }
-        (Vm::Active | Vm::Stopped, Power::Absent) => {
-            let message = "the machine is not on its host any more".to_owned();
-            server.fault = Some(Fault { message, at: now.0 });
-            Vm::Error
-        }
+        (Vm::Active | Vm::Stopped | Vm::Suspended, Power::Absent) => lost(server, now),
+        // The original of a resize to another host is there still, for its owner to go back to.
+        (Vm::Resized, Power::Absent) if server.other.is_none() => lost(server, now),
         (other, _) => other,
     };
     server.state = State { vm, task: None };
+}
+
+fn lost(server: &mut Server, now: Time) -> Vm {
+    let message = "the machine is not on its host any more".to_owned();
+    server.fault = Some(Fault { message, at: now.0 });
+    Vm::Error
 }
 
 struct Known<'a>(&'a Inner);
@@ -244,6 +282,9 @@ pub(super) async fn sweep(inner: Arc<Inner>) {
     let mut halt = inner.halt.subscribe();
     let sweeping = async {
         loop {
+            if let Err(error) = inner.learn_given_up().await {
+                tracing::warn!(%error, "cannot learn which hosts are given up");
+            }
             if let Err(error) = inner.networks.sweep(&Known(&inner), PORT_GRACE).await {
                 tracing::warn!(%error, "cannot sweep ports");
             }

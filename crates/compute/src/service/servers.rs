@@ -292,7 +292,7 @@ impl Inner {
 
     /// Whether a host has an image's bytes.
     async fn is_held(&self, image: &Image, host: &str) -> Result<bool, Error> {
-        let (Some(content), Some(host)) = (&image.content, self.hosts.get(host)) else { return Ok(false) };
+        let (Some(content), Some(host)) = (&image.content, self.host_named(host)) else { return Ok(false) };
         let held = host.holds_image(&content.digest).await;
         held.map_err(|error| Error::Unavailable(error.to_string()))
     }
@@ -315,7 +315,7 @@ impl Inner {
         }
         let mut unsurveyed = self.unsurveyed.subscribe();
         let _ = tokio::time::timeout(SURVEY_WITHIN, unsurveyed.wait_for(|left| *left == 0)).await;
-        if self.hosts.keys().all(|host| self.is_lost(host)) {
+        if self.hosts.keys().all(|host| self.is_lost(host) || self.is_given_up(host)) {
             let names: Vec<&str> = self.hosts.keys().map(String::as_str).take(3).collect();
             let reason = format!("no host answers ({}): {NO_HYPERVISOR}", names.join(", "));
             return Err(Error::Unavailable(reason));

@@ -11,6 +11,8 @@ pub struct Host {
     pub up: bool,
     /// Whether it takes no new servers.
     pub drained: bool,
+    /// Whether its operator gave it up: nothing that was there is left.
+    pub given_up: bool,
     /// Its memory, in MiB.
     pub memory_mib: i64,
     /// Its disk, in GiB.
@@ -40,8 +42,28 @@ pub(crate) async fn set_drained(tx: &mut Tx, name: &str, drained: bool) -> Resul
     Ok(tx.execute(sql, params![name, drained]).await? == 1)
 }
 
+/// Gives a host up, or takes it back: then nobody knows whether it answers. `false` if there is none of that name.
+pub(crate) async fn set_given_up(tx: &mut Tx, name: &str, given_up: bool) -> Result<bool, Error> {
+    let sql = "UPDATE hosts SET given_up = $2, up = 0 WHERE name = $1";
+    Ok(tx.execute(sql, params![name, given_up]).await? == 1)
+}
+
+/// The hosts that are given up.
+pub(crate) async fn given_up(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let rows = tx.rows("SELECT name FROM hosts WHERE given_up = 1", &[]).await?;
+    rows.into_iter().map(|mut row| row.take(0)).collect()
+}
+
+/// Whether a host answers, if there is one of that name.
+pub(crate) async fn is_up(tx: &mut Tx, name: &str) -> Result<Option<bool>, Error> {
+    let row = tx.row("SELECT up FROM hosts WHERE name = $1", params![name]).await?;
+    row.map(|mut row| row.take(0)).transpose()
+}
+
 pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
-    let sql = "SELECT name, up, drained, memory_mib, disk_gib, used_memory_mib, used_disk_gib FROM hosts ORDER BY name";
+    let sql =
+        "SELECT name, up, drained, given_up, memory_mib, disk_gib, used_memory_mib, used_disk_gib FROM hosts
+               ORDER BY name";
     let rows = tx.rows(sql, &[]).await?;
     rows.into_iter()
         .map(|mut row| {
@@ -49,10 +71,11 @@ pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
                 name: row.take(0)?,
                 up: row.take(1)?,
                 drained: row.take(2)?,
-                memory_mib: row.take(3)?,
-                disk_gib: row.take(4)?,
-                used_memory_mib: row.take(5)?,
-                used_disk_gib: row.take(6)?,
+                given_up: row.take(3)?,
+                memory_mib: row.take(4)?,
+                disk_gib: row.take(5)?,
+                used_memory_mib: row.take(6)?,
+                used_disk_gib: row.take(7)?,
             })
         })
         .collect()
@@ -69,7 +92,7 @@ pub(crate) async fn place(
 ) -> Result<Option<String>, Error> {
     let sql = "SELECT h.name FROM hosts h
                LEFT JOIN placements p ON p.host = h.name AND p.tenant = $1
-               WHERE h.up = 1 AND h.drained = 0 AND h.memory_mib - h.used_memory_mib >= $2
+               WHERE h.up = 1 AND h.drained = 0 AND h.given_up = 0 AND h.memory_mib - h.used_memory_mib >= $2
                  AND h.disk_gib * $4 - h.used_disk_gib >= $3
                ORDER BY COALESCE(p.servers, 0), h.used_memory_mib, h.name LIMIT 1";
     let row = tx.row(sql, params![tenant, memory_mib, disk_gib, disk_overcommit]).await?;

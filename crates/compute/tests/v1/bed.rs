@@ -28,7 +28,7 @@ use crate::documents;
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 /// The newest migration of the service.
-const TABLES_VERSION: i64 = 5;
+const TABLES_VERSION: i64 = 6;
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
 pub const NOON: i64 = 1_286_712_000;
 

@@ -7,6 +7,7 @@ mod crossing;
 mod custom_images;
 mod documents;
 mod faults;
+mod given_up;
 mod hosts;
 mod image_sharing;
 mod limits;

@@ -78,6 +78,9 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::DrainHost { host, drained } => {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
+        Order::GiveUpHost { host, given_up } => {
+            cloud.compute.give_up(&host, given_up).await.map(|()| Value::Null).map_err(text)
+        }
         Order::ShowUsage { tenant, days, servers } => {
             let today = cloud.clock.now().seconds().div_euclid(86_400);
             cloud.compute.read_meters().await.map_err(text)?;
@@ -114,7 +117,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             let hosts = cloud.compute.hosts().await.map_err(text)?;
             let shown = hosts.iter().map(|host| {
                 json!({
-                    "name": host.name, "up": host.up, "drained": host.drained,
+                    "name": host.name, "up": host.up, "drained": host.drained, "given_up": host.given_up,
                     "memory_mib": host.memory_mib, "used_memory_mib": host.used_memory_mib,
                     "disk_gib": host.disk_gib, "used_disk_gib": host.used_disk_gib,
                 })

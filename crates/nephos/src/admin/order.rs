@@ -76,6 +76,8 @@ pub enum Order {
     ListHosts {},
     /// `host drain`
     DrainHost { host: String, drained: bool },
+    /// `host give-up`
+    GiveUpHost { host: String, given_up: bool },
     /// `usage`
     ShowUsage { tenant: Option<String>, days: i64, servers: bool },
     /// `clock`
@@ -121,6 +123,7 @@ impl Order {
             Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
+            Command::Host(Host::GiveUp { host, end }) => Self::GiveUpHost { host, given_up: !end },
             Command::Usage(usage) => {
                 Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
             }

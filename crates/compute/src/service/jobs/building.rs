@@ -46,7 +46,11 @@ impl Hand<'_> {
         self.bring_image(host.as_ref(), &image, AFTER_IMAGE).await?;
         if server.resize.is_some() && server.other.is_none() {
             // It failed while it was reverted: a new disk decides for the size that it has.
-            host.confirm_resize(server.id).await?;
+            match host.confirm_resize(server.id).await {
+                // Its host was given up: here it has nothing yet.
+                Err(error) if error.is_absent() => {}
+                confirmed => confirmed?,
+            }
         }
         match host.stop(server.id).await {
             // A build that failed early left no machine.

@@ -61,7 +61,8 @@ impl Hand<'_> {
         to: &str,
         snapshot: Uuid,
     ) -> Result<(), Trouble> {
-        let (from, target) = (self.host(server)?.as_ref(), self.host_named(to)?.as_ref());
+        let (from, target) = (self.host(server)?, self.host_named(to)?);
+        let (from, target) = (from.as_ref(), target.as_ref());
         let spec = self.respec(server, flavor).await?;
         // What can fail while the guest still runs comes first.
         self.networks(target).await?;
@@ -97,9 +98,9 @@ impl Hand<'_> {
     /// What goes over is on both hosts for a while. Books count whole disks, and more than there is where an operator
     /// lets them: what is free is asked for.
     async fn room_for_transfer(&self, server: &Server, target: &dyn Hypervisor) -> Result<(), Trouble> {
-        let from = self.host(server)?.as_ref();
+        let from = self.host(server)?;
         let bytes = from.snapshot_bytes(server.id).await?;
-        for host in [from, target] {
+        for host in [from.as_ref(), target] {
             let free = host.capacity().await?.disk_free_bytes;
             if free < bytes {
                 let mib = |bytes: u64| bytes >> 20;
@@ -139,6 +140,11 @@ impl Hand<'_> {
 
     pub(super) async fn revert_crossing(&self, server: Server) -> Result<(), Trouble> {
         let mut server = server;
+        if let Some(other) = &server.other
+            && self.inner.is_given_up(&other.host)
+        {
+            return Err(Trouble::Failed("its original went with its host, which was given up".into()));
+        }
         if server.resize.is_some() {
             self.stand_down(&server, server.flavor).await?;
             let from = server.host.clone();

@@ -1,4 +1,5 @@
-//! A build whose host fails goes to another one; what a server left on a host is removed when that answers again.
+//! A build whose host fails goes to another one, as does a rebuild whose host is given up; what a server left on a host is
+//! removed when that answers again.
 
 use database::Tx;
 use hypervisor::Power;
@@ -18,11 +19,18 @@ pub(super) const ATTEMPTS_BEFORE: i64 = 5;
 const NEVER: Time = Time(i64::MAX);
 
 impl Hand<'_> {
-    /// Moves a build to another host if its own is lost and another has room; whether it did.
+    /// Moves a build to another host if its own is lost, a rebuild if that is given up, and another has room; whether
+    /// it did.
     pub(super) async fn place_anew(&self) -> Result<bool, Trouble> {
         let server = self.server().await?;
+        let given_up = self.inner.is_given_up(&server.host);
         let waits_in_vain = self.inner.is_lost(&server.host) && self.job.attempts >= ATTEMPTS_BEFORE;
-        if self.payload.work != Work::Build || !waits_in_vain {
+        let moves = match self.payload.work {
+            Work::Build => given_up || waits_in_vain,
+            Work::Rebuild => given_up,
+            _ => false,
+        };
+        if !moves {
             return Ok(false);
         }
         let overcommit = self.inner.settings.disk_overcommit;
@@ -42,7 +50,7 @@ impl Hand<'_> {
             })
         });
         let Some(host) = placed.await? else { return Ok(false) };
-        tracing::warn!(server = %self.payload.server, host, "a build goes on on another host");
+        tracing::warn!(server = %self.payload.server, host, "it is built on another host");
         self.inner.wake();
         Ok(true)
     }

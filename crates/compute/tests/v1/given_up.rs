@@ -1,0 +1,141 @@
+//! Hosts that their operator gave up: what was on them ends, or goes on elsewhere, and what they still have when they are
+//! taken back is removed.
+
+use std::time::Duration;
+
+use compute::{Error, Settings};
+use hypervisor::Hypervisor;
+use hypervisor::simulated::Settings as HostSettings;
+
+use crate::bed::{Bed, TENANT};
+
+const ACTION: &str = "/servers/1/action";
+
+async fn act(bed: &Bed, path: &str, body: &str) {
+    let answer = bed.post(path, body).await;
+    assert!(answer.status.is_success(), "{body}: {}", answer.body);
+}
+
+/// Loses a host and gives it up once that is known.
+async fn give_up(bed: &Bed, host: usize) {
+    bed.hosts[host].lose();
+    bed.eventually("the loss is known", || async { !bed.compute.hosts().await.unwrap()[host].up }).await;
+    let name = format!("simulated-{}", host + 1);
+    bed.compute.give_up(&name, true).await.unwrap();
+    let known = &bed.compute.hosts().await.unwrap()[host];
+    assert!(known.given_up && !known.up);
+}
+
+async fn take_back(bed: &Bed, host: usize) {
+    bed.hosts[host].come_back();
+    bed.compute.give_up(&format!("simulated-{}", host + 1), false).await.unwrap();
+    bed.eventually("it is used again", || async {
+        let known = &bed.compute.hosts().await.unwrap()[host];
+        known.up && !known.given_up
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
+    let two = HostSettings { hosts: 2, ..HostSettings::default() };
+    let mut bed = Bed::with(two, Settings { rate_limits: false, ..Settings::default() }).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
+    bed.compute.drain("simulated-2", true).await.unwrap();
+    for name in ["deleted", "rebuilt", "resized", "suspended"] {
+        bed.active(name, 1).await;
+    }
+    act(&bed, "/servers/3/action", r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.until(3, "VERIFY_RESIZE").await;
+    bed.compute.suspend(compute::model::Id::Number(4)).await.unwrap();
+    bed.until(4, "SUSPENDED").await;
+    bed.compute.drain("simulated-2", false).await.unwrap();
+    let before = [bed.server(2).await, bed.server(3).await, bed.server(4).await];
+
+    let refused = bed.compute.give_up("simulated-1", true).await;
+    assert!(matches!(&refused, Err(Error::Conflict(reason)) if reason.contains("answers")), "{refused:?}");
+    assert!(matches!(bed.compute.give_up("simulated-9", true).await, Err(Error::NotFound("host"))));
+    bed.hosts[0].lose();
+    bed.until(2, "UNKNOWN").await;
+    assert_eq!(bed.delete("/servers/1").await.status, 202);
+    give_up(&bed, 0).await;
+
+    bed.eventually("the deletion ends", || async {
+        bed.clock.advance(Duration::from_secs(30));
+        bed.status(1).await == "gone"
+    })
+    .await;
+    for server in 2..=4 {
+        bed.until(server, "ERROR").await;
+        let fault = bed.server(server).await.fault.unwrap();
+        assert_eq!(fault.message, "the machine is not on its host any more");
+    }
+    // A host that is given up stays so, whatever becomes of the process, and whatever it says.
+    bed.crash_and_reopen().await;
+    bed.hosts[0].come_back();
+    for server in 2..=4 {
+        act(&bed, &format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
+        bed.until(server, "ACTIVE").await;
+    }
+    for before in before {
+        let after = bed.server(before.number).await;
+        assert_eq!((after.host.as_str(), &after.interfaces), ("simulated-2", &before.interfaces));
+        assert!(bed.hosts[0].spec(before.id).is_some() && bed.hosts[1].spec(before.id).is_some());
+    }
+    let (_, new) = bed.active("new", 1).await;
+    assert!(bed.hosts[1].spec(new).is_some());
+    let booked = |hosts: Vec<compute::Host>| {
+        hosts.iter().map(|host| (host.used_memory_mib, host.used_disk_gib)).collect::<Vec<_>>()
+    };
+    assert_eq!(booked(bed.compute.hosts().await.unwrap()), [(0, 0), (3 * 256 + 512, 3 * 10 + 20)]);
+
+    take_back(&bed, 0).await;
+    bed.eventually("what belongs elsewhere is removed", || async {
+        bed.hosts[0].machines().await.is_ok_and(|left| left.is_empty())
+    })
+    .await;
+    for server in 2..=5 {
+        assert_eq!(bed.status(server).await, "ACTIVE");
+        assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
+        bed.until(server, "gone").await;
+    }
+    bed.is_cleared().await;
+    bed.assert_clean().await;
+    assert!(bed.networks().ports(new).await.unwrap().is_empty(), "of tenant {TENANT}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not() {
+    for given_up in [0, 1] {
+        let bed = Bed::crowded().await;
+        let machine = bed.uuid(1).await;
+        act(&bed, ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
+        bed.until(1, "VERIFY_RESIZE").await;
+        give_up(&bed, given_up).await;
+        act(&bed, ACTION, r#"{"revertResize": null}"#).await;
+        bed.until(1, if given_up == 1 { "ACTIVE" } else { "VERIFY_RESIZE" }).await;
+        let server = bed.server(1).await;
+        if given_up == 0 {
+            // It goes on where it is.
+            bed.eventually("the reason is told", || async { bed.server(1).await.fault.is_some() }).await;
+            let fault = bed.server(1).await.fault.unwrap();
+            assert!(fault.message.contains("which was given up"), "{}", fault.message);
+            act(&bed, ACTION, r#"{"confirmResize": null}"#).await;
+            bed.until(1, "ACTIVE").await;
+        }
+        let runs_on = 1 - given_up;
+        assert_eq!(server.host, format!("simulated-{}", runs_on + 1));
+        assert!(bed.hosts[runs_on].spec(machine).is_some());
+        bed.eventually("nothing is booked twice", || async {
+            bed.clock.advance(Duration::from_secs(1));
+            bed.server(1).await.other.is_none()
+        })
+        .await;
+        take_back(&bed, given_up).await;
+        bed.eventually("what was left there is removed", || async {
+            bed.hosts[given_up].spec(machine).is_none()
+        })
+        .await;
+        assert_eq!(bed.status(1).await, "ACTIVE");
+    }
+}
