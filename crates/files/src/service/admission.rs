@@ -2,6 +2,7 @@
 //! before it says what else is wrong. Most of it is asked only of a request that is at fault.
 
 use super::authorise::{Action, Place, authorise};
+use super::containers::may_keep_versions;
 use super::{Context, Files, archive};
 use crate::error::{Error, Result};
 use crate::model::entry::Container;
@@ -103,6 +104,15 @@ impl Files {
     /// [`Error::Unauthenticated`], [`Error::Forbidden`].
     pub async fn would_make(&self, context: &Context, account: &str) -> Result<()> {
         self.admit(context, account, Action::WriteContainer).await
+    }
+
+    /// Whether a container may be told to keep versions, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Page`].
+    pub async fn could_keep_versions(&self, account: &str, container: &str) -> Result<()> {
+        let settings = self.container_settings(account, container).await?;
+        settings.map_or(Ok(()), |settings| may_keep_versions(&settings))
     }
 
     /// Whether the caller may list a container.

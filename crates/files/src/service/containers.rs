@@ -246,29 +246,26 @@ async fn walk(tx: &mut database::Tx, container: &Container, changes: &Changes) -
     Ok(())
 }
 
+/// Whether a container like this may keep versions, or stop to.
+pub(super) fn may_keep_versions(metadata: &Metadata) -> Result<()> {
+    let refused = if [version::STACK, version::HISTORY].iter().any(|name| metadata.get(name).is_some()) {
+        "Cannot enable object versioning on a container that is already using the legacy versioned writes feature."
+    } else if metadata.get("x-container-sync-to").is_some() {
+        "Cannot enable object versioning on a container configured as source of container syncing."
+    } else {
+        return Ok(());
+    };
+    Err(Error::Page(refused.into()))
+}
+
 /// Applies changes; the three ways of keeping old versions exclude one another.
 fn change(container: &mut Container, changes: &Changes, limits: &crate::model::limits::Limits) -> Result<()> {
     let before = container.metadata.clone();
     container.metadata.apply(changes);
     container.metadata.check_totals("x-container-meta-", limits)?;
     let sets = |name: &str| matches!(changes.0.get(name), Some(Some(_)));
-    let archived = |metadata: &Metadata| {
-        metadata.get(version::STACK).is_some() || metadata.get(version::HISTORY).is_some()
-    };
     if sets(version::ENABLED) {
-        if archived(&before) {
-            return Err(Error::Page(
-                "Cannot enable object versioning on a container that is already using the legacy versioned writes \
-                 feature."
-                    .into(),
-            ));
-        }
-        if before.get("x-container-sync-to").is_some() {
-            return Err(Error::Page(
-                "Cannot enable object versioning on a container configured as source of container syncing."
-                    .into(),
-            ));
-        }
+        may_keep_versions(&before)?;
     }
     if container.metadata.get(version::ENABLED) == Some("false") && !version::is_versioned(&before) {
         container.metadata.0.insert(version::ENABLED.into(), version::NEVER.into());

@@ -68,3 +68,23 @@ on_each_engine! {
         assert!(listed.text().contains(r#""content_type": "text/html;charset=UTF-8""#), "{}", listed.text());
     }
 }
+
+on_each_engine! {
+    async fn how_a_container_keeps_versions_is_said_before_what_is_wrong_with_its_acl(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/plain", &[]).await;
+        cloud.owner("PUT", "/v1/AUTH_1/history", &[("x-history-location", "plain")]).await;
+        let wrong = [("x-container-read", ".x:y"), ("x-versions-enabled", "")];
+        for (container, said) in [
+            ("plain", "Unknown designator '.x' in ACL: '.x:y'"),
+            ("none", "Unknown designator '.x' in ACL: '.x:y'"),
+            (
+                "history",
+                "Cannot enable object versioning on a container that is already using the legacy versioned writes feature.",
+            ),
+        ] {
+            let answer = cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &wrong).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (400, said), "{container}");
+        }
+    }
+}

@@ -49,7 +49,7 @@ pub async fn upload_image(
     let initrd = image.initrd_bytes.unwrap_or(0);
     let total = image.size_bytes + kernel + initrd;
     progress.begin(total);
-    if host.read(|state| state.images.contains_key(&image.digest))? {
+    if host.read(|state| state.rest.images.contains_key(&image.digest))? {
         progress.set(total);
         return Ok(());
     }
@@ -70,7 +70,7 @@ pub async fn upload_image(
     }
     host.pass("upload_image", None).await?;
     host.write(|state| {
-        state.images.insert(image.digest.clone(), image.clone());
+        state.rest.images.insert(image.digest.clone(), image.clone());
         Ok(())
     })?;
     progress.set(2 * total);
@@ -83,7 +83,7 @@ fn make_disk(
     machine: &MachineSpec,
     operation: &'static str,
 ) -> Result<()> {
-    let image = state.images.get(&machine.image);
+    let image = state.rest.images.get(&machine.image);
     let missing = || Error::NotFound { operation, what: format!("image {}", machine.image) };
     let bytes = image.ok_or_else(missing)?.virtual_bytes.max(machine.disk_bytes);
     room_for(host, state, bytes, operation)?;
@@ -104,7 +104,7 @@ fn room_for(host: &SimulatedHost, state: &State, bytes: u64, operation: &'static
 
 pub async fn ensure_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<()> {
     host.pass("ensure_disk", Some(machine.id)).await?;
-    host.write(|state| {
+    host.write_of(machine.id, |state| {
         if state.disks.contains_key(&machine.id) {
             return Ok(());
         }
@@ -114,7 +114,7 @@ pub async fn ensure_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<
 
 pub async fn replace_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<()> {
     host.pass("replace_disk", Some(machine.id)).await?;
-    host.write(|state| {
+    host.write_of(machine.id, |state| {
         refuse_alive(state, machine.id, "replace_disk")?;
         make_disk(host, state, machine, "replace_disk")
     })
@@ -141,7 +141,7 @@ pub async fn receive_disk(
     drain(operation, source.reader, "the snapshot", source.size_bytes, progress).await?;
     host.pass(operation, Some(id)).await?;
     let bytes = machine.disk_bytes.max(source.virtual_bytes);
-    host.write(|state| {
+    host.write_of(id, |state| {
         refuse_alive(state, id, operation)?;
         room_for(host, state, bytes, operation)?;
         state.forget(id);
@@ -161,7 +161,7 @@ fn refuse_alive(state: &State, machine: Uuid, operation: &'static str) -> Result
 pub async fn begin_resize(host: &SimulatedHost, resized: &MachineSpec) -> Result<()> {
     host.pass("begin_resize", Some(resized.id)).await?;
     let operation = "begin_resize";
-    host.write(|state| {
+    host.write_of(resized.id, |state| {
         refuse_alive(state, resized.id, operation)?;
         let missing = Error::NoMachine { operation, machine: resized.id };
         let disk = state.disks.get(&resized.id).cloned().ok_or(missing.clone())?;
@@ -177,7 +177,7 @@ pub async fn begin_resize(host: &SimulatedHost, resized: &MachineSpec) -> Result
 pub async fn revert_resize(host: &SimulatedHost, original: &MachineSpec) -> Result<()> {
     host.pass("revert_resize", Some(original.id)).await?;
     let operation = "revert_resize";
-    host.write(|state| {
+    host.write_of(original.id, |state| {
         refuse_alive(state, original.id, operation)?;
         let missing = Error::NoMachine { operation, machine: original.id };
         state.machines.get_mut(&original.id).ok_or(missing)?.spec = original.clone();
@@ -190,7 +190,7 @@ pub async fn revert_resize(host: &SimulatedHost, original: &MachineSpec) -> Resu
 
 pub async fn confirm_resize(host: &SimulatedHost, machine: Uuid) -> Result<()> {
     host.pass("confirm_resize", Some(machine)).await?;
-    host.write(|state| {
+    host.write_of(machine, |state| {
         let missing = Error::NoMachine { operation: "confirm_resize", machine };
         state.disks.get_mut(&machine).ok_or(missing)?.before_resize = None;
         Ok(())
@@ -205,14 +205,14 @@ pub async fn take_snapshot(
 ) -> Result<()> {
     let bytes = snapshot_bytes(host, machine)?;
     progress.begin(bytes);
-    if host.read(|state| state.snapshots.contains_key(&snapshot))? {
+    if host.read(|state| state.rest.snapshots.contains_key(&snapshot))? {
         progress.set(bytes);
         return Ok(());
     }
     progress.set(bytes / 2);
     host.pass("take_snapshot", Some(machine)).await?;
     host.write(|state| {
-        state.snapshots.insert(snapshot, bytes);
+        state.rest.snapshots.insert(snapshot, bytes);
         Ok(())
     })?;
     progress.set(bytes);
@@ -226,7 +226,7 @@ pub fn snapshot_bytes(host: &SimulatedHost, machine: Uuid) -> Result<u64> {
 
 pub fn open_snapshot(host: &SimulatedHost, snapshot: Uuid) -> Result<Snapshot> {
     let missing = Error::NotFound { operation: "open_snapshot", what: format!("snapshot {snapshot}") };
-    let virtual_bytes = host.read(|state| state.snapshots.get(&snapshot).copied())?.ok_or(missing)?;
+    let virtual_bytes = host.read(|state| state.rest.snapshots.get(&snapshot).copied())?.ok_or(missing)?;
     let bytes = blank::qcow2(virtual_bytes);
     let size_bytes = bytes.len() as u64;
     Ok(Snapshot { size_bytes, virtual_bytes, reader: Box::pin(std::io::Cursor::new(bytes)) })

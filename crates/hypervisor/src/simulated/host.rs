@@ -1,7 +1,7 @@
 //! One simulated host: its machines, networks and power.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::journal::Journal;
 use super::settings::Settings;
 use super::state::{Machine, State};
 use super::steps::Steps;
@@ -30,7 +31,7 @@ pub(super) struct Inner {
     settings: Settings,
     pub(super) steps: Steps,
     state: Mutex<State>,
-    file: Option<PathBuf>,
+    journal: Mutex<Option<Journal>>,
     events: broadcast::Sender<Event>,
     lost: AtomicBool,
 }
@@ -47,14 +48,18 @@ impl SimulatedHost {
             .map(|number| {
                 let name = format!("simulated-{number}");
                 let file = directory.map(|directory| directory.join(format!("{name}.json")));
-                let state = match &file {
-                    Some(file) => State::load(file).map_err(|error| unusable(file, &error))?,
-                    None => State::default(),
+                let (journal, state) = match &file {
+                    Some(file) => {
+                        let (journal, state) = Journal::open(file).map_err(|error| unusable(file, &error))?;
+                        (Some(journal), state)
+                    }
+                    None => (None, State::default()),
                 };
                 let (events, _) = broadcast::channel(EVENTS_KEPT);
                 let settings = settings.clone();
-                let (steps, state, lost) = (steps.clone(), Mutex::new(state), AtomicBool::new(false));
-                Ok(Self(Arc::new(Inner { name, settings, steps, state, file, events, lost })))
+                let (steps, lost) = (steps.clone(), AtomicBool::new(false));
+                let (state, journal) = (Mutex::new(state), Mutex::new(journal));
+                Ok(Self(Arc::new(Inner { name, settings, steps, state, journal, events, lost })))
             })
             .collect()
     }
@@ -142,12 +147,29 @@ impl SimulatedHost {
         Ok(look(&self.0.state.lock().unwrap()))
     }
 
-    /// Applies a change and keeps it; a change that fails must have changed nothing.
+    /// Applies a change to what is no machine's and keeps it; a change that fails must have changed nothing.
     pub(super) fn write<T>(&self, apply: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        self.keeping(apply, Journal::keep_rest)
+    }
+
+    /// As [`Self::write`], of what is one machine's.
+    pub(super) fn write_of<T>(
+        &self,
+        machine: Uuid,
+        apply: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        self.keeping(apply, |journal, state| journal.keep_machine(state, machine))
+    }
+
+    fn keeping<T>(
+        &self,
+        apply: impl FnOnce(&mut State) -> Result<T>,
+        keep: impl FnOnce(&mut Journal, &State) -> std::io::Result<()>,
+    ) -> Result<T> {
         let mut state = self.0.state.lock().unwrap();
         let answer = apply(&mut state)?;
-        if let Some(file) = &self.0.file {
-            state.save(file).map_err(|error| unusable(file, &error))?;
+        if let Some(journal) = &mut *self.0.journal.lock().unwrap() {
+            keep(journal, &state).map_err(|error| unusable(journal.path(), &error))?;
         }
         Ok(answer)
     }
@@ -159,7 +181,7 @@ impl SimulatedHost {
         operation: &'static str,
         apply: impl FnOnce(&mut Machine) -> Result<Option<MachineState>>,
     ) -> Result<()> {
-        let turned = self.write(|state| {
+        let turned = self.write_of(id, |state| {
             apply(state.machines.get_mut(&id).ok_or(Error::NoMachine { operation, machine: id })?)
         })?;
         if let Some(state) = turned {
@@ -184,7 +206,7 @@ impl SimulatedHost {
     }
 
     fn power_on(&self, id: Uuid, operation: &'static str, anew: bool) -> Result<()> {
-        let turned = self.write(|state| {
+        let turned = self.write_of(id, |state| {
             let found = state.machines.get(&id).ok_or(Error::NoMachine { operation, machine: id })?;
             if found.alive() && !anew {
                 return Ok(None);
@@ -236,13 +258,13 @@ impl Hypervisor for SimulatedHost {
 
     async fn ensure_network(&self, network: &NetworkSpec) -> Result<()> {
         self.pass("ensure_network", None).await?;
-        self.write(|state| match state.networks.get(&network.name) {
+        self.write(|state| match state.rest.networks.get(&network.name) {
             Some(existing) if existing != network => {
                 Err(refused("ensure_network", &format!("{} exists with other properties", network.name)))
             }
             Some(_) => Ok(()),
             None => {
-                state.networks.insert(network.name.clone(), network.clone());
+                state.rest.networks.insert(network.name.clone(), network.clone());
                 Ok(())
             }
         })
@@ -254,17 +276,17 @@ impl Hypervisor for SimulatedHost {
             if state.machines.values().any(|m| m.spec.nics.iter().any(|nic| nic.network == name)) {
                 return Err(refused("remove_network", &format!("machines are attached to {name}")));
             }
-            state.networks.remove(name);
+            state.rest.networks.remove(name);
             Ok(())
         })
     }
 
     async fn holds_image(&self, image: &Digest) -> Result<bool> {
-        self.read(|state| state.images.contains_key(image))
+        self.read(|state| state.rest.images.contains_key(image))
     }
 
     async fn images(&self) -> Result<Vec<Digest>> {
-        self.read(|state| state.images.keys().cloned().collect())
+        self.read(|state| state.rest.images.keys().cloned().collect())
     }
 
     async fn upload_image(&self, image: &ImageSpec, source: ImageSource, progress: &Progress) -> Result<()> {
@@ -277,7 +299,7 @@ impl Hypervisor for SimulatedHost {
             if state.disks.values().any(|disk| disk.image == *image) {
                 return Err(refused("drop_image", &format!("a disk is based on image {image}")));
             }
-            state.images.remove(image);
+            state.rest.images.remove(image);
             Ok(())
         })
     }
@@ -302,7 +324,7 @@ impl Hypervisor for SimulatedHost {
 
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()> {
         self.pass("ensure_config_drive", Some(machine)).await?;
-        self.write(|state| {
+        self.write_of(machine, |state| {
             state.config_drives.insert(machine, files.clone());
             state.with_config_drive.insert(machine);
             Ok(())
@@ -311,9 +333,10 @@ impl Hypervisor for SimulatedHost {
 
     async fn define(&self, machine: &MachineSpec) -> Result<()> {
         self.pass("define", Some(machine.id)).await?;
-        self.write(|state| {
+        self.write_of(machine.id, |state| {
             let missing = |what: String| Err(Error::NotFound { operation: "define", what });
-            if let Some(nic) = machine.nics.iter().find(|nic| !state.networks.contains_key(&nic.network)) {
+            if let Some(nic) = machine.nics.iter().find(|nic| !state.rest.networks.contains_key(&nic.network))
+            {
                 return missing(format!("network {}", nic.network));
             }
             if !state.disks.contains_key(&machine.id) {
@@ -324,7 +347,7 @@ impl Hypervisor for SimulatedHost {
             }
             let kernel = |image: &ImageSpec| image.kernel_bytes.is_some();
             if matches!(machine.boot, crate::Boot::Kernel { .. })
-                && !state.images.get(&machine.image).is_some_and(kernel)
+                && !state.rest.images.get(&machine.image).is_some_and(kernel)
             {
                 return missing(format!("kernel of image {}", machine.image));
             }
@@ -466,18 +489,18 @@ impl Hypervisor for SimulatedHost {
     async fn drop_snapshot(&self, snapshot: Uuid) -> Result<()> {
         self.pass("drop_snapshot", None).await?;
         self.write(|state| {
-            state.snapshots.remove(&snapshot);
+            state.rest.snapshots.remove(&snapshot);
             Ok(())
         })
     }
 
     async fn snapshots(&self) -> Result<Vec<Uuid>> {
-        self.read(|state| state.snapshots.keys().copied().collect())
+        self.read(|state| state.rest.snapshots.keys().copied().collect())
     }
 
     async fn delete(&self, machine: Uuid) -> Result<()> {
         self.pass("delete", Some(machine)).await?;
-        self.write(|state| {
+        self.write_of(machine, |state| {
             state.forget(machine);
             Ok(())
         })

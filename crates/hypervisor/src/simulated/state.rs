@@ -1,8 +1,6 @@
-//! What a simulated host remembers, and the file that it is kept in.
+//! What a simulated host remembers.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,16 +9,23 @@ use crate::{ConfigDrive, Digest, ImageSpec, MachineSpec, MachineState, NetworkSp
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    pub networks: BTreeMap<String, NetworkSpec>,
-    pub images: BTreeMap<Digest, ImageSpec>,
+    #[serde(flatten)]
+    pub rest: Rest,
     pub disks: BTreeMap<Uuid, Disk>,
     pub machines: BTreeMap<Uuid, Machine>,
-    /// Virtual size of each snapshot, in bytes.
-    pub snapshots: BTreeMap<Uuid, u64>,
     #[serde(skip)]
     pub config_drives: BTreeMap<Uuid, ConfigDrive>,
     /// Machines whose config drive exists; the content itself is not kept across restarts.
     pub with_config_drive: std::collections::BTreeSet<Uuid>,
+}
+
+/// What is no machine's.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    pub networks: BTreeMap<String, NetworkSpec>,
+    pub images: BTreeMap<Digest, ImageSpec>,
+    /// Virtual size of each snapshot, in bytes.
+    pub snapshots: BTreeMap<Uuid, u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,20 +78,6 @@ impl Machine {
 }
 
 impl State {
-    pub fn load(path: &Path) -> io::Result<Self> {
-        match std::fs::read(path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub fn save(&self, path: &Path) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec(self)?)?;
-        std::fs::rename(beside, path)
-    }
-
     /// MiB of memory of the machines that are alive, but for one.
     pub fn memory_in_use_beside(&self, machine: Uuid) -> u64 {
         let others = self.machines.values().filter(|m| m.spec.id != machine && m.alive());

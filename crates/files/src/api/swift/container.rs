@@ -58,12 +58,15 @@ impl Call<'_> {
     }
 
     /// What a container's PUT or POST changes.
-    async fn changes(&self, account: &str, request: &Parts) -> Result<Changes, Fault> {
+    async fn changes(&self, account: &str, name: &str, request: &Parts) -> Result<Changes, Fault> {
         headers::check_container(&request.headers)?;
         match headers::changes("container", &request.headers, self.files.limits()) {
             Ok(changes) => Ok(changes),
             Err(fault) => {
                 self.files.would_make(self.context, account).await?;
+                if request.headers.contains_key(version::ENABLED) {
+                    self.files.could_keep_versions(account, name).await?;
+                }
                 Err(fault)
             }
         }
@@ -107,7 +110,7 @@ impl Call<'_> {
         name: &str,
         request: &Parts,
     ) -> Result<Response, Fault> {
-        let changes = self.changes(account, request).await?;
+        let changes = self.changes(account, name, request).await?;
         let policy = headers::get(&request.headers, "x-storage-policy");
         match self.files.put_container(self.context, account, name, changes, policy).await? {
             ContainerPut::Created => Ok(answer::html(StatusCode::CREATED, String::new())),
@@ -127,7 +130,7 @@ impl Call<'_> {
         if form::is_form(&request.headers) {
             return self.receive_form(account, name, request, body).await;
         }
-        let changes = self.changes(account, request).await?;
+        let changes = self.changes(account, name, request).await?;
         self.files.post_container(self.context, account, name, changes).await?;
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }

@@ -1,0 +1,166 @@
+//! The file that a simulated host is kept in: all of it in the first line, and what changed since in the others, so that a
+//! change costs as much among many machines as among few.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::state::{Disk, Machine, Rest, State};
+
+/// Changes beside twice the machines before the file is written anew.
+const CHANGES_MAX: usize = 1000;
+
+#[derive(Serialize, Deserialize)]
+enum Change {
+    Machine { id: Uuid, disk: Option<Disk>, machine: Option<Box<Machine>>, has_config_drive: bool },
+    Rest(Rest),
+}
+
+impl Change {
+    fn of_machine(state: &State, id: Uuid) -> Self {
+        Self::Machine {
+            id,
+            disk: state.disks.get(&id).cloned(),
+            machine: state.machines.get(&id).cloned().map(Box::new),
+            has_config_drive: state.with_config_drive.contains(&id),
+        }
+    }
+
+    fn apply(self, state: &mut State) {
+        match self {
+            Self::Machine { id, disk, machine, has_config_drive } => {
+                state.forget(id);
+                state.disks.extend(disk.map(|disk| (id, disk)));
+                state.machines.extend(machine.map(|machine| (id, *machine)));
+                state.with_config_drive.extend(has_config_drive.then_some(id));
+            }
+            Self::Rest(rest) => state.rest = rest,
+        }
+    }
+}
+
+pub struct Journal {
+    path: PathBuf,
+    changes: usize,
+    rest: Rest,
+}
+
+impl Journal {
+    /// What the file keeps, and the journal to go on with. A last line that was cut off did not happen.
+    pub fn open(path: &Path) -> io::Result<(Self, State)> {
+        let mut state = State::default();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let mut lines = text.lines();
+                if let Some(whole) = lines.next() {
+                    state = serde_json::from_str(whole)?;
+                }
+                let changes = lines.map_while(|line| serde_json::from_str::<Change>(line).ok());
+                changes.for_each(|change| change.apply(&mut state));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        whole(path, &state)?;
+        let journal = Self { path: path.to_owned(), changes: 0, rest: state.rest.clone() };
+        Ok((journal, state))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps what there is of a machine now.
+    pub fn keep_machine(&mut self, state: &State, id: Uuid) -> io::Result<()> {
+        self.append(state, &Change::of_machine(state, id))
+    }
+
+    /// Keeps what is no machine's, if it changed.
+    pub fn keep_rest(&mut self, state: &State) -> io::Result<()> {
+        if self.rest == state.rest {
+            return Ok(());
+        }
+        self.rest = state.rest.clone();
+        self.append(state, &Change::Rest(state.rest.clone()))
+    }
+
+    fn append(&mut self, state: &State, change: &Change) -> io::Result<()> {
+        if self.changes >= CHANGES_MAX + 2 * state.machines.len() {
+            self.changes = 0;
+            return whole(&self.path, state);
+        }
+        self.changes += 1;
+        let mut line = serde_json::to_vec(change)?;
+        line.push(b'\n');
+        // Not kept open: there may be thousands of hosts.
+        OpenOptions::new().append(true).open(&self.path)?.write_all(&line)
+    }
+}
+
+/// Writes the file anew.
+fn whole(path: &Path, state: &State) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut line = serde_json::to_vec(state)?;
+    line.push(b'\n');
+    std::fs::write(&beside, line)?;
+    std::fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+
+    fn disk(bytes: u64) -> Disk {
+        let image = "0123456789abcdef0123456789abcdef".parse::<Digest>().unwrap();
+        Disk { image, bytes, before_resize: None, received: None }
+    }
+
+    #[test]
+    fn what_was_kept_is_there_again_but_for_a_line_that_was_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.json");
+        let (mut journal, mut state) = Journal::open(&path).unwrap();
+        let machines = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        for (size, id) in (10..).zip(machines) {
+            state.disks.insert(id, disk(size));
+            state.with_config_drive.insert(id);
+            journal.keep_machine(&state, id).unwrap();
+        }
+        state.rest.snapshots.insert(machines[0], 7);
+        journal.keep_rest(&state).unwrap();
+        let long = std::fs::metadata(&path).unwrap().len();
+        journal.keep_rest(&state).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), long, "nothing changed");
+        state.forget(machines[0]);
+        journal.keep_machine(&state, machines[0]).unwrap();
+        drop(journal);
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend(br#"{"Machine":{"id":"00000000-0000-0000-0000-000000000002","disk":nu"#);
+        std::fs::write(&path, text).unwrap();
+        let (_, again) = Journal::open(&path).unwrap();
+        assert_eq!(again.disks.keys().collect::<Vec<_>>(), [&machines[1]]);
+        assert_eq!((again.disks[&machines[1]].bytes, again.rest.snapshots[&machines[0]]), (11, 7));
+        assert!(again.with_config_drive.contains(&machines[1]));
+    }
+
+    #[test]
+    fn a_long_journal_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.json");
+        let (mut journal, mut state) = Journal::open(&path).unwrap();
+        let id = Uuid::from_u128(1);
+        for bytes in 0..CHANGES_MAX as u64 + 10 {
+            state.disks.insert(id, disk(bytes));
+            journal.keep_machine(&state, id).unwrap();
+        }
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines < 20, "{lines}");
+        drop(journal);
+        assert_eq!(Journal::open(&path).unwrap().1.disks[&id].bytes, CHANGES_MAX as u64 + 9);
+    }
+}
