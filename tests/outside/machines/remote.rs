@@ -90,6 +90,34 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     let moved = lab.boot("moved", &json!({ "imageId": id }));
     assert_eq!(lab.host_of(&moved).name, near);
     assert_eq!(lab.kept(&moved), "far away");
+
+    // The far host does not come back: once it is given up its server is built anew here, with its addresses.
+    let link = |state: &str| [&near, &far].map(|name| ip(&["-n", name, "link", "set", "wire", state]));
+    let give_up = |more: &[&str]| lab.cloud.admin(&[&["host", "give-up", far_host], more].concat());
+    let refused = give_up(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("answers: drain it"), "{refused:?}");
+    let _ = lab.hosts[1].virsh(&["destroy", &remote.machine]);
+    lab.becomes(remote, "SUSPENDED");
+    link("down");
+    lab.becomes(remote, "UNKNOWN");
+    assert!(give_up(&[]).status.success());
+    lab.becomes(remote, "ERROR");
+    lab.act(remote, &json!({ "rebuild": {} }));
+    lab.becomes(remote, "ACTIVE");
+    assert_eq!(lab.host_of(remote).name, near);
+    lab.booted(remote, 1);
+    assert_eq!(lab.shown(remote)["name"], lab.says(&changed, "hostname").trim());
+    // When it is taken back, nothing of the server is left on it.
+    link("up");
+    assert!(give_up(&["--end"]).status.success());
+    until("the far host to be cleared", BOOT, || {
+        let machines = lab.hosts[1].virsh(&["list", "--all", "--uuid"]);
+        machines.trim().is_empty().then_some(())
+    });
+    assert_eq!(lab.hosts[1].reservations(), Vec::<String>::new());
+    assert_eq!(lab.status(remote), "ACTIVE");
+
     thread::scope(|scope| {
         for guest in guests.iter().chain([&moved]) {
             let lab = &lab;

@@ -136,6 +136,22 @@ async fn whoever_confirmed_may_order_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmation_that_hangs_keeps_orders_waiting_for_ten_seconds() {
+    let bed = Bed::unlimited().await;
+    let (server, _) = bed.active("web", 1).await;
+    let action = format!("/servers/{server}/action");
+    assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await.status, 202);
+    bed.until(server, "VERIFY_RESIZE").await;
+    bed.fail_next("confirm_resize", Fault::Hang);
+    assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
+    let ordered = bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#);
+    let answer = tokio::time::timeout(Duration::from_secs(60), ordered).await.expect("it is answered");
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("backupOrResizeInProgress"), "{}", answer.body);
+    assert!(bed.server(server).await.state.task.is_some(), "the confirmation hangs still");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
     let bed = Bed::unlimited().await;
     let (owner, _) = bed.active("one", 1).await;
