@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::state::{Disk, Machine, Rest, State};
 
-/// Changes beside twice the machines before the file is written anew.
-const CHANGES_MAX: usize = 1000;
+/// Changes beside one for each machine before the file is written anew.
+const CHANGES_MAX: usize = 100;
 
 #[derive(Serialize, Deserialize)]
 enum Change {
@@ -89,7 +89,7 @@ impl Journal {
     }
 
     fn append(&mut self, state: &State, change: &Change) -> io::Result<()> {
-        if self.changes >= CHANGES_MAX + 2 * state.machines.len() {
+        if self.changes >= CHANGES_MAX + state.machines.len() {
             self.changes = 0;
             return whole(&self.path, state);
         }
