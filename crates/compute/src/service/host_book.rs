@@ -37,6 +37,10 @@ impl Inner {
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains_key(host)
     }
 
+    pub(super) fn given_up_names(&self) -> Vec<String> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Learns which hosts are given up, here or by another process of this cloud.
     pub(super) async fn learn_given_up(&self) -> Result<(), Error> {
         let names =

@@ -255,6 +255,10 @@ impl Hand<'_> {
             return self.vacate(host, *snapshot, *unseen).await;
         }
         let server = self.server().await?;
+        if self.inner.is_given_up(&server.host) {
+            // Another process may have taken it back.
+            self.inner.learn_given_up().await?;
+        }
         if !self.payload.work.waits() && self.payload.work != Work::Build {
             // What follows may set the machine's counters back.
             self.inner.read_meter(&server).await;

@@ -340,7 +340,7 @@ async fn book_resize(
         let larger = (old.max(new), old_disk.max(new_disk));
         store::servers::hold_room(tx, server.id, &server.host, larger.0, larger.1).await?;
     } else {
-        let found = store::hosts::place(tx, &server.tenant, new, new_disk, accept.disk_overcommit).await?;
+        let found = store::hosts::place(tx, &server.tenant, (new, new_disk), accept.disk_overcommit).await?;
         let no_room = || Error::NoCapacity(format!("no host has {new} MB RAM and {new_disk} GB disk free"));
         let (host, snapshot) = (found.ok_or_else(no_room)?, Uuid::new_v4());
         store::crossing::begin(tx, server.id, &host, snapshot, (new, new_disk)).await?;

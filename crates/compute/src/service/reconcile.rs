@@ -70,7 +70,14 @@ async fn look_at_all(inner: &Arc<Inner>, host: &str) {
     let Some(host) = inner.host_named(host) else { return };
     let host = host.as_ref();
     if inner.is_given_up(host.host()) {
-        return compare(inner, host, Vec::new()).await;
+        // Another process may have taken it back.
+        if let Err(error) = inner.learn_given_up().await {
+            return tracing::warn!(%error, "cannot learn which hosts are given up");
+        }
+        if inner.is_given_up(host.host()) {
+            compare(inner, host, Vec::new()).await;
+        }
+        return;
     }
     let machines = match host.machines().await {
         Ok(machines) => machines,
@@ -148,41 +155,30 @@ async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     }
 }
 
-/// A machine of a server that is gone, or that was built elsewhere since this host was given up. One of which nothing
-/// is known here may be another cloud's.
+/// A machine of a server that is gone. One of which nothing is known here may be another cloud's; one of a server that is
+/// elsewhere is removed by the job that was written when it left, and by nobody else: a host may have got another name.
 async fn remove_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
-    if !is_leftover(inner, host, id).await {
-        return tracing::debug!(host = host.host(), machine = %id, "a machine that is left alone");
-    }
-    let _turn = inner.turn(id).take().await;
-    if !is_leftover(inner, host, id).await {
-        return;
-    }
-    tracing::warn!(host = host.host(), machine = %id, "removing a machine whose server is not here any more");
-    if let Err(error) = host.delete(id).await {
-        tracing::warn!(%error, machine = %id, "cannot remove it");
-    }
-}
-
-async fn is_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) -> bool {
-    let left = inner.db.read((id, host.host().to_owned()), |(id, host), tx| {
-        Box::pin(async move {
-            match store::servers::by_id(tx, *id).await? {
-                Some(server) => {
-                    Ok(server.host != *host && server.other.is_none_or(|other| other.host != *host))
-                }
-                None => store::servers::is_gone(tx, *id).await,
+    let gone = inner.db.read(id, |id, tx| Box::pin(async move { store::servers::is_gone(tx, *id).await }));
+    match gone.await {
+        Ok(true) => {
+            let _turn = inner.turn(id).take().await;
+            tracing::warn!(host = host.host(), machine = %id, "removing the machine of a deleted server");
+            if let Err(error) = host.delete(id).await {
+                tracing::warn!(%error, machine = %id, "cannot remove it");
             }
-        })
-    });
-    left.await.unwrap_or_else(|error| {
-        tracing::warn!(%error, machine = %id, "cannot look up a machine");
-        false
-    })
+        }
+        Ok(false) => tracing::debug!(host = host.host(), machine = %id, "a machine that is not ours"),
+        Err(error) => tracing::warn!(%error, "cannot look up a machine"),
+    }
 }
 
 fn expects_other(server: &Server, seen: Power) -> bool {
-    matches!((server.state.vm, seen), (Vm::Active, power) if power != Power::Running)
+    match server.state.vm {
+        Vm::Active => seen != Power::Running,
+        // Also where a job has noted that already.
+        Vm::Stopped | Vm::Resized => seen == Power::Absent,
+        _ => false,
+    }
 }
 
 fn is_on(power: Power) -> bool {
@@ -203,8 +199,8 @@ enum Noted {
 async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
     let Ok(_turn) = tokio::time::timeout(EVERY, inner.turn(id).take()).await else { return };
     let Ok(state) = host.state(id).await else { return };
-    let input = (id, host.host().to_owned(), state.clone(), inner.clock.now());
-    let noted = inner.db.write(input, |(id, host, state, now), tx| {
+    let input = (id, host.host().to_owned(), state.clone(), inner.given_up_names(), inner.clock.now());
+    let noted = inner.db.write(input, |(id, host, state, given_up, now), tx| {
         Box::pin(async move {
             let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(Noted::Enough) };
             if server.state.task.is_some() {
@@ -215,7 +211,7 @@ async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
                 return Ok(if kept && is_on(state.power) { Noted::RunsTwice } else { Noted::Enough });
             }
             let before = (server.state, server.power);
-            note(&mut server, state, *now);
+            note(&mut server, state, given_up, *now);
             if (server.state, server.power) != before {
                 server.updated = *now;
                 store::servers::update(tx, &server).await?;
@@ -242,8 +238,8 @@ async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
     }
 }
 
-/// What a machine's state says of a server to which nothing is being done.
-fn note(server: &mut Server, machine: &MachineState, now: Time) {
+/// What a machine's state says of a server to which nothing is being done, where these hosts are given up.
+fn note(server: &mut Server, machine: &MachineState, given_up: &[String], now: Time) {
     server.power = machine.power;
     let vm = match (server.state.vm, machine.power) {
         (Vm::Active | Vm::Stopped, Power::Running | Power::Paused) => Vm::Active,
@@ -253,9 +249,11 @@ fn note(server: &mut Server, machine: &MachineState, now: Time) {
             server.fault = Some(Fault { message, at: now.0 });
             if server.state.vm == Vm::Resized { Vm::Resized } else { Vm::Error }
         }
-        (Vm::Active | Vm::Stopped | Vm::Suspended, Power::Absent) => lost(server, now),
-        // The original of a resize to another host is there still, for its owner to go back to.
-        (Vm::Resized, Power::Absent) if server.other.is_none() => lost(server, now),
+        (Vm::Active | Vm::Stopped, Power::Absent) => lost(server, now),
+        // The original of a resize to another host is there for its owner to go back to, unless it is gone, too.
+        (Vm::Resized, Power::Absent) if server.other.as_ref().is_none_or(|o| given_up.contains(&o.host)) => {
+            lost(server, now)
+        }
         (other, _) => other,
     };
     server.state = State { vm, task: None };

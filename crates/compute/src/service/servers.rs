@@ -179,7 +179,7 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
         store::groups::touch(tx, group, plan.now).await?;
     }
     let (memory, disk) = (i64::from(flavor.memory_mib), i64::from(flavor.disk_gib));
-    let host = store::hosts::place(tx, tenant, memory, disk, plan.disk_overcommit)
+    let host = store::hosts::place(tx, tenant, (memory, disk), plan.disk_overcommit)
         .await?
         .ok_or_else(|| Error::NoCapacity(format!("no host has {memory} MB RAM and {disk} GB disk free")))?;
     let server = Server {

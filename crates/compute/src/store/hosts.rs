@@ -86,16 +86,26 @@ pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
 pub(crate) async fn place(
     tx: &mut Tx,
     tenant: &str,
-    memory_mib: i64,
-    disk_gib: i64,
+    size: (i64, i64),
     disk_overcommit: i64,
+) -> Result<Option<String>, Error> {
+    place_beside(tx, tenant, size, disk_overcommit, "").await
+}
+
+/// Another host than this one for a server that leaves it, with room for so many MiB of memory and GiB of disk.
+pub(crate) async fn place_beside(
+    tx: &mut Tx,
+    tenant: &str,
+    (memory_mib, disk_gib): (i64, i64),
+    disk_overcommit: i64,
+    beside: &str,
 ) -> Result<Option<String>, Error> {
     let sql = "SELECT h.name FROM hosts h
                LEFT JOIN placements p ON p.host = h.name AND p.tenant = $1
                WHERE h.up = 1 AND h.drained = 0 AND h.given_up = 0 AND h.memory_mib - h.used_memory_mib >= $2
-                 AND h.disk_gib * $4 - h.used_disk_gib >= $3
+                 AND h.disk_gib * $4 - h.used_disk_gib >= $3 AND h.name <> $5
                ORDER BY COALESCE(p.servers, 0), h.used_memory_mib, h.name LIMIT 1";
-    let row = tx.row(sql, params![tenant, memory_mib, disk_gib, disk_overcommit]).await?;
+    let row = tx.row(sql, params![tenant, memory_mib, disk_gib, disk_overcommit, beside]).await?;
     let Some(mut row) = row else { return Ok(None) };
     let host: String = row.take(0)?;
     let sql = "INSERT INTO placements (tenant, host, servers) VALUES ($1, $2, 1)

@@ -286,15 +286,20 @@ pub(crate) async fn bury(tx: &mut Tx, server: &Server, now: Time) -> Result<(), 
 }
 
 /// The server is on another host from now on, where its room is booked already.
-pub(crate) async fn move_to(tx: &mut Tx, server: &Server, host: &str) -> Result<(), Error> {
+pub(crate) async fn move_to(
+    tx: &mut Tx,
+    server: &Server,
+    host: &str,
+    (memory_mib, disk_gib): (i64, i64),
+) -> Result<(), Error> {
     let sql = "UPDATE hosts SET used_memory_mib = used_memory_mib - s.held_memory_mib,
                                 used_disk_gib = used_disk_gib - s.held_disk_gib
                FROM servers s WHERE s.id = $1 AND hosts.name = $2";
     tx.execute(sql, params![server.id.to_string(), server.host]).await?;
     let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
     tx.execute(sql, params![server.tenant, server.host]).await?;
-    let sql = "UPDATE servers SET host = $2 WHERE id = $1";
-    tx.execute(sql, params![server.id.to_string(), host]).await.map(|_| ())
+    let sql = "UPDATE servers SET host = $2, held_memory_mib = $3, held_disk_gib = $4 WHERE id = $1";
+    tx.execute(sql, params![server.id.to_string(), host, memory_mib, disk_gib]).await.map(|_| ())
 }
 
 /// Books so much room for a server on its host, instead of what it had booked.

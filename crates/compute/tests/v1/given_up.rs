@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use compute::model::Id;
 use compute::{Error, Settings};
 use hypervisor::Hypervisor;
+use hypervisor::faulty::Fault;
 use hypervisor::simulated::Settings as HostSettings;
 
 use crate::bed::{Bed, TENANT};
 
 const ACTION: &str = "/servers/1/action";
+const REVERT: &str = r#"{"revertResize": null}"#;
 
 async fn act(bed: &Bed, path: &str, body: &str) {
     let answer = bed.post(path, body).await;
@@ -47,10 +50,18 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     }
     act(&bed, "/servers/3/action", r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(3, "VERIFY_RESIZE").await;
-    bed.compute.suspend(compute::model::Id::Number(4)).await.unwrap();
+    let held = Id::Number(4);
+    bed.compute.suspend(held).await.unwrap();
     bed.until(4, "SUSPENDED").await;
+    // While a resize is undecided the larger size is booked.
+    bed.active("shrunk", 2).await;
+    act(&bed, "/servers/5/action", r#"{"resize": {"flavorId": 1}}"#).await;
+    bed.until(5, "VERIFY_RESIZE").await;
     bed.compute.drain("simulated-2", false).await.unwrap();
-    let before = [bed.server(2).await, bed.server(3).await, bed.server(4).await];
+    let mut before = Vec::new();
+    for number in 2..=5 {
+        before.push(bed.server(number).await);
+    }
 
     let refused = bed.compute.give_up("simulated-1", true).await;
     assert!(matches!(&refused, Err(Error::Conflict(reason)) if reason.contains("answers")), "{refused:?}");
@@ -65,15 +76,20 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
         bed.status(1).await == "gone"
     })
     .await;
-    for server in 2..=4 {
+    for server in [2, 3, 5] {
         bed.until(server, "ERROR").await;
         let fault = bed.server(server).await.fault.unwrap();
         assert_eq!(fault.message, "the machine is not on its host any more");
     }
+    // What its operator holds stays held, until the operator lets it go.
+    assert_eq!(bed.post("/servers/4/action", r#"{"rebuild": {}}"#).await.status, 409);
+    assert_eq!(bed.status(4).await, "SUSPENDED");
+    bed.compute.resume(held).await.unwrap();
+    bed.until(4, "ERROR").await;
     // A host that is given up stays so, whatever becomes of the process, and whatever it says.
     bed.crash_and_reopen().await;
     bed.hosts[0].come_back();
-    for server in 2..=4 {
+    for server in 2..=5 {
         act(&bed, &format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
         bed.until(server, "ACTIVE").await;
     }
@@ -87,14 +103,16 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     let booked = |hosts: Vec<compute::Host>| {
         hosts.iter().map(|host| (host.used_memory_mib, host.used_disk_gib)).collect::<Vec<_>>()
     };
-    assert_eq!(booked(bed.compute.hosts().await.unwrap()), [(0, 0), (3 * 256 + 512, 3 * 10 + 20)]);
+    assert_eq!(booked(bed.compute.hosts().await.unwrap()), [(0, 0), (4 * 256 + 512, 4 * 10 + 20)]);
+    assert_eq!(bed.hosts[0].machines().await.unwrap().len(), 5, "it is left alone as long as it is given up");
 
     take_back(&bed, 0).await;
     bed.eventually("what belongs elsewhere is removed", || async {
+        bed.clock.advance(Duration::from_secs(10));
         bed.hosts[0].machines().await.is_ok_and(|left| left.is_empty())
     })
     .await;
-    for server in 2..=5 {
+    for server in 2..=6 {
         assert_eq!(bed.status(server).await, "ACTIVE");
         assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
         bed.until(server, "gone").await;
@@ -112,8 +130,16 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
         act(&bed, ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
         bed.until(1, "VERIFY_RESIZE").await;
         give_up(&bed, given_up).await;
-        act(&bed, ACTION, r#"{"revertResize": null}"#).await;
-        bed.until(1, if given_up == 1 { "ACTIVE" } else { "VERIFY_RESIZE" }).await;
+        // The way back is gone on with where it breaks off.
+        let networks = bed.calls_on(0, "ensure_network");
+        let late = hypervisor::Error::Timeout { operation: "ensure_network", after: Duration::from_secs(1) };
+        bed.fail_on(0, "ensure_network", networks + 1, Fault::Before(late));
+        act(&bed, ACTION, REVERT).await;
+        bed.eventually("the revert ends", || async {
+            bed.clock.advance(Duration::from_secs(1));
+            bed.status(1).await == if given_up == 1 { "ACTIVE" } else { "VERIFY_RESIZE" }
+        })
+        .await;
         let server = bed.server(1).await;
         if given_up == 0 {
             // It goes on where it is.
@@ -133,9 +159,48 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
         .await;
         take_back(&bed, given_up).await;
         bed.eventually("what was left there is removed", || async {
+            bed.clock.advance(Duration::from_secs(10));
             bed.hosts[given_up].spec(machine).is_none()
         })
         .await;
         assert_eq!(bed.status(1).await, "ACTIVE");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt() {
+    let bed = Bed::crowded().await;
+    let machine = bed.uuid(1).await;
+    act(&bed, ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.until(1, "VERIFY_RESIZE").await;
+    give_up(&bed, 0).await;
+    // Off as it is, there is no way back either, and nobody goes on trying.
+    bed.hosts[1].shut_down_from_within(machine);
+    bed.eventually("it is seen to be off", || async {
+        bed.server(1).await.power == hypervisor::Power::ShutOff
+    })
+    .await;
+    act(&bed, ACTION, REVERT).await;
+    bed.until(1, "VERIFY_RESIZE").await;
+    bed.clock.advance(Duration::from_secs(3600));
+    bed.eventually("nothing is under way", || async { bed.server(1).await.state.task.is_none() }).await;
+    let reverts = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
+    assert_eq!(reverts.iter().filter(|entry| entry.action == "revertResize").count(), 1);
+    assert_eq!(bed.jobs_of(machine).await, ["autoConfirm"]);
+
+    give_up(&bed, 1).await;
+    bed.until(1, "ERROR").await;
+    take_back(&bed, 0).await;
+    assert_eq!(bed.delete("/servers/2").await.status, 202);
+    bed.until(2, "gone").await;
+    act(&bed, ACTION, r#"{"rebuild": {}}"#).await;
+    bed.eventually("it is built anew", || async {
+        bed.clock.advance(Duration::from_secs(1));
+        bed.status(1).await == "ACTIVE"
+    })
+    .await;
+    assert_eq!(bed.server(1).await.host, "simulated-1");
+    assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
+    let booked = bed.compute.hosts().await.unwrap();
+    assert_eq!((booked[0].used_memory_mib, booked[1].used_memory_mib), (512, 0));
 }

@@ -45,6 +45,8 @@ impl Change {
 pub struct Journal {
     path: PathBuf,
     changes: usize,
+    /// A line was written in part: what follows it would be lost.
+    is_torn: bool,
     rest: Rest,
 }
 
@@ -52,20 +54,20 @@ impl Journal {
     /// What the file keeps, and the journal to go on with. A last line that was cut off did not happen.
     pub fn open(path: &Path) -> io::Result<(Self, State)> {
         let mut state = State::default();
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                let mut lines = text.lines();
-                if let Some(whole) = lines.next() {
-                    state = serde_json::from_str(whole)?;
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let mut lines = bytes.split(|byte| *byte == b'\n');
+                if let Some(whole) = lines.next().filter(|whole| !whole.is_empty()) {
+                    state = serde_json::from_slice(whole)?;
                 }
-                let changes = lines.map_while(|line| serde_json::from_str::<Change>(line).ok());
+                let changes = lines.map_while(|line| serde_json::from_slice::<Change>(line).ok());
                 changes.for_each(|change| change.apply(&mut state));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         whole(path, &state)?;
-        let journal = Self { path: path.to_owned(), changes: 0, rest: state.rest.clone() };
+        let journal = Self { path: path.to_owned(), changes: 0, is_torn: false, rest: state.rest.clone() };
         Ok((journal, state))
     }
 
@@ -84,20 +86,25 @@ impl Journal {
         if self.rest == state.rest {
             return Ok(());
         }
+        self.append(state, &Change::Rest(state.rest.clone()))?;
         self.rest = state.rest.clone();
-        self.append(state, &Change::Rest(state.rest.clone()))
+        Ok(())
     }
 
     fn append(&mut self, state: &State, change: &Change) -> io::Result<()> {
-        if self.changes >= CHANGES_MAX + state.machines.len() {
-            self.changes = 0;
-            return whole(&self.path, state);
+        if self.changes >= CHANGES_MAX + state.machines.len() || self.is_torn {
+            whole(&self.path, state)?;
+            (self.changes, self.is_torn) = (0, false);
+            return Ok(());
         }
         self.changes += 1;
         let mut line = serde_json::to_vec(change)?;
         line.push(b'\n');
         // Not kept open: there may be thousands of hosts.
-        OpenOptions::new().append(true).open(&self.path)?.write_all(&line)
+        let appended =
+            OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(&line));
+        self.is_torn = appended.is_err();
+        appended
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
         journal.keep_machine(&state, machines[0]).unwrap();
         drop(journal);
         let mut text = std::fs::read(&path).unwrap();
-        text.extend(br#"{"Machine":{"id":"00000000-0000-0000-0000-000000000002","disk":nu"#);
+        text.extend(b"{\"Machine\":{\"id\":\"00000000-0000-0000-0000-000000000002\",\"name\":\"B\xc3");
         std::fs::write(&path, text).unwrap();
         let (_, again) = Journal::open(&path).unwrap();
         assert_eq!(again.disks.keys().collect::<Vec<_>>(), [&machines[1]]);

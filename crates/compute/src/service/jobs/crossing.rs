@@ -140,12 +140,10 @@ impl Hand<'_> {
 
     pub(super) async fn revert_crossing(&self, server: Server) -> Result<(), Trouble> {
         let mut server = server;
-        if let Some(other) = &server.other
-            && self.inner.is_given_up(&other.host)
-        {
-            return Err(Trouble::Failed("its original went with its host, which was given up".into()));
-        }
         if server.resize.is_some() {
+            if !self.may_go_back(&server) {
+                return Err(Trouble::Failed("its original went with its host, which was given up".into()));
+            }
             self.stand_down(&server, server.flavor).await?;
             let from = server.host.clone();
             server = self.turn_back(&from).await?;

@@ -3,6 +3,7 @@
 use database::{BoxFuture, Tx};
 use hypervisor::{Power, Reboot as How};
 
+use super::placing::vacate_later;
 use super::{Hand, Trouble};
 use crate::model::{Reboot, Server};
 use crate::store;
@@ -97,8 +98,15 @@ impl Hand<'_> {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        self.free(server, |server, tx| {
-            Box::pin(async move { store::servers::hold_room(tx, server.id, &server.host, 0, 0).await })
+        // What is on a host that is given up is removed when it is taken back.
+        let later = self.inner.is_given_up(&server.host).then(|| self.inner.clock.now());
+        self.free(server, move |server, tx| {
+            Box::pin(async move {
+                if let Some(now) = later {
+                    vacate_later(tx, server.id, &server.host, None, now).await?;
+                }
+                store::servers::hold_room(tx, server.id, &server.host, 0, 0).await
+            })
         })
         .await
     }
@@ -111,7 +119,16 @@ impl Hand<'_> {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        self.free(server, |server, tx| Box::pin(async move { store::crossing::end(tx, server).await })).await
+        let later = self.inner.is_given_up(&other.host).then(|| self.inner.clock.now());
+        self.free(server, move |server, tx| {
+            Box::pin(async move {
+                if let (Some(now), Some(other)) = (later, &server.other) {
+                    vacate_later(tx, server.id, &other.host, other.snapshot, now).await?;
+                }
+                store::crossing::end(tx, server).await
+            })
+        })
+        .await
     }
 
     /// Gives back what was booked for a part that is gone, while the job is this holder's.

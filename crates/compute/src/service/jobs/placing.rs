@@ -41,10 +41,12 @@ impl Hand<'_> {
                     return Ok(None);
                 }
                 let (memory, disk) = (i64::from(server.flavor.memory_mib), i64::from(server.flavor.disk_gib));
-                // A lost host is not up, so it is not found again.
-                let found = store::hosts::place(tx, &server.tenant, memory, disk, *overcommit).await?;
-                let Some(host) = found.filter(|host| *host != server.host) else { return Ok(None) };
-                store::servers::move_to(tx, server, &host).await?;
+                let size = (memory, disk);
+                let found = store::hosts::place_beside(tx, &server.tenant, size, *overcommit, &server.host);
+                let Some(host) = found.await? else { return Ok(None) };
+                let held = store::servers::held_memory(tx, server.id).await?;
+                store::servers::move_to(tx, server, &host, size).await?;
+                store::servers::add_ram(tx, &server.tenant, memory - held).await?;
                 vacate_later(tx, server.id, &server.host, None, *now).await?;
                 Ok::<_, database::Error>(Some(host))
             })
@@ -68,6 +70,10 @@ impl Hand<'_> {
         let server =
             self.inner.db.read(id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
         let server = server.await?;
+        if self.inner.is_given_up(name) {
+            // What is there is removed when it is taken back.
+            return Err(Trouble::Later(format!("host {name} is given up")));
+        }
         let host = self.host_named(name)?;
         if self.inner.is_lost(name) {
             // To ask a host that hangs would hold the server's turn.
@@ -82,7 +88,7 @@ impl Hand<'_> {
                     (Some(_), _, _) => {}
                     (None, true, false) => self.order(&server, Order::Reboot(Reboot::Hard)).await?,
                     (None, true, true) => self.book_return().await?,
-                    (None, false, false) if unseen && server.other.is_some() => {
+                    (None, false, false) if unseen && self.may_go_back(&server) => {
                         self.order(&server, Order::Revert).await?;
                     }
                     (None, false, _) => {}
@@ -100,6 +106,11 @@ impl Hand<'_> {
             Some(snapshot) => Ok(host.drop_snapshot(snapshot).await?),
             None => Ok(()),
         }
+    }
+
+    /// Whether the original of a resize to another host may be there.
+    pub(super) fn may_go_back(&self, server: &Server) -> bool {
+        server.other.as_ref().is_some_and(|other| !self.inner.is_given_up(&other.host))
     }
 
     async fn order(&self, server: &Server, order: Order) -> Result<(), Trouble> {
@@ -137,7 +148,8 @@ pub(super) async fn vacate_later(
     now: Time,
 ) -> Result<(), database::Error> {
     let work = Work::Vacate { host: host.to_owned(), snapshot, unseen: false };
-    clear_later(tx, format!("vacate:{server}"), server, work, now).await
+    // One that is away keeps no other waiting.
+    clear_later(tx, format!("vacate:{server}:{host}"), server, work, now).await
 }
 
 /// Writes the job that sees, as soon as a host answers, what became of a resize there.

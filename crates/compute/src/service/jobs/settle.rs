@@ -15,6 +15,8 @@ use crate::store;
 const PAUSE_MAX_SECONDS: u64 = 30;
 /// How often a busy server is tried in its backup window.
 const BACKUP_AGAIN: Duration = Duration::from_secs(60);
+/// How often what clears up a host that is given up looks whether it was taken back.
+const TAKEN_BACK: Duration = Duration::from_secs(60);
 /// How long a host may take to undo what a failed job left, and to say whether the machine runs.
 const UNDO_WITHIN: Duration = Duration::from_secs(60);
 
@@ -23,6 +25,8 @@ struct End {
     payload: Payload,
     failure: Option<String>,
     power: Option<Power>,
+    /// The original of a resize to another host may be there.
+    may_go_back: bool,
     now: Time,
     auto_confirm: Time,
 }
@@ -53,6 +57,7 @@ impl Hand<'_> {
         let now = self.inner.clock.now();
         let end = End {
             power: tokio::time::timeout(UNDO_WITHIN, self.power()).await.ok().flatten(),
+            may_go_back: self.server().await.is_ok_and(|server| self.may_go_back(&server)),
             job: self.job.clone(),
             payload: self.payload.clone(),
             failure,
@@ -71,6 +76,9 @@ impl Hand<'_> {
     fn later(&self, reason: &str) -> Next {
         if matches!(self.payload.work, Work::Backup { .. }) {
             return Next::After(BACKUP_AGAIN);
+        }
+        if matches!(&self.payload.work, Work::Vacate { host, .. } if self.inner.is_given_up(host)) {
+            return Next::After(TAKEN_BACK);
         }
         let attempts = u32::try_from(self.job.attempts.clamp(1, 6)).unwrap_or(1);
         let pause = (1u64 << (attempts - 1)).min(PAUSE_MAX_SECONDS);
@@ -122,6 +130,10 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         None => server.state.succeeded(),
         Some(_) => server.state.failed(end.runs()),
     };
+    if failure.is_some() && payload.work == Work::Resume && end.power == Some(Power::Absent) {
+        // Its operator lets it go; its owner may rebuild it.
+        server.state.vm = Vm::Error;
+    }
     server.power = end.power.unwrap_or(server.power);
     server.updated = *now;
     server.fault = match failure {
@@ -179,7 +191,7 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
             server.resize = None;
             release(tx, server, end.now).await?;
         }
-        Work::Revert if failed && server.resize.is_some() && server.other.is_some() && !end.runs() => {
+        Work::Revert if failed && server.resize.is_some() && end.may_go_back && !end.runs() => {
             // Its new host does not answer, or has stopped it. As soon as it answers it is asked: if the machine does
             // not run there, the revert goes on.
             look_later(tx, server.id, &server.host, end.now).await?;
