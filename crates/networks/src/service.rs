@@ -243,7 +243,8 @@ async fn take(tx: &mut Tx, config: &Config, label: Label) -> Result<Ipv4Addr, Er
     Err(Error::Exhausted(label))
 }
 
-/// A locally administered address of a port's own: never given twice.
+/// A locally administered address of a port's own: never given twice. Sequences begin at 1: hosts use 0 for a reservation
+/// that their networks keep.
 fn mac(sequence: i64) -> Mac {
     let [.., a, b, c, d] = sequence.to_be_bytes();
     Mac([0x02, 0x4e, a, b, c, d])

@@ -396,6 +396,12 @@ impl Bed {
         self.body("POST", path, body).await
     }
 
+    /// Orders what is to be accepted.
+    pub async fn order(&self, path: &str, body: &str) {
+        let answer = self.post(path, body).await;
+        assert!(answer.status.is_success(), "{body}: {}", answer.body);
+    }
+
     pub async fn put(&self, path: &str, body: &str) -> Answer {
         self.body("PUT", path, body).await
     }

@@ -9,15 +9,10 @@ use hypervisor::Hypervisor;
 use hypervisor::faulty::Fault;
 use hypervisor::simulated::Settings as HostSettings;
 
-use crate::bed::{Bed, TENANT};
+use crate::bed::Bed;
 
 const ACTION: &str = "/servers/1/action";
 const REVERT: &str = r#"{"revertResize": null}"#;
-
-async fn act(bed: &Bed, path: &str, body: &str) {
-    let answer = bed.post(path, body).await;
-    assert!(answer.status.is_success(), "{body}: {}", answer.body);
-}
 
 /// Loses a host and gives it up once that is known.
 async fn give_up(bed: &Bed, host: usize) {
@@ -48,14 +43,14 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     for name in ["deleted", "rebuilt", "resized", "suspended"] {
         bed.active(name, 1).await;
     }
-    act(&bed, "/servers/3/action", r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.order("/servers/3/action", r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(3, "VERIFY_RESIZE").await;
     let held = Id::Number(4);
     bed.compute.suspend(held).await.unwrap();
     bed.until(4, "SUSPENDED").await;
     // While a resize is undecided the larger size is booked.
     bed.active("shrunk", 2).await;
-    act(&bed, "/servers/5/action", r#"{"resize": {"flavorId": 1}}"#).await;
+    bed.order("/servers/5/action", r#"{"resize": {"flavorId": 1}}"#).await;
     bed.until(5, "VERIFY_RESIZE").await;
     bed.compute.drain("simulated-2", false).await.unwrap();
     let mut before = Vec::new();
@@ -90,7 +85,7 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     bed.crash_and_reopen().await;
     bed.hosts[0].come_back();
     for server in 2..=5 {
-        act(&bed, &format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
+        bed.order(&format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
         bed.until(server, "ACTIVE").await;
     }
     for before in before {
@@ -119,7 +114,7 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     }
     bed.is_cleared().await;
     bed.assert_clean().await;
-    assert!(bed.networks().ports(new).await.unwrap().is_empty(), "of tenant {TENANT}");
+    assert!(bed.networks().ports(new).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,14 +122,14 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
     for given_up in [0, 1] {
         let bed = Bed::crowded().await;
         let machine = bed.uuid(1).await;
-        act(&bed, ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
+        bed.order(ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
         bed.until(1, "VERIFY_RESIZE").await;
         give_up(&bed, given_up).await;
         // The way back is gone on with where it breaks off.
         let networks = bed.calls_on(0, "ensure_network");
         let late = hypervisor::Error::Timeout { operation: "ensure_network", after: Duration::from_secs(1) };
         bed.fail_on(0, "ensure_network", networks + 1, Fault::Before(late));
-        act(&bed, ACTION, REVERT).await;
+        bed.order(ACTION, REVERT).await;
         bed.eventually("the revert ends", || async {
             bed.clock.advance(Duration::from_secs(1));
             bed.status(1).await == if given_up == 1 { "ACTIVE" } else { "VERIFY_RESIZE" }
@@ -146,7 +141,7 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
             bed.eventually("the reason is told", || async { bed.server(1).await.fault.is_some() }).await;
             let fault = bed.server(1).await.fault.unwrap();
             assert!(fault.message.contains("which was given up"), "{}", fault.message);
-            act(&bed, ACTION, r#"{"confirmResize": null}"#).await;
+            bed.order(ACTION, r#"{"confirmResize": null}"#).await;
             bed.until(1, "ACTIVE").await;
         }
         let runs_on = 1 - given_up;
@@ -171,7 +166,7 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
 async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt() {
     let bed = Bed::crowded().await;
     let machine = bed.uuid(1).await;
-    act(&bed, ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
+    bed.order(ACTION, r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(1, "VERIFY_RESIZE").await;
     give_up(&bed, 0).await;
     // Off as it is, there is no way back either, and nobody goes on trying.
@@ -180,7 +175,7 @@ async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt(
         bed.server(1).await.power == hypervisor::Power::ShutOff
     })
     .await;
-    act(&bed, ACTION, REVERT).await;
+    bed.order(ACTION, REVERT).await;
     bed.until(1, "VERIFY_RESIZE").await;
     bed.clock.advance(Duration::from_secs(3600));
     bed.eventually("nothing is under way", || async { bed.server(1).await.state.task.is_none() }).await;
@@ -193,7 +188,7 @@ async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt(
     take_back(&bed, 0).await;
     assert_eq!(bed.delete("/servers/2").await.status, 202);
     bed.until(2, "gone").await;
-    act(&bed, ACTION, r#"{"rebuild": {}}"#).await;
+    bed.order(ACTION, r#"{"rebuild": {}}"#).await;
     bed.eventually("it is built anew", || async {
         bed.clock.advance(Duration::from_secs(1));
         bed.status(1).await == "ACTIVE"

@@ -21,7 +21,7 @@ pub fn ensure(session: &Session, spec: &NetworkSpec) -> Outcome<()> {
     if shape(&existing) != shape(&Element::parse(&network_xml(spec))?) {
         return Trouble::refused(format!("network {} exists with other properties", spec.name));
     }
-    if existing.at(&["ip"]).is_some() && reservations(&network)?.is_empty() {
+    if existing.at(&["ip"]).is_some() && reserved(&existing).next().is_none() {
         // It may have been made by hand, or been given one by somebody else in this moment.
         if let Err(fault) = network.change_reservation(Change::Add, &keeper(spec).xml()) {
             tracing::debug!(network = spec.name, reason = fault.message, "no reservation of the gateway's");
@@ -131,16 +131,13 @@ impl Reservation {
     }
 }
 
-fn reservations(network: &Network) -> Outcome<Vec<Reservation>> {
-    let definition = Element::parse(&network.definition()?)?;
-    let Some(dhcp) = definition.at(&["ip", "dhcp"]) else {
-        return Ok(Vec::new());
-    };
-    let read = |host: &Element| {
+/// The reservations in a network's definition.
+fn reserved(definition: &Element) -> impl Iterator<Item = Reservation> {
+    let hosts = definition.at(&["ip", "dhcp"]).into_iter().flat_map(|dhcp| dhcp.children("host"));
+    hosts.filter_map(|host| {
         let mac = host.attribute("mac")?.to_lowercase();
         Some(Reservation { mac, address: host.attribute("ip")?.to_owned() })
-    };
-    Ok(dhcp.children("host").filter_map(read).collect())
+    })
 }
 
 /// Others may change reservations between our look and our change; then we look again.
@@ -169,7 +166,7 @@ pub fn reserve(session: &Session, name: &str, card: Mac, address: Option<Ipv4Add
 
 fn reserve_once(network: &Network, mac: &str, wanted: Option<&str>) -> Outcome<()> {
     let mut there = false;
-    for existing in reservations(network)? {
+    for existing in reserved(&Element::parse(&network.definition()?)?) {
         let same = existing.mac == mac && Some(existing.address.as_str()) == wanted;
         if same {
             there = true;

@@ -122,22 +122,25 @@ impl Bed {
     /// Waits until an image that cannot be taken now was tried more often than one that cannot be read.
     pub async fn waits(&self, id: Uuid) {
         let looks = self.dir.path().join("looks");
-        let (mut seen, mut idle) = (0, 0);
-        while seen < 7 {
-            let image = self.images.by_id(id).await.unwrap();
-            assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
-            let found = std::fs::metadata(&looks).map_or(0, |found| found.len());
-            if found > seen {
-                (seen, idle) = (found, 0);
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            let (mut seen, mut idle) = (0, 0);
+            while seen < 7 {
+                let image = self.images.by_id(id).await.unwrap();
+                assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
+                let found = std::fs::metadata(&looks).map_or(0, |found| found.len());
+                if found > seen {
+                    (seen, idle) = (found, 0);
+                }
+                // Time goes on where nothing happens: an attempt that got past the look would lose its lease otherwise.
+                if idle == 50 {
+                    idle = 0;
+                    self.clock.advance(Duration::from_secs(31));
+                }
+                idle += 1;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            // Time goes on where nothing happens: an attempt that got past the look would lose its lease otherwise.
-            if idle == 50 {
-                idle = 0;
-                self.clock.advance(Duration::from_secs(31));
-            }
-            idle += 1;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        });
+        waited.await.expect("it is tried again");
     }
 
     /// That container, as a directory.

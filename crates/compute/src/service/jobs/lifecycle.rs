@@ -2,6 +2,7 @@
 
 use database::{BoxFuture, Tx};
 use hypervisor::{Power, Reboot as How};
+use uuid::Uuid;
 
 use super::placing::vacate_later;
 use super::{Hand, Trouble};
@@ -98,15 +99,8 @@ impl Hand<'_> {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        // What is on a host that is given up is removed when it is taken back.
-        let later = self.inner.is_given_up(&server.host).then(|| self.inner.clock.now());
-        self.free(server, move |server, tx| {
-            Box::pin(async move {
-                if let Some(now) = later {
-                    vacate_later(tx, server.id, &server.host, None, now).await?;
-                }
-                store::servers::hold_room(tx, server.id, &server.host, 0, 0).await
-            })
+        self.free(server, &server.host, None, |server, tx| {
+            Box::pin(async move { store::servers::hold_room(tx, server.id, &server.host, 0, 0).await })
         })
         .await
     }
@@ -119,31 +113,36 @@ impl Hand<'_> {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        let later = self.inner.is_given_up(&other.host).then(|| self.inner.clock.now());
-        self.free(server, move |server, tx| {
-            Box::pin(async move {
-                if let (Some(now), Some(other)) = (later, &server.other) {
-                    vacate_later(tx, server.id, &other.host, other.snapshot, now).await?;
-                }
-                store::crossing::end(tx, server).await
-            })
+        self.free(server, &other.host, other.snapshot, |server, tx| {
+            Box::pin(async move { store::crossing::end(tx, server).await })
         })
         .await
     }
 
-    /// Gives back what was booked for a part that is gone, while the job is this holder's.
-    async fn free<F>(&self, server: &Server, unit: F) -> Result<(), Trouble>
+    /// Gives back what was booked for a part that is gone, while the job is this holder's. What a host that is given up may
+    /// still have of it is removed when that is taken back.
+    async fn free<F>(
+        &self,
+        server: &Server,
+        host: &str,
+        snapshot: Option<Uuid>,
+        unit: F,
+    ) -> Result<(), Trouble>
     where
         F: for<'a> Fn(&'a Server, &'a mut Tx) -> BoxFuture<'a, Result<(), database::Error>>
             + Send
             + Sync
             + 'static,
     {
-        let input = (self.job.clone(), server.clone(), unit);
-        let freed = self.inner.db.write(input, |(job, server, unit), tx| {
+        let left = self.inner.is_given_up(host).then(|| (host.to_owned(), self.inner.clock.now()));
+        let input = (self.job.clone(), server.clone(), left, snapshot, unit);
+        let freed = self.inner.db.write(input, |(job, server, left, snapshot, unit), tx| {
             Box::pin(async move {
                 if !job.holds(tx).await? {
                     return Ok(None);
+                }
+                if let Some((host, now)) = left {
+                    vacate_later(tx, server.id, host, *snapshot, *now).await?;
                 }
                 unit(server, tx).await?;
                 Ok::<_, database::Error>(Some(()))

@@ -55,9 +55,11 @@ impl Hand<'_> {
             }
         }
         let now = self.inner.clock.now();
+        let server = self.server().await.ok();
+        let power = async { self.power(server.as_ref()?).await };
         let end = End {
-            power: tokio::time::timeout(UNDO_WITHIN, self.power()).await.ok().flatten(),
-            may_go_back: self.server().await.is_ok_and(|server| self.may_go_back(&server)),
+            power: tokio::time::timeout(UNDO_WITHIN, power).await.ok().flatten(),
+            may_go_back: server.as_ref().is_some_and(|server| self.may_go_back(server)),
             job: self.job.clone(),
             payload: self.payload.clone(),
             failure,
@@ -110,9 +112,8 @@ impl Hand<'_> {
     }
 
     /// Whether the machine runs, if its host can say.
-    async fn power(&self) -> Option<Power> {
-        let server = self.server().await.ok()?;
-        let state = self.host(&server).ok()?.state(server.id).await.ok()?;
+    async fn power(&self, server: &Server) -> Option<Power> {
+        let state = self.host(server).ok()?.state(server.id).await.ok()?;
         Some(state.power)
     }
 }
