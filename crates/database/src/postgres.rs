@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio::sync::RwLock;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{Config, NoTls};
@@ -18,12 +19,16 @@ use crate::value::{Cell, Row, Value};
 const CONNECTIONS: usize = 16;
 /// Times a unit is repeated on conflict before its caller is told.
 const ATTEMPTS: u32 = 40;
+/// Times a unit is tried beside others; after that it has this process's turn alone, so that nobody is overtaken for good.
+const ATTEMPTS_BESIDE: u32 = 3;
 /// Slots of a folded counter.
 const SLOTS: i64 = 8;
 
 pub(crate) struct Postgres {
     pool: Pool,
     next_slot: AtomicI64,
+    /// Held shared by a unit beside others, alone by one that met too many conflicts. Fair: who comes later waits.
+    turn: RwLock<()>,
 }
 
 impl Postgres {
@@ -39,7 +44,7 @@ impl Postgres {
         let client = pool.get().await.map_err(|e| failed(pool_reason(&e)))?;
         migrate(&client, &schema, service, migrations).await?;
         drop(client);
-        Ok(Self { pool, next_slot: AtomicI64::new(0) })
+        Ok(Self { pool, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
     }
 
     async fn client(&self) -> Result<Object> {
@@ -53,6 +58,11 @@ impl Postgres {
         F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, std::result::Result<T, E>>,
     {
         for attempt in 0..ATTEMPTS {
+            let turn = if attempt < ATTEMPTS_BESIDE {
+                (Some(self.turn.read().await), None)
+            } else {
+                (None, Some(self.turn.write().await))
+            };
             let client = self.client().await?;
             batch(&client, "BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
             let slot = self.next_slot.fetch_add(1, Ordering::Relaxed).rem_euclid(SLOTS);
@@ -77,7 +87,7 @@ impl Postgres {
                     return outcome;
                 }
             }
-            drop(tx);
+            drop((tx, turn));
             tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(20)))).await;
         }
         Err(Error::Unavailable { reason: "too many conflicting writers".into() }.into())

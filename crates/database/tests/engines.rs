@@ -1,5 +1,8 @@
 //! One suite, run on both engines: what services rely on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use database::{Cell, Database, Error, Migration, Value, on_each_engine, params};
 
 const TABLES: &[Migration] = &[Migration {
@@ -90,6 +93,45 @@ on_each_engine! {
         let row = db.row("SELECT size FROM things", &[]).await.unwrap();
         assert_eq!(row.unwrap().get::<i64>(0).unwrap(), 50);
         assert_eq!(total(&db).await, 100);
+    }
+}
+
+on_each_engine! {
+    async fn a_long_unit_is_not_overtaken_for_good(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        db.execute(INSERT, params![b"counter", 0i64]).await.unwrap();
+        let add = |db: Database, reads: i64| async move {
+            db.write(reads, |reads, tx| Box::pin(async move {
+                let mut size = 0i64;
+                for _ in 0..*reads {
+                    let row = tx.row("SELECT size FROM things WHERE name = $1", params![b"counter"]).await?;
+                    size = row.expect("present").take(0)?;
+                }
+                tx.execute("UPDATE things SET size = $2 WHERE name = $1", params![b"counter", size + 1]).await?;
+                Ok::<(), Error>(())
+            })).await
+        };
+        let done = Arc::new(AtomicBool::new(false));
+        let short: Vec<_> = (0..2).map(|_| {
+            let (db, done) = (db.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut times = 0;
+                while !done.load(Ordering::Acquire) {
+                    add(db.clone(), 1).await.unwrap();
+                    times += 1;
+                }
+                times
+            })
+        }).collect();
+        let long = add(db.clone(), 200).await;
+        done.store(true, Ordering::Release);
+        let mut times = 1;
+        for short in short {
+            times += short.await.unwrap();
+        }
+        long.unwrap();
+        let row = db.row("SELECT size FROM things", &[]).await.unwrap();
+        assert_eq!(row.unwrap().get::<i64>(0).unwrap(), times);
     }
 }
 
