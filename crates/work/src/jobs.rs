@@ -60,6 +60,20 @@ pub async fn enqueue(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<String,
     Ok(id)
 }
 
+/// Writes a job within a unit, unless its like waits in nobody's hands already: one whose step may be under way might
+/// have passed what this one is for.
+///
+/// # Errors
+/// The database's.
+pub async fn enqueue_once(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<(), Error> {
+    let sql =
+        "SELECT id FROM jobs WHERE subject = $1 AND kind = $2 AND payload = $3 AND lease_until <= $4 LIMIT 1";
+    if tx.row(sql, params![job.subject, job.kind, job.payload, now.0]).await?.is_none() {
+        enqueue(tx, now, job).await?;
+    }
+    Ok(())
+}
+
 /// Drops every job about `subject`, such as when the subject is deleted; their holders lose their fence.
 ///
 /// # Errors

@@ -140,9 +140,13 @@ async fn carry(db: Database, clock: Clock, handler: Arc<dyn Handler>, job: Job) 
     };
     tokio::pin!(step);
     let next = loop {
+        // A lease runs out by the clock, which may be advanced or set; the machine's own time is there should it stand still.
+        let renewal = async {
+            tokio::select! { () = clock.sleep(RENEW_EVERY) => {}, () = tokio::time::sleep(RENEW_EVERY) => {} }
+        };
         tokio::select! {
             next = &mut step => break next,
-            () = tokio::time::sleep(RENEW_EVERY) => {
+            () = renewal => {
                 match jobs::renew(&db, &job, clock.now().after(LEASE)).await {
                     // Another process has it now; what this one still writes is refused by the fence.
                     Ok(false) => return,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use database::{Database, Migration, on_each_engine};
+use database::{Database, Migration, on_each_engine, params};
+use tokio::sync::Notify;
 use work::{Clock, Handler, Job, NewJob, Next, Runner, Time, jobs, lease};
 
 const TABLES: &[Migration] = &[Migration { version: 1, sql: work::TABLES }];
@@ -62,6 +63,25 @@ impl Handler for Counter {
     }
 }
 
+/// Keeps a job in hand until it is let go.
+struct Keeper {
+    steps: AtomicU32,
+    let_go: Notify,
+}
+
+#[async_trait]
+impl Handler for Keeper {
+    async fn step(&self, _: &Job) -> Next {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+        self.let_go.notified().await;
+        Next::After(Duration::from_secs(3600))
+    }
+
+    async fn expired(&self, _: &Job) -> Next {
+        Next::Ended
+    }
+}
+
 async fn jobs_left(db: &Database) -> i64 {
     db.row("SELECT COUNT(*) FROM jobs", &[]).await.unwrap().unwrap().get(0).unwrap()
 }
@@ -107,6 +127,59 @@ on_each_engine! {
         runner.stop().await;
         assert_eq!(handler.steps.load(Ordering::SeqCst), 0);
         assert_eq!(handler.expired.load(Ordering::SeqCst), 1);
+    }
+}
+
+on_each_engine! {
+    async fn a_job_in_hand_is_kept_however_fast_the_clock_goes(location: &Location) {
+        let db = open(location).await;
+        let clock = Clock::frozen_at(Time::from_seconds(1000));
+        let handler = Arc::new(Keeper { steps: AtomicU32::new(0), let_go: Notify::new() });
+        enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
+        let runner = Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start(handler.clone());
+        let leased_until = |seconds: i64| {
+            let db = db.clone();
+            let leased = async move {
+                let sql = "SELECT COUNT(*) FROM jobs WHERE fence = 1 AND lease_until = $1";
+                while db.row(sql, params![seconds * 1_000_000]).await.unwrap().unwrap().get::<i64>(0).unwrap() == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            // Sooner than by the machine's own time.
+            async move { tokio::time::timeout(Duration::from_secs(5), leased).await.expect("the lease is kept") }
+        };
+        leased_until(1030).await;
+        for renewal in 1..=6 {
+            clock.advance(Duration::from_secs(10));
+            leased_until(1030 + 10 * renewal).await;
+        }
+        assert_eq!(handler.steps.load(Ordering::SeqCst), 1);
+        handler.let_go.notify_one();
+        leased_until(0).await;
+        runner.stop().await;
+    }
+}
+
+on_each_engine! {
+    async fn a_job_is_written_once_while_its_like_waits(location: &Location) {
+        let db = open(location).await;
+        let now = Time::from_seconds(1000);
+        let write = async |payload: &'static str| {
+            db.write(payload, move |payload, tx| {
+                Box::pin(async move {
+                    let payload = (*payload).to_owned();
+                    let job = NewJob { kind: "x", subject: "s", payload, due: now, deadline: now };
+                    jobs::enqueue_once(tx, now, &job).await
+                })
+            })
+            .await
+            .unwrap();
+            jobs_left(&db).await
+        };
+        assert_eq!((write("a").await, write("a").await, write("b").await), (1, 1, 2));
+        // What is in hand may have passed what the new one is for.
+        db.execute("UPDATE jobs SET lease_until = $1", params![now.0 + 1]).await.unwrap();
+        assert_eq!((write("a").await, write("a").await), (3, 3));
     }
 }
 
