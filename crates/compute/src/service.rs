@@ -74,8 +74,12 @@ struct Inner {
     images: Arc<Images>,
     hosts: HashMap<String, Arc<dyn Hypervisor>>,
     lost: Mutex<HashSet<String>>,
+    /// Held while that changes.
+    noting: tokio::sync::Mutex<()>,
     /// What answers for the hosts that are given up.
     given_up: Mutex<HashMap<String, Arc<dyn Hypervisor>>>,
+    /// Held while those are learnt.
+    learning: tokio::sync::Mutex<()>,
     machines: Machines,
     transfers: Machines<Transfer>,
     runner: OnceLock<RunnerHandle>,
@@ -117,7 +121,9 @@ impl Compute {
             images,
             hosts,
             lost: Mutex::default(),
+            noting: tokio::sync::Mutex::default(),
             given_up: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
             machines: Machines::default(),
             transfers: Machines::default(),
             runner: OnceLock::new(),

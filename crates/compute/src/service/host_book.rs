@@ -43,6 +43,8 @@ impl Inner {
 
     /// Learns which hosts are given up, here or by another process of this cloud.
     pub(super) async fn learn_given_up(&self) -> Result<(), Error> {
+        // One at a time, so that what was read earlier does not replace what was read later.
+        let _learning = self.learning.lock().await;
         let names =
             self.db.scan((), |(), tx| Box::pin(async move { store::hosts::given_up(tx).await })).await?;
         let gone = |name: String| {
@@ -71,11 +73,9 @@ impl Inner {
 
     /// Notes whether a host answers; its servers show it at once.
     pub(super) async fn set_reachable(&self, host: &str, reachable: bool) {
-        let news = {
-            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-            if reachable { lost.remove(host) } else { lost.insert(host.to_owned()) }
-        };
-        if !news {
+        // One at a time, so that what is written last is what was seen last.
+        let _noting = self.noting.lock().await;
+        if !self.note_reachable(host, reachable) {
             return;
         }
         if reachable {
@@ -92,6 +92,14 @@ impl Inner {
         });
         if let Err(error) = noted.await {
             tracing::warn!(%error, host, "cannot note whether a host answers");
+            // It stays news for the next look.
+            self.note_reachable(host, !reachable);
         }
+    }
+
+    /// Whether that is news.
+    fn note_reachable(&self, host: &str, reachable: bool) -> bool {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if reachable { lost.remove(host) } else { lost.insert(host.to_owned()) }
     }
 }

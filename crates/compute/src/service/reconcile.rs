@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hypervisor::{Event, Hypervisor, MachineState, Power};
+use hypervisor::{Event, GoneHost, Hypervisor, MachineState, Power};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 use work::Time;
@@ -67,18 +67,16 @@ pub(super) fn look_now(inner: &Arc<Inner>, host: &str) {
 }
 
 async fn look_at_all(inner: &Arc<Inner>, host: &str) {
-    let Some(host) = inner.host_named(host) else { return };
-    let host = host.as_ref();
-    if inner.is_given_up(host.host()) {
-        // Another process may have taken it back.
+    if inner.is_given_up(host) {
+        // It may have been taken back, here or by another process.
         if let Err(error) = inner.learn_given_up().await {
             return tracing::warn!(%error, "cannot learn which hosts are given up");
         }
-        if inner.is_given_up(host.host()) {
-            compare(inner, host, Vec::new()).await;
-        }
-        return;
     }
+    if inner.is_given_up(host) {
+        return compare(inner, &GoneHost::new(host), Vec::new()).await;
+    }
+    let Some(host) = inner.hosts.get(host).map(AsRef::as_ref) else { return };
     let machines = match host.machines().await {
         Ok(machines) => machines,
         Err(error) => {

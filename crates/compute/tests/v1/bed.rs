@@ -257,7 +257,7 @@ impl Bed {
     /// The kinds of the jobs that a machine has, in hand or waiting.
     pub async fn jobs_of(&self, machine: Uuid) -> Vec<String> {
         let sql = "SELECT kind FROM jobs WHERE subject LIKE $1";
-        let rows = self.database().await.rows(sql, params![format!("%{machine}")]).await.unwrap();
+        let rows = self.database().await.rows(sql, params![format!("%{machine}%")]).await.unwrap();
         rows.into_iter().map(|mut row| row.take(0).unwrap()).collect()
     }
 
@@ -364,7 +364,7 @@ impl Bed {
     pub async fn image_settled(&self, number: i64) -> Value {
         let path = format!("/images/{number}");
         self.eventually("an image settles", || async {
-            self.clock.advance(Duration::from_millis(1));
+            self.pass(Duration::from_millis(1)).await;
             let image = self.get(&path).await.json();
             ["ACTIVE", "FAILED"].contains(&image["image"]["status"].as_str().unwrap())
         })
@@ -443,22 +443,42 @@ impl Bed {
         }
     }
 
-    /// Sends so many creates at once; their codes.
-    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<u16> {
+    /// Sends so many creates at once; the answers.
+    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<Answer> {
         let mut calls: Vec<_> = (0..count).map(|_| Box::pin(self.post("/servers", body))).collect();
-        let mut codes = vec![0; count];
+        let mut answers: Vec<Option<Answer>> = (0..count).map(|_| None).collect();
         std::future::poll_fn(|context| {
-            for (call, code) in calls.iter_mut().zip(&mut codes) {
-                if *code == 0
-                    && let std::task::Poll::Ready(answer) = call.as_mut().poll(context)
+            for (call, answer) in calls.iter_mut().zip(&mut answers) {
+                if answer.is_none()
+                    && let std::task::Poll::Ready(ready) = call.as_mut().poll(context)
                 {
-                    *code = answer.status.as_u16();
+                    *answer = Some(ready);
                 }
             }
-            if codes.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+            if answers.iter().any(Option::is_none) {
+                std::task::Poll::Pending
+            } else {
+                std::task::Poll::Ready(())
+            }
         })
         .await;
-        codes
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Lets time pass no faster than jobs in hand can keep their leases, as on a clock that nobody moves.
+    pub async fn pass(&self, by: Duration) {
+        let sql = "SELECT COUNT(*) FROM jobs WHERE lease_until > $1 AND lease_until <= $2";
+        let end = self.clock.now().after(by);
+        while self.clock.now() < end {
+            let now = self.clock.now();
+            let step = end.since(now).min(Duration::from_secs(10));
+            let mut found = self.database().await.row(sql, params![now.0, now.after(step).0]).await.unwrap();
+            if found.take().unwrap().get::<i64>(0).unwrap() == 0 {
+                self.clock.advance(step);
+            } else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
 
     /// Waits until something holds.
@@ -553,7 +573,7 @@ impl Bed {
     /// Waits until hosts are cleared of what servers left there, which happens behind them.
     pub async fn is_cleared(&self) {
         self.eventually("nothing is left", || async {
-            self.clock.advance(Duration::from_secs(1));
+            self.pass(Duration::from_secs(1)).await;
             let mut left = 0;
             for host in &self.hosts {
                 left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();

@@ -44,7 +44,7 @@ async fn power(bed: &Bed, host: usize, server: &Server) -> Power {
 async fn only_on(bed: &Bed, host: usize) {
     let machine = bed.uuid(1).await;
     bed.eventually("the other host is cleared", || async {
-        bed.clock.advance(Duration::from_millis(100));
+        bed.pass(Duration::from_millis(100)).await;
         let other = &bed.hosts[1 - host];
         other.spec(machine).is_none()
             && other.snapshots().await.is_ok_and(|left| left.is_empty())
@@ -59,7 +59,7 @@ async fn leave(bed: &Bed) {
     for server in [1, 2] {
         assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
         bed.eventually("it is gone", || async {
-            bed.clock.advance(Duration::from_secs(1));
+            bed.pass(Duration::from_secs(1)).await;
             bed.status(server).await == "gone"
         })
         .await;
@@ -201,7 +201,7 @@ async fn the_original_is_kept_and_kept_off_until_the_day_is_over() {
     bed.until(1, "UNKNOWN").await;
     bed.clock.advance(Duration::from_secs(86_400));
     bed.eventually("the confirmation is given up", || async {
-        bed.clock.advance(Duration::from_secs(30));
+        bed.pass(Duration::from_secs(30)).await;
         let log = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
         log.iter().any(|entry| entry.action == "confirmResize" && entry.message.is_some())
     })
@@ -245,7 +245,7 @@ async fn a_transfer_that_breaks_is_begun_again_and_a_machine_that_does_not_start
     // The next attempt comes a second later; a clock that runs on would take the job from whoever is at it.
     bed.eventually("it goes on", || async {
         if bed.calls_on(1, "receive_disk") == 1 {
-            bed.clock.advance(Duration::from_millis(10));
+            bed.pass(Duration::from_millis(10)).await;
         }
         bed.status(1).await == "VERIFY_RESIZE"
     })
@@ -354,7 +354,7 @@ async fn lose_at(loss: Loss) -> bool {
     bed.steps.free();
     if loss.for_good {
         bed.eventually(&format!("{loss:?}: it comes to an end"), || async {
-            bed.clock.advance(Duration::from_secs(60));
+            bed.pass(Duration::from_secs(60)).await;
             bed.runs_once(machine).await;
             bed.server(1).await.state.task.is_none()
         })
@@ -363,7 +363,7 @@ async fn lose_at(loss: Loss) -> bool {
     bed.runs_once(machine).await;
     bed.hosts[loss.host].come_back();
     bed.eventually(&format!("{loss:?}: it runs"), || async {
-        bed.clock.advance(Duration::from_secs(1));
+        bed.pass(Duration::from_secs(1)).await;
         bed.runs_once(machine).await;
         let (server, status) = (bed.server(1).await, bed.status(1).await);
         if status == "ERROR" && order == REVERT {
@@ -439,7 +439,7 @@ async fn without_free_bytes_nothing_is_shut_down() {
         assert_eq!((bed.hosts[0].boots(server.id), power(&bed, 0, &server).await), (1, Power::Running));
         bed.hosts[full].delete(ballast.id).await.unwrap();
         bed.eventually("the other host is cleared", || async {
-            bed.clock.advance(Duration::from_millis(100));
+            bed.pass(Duration::from_millis(100)).await;
             bed.server(1).await.other.is_none()
         })
         .await;
@@ -450,7 +450,7 @@ async fn without_free_bytes_nothing_is_shut_down() {
 /// Waits for an entry of the log of actions that says why an order failed.
 async fn given_up(bed: &Bed, action: &str, times: usize) {
     bed.eventually(&format!("{action} is given up"), || async {
-        bed.clock.advance(Duration::from_secs(30));
+        bed.pass(Duration::from_secs(30)).await;
         let log = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
         log.iter().filter(|entry| entry.action == action && entry.message.is_some()).count() == times
     })
@@ -526,7 +526,7 @@ async fn a_deletion_removes_what_it_reaches_and_waits_for_the_rest() {
 
 async fn leave_after(bed: &Bed, server: i64) {
     bed.eventually("it is gone", || async {
-        bed.clock.advance(Duration::from_secs(1));
+        bed.pass(Duration::from_secs(1)).await;
         bed.status(server).await == "gone"
     })
     .await;

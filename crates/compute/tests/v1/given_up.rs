@@ -63,14 +63,18 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     assert!(matches!(bed.compute.give_up("simulated-9", true).await, Err(Error::NotFound("host"))));
     bed.hosts[0].lose();
     bed.until(2, "UNKNOWN").await;
+    let deleted = bed.uuid(1).await;
     assert_eq!(bed.delete("/servers/1").await.status, 202);
     give_up(&bed, 0).await;
 
     bed.eventually("the deletion ends", || async {
-        bed.clock.advance(Duration::from_secs(30));
+        bed.pass(Duration::from_secs(30)).await;
         bed.status(1).await == "gone"
     })
     .await;
+    // What else it left there is removed once the host is back.
+    let left = bed.jobs_of(deleted).await;
+    assert!(left.first().is_some_and(|first| first == "vacate"), "{left:?}");
     for server in [2, 3, 5] {
         bed.until(server, "ERROR").await;
         let fault = bed.server(server).await.fault.unwrap();
@@ -103,7 +107,7 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
 
     take_back(&bed, 0).await;
     bed.eventually("what belongs elsewhere is removed", || async {
-        bed.clock.advance(Duration::from_secs(10));
+        bed.pass(Duration::from_secs(10)).await;
         bed.hosts[0].machines().await.is_ok_and(|left| left.is_empty())
     })
     .await;
@@ -131,7 +135,7 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
         bed.fail_on(0, "ensure_network", networks + 1, Fault::Before(late));
         bed.order(ACTION, REVERT).await;
         bed.eventually("the revert ends", || async {
-            bed.clock.advance(Duration::from_secs(1));
+            bed.pass(Duration::from_secs(1)).await;
             bed.status(1).await == if given_up == 1 { "ACTIVE" } else { "VERIFY_RESIZE" }
         })
         .await;
@@ -148,13 +152,13 @@ async fn a_resize_to_a_host_that_is_given_up_is_reverted_and_one_from_it_is_not(
         assert_eq!(server.host, format!("simulated-{}", runs_on + 1));
         assert!(bed.hosts[runs_on].spec(machine).is_some());
         bed.eventually("nothing is booked twice", || async {
-            bed.clock.advance(Duration::from_secs(1));
+            bed.pass(Duration::from_secs(1)).await;
             bed.server(1).await.other.is_none()
         })
         .await;
         take_back(&bed, given_up).await;
         bed.eventually("what was left there is removed", || async {
-            bed.clock.advance(Duration::from_secs(10));
+            bed.pass(Duration::from_secs(10)).await;
             bed.hosts[given_up].spec(machine).is_none()
         })
         .await;
@@ -190,7 +194,7 @@ async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt(
     bed.until(2, "gone").await;
     bed.order(ACTION, r#"{"rebuild": {}}"#).await;
     bed.eventually("it is built anew", || async {
-        bed.clock.advance(Duration::from_secs(1));
+        bed.pass(Duration::from_secs(1)).await;
         bed.status(1).await == "ACTIVE"
     })
     .await;

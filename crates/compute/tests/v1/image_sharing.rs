@@ -251,7 +251,7 @@ async fn members_build_and_what_they_built_outlives_the_share() {
     let act = async |action: &str| bed.call_as(FRIEND, "POST", "/servers/1/action", action).await;
     let until = async |wanted: &str| {
         bed.eventually(wanted, || async {
-            bed.clock.advance(Duration::from_millis(1));
+            bed.pass(Duration::from_millis(1)).await;
             bed.call_as(FRIEND, "GET", "/servers/1", "").await.json()["server"]["status"] == wanted
         })
         .await;

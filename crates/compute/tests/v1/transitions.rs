@@ -403,7 +403,7 @@ async fn backups_are_made_in_their_windows_and_rotated() {
     };
     bed.eventually("one of Tuesday's", || async { fresh(&bed).await >= 1 }).await;
     free(&bed).await;
-    bed.clock.advance(Duration::from_secs(60));
+    bed.pass(Duration::from_secs(60)).await;
     bed.eventually("both of Tuesday's", || async { fresh(&bed).await == 2 }).await;
     assert_eq!(images(&bed).await.len(), 2);
     let mut names: Vec<_> = images(&bed).await.into_iter().map(|(_, name, _)| name).collect();

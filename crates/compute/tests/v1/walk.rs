@@ -48,7 +48,7 @@ const FAILING: [&str; 13] = [
 
 async fn idle(bed: &Bed, server: i64) -> State {
     bed.eventually("nothing is under way", || async {
-        bed.clock.advance(std::time::Duration::from_secs(1));
+        bed.pass(std::time::Duration::from_secs(1)).await;
         bed.server(server).await.state.task.is_none()
     })
     .await;
@@ -133,7 +133,7 @@ async fn walk(seed: u64, bed: &Bed, server: i64) -> (usize, usize) {
     bed.clock.advance(std::time::Duration::from_secs(86_400));
     let end = if end.vm == Vm::Resized {
         bed.eventually("a resize is decided", || async {
-            bed.clock.advance(std::time::Duration::from_secs(3600));
+            bed.pass(std::time::Duration::from_secs(3600)).await;
             bed.server(server).await.state.vm != Vm::Resized
         })
         .await;
@@ -155,7 +155,7 @@ async fn walk(seed: u64, bed: &Bed, server: i64) -> (usize, usize) {
             continue;
         }
         bed.eventually("it is gone", || async {
-            bed.clock.advance(std::time::Duration::from_secs(1));
+            bed.pass(std::time::Duration::from_secs(1)).await;
             bed.status(server).await == "gone"
         })
         .await;

@@ -175,5 +175,5 @@ async fn clear_later(
 ) -> Result<(), database::Error> {
     let payload = Payload { server, work, action: None }.to_json();
     let job = NewJob { kind: "vacate", subject: &subject, payload, due: now, deadline: NEVER };
-    jobs::enqueue(tx, now, &job).await.map(|_| ())
+    jobs::enqueue_once(tx, now, &job).await
 }
