@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hypervisor::{
     Boot, Digest, DiskFormat, Error, Event, Forward, Hypervisor, ImageSource, ImageSpec, Mac, MachineSpec,
-    NetworkSpec, Nic, Options, Power, Progress, Reader, open,
+    NetworkSpec, Nic, Options, Power, Progress, Reader, Reboot, open,
 };
 use tokio::sync::broadcast::Receiver;
 use uuid::Uuid;
@@ -176,6 +176,74 @@ async fn an_upload_cut_off_is_not_held_and_can_be_made_again() {
     assert_eq!(std::fs::read_dir(&pool).unwrap().count(), 0);
 }
 
+/// A network, and a card there with its only address.
+fn wired(name: &str, number: u8) -> (NetworkSpec, Nic) {
+    let network = NetworkSpec {
+        name: name.to_owned(),
+        bridge: format!("{name}0"),
+        subnet: "203.0.113.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(203, 0, 113, 1),
+        forward: Forward::Nat,
+    };
+    let lease = Ipv4Addr::new(203, 0, 113, 10 + number);
+    let mac = Mac([0x52, 0x54, 0, 0, 1, number]);
+    let nic = Nic { mac, network: name.to_owned(), lease: Some(lease), allowed: vec![IpAddr::V4(lease)] };
+    (network, nic)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_died_half_way_is_ended_by_the_next() {
+    let daemon = Daemon::start('p');
+    let pool = daemon.directory.path().join("pool");
+    let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
+    let host = open(&uri, &Options::default()).unwrap().remove(0);
+    let virsh = |arguments: &[&str]| {
+        let output = Command::new("virsh").args(["-q", "-c", &daemon.uri]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (network, nic) = wired("half", 1);
+    host.ensure_network(&network).await.unwrap();
+    let machine = build(host.as_ref(), vec![nic.clone()]).await;
+    let domain = machine.to_string();
+    let plugged = || {
+        let running = virsh(&["dumpxml", &domain]);
+        assert!(running.contains(&format!("<filterref filter='nephos-{machine}-")), "{running}");
+        running.contains("<link state='up'/>") && !running.contains("<link state='down'/>")
+    };
+    host.start(machine).await.unwrap();
+    assert!(plugged());
+    host.start(machine).await.unwrap();
+    assert!(plugged(), "again changes nothing");
+
+    // It died with the filter up.
+    virsh(&["domif-setlink", &domain, &nic.mac.to_string(), "down"]);
+    assert!(!plugged());
+    host.start(machine).await.unwrap();
+    assert!(plugged());
+
+    // It died before.
+    host.stop(machine).await.unwrap();
+    let definition = virsh(&["dumpxml", "--inactive", &domain]);
+    let begin = definition.find("<filterref").unwrap();
+    let end = begin + definition[begin..].find("/>").unwrap() + 2;
+    let bare = format!("{}<link state='down'/>{}", &definition[..begin], &definition[end..]);
+    let file = daemon.directory.path().join("bare.xml");
+    std::fs::write(&file, bare).unwrap();
+    virsh(&["create", file.to_str().unwrap()]);
+    assert!(!virsh(&["dumpxml", &domain]).contains("<filterref"));
+    host.start(machine).await.unwrap();
+    assert!(plugged());
+    assert!(virsh(&["dumpxml", "--inactive", &domain]).contains("<filterref"), "the definition is as it was");
+
+    // A guest that is asked to reboot is plugged in, too.
+    virsh(&["domif-setlink", &domain, &nic.mac.to_string(), "down"]);
+    host.reboot(machine, Reboot::Soft).await.unwrap();
+    assert!(plugged());
+    host.delete(machine).await.unwrap();
+    assert!(!virsh(&["nwfilter-list"]).contains("nephos-"), "no filter is left");
+}
+
 const MANY: u8 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,24 +252,15 @@ async fn many_machines_at_once_on_one_network() {
     let pool = daemon.directory.path().join("pool");
     let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
     let host = open(&uri, &Options::default()).unwrap().remove(0);
-    let network = NetworkSpec {
-        name: "many".to_owned(),
-        bridge: "many0".to_owned(),
-        subnet: "203.0.113.0/24".parse().unwrap(),
-        gateway: Ipv4Addr::new(203, 0, 113, 1),
-        forward: Forward::Nat,
-    };
     let (image, source) = blank();
     host.upload_image(&image, source, &Progress::new()).await.unwrap();
     let mut lives = tokio::task::JoinSet::new();
     for number in 0..MANY {
-        let (host, network) = (Arc::clone(&host), network.clone());
+        let host = Arc::clone(&host);
         lives.spawn(async move {
+            let (network, nic) = wired("many", number);
             host.ensure_network(&network).await.unwrap();
-            let lease = Ipv4Addr::new(203, 0, 113, 10 + number);
-            let mac = Mac([0x52, 0x54, 0, 0, 1, number]);
-            let name = network.name.clone();
-            let nic = Nic { mac, network: name, lease: Some(lease), allowed: vec![IpAddr::V4(lease)] };
+            let mac = nic.mac;
             let machine = build(host.as_ref(), vec![nic]).await;
             host.start(machine).await.unwrap();
             assert_eq!(host.state(machine).await.unwrap().power, Power::Running);

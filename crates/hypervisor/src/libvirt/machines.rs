@@ -9,7 +9,7 @@ use super::domain_xml::{self, Surroundings};
 use super::link::Session;
 use super::sys::{Domain, Fault, code};
 use super::trouble::{Outcome, Trouble, found, gone};
-use super::{filters, lifecycle, names, networks};
+use super::{filters, lifecycle, names, networks, plugs};
 use crate::{Accelerator, Boot, Mac, MachineSpec, MachineState, NicUsage, Power, Reboot, Usage};
 
 /// Whether libvirt holds a process for a machine.
@@ -142,8 +142,8 @@ fn check_count(allowed: &[IpAddr]) -> Outcome<()> {
     Ok(())
 }
 
-/// Starts the machine and reserves its leases meanwhile: libvirt takes as long to change two networks as to put up two
-/// cards' filters, and the guest asks for neither before it has booted.
+/// Starts the machine, and puts up its cards' filters and reserves its leases while it boots: each takes libvirt half a
+/// second, and the guest needs neither before it has booted.
 pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     let leases = domain_xml::leases(&domain.definition()?)?;
@@ -155,7 +155,7 @@ pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
     };
     std::thread::scope(|scope| {
         let reserving = scope.spawn(reserve);
-        let started = power_on(session, &domain);
+        let started = power_on(session, &domain).and_then(|()| plugs::plug_in(&domain, machine));
         let reserved = reserving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         started.and(reserved)
     })
@@ -165,10 +165,11 @@ fn power_on(session: &Session, domain: &Domain) -> Outcome<()> {
     if alive_of(domain)? != Alive::Off {
         return Ok(());
     }
-    match domain.start() {
-        Err(fault) if refuses_weight(&fault) => start_without_weight(session, domain),
+    let definition = domain.definition()?;
+    match session.connection.run_domain(&plugs::unplugged(&definition)) {
+        Err(fault) if refuses_weight(&fault) => start_without_weight(session, &definition),
         Err(_) if alive_of(domain)? != Alive::Off => Ok(()),
-        answer => Ok(answer?),
+        answer => Ok(answer.map(drop)?),
     }
 }
 
@@ -177,15 +178,15 @@ fn refuses_weight(fault: &Fault) -> bool {
     about_weight && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
 }
 
-fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
+fn start_without_weight(session: &Session, definition: &str) -> Outcome<()> {
     if !session.weightless.swap(true, Ordering::Relaxed) {
         let host = &session.address.uri;
         tracing::warn!(host, "no CPU control group on the host: machines go without their CPU shares");
     }
-    if let Some(definition) = domain_xml::without_weight(&domain.definition()?) {
-        session.connection.define_domain(&definition)?;
-    }
-    Ok(domain.start()?)
+    let definition = domain_xml::without_weight(definition).unwrap_or_else(|| definition.to_owned());
+    session.connection.define_domain(&definition)?;
+    session.connection.run_domain(&plugs::unplugged(&definition))?;
+    Ok(())
 }
 
 pub fn stop(session: &Session, machine: Uuid) -> Outcome<()> {
@@ -215,7 +216,11 @@ pub fn ask_to_shut_down(session: &Session, machine: Uuid) -> Outcome<()> {
 pub fn reboot(session: &Session, machine: Uuid, kind: Reboot) -> Outcome<()> {
     let domain = find(session, machine)?;
     match kind {
-        Reboot::Soft if alive_of(&domain)? == Alive::Running => Ok(domain.reboot()?),
+        Reboot::Soft if alive_of(&domain)? == Alive::Running => {
+            // A start that died half way may have left them unplugged.
+            plugs::plug_in(&domain, machine)?;
+            Ok(domain.reboot()?)
+        }
         Reboot::Soft => Trouble::refused("the machine is not running"),
         Reboot::Hard => {
             cut_power(&domain)?;

@@ -13,6 +13,7 @@ mod link;
 mod machines;
 mod names;
 mod networks;
+mod plugs;
 mod received;
 mod snapshots;
 mod store;

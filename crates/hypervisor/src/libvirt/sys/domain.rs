@@ -3,6 +3,7 @@
 use super::*;
 
 const XML_INACTIVE: c_uint = 2;
+const AFFECT_LIVE: c_uint = 1;
 const START_PAUSED: c_uint = 1;
 /// Saved memory, snapshot and checkpoint metadata, firmware variables.
 const UNDEFINE_WITH_ALL: c_uint = 1 | 2 | 4 | 16;
@@ -23,6 +24,17 @@ impl Domain {
         owned_text(call!(self, virDomainGetXMLDesc(XML_INACTIVE)))
     }
 
+    /// What runs.
+    pub fn live_definition(&self) -> Outcome<String> {
+        owned_text(call!(self, virDomainGetXMLDesc(0)))
+    }
+
+    /// Changes a device of what runs.
+    pub fn change_live_device(&self, xml: &str) -> Outcome<()> {
+        let xml = text(xml)?;
+        done(call!(self, virDomainUpdateDeviceFlags(xml.as_ptr(), AFFECT_LIVE)))
+    }
+
     /// `virDomainState` and the reason that belongs to it.
     pub fn state(&self) -> Outcome<(i32, i32)> {
         let (mut state, mut reason) = (0, 0);
@@ -34,10 +46,6 @@ impl Domain {
         let mut info = RawDomainInfo::default();
         done(call!(self, virDomainGetInfo(&raw mut info)))?;
         Ok(info.cpu_ns)
-    }
-
-    pub fn start(&self) -> Outcome<()> {
-        done(call!(self, virDomainCreateWithFlags(0)))
     }
 
     pub fn start_paused(&self) -> Outcome<()> {

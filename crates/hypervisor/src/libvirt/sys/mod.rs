@@ -158,6 +158,7 @@ library! {
     virDomainUndefineFlags(Raw, c_uint) -> c_int;
     virDomainShutdown(Raw) -> c_int;
     virDomainReboot(Raw, c_uint) -> c_int;
+    virDomainUpdateDeviceFlags(Raw, Text, c_uint) -> c_int;
     virDomainSuspend(Raw) -> c_int;
     virDomainResume(Raw) -> c_int;
     virDomainSetUserPassword(Raw, Text, Text, c_uint) -> c_int;
