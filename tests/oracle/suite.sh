@@ -18,12 +18,15 @@ stop() {
 }
 trap stop EXIT
 
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export ORACLE_BESIDE=http://127.0.0.1:$port
 swift=$("$here/swift.sh" up "$dir/swift")
 rm -rf "$dir/cloud"
 mkdir -p "$dir/cloud"
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf '%s\n' '[files.container_sync]' 'interval = 1' '[files.container_sync.realms.both]' "key = 'of both'" \
+  "clusters = { swift = '$swift/v1/', nephos = '$ORACLE_BESIDE/v1/' }" >"$dir/cloud/nephos.toml"
 "$program" serve --data-dir "$dir/cloud/data" --listen "127.0.0.1:$port" --hypervisor simulated: \
-  >"$dir/cloud/ready" 2>"$dir/cloud/log" &
+  --config "$dir/cloud/nephos.toml" >"$dir/cloud/ready" 2>"$dir/cloud/log" &
 nephos=$!
 tries=0
 until grep -q '^ready ' "$dir/cloud/ready"; do
@@ -37,4 +40,5 @@ user() { "${admin[@]}" user create "$1" --tenant "$2" --password "$1-secret" --r
 user tester "$ORACLE_TENANT" admin
 user other "$ORACLE_OTHER" admin
 user guest "$ORACLE_OTHER" none
-python3 "$here/compare.py" "$swift" "http://127.0.0.1:$port" "$ORACLE_TENANT" "$ORACLE_OTHER" "$@"
+python3 "$here/alike.py" "$swift" "$ORACLE_BESIDE" "$ORACLE_TENANT" "$ORACLE_OTHER" "$here/swift.sh" "$dir/swift"
+python3 "$here/compare.py" "$swift" "$ORACLE_BESIDE" "$ORACLE_TENANT" "$ORACLE_OTHER" "$@"

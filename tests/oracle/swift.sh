@@ -2,7 +2,9 @@
 # Swift with one disk, one replica and TempAuth, on loopback: what the differential test compares with.
 #   swift.sh up DIR      makes and starts it; prints its URL
 #   swift.sh down DIR    stops what `up` started
-# Its users are those of the cloud beside it: tester of tenant $ORACLE_TENANT, other of $ORACLE_OTHER, guest (no role).
+#   swift.sh sync DIR    carries what is in containers that are kept alike, once
+# Its users are those of the cloud beside it: tester of tenant $ORACLE_TENANT, other of $ORACLE_OTHER, guest (no role). Both
+# are in a realm, in which that cloud is $ORACLE_BESIDE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 verb=$1
@@ -51,7 +53,7 @@ workers = 0
 user = $(id -un)
 log_level = ERROR
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache hidden etag-quoter listing_formats bulk tempurl formpost shown tempauth hidden staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache hidden container_sync etag-quoter listing_formats bulk tempurl formpost shown tempauth hidden staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -72,12 +74,17 @@ use = egg:swift#versioned_writes
 allow_versioned_writes = true
 allow_object_versioning = true
 CONF
-  for kind in catch_errors gatekeeper healthcheck listing_formats bulk tempurl formpost staticweb copy slo dlo symlink; do
+  for kind in catch_errors gatekeeper healthcheck container_sync listing_formats bulk tempurl formpost staticweb copy slo dlo symlink; do
     printf '[filter:%s]\nuse = egg:swift#%s\n' "$kind" "$kind" >>"$dir/etc/proxy-server.conf"
   done
   for kind in container-quotas account-quotas etag-quoter; do
     printf '[filter:%s]\nuse = egg:swift#%s\n' "$kind" "${kind//-/_}" >>"$dir/etc/proxy-server.conf"
   done
+  printf '%s\n' '[DEFAULT]' '[both]' 'key = of both' "cluster_swift = http://127.0.0.1:$proxy/v1/" \
+    "cluster_nephos = $ORACLE_BESIDE/v1/" >"$dir/etc/container-sync-realms.conf"
+  printf '%s\n' '[DEFAULT]' "swift_dir = $dir/etc" '[pipeline:main]' 'pipeline = catch_errors symlink proxy-server' \
+    '[app:proxy-server]' 'use = egg:swift#proxy' 'account_autocreate = true' '[filter:catch_errors]' \
+    'use = egg:swift#catch_errors' '[filter:symlink]' 'use = egg:swift#symlink' >"$dir/etc/internal-client.conf"
   for kind in account container object; do
     port=${!kind}
     cat >"$dir/etc/$kind-server.conf" <<CONF
@@ -94,6 +101,8 @@ log_level = ERROR
 pipeline = $kind-server
 [app:$kind-server]
 use = egg:swift#$kind
+[container-sync]
+internal_client_conf_path = $dir/etc/internal-client.conf
 CONF
   done
   for kind in account container object object-1; do
@@ -137,8 +146,9 @@ PYTHON
 case $verb in
 up) up ;;
 down) down ;;
+sync) "$venv/bin/python" "$here/server.py" container-sync "$dir/etc/container-server.conf" ;;
 *)
-  echo "usage: swift.sh up|down DIR" >&2
+  echo "usage: swift.sh up|down|sync DIR" >&2
   exit 2
   ;;
 esac
