@@ -57,7 +57,7 @@ impl Location {
 
 enum Engine {
     Sqlite(sqlite::Sqlite),
-    Postgres(postgres::Postgres),
+    Postgres(Arc<postgres::Postgres>),
 }
 
 /// One service's database. Cheap to clone; the last clone closes it.
@@ -75,7 +75,7 @@ impl Database {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
             Location::Postgres(url) => {
-                Engine::Postgres(postgres::Postgres::open(url, service, migrations).await?)
+                Engine::Postgres(Arc::new(postgres::Postgres::open(url, service, migrations).await?))
             }
         };
         Ok(Self { engine: Arc::new(engine) })
@@ -84,7 +84,7 @@ impl Database {
     /// Runs `unit` atomically and answers once it is durable.
     ///
     /// The closure may run more than once (PostgreSQL repeats it on conflict), hence `input` by reference. It
-    /// must await nothing but its transaction.
+    /// must await nothing but its transaction. It comes to its end even if its caller stops waiting.
     ///
     /// # Errors
     /// What the unit returns, which undoes it, or the engine's own [`Error`].
@@ -97,7 +97,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.write(input, unit).await,
-            Engine::Postgres(engine) => engine.write(&input, &unit).await,
+            Engine::Postgres(engine) => postgres::write(engine, input, unit).await,
         }
     }
 
@@ -114,7 +114,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.read(&input, &unit),
-            Engine::Postgres(engine) => engine.read(&input, &unit).await,
+            Engine::Postgres(engine) => postgres::read(engine, input, unit).await,
         }
     }
 
@@ -131,7 +131,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.scan(input, unit).await,
-            Engine::Postgres(engine) => engine.read(&input, &unit).await,
+            Engine::Postgres(engine) => postgres::read(engine, input, unit).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! PostgreSQL: each unit a serializable transaction on a pooled connection, repeated on conflict.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{Config, NoTls};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::migration::{self, Migration};
 use crate::statement::schema_for_postgres;
 use crate::tx::{BoxFuture, Connection as TxConnection, Tx};
@@ -21,6 +22,8 @@ const CONNECTIONS: usize = 16;
 const ATTEMPTS: u32 = 40;
 /// Times a unit is tried beside others; after that it has this process's turn alone, so that nobody is overtaken for good.
 const ATTEMPTS_BESIDE: u32 = 3;
+/// How long a statement may take, and a server that does not answer be waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Slots of a folded counter.
 const SLOTS: i64 = 8;
 
@@ -32,12 +35,17 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) async fn open(url: &str, service: &'static str, migrations: &[Migration]) -> Result<Self> {
+    pub(crate) async fn open(
+        url: &str,
+        service: &'static str,
+        migrations: &[Migration],
+    ) -> Result<Self, Error> {
         let failed = |reason: String| Error::Open { service, reason };
         let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| failed(reason(&e)))?;
         let schema = config.get_options().and_then(schema_prefix).unwrap_or_default() + service;
-        config.options(format!("-c search_path={schema}"));
+        config.options(format!("-c search_path={schema} -c statement_timeout={}", PATIENCE.as_millis()));
         config.connect_timeout(Duration::from_secs(10));
+        config.tcp_user_timeout(PATIENCE);
         let manager =
             Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager).max_size(CONNECTIONS).build().map_err(|e| failed(e.to_string()))?;
@@ -47,15 +55,15 @@ impl Postgres {
         Ok(Self { pool, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
     }
 
-    async fn client(&self) -> Result<Object> {
+    async fn client(&self) -> Result<Object, Error> {
         self.pool.get().await.map_err(|e| Error::Unavailable { reason: pool_reason(&e) })
     }
 
-    pub(crate) async fn write<S, T, E, F>(&self, input: &S, unit: &F) -> std::result::Result<T, E>
+    async fn write<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
     where
         S: Sync,
         E: From<Error>,
-        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, std::result::Result<T, E>>,
+        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>>,
     {
         for attempt in 0..ATTEMPTS {
             let turn = if attempt < ATTEMPTS_BESIDE {
@@ -93,11 +101,11 @@ impl Postgres {
         Err(Error::Unavailable { reason: "too many conflicting writers".into() }.into())
     }
 
-    pub(crate) async fn read<S, T, E, F>(&self, input: &S, unit: &F) -> std::result::Result<T, E>
+    async fn read<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
     where
         S: Sync,
         E: From<Error>,
-        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, std::result::Result<T, E>>,
+        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>>,
     {
         let client = self.client().await?;
         batch(&client, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
@@ -109,9 +117,45 @@ impl Postgres {
         answer
     }
 
-    pub(crate) async fn rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
+    pub(crate) async fn rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         rows(&self.client().await?, sql, params).await
     }
+}
+
+/// Runs a unit to its end, whether or not its caller goes on waiting, or is polled: one that stood still would keep its
+/// transaction open, and others waiting for their turn.
+async fn to_its_end<T, E>(unit: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    match tokio::spawn(unit).await {
+        Ok(answer) => answer,
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        Err(_) => Err(Error::Unavailable { reason: "the program is stopping".into() }.into()),
+    }
+}
+
+pub(crate) async fn write<S, T, E, F>(engine: &Arc<Postgres>, input: S, unit: F) -> Result<T, E>
+where
+    S: Send + Sync + 'static,
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+    F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'static,
+{
+    let engine = Arc::clone(engine);
+    to_its_end(async move { engine.write(&input, &unit).await }).await
+}
+
+pub(crate) async fn read<S, T, E, F>(engine: &Arc<Postgres>, input: S, unit: F) -> Result<T, E>
+where
+    S: Send + Sync + 'static,
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+    F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'static,
+{
+    let engine = Arc::clone(engine);
+    to_its_end(async move { engine.read(&input, &unit).await }).await
 }
 
 /// A schema prefix given as `?options=-c search_path=PREFIX` in the URL: tests have one each.
@@ -124,16 +168,27 @@ async fn migrate(
     schema: &str,
     service: &'static str,
     migrations: &[Migration],
-) -> Result<()> {
+) -> Result<(), Error> {
     let failed = |e: tokio_postgres::Error| Error::Open { service, reason: reason(&e) };
     // Several processes may start at once; the first one in changes the tables.
-    client.batch_execute("SELECT pg_advisory_lock(7823641)").await.map_err(failed)?;
+    client
+        .batch_execute("SET statement_timeout = 0; SELECT pg_advisory_lock(7823641)")
+        .await
+        .map_err(failed)?;
     let changed = apply(client, schema, service, migrations).await;
-    client.batch_execute("SELECT pg_advisory_unlock(7823641)").await.map_err(failed)?;
+    client
+        .batch_execute("SELECT pg_advisory_unlock(7823641); RESET statement_timeout")
+        .await
+        .map_err(failed)?;
     changed
 }
 
-async fn apply(client: &Object, schema: &str, service: &'static str, migrations: &[Migration]) -> Result<()> {
+async fn apply(
+    client: &Object,
+    schema: &str,
+    service: &'static str,
+    migrations: &[Migration],
+) -> Result<(), Error> {
     let failed = |e: tokio_postgres::Error| Error::Open { service, reason: reason(&e) };
     let table = format!(
         "SET client_min_messages=warning; CREATE SCHEMA IF NOT EXISTS {schema};
@@ -153,7 +208,7 @@ async fn apply(client: &Object, schema: &str, service: &'static str, migrations:
     Ok(())
 }
 
-async fn batch(client: &Object, sql: &str) -> Result<()> {
+async fn batch(client: &Object, sql: &str) -> Result<(), Error> {
     client.batch_execute(sql).await.map_err(|e| sql_error(sql, &e))
 }
 
@@ -179,12 +234,17 @@ fn sql_error(sql: &str, error: &tokio_postgres::Error) -> Error {
         Some(&SqlState::UNIQUE_VIOLATION) => Error::Duplicate { reason },
         Some(&SqlState::DISK_FULL) => Error::Full,
         Some(_) if is_conflict(error) => Error::Conflict,
+        Some(&SqlState::QUERY_CANCELED) => Error::Unavailable { reason },
         Some(_) => Error::statement(sql, reason),
         None => Error::Unavailable { reason },
     }
 }
 
-pub(crate) async fn rows(client: &Object, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
+pub(crate) async fn rows(
+    client: &Object,
+    sql: &'static str,
+    params: &[Value<'_>],
+) -> Result<Vec<Row>, Error> {
     let query = async {
         let statement = client.prepare_cached(sql).await?;
         client.query(&statement, &parameters(params)).await
@@ -193,7 +253,7 @@ pub(crate) async fn rows(client: &Object, sql: &'static str, params: &[Value<'_>
     found.iter().map(|row| row_of(row).map_err(|e| sql_error(sql, &e))).collect()
 }
 
-pub(crate) async fn execute(client: &Object, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
+pub(crate) async fn execute(client: &Object, sql: &'static str, params: &[Value<'_>]) -> Result<u64, Error> {
     let run = async {
         let statement = client.prepare_cached(sql).await?;
         client.execute(&statement, &parameters(params)).await
@@ -205,7 +265,7 @@ fn parameters<'p>(params: &'p [Value<'p>]) -> Vec<&'p (dyn ToSql + Sync)> {
     params.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-fn row_of(row: &tokio_postgres::Row) -> std::result::Result<Row, tokio_postgres::Error> {
+fn row_of(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
     let mut cells = Vec::with_capacity(row.len());
     for (index, column) in row.columns().iter().enumerate() {
         cells.push(match *column.type_() {
@@ -224,7 +284,7 @@ impl ToSql for Value<'_> {
         &self,
         ty: &Type,
         out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
             Value::Null => Ok(IsNull::Yes),
             Value::Int(n) if *ty == Type::INT4 => i32::try_from(*n)?.to_sql(ty, out),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use database::{Cell, Database, Error, Migration, Value, on_each_engine, params};
 
@@ -132,6 +134,38 @@ on_each_engine! {
         long.unwrap();
         let row = db.row("SELECT size FROM things", &[]).await.unwrap();
         assert_eq!(row.unwrap().get::<i64>(0).unwrap(), times);
+    }
+}
+
+on_each_engine! {
+    async fn a_unit_that_nobody_waits_for_any_more_is_done(location: &Location) {
+        let db = Database::open(location, "suite", TABLES).await.unwrap();
+        for size in 1..=20i64 {
+            let mut dropped = Box::pin(db.write(size, |size, tx| Box::pin(async move {
+                for _ in 0..5 {
+                    tx.rows("SELECT size FROM things", &[]).await?;
+                }
+                tx.execute(INSERT, params![&size.to_be_bytes()[..], *size]).await.map(|_| ())
+            })));
+            let begun: Poll<Result<(), Error>> =
+                std::future::poll_fn(|context| Poll::Ready(dropped.as_mut().poll(context))).await;
+            drop((begun, dropped));
+        }
+        let all = async {
+            while db.rows("SELECT name FROM things", &[]).await.unwrap().len() < 20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("all are done");
+        // No connection was left within a transaction.
+        for size in 21..=60i64 {
+            let refused: Result<(), Error> = db.write(size, |size, tx| Box::pin(async move {
+                tx.execute(INSERT, params![&size.to_be_bytes()[..], *size]).await?;
+                Err(Error::Full)
+            })).await;
+            assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
+        }
+        assert_eq!(db.rows("SELECT name FROM things", &[]).await.unwrap().len(), 20);
     }
 }
 

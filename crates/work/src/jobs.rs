@@ -60,15 +60,15 @@ pub async fn enqueue(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<String,
     Ok(id)
 }
 
-/// Writes a job within a unit, unless its like waits in nobody's hands already: one whose step may be under way might
-/// have passed what this one is for.
+/// Writes a job within a unit, unless its like waits in nobody's hands already: one whose step may be under way, its lease
+/// run out or not, might have passed what this one is for.
 ///
 /// # Errors
 /// The database's.
 pub async fn enqueue_once(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<(), Error> {
     let sql =
-        "SELECT id FROM jobs WHERE subject = $1 AND kind = $2 AND payload = $3 AND lease_until <= $4 LIMIT 1";
-    if tx.row(sql, params![job.subject, job.kind, job.payload, now.0]).await?.is_none() {
+        "SELECT id FROM jobs WHERE subject = $1 AND kind = $2 AND payload = $3 AND lease_until = 0 LIMIT 1";
+    if tx.row(sql, params![job.subject, job.kind, job.payload]).await?.is_none() {
         enqueue(tx, now, job).await?;
     }
     Ok(())

@@ -104,7 +104,7 @@ impl Runner {
                 Ok(claimed) => {
                     for job in claimed {
                         let (db, clock) = (self.db.clone(), self.clock.clone());
-                        steps.spawn(carry(db, clock, Arc::clone(&handler), job));
+                        steps.spawn(carry(db, clock, Arc::clone(&handler), job, now));
                     }
                 }
                 Err(error) => tracing::warn!(%error, "cannot claim jobs"),
@@ -134,32 +134,37 @@ impl Runner {
     }
 }
 
-async fn carry(db: Database, clock: Clock, handler: Arc<dyn Handler>, job: Job) {
+async fn carry(db: Database, clock: Clock, handler: Arc<dyn Handler>, job: Job, claimed: Time) {
     let step = async {
         if clock.now() >= job.deadline { handler.expired(&job).await } else { handler.step(&job).await }
     };
-    tokio::pin!(step);
-    let next = loop {
-        // A lease runs out by the clock, which may be advanced or set; the machine's own time is there should it stand still.
-        let renewal = async {
-            tokio::select! { () = clock.sleep(RENEW_EVERY) => {}, () = tokio::time::sleep(RENEW_EVERY) => {} }
-        };
-        tokio::select! {
-            next = &mut step => break next,
-            () = renewal => {
-                match jobs::renew(&db, &job, clock.now().after(LEASE)).await {
-                    // Another process has it now; what this one still writes is refused by the fence.
-                    Ok(false) => return,
-                    Ok(true) => {}
-                    Err(error) => tracing::warn!(%error, job = job.id, "cannot renew a job's lease"),
-                }
-            }
-        }
+    let next = tokio::select! {
+        next = step => next,
+        // What this one still writes is refused by the fence.
+        () = lose(&db, &clock, &job, claimed) => return,
     };
     match next {
         Next::Ended => {}
         Next::Continue => give_back(&db, &job, clock.now()).await,
         Next::After(wait) => give_back(&db, &job, clock.now().after(wait)).await,
+    }
+}
+
+/// Keeps a job's lease; ends when another process has it.
+async fn lose(db: &Database, clock: &Clock, job: &Job, claimed: Time) {
+    let mut renewed = claimed;
+    loop {
+        // A lease runs out by the clock, which may be advanced or set; the machine's own time is there should it stand still.
+        tokio::select! {
+            () = clock.until(renewed.after(RENEW_EVERY)) => {}
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+        }
+        renewed = clock.now();
+        match jobs::renew(db, job, renewed.after(LEASE)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(%error, job = job.id, "cannot renew a job's lease"),
+        }
     }
 }
 
