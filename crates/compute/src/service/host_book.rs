@@ -73,7 +73,7 @@ impl Inner {
 
     /// Notes whether a host answers; its servers show it at once.
     pub(super) async fn set_reachable(&self, host: &str, reachable: bool) {
-        // One at a time, so that what is written last is what was seen last.
+        // One at a time, so that what is written last is what is known here.
         let _noting = self.noting.lock().await;
         if !self.note_reachable(host, reachable) {
             return;

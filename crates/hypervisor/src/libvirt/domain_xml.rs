@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::names;
 use super::trouble::Outcome;
 use super::xml::{Element, escape};
+use super::{names, plugs};
 use crate::{Accelerator, Boot, Mac, MachineSpec, Nic};
 
 /// The weights that both generations of control groups take as they are.
@@ -42,7 +42,7 @@ pub fn domain_xml(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
     let (disk, config_drive, console) =
         (escape(around.disk), escape(around.config_drive), escape(around.console));
     let boot = boot(machine, around);
-    let cards: String = machine.nics.iter().map(|nic| card(machine, nic)).collect();
+    let cards: String = machine.nics.iter().map(card).collect();
     let leases: String = machine.nics.iter().filter_map(lease).collect();
     format!(
         "<domain type='{kind}'><name>{name}</name><uuid>{id}</uuid>{title}\
@@ -89,12 +89,12 @@ fn lease(nic: &Nic) -> Option<String> {
     Some(format!("<nephos:lease network='{network}' card='{mac}' address='{address}'/>"))
 }
 
-fn card(machine: &MachineSpec, nic: &Nic) -> String {
+fn card(nic: &Nic) -> String {
     let (network, mac) = (escape(&nic.network), nic.mac);
-    let filter = names::filter(machine.id, mac);
     format!(
-        "<interface type='network'><mac address='{mac}'/><source network='{network}'/><model type='virtio'/>\
-         <filterref filter='{filter}'/></interface>"
+        "<interface type='network'><mac address='{mac}'/><source network='{network}'/><model type='virtio'/>{}\
+         </interface>",
+        plugs::UNPLUGGED
     )
 }
 

@@ -142,35 +142,37 @@ fn check_count(allowed: &[IpAddr]) -> Outcome<()> {
     Ok(())
 }
 
-/// Starts the machine, and puts up its cards' filters and reserves its leases while it boots: each takes libvirt half a
-/// second, and the guest needs neither before it has booted.
+/// Starts the machine, and reserves its leases and plugs in its cards while it boots: libvirt takes half a second for
+/// each, and the guest needs neither before it has booted. A machine that cannot be plugged in does not stay on.
 pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
-    let leases = domain_xml::leases(&domain.definition()?)?;
-    let reserve = || {
-        let mut leases = leases.iter();
-        leases.try_for_each(|(network, card, address)| {
-            networks::reserve(session, network, *card, Some(*address))
-        })
-    };
-    std::thread::scope(|scope| {
-        let reserving = scope.spawn(reserve);
-        let started = power_on(session, &domain).and_then(|()| plugs::plug_in(&domain, machine));
-        let reserved = reserving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        started.and(reserved)
-    })
+    let booted = power_on(session, &domain)?;
+    let connected = connect(session, &domain, machine);
+    if connected.is_err() && booted {
+        cut_power(&domain)?;
+    }
+    connected
 }
 
-fn power_on(session: &Session, domain: &Domain) -> Outcome<()> {
+/// Does for a running machine what is still to be done of its start: a death may have come in between.
+fn connect(session: &Session, domain: &Domain, machine: Uuid) -> Outcome<()> {
+    for (network, card, address) in domain_xml::leases(&domain.definition()?)? {
+        networks::reserve(session, &network, card, Some(address))?;
+    }
+    plugs::plug_in(domain, machine)
+}
+
+/// Whether it was off.
+fn power_on(session: &Session, domain: &Domain) -> Outcome<bool> {
     if alive_of(domain)? != Alive::Off {
-        return Ok(());
+        return Ok(false);
     }
-    let definition = domain.definition()?;
-    match session.connection.run_domain(&plugs::unplugged(&definition)) {
-        Err(fault) if refuses_weight(&fault) => start_without_weight(session, &definition),
-        Err(_) if alive_of(domain)? != Alive::Off => Ok(()),
-        answer => Ok(answer.map(drop)?),
+    match domain.start() {
+        Err(fault) if refuses_weight(&fault) => start_without_weight(session, domain)?,
+        Err(_) if alive_of(domain)? != Alive::Off => return Ok(false),
+        answer => answer?,
     }
+    Ok(true)
 }
 
 fn refuses_weight(fault: &Fault) -> bool {
@@ -178,15 +180,15 @@ fn refuses_weight(fault: &Fault) -> bool {
     about_weight && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
 }
 
-fn start_without_weight(session: &Session, definition: &str) -> Outcome<()> {
+fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
     if !session.weightless.swap(true, Ordering::Relaxed) {
         let host = &session.address.uri;
         tracing::warn!(host, "no CPU control group on the host: machines go without their CPU shares");
     }
-    let definition = domain_xml::without_weight(definition).unwrap_or_else(|| definition.to_owned());
-    session.connection.define_domain(&definition)?;
-    session.connection.run_domain(&plugs::unplugged(&definition))?;
-    Ok(())
+    if let Some(definition) = domain_xml::without_weight(&domain.definition()?) {
+        session.connection.define_domain(&definition)?;
+    }
+    Ok(domain.start()?)
 }
 
 pub fn stop(session: &Session, machine: Uuid) -> Outcome<()> {
@@ -217,8 +219,7 @@ pub fn reboot(session: &Session, machine: Uuid, kind: Reboot) -> Outcome<()> {
     let domain = find(session, machine)?;
     match kind {
         Reboot::Soft if alive_of(&domain)? == Alive::Running => {
-            // A start that died half way may have left them unplugged.
-            plugs::plug_in(&domain, machine)?;
+            connect(session, &domain, machine)?;
             Ok(domain.reboot()?)
         }
         Reboot::Soft => Trouble::refused("the machine is not running"),
@@ -241,9 +242,12 @@ pub fn pause(session: &Session, machine: Uuid) -> Outcome<()> {
 pub fn resume(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     match alive_of(&domain)? {
-        Alive::Running => Ok(()),
+        Alive::Running => connect(session, &domain, machine),
         Alive::Off => Trouble::refused("the machine is shut off"),
-        Alive::Paused => Ok(domain.resume()?),
+        Alive::Paused => {
+            connect(session, &domain, machine)?;
+            Ok(domain.resume()?)
+        }
     }
 }
 
@@ -302,5 +306,12 @@ pub fn delete(session: &Session, machine: Uuid) -> Outcome<()> {
     for name in names::volumes(machine) {
         store.remove(&name)?;
     }
-    domain.map_or(Ok(()), |domain| gone(domain.undefine()))
+    if let Some(domain) = domain {
+        gone(domain.undefine())?;
+    }
+    // A start whose caller has gone may have come in between: it would run on without a definition.
+    match found(session.connection.domain(machine.as_bytes()))? {
+        Some(domain) => cut_power(&domain),
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
-//! Network cards of a machine that starts. It begins to boot with its cards unplugged and without their packet filters,
-//! which take libvirt half a second each, and is plugged in behind them meanwhile. What a death in between leaves
-//! unplugged is plugged in by the next start, which finds the machine running.
+//! Network cards are plugged in after the start. libvirt takes half a second to put up a card's packet filter, and does
+//! so before it starts QEMU where a definition asks for a filter; so definitions have their cards unplugged and without
+//! one, and each card gets its filter and its plug, in this order, while the machine boots.
 
 use uuid::Uuid;
 
@@ -10,31 +10,18 @@ use super::trouble::{Outcome, Trouble};
 use super::xml::Element;
 use crate::Mac;
 
-const UNPLUGGED: &str = "<link state='down'/>";
+/// How a definition says that a card is unplugged.
+pub const UNPLUGGED: &str = "<link state='down'/>";
 const PLUGGED: &str = "<link state='up'/>";
 const FILTER: &str = "<filterref ";
 
-/// The shape in which a machine of this definition starts.
-pub fn unplugged(definition: &str) -> String {
-    let mut shape = String::with_capacity(definition.len());
-    let mut rest = definition;
-    while let Some((before, filter)) = rest.split_once(FILTER) {
-        let Some((_, after)) = filter.split_once("/>") else { break };
-        shape.extend([before, UNPLUGGED]);
-        rest = after;
-    }
-    shape + rest
-}
-
-/// Plugs in the cards of a running machine that are not yet, each behind its filter.
+/// Plugs in the cards of a running machine that are not yet.
 pub fn plug_in(domain: &Domain, machine: Uuid) -> Outcome<()> {
     let running = domain.live_definition()?;
-    for card in cards(&running).filter(|card| card.contains(UNPLUGGED)) {
-        let filtered = filtered(card, machine)?;
-        if filtered != card {
-            domain.change_live_device(&filtered)?;
-        }
-        domain.change_live_device(&filtered.replace(UNPLUGGED, PLUGGED))?;
+    // One that has its filter was plugged in once: whoever unplugged it meant that.
+    for card in cards(&running).filter(|card| card.contains(UNPLUGGED) && !card.contains(FILTER)) {
+        // libvirt puts up the filter before it changes the link, and leaves the link if it cannot.
+        domain.change_live_device(&plugged(card, machine)?)?;
     }
     Ok(())
 }
@@ -49,40 +36,28 @@ fn cards(definition: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn filtered(card: &str, machine: Uuid) -> Outcome<String> {
-    if card.contains(FILTER) {
-        return Ok(card.to_owned());
-    }
+fn plugged(card: &str, machine: Uuid) -> Outcome<String> {
     let mac = Element::parse(card)?.attribute_at(&["mac"], "address").and_then(|mac| mac.parse::<Mac>().ok());
     let mac = mac.ok_or_else(|| Trouble::Failed("a network card without an address".to_owned()))?;
     let filter = names::filter(machine, mac);
-    Ok(card.replace(UNPLUGGED, &format!("{FILTER}filter='{filter}'/>{UNPLUGGED}")))
+    Ok(card.replace(UNPLUGGED, &format!("{PLUGGED}{FILTER}filter='{filter}'/>")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DEFINED: &str = "<domain><devices>\
-        <interface type='network'><mac address='02:4e:00:00:00:01'/><filterref filter='one'/></interface>\
-        <interface type='network'><mac address='02:4e:00:00:00:02'/><filterref filter='two'/></interface>\
-        </devices></domain>";
-
     #[test]
-    fn a_machine_starts_without_a_plugged_card() {
-        let shape = unplugged(DEFINED);
-        assert!(!shape.contains(FILTER), "{shape}");
-        let links: Vec<_> = cards(&shape).map(|card| card.contains(UNPLUGGED)).collect();
-        assert_eq!(links, [true, true]);
-        assert_eq!(unplugged("<domain/>"), "<domain/>");
-    }
-
-    #[test]
-    fn a_card_is_filtered_before_it_is_plugged_in() {
-        let (machine, shape) = (Uuid::nil(), unplugged(DEFINED));
-        let filter = "<filterref filter='nephos-00000000-0000-0000-0000-000000000000-024e00000002'/>";
-        let card = filtered(cards(&shape).nth(1).unwrap(), machine).unwrap();
-        assert!(card.contains(filter) && card.contains(UNPLUGGED) && !card.contains(PLUGGED), "{card}");
-        assert_eq!(filtered(&card, machine).unwrap(), card, "half done");
+    fn each_card_is_plugged_in_behind_its_own_filter() {
+        let definition = "<domain><devices><interface type='network'><mac address='02:4e:00:00:00:01'/>\
+                          <link state='down'/></interface><interface type='network'>\
+                          <mac address='02:4e:00:00:00:02'/><link state='down'/></interface></devices></domain>";
+        let plugged: Vec<_> = cards(definition).map(|card| plugged(card, Uuid::nil()).unwrap()).collect();
+        let with = |digits: &str| {
+            format!("<link state='up'/><filterref filter='nephos-{}-{digits}'/></interface>", Uuid::nil())
+        };
+        assert_eq!(plugged.len(), 2);
+        assert!(plugged[0].ends_with(&with("024e00000001")), "{}", plugged[0]);
+        assert!(plugged[1].ends_with(&with("024e00000002")), "{}", plugged[1]);
     }
 }

@@ -60,7 +60,7 @@ impl Hand<'_> {
         let host = self.host(server)?;
         match host.state(server.id).await?.power {
             Power::Paused => host.resume(server.id).await?,
-            Power::Running => {}
+            // One that runs already may be half started.
             _ => host.start(server.id).await?,
         }
         self.until_running(server).await

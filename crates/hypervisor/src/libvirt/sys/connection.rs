@@ -125,7 +125,7 @@ impl Connection {
         handle(call!(self.wire, virDomainDefineXML(xml.as_ptr()))).map(Domain)
     }
 
-    /// Runs a domain that is forgotten when it ends. One that is defined runs in this other shape, and keeps its own.
+    /// Runs a domain that is forgotten when it ends.
     pub fn run_domain(&self, xml: &str) -> Outcome<Domain> {
         let xml = text(xml)?;
         handle(call!(self.wire, virDomainCreateXML(xml.as_ptr(), 0))).map(Domain)

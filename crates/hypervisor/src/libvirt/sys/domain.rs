@@ -48,6 +48,10 @@ impl Domain {
         Ok(info.cpu_ns)
     }
 
+    pub fn start(&self) -> Outcome<()> {
+        done(call!(self, virDomainCreateWithFlags(0)))
+    }
+
     pub fn start_paused(&self) -> Outcome<()> {
         done(call!(self, virDomainCreateWithFlags(START_PAUSED)))
     }
