@@ -158,10 +158,25 @@ pub(crate) async fn release(db: &Database, job: &Job, due: Time) -> Result<(), E
     db.execute(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
 }
 
+/// What a renewal finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The job is in this process's hands as before.
+    Still,
+    /// It is done or cancelled.
+    Gone,
+    /// Another process has it.
+    Lost,
+}
+
 /// Keeps a job in this process's hands until `until`.
-pub(crate) async fn renew(db: &Database, job: &Job, until: Time) -> Result<bool, Error> {
+pub(crate) async fn renew(db: &Database, job: &Job, until: Time) -> Result<Held, Error> {
     let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2";
-    Ok(db.execute(sql, params![job.id, job.fence, until.0]).await? == 1)
+    if db.execute(sql, params![job.id, job.fence, until.0]).await? == 1 {
+        return Ok(Held::Still);
+    }
+    let other = db.row("SELECT fence FROM jobs WHERE id = $1", params![job.id]).await?;
+    Ok(if other.is_some() { Held::Lost } else { Held::Gone })
 }
 
 /// Jobs looked at for the next one that is due, however many wait; more than a runner has in hand.

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Time};
-use crate::jobs::{self, Job};
+use crate::jobs::{self, Held, Job};
 
 /// How long a claim holds without a renewal.
 const LEASE: Duration = Duration::from_secs(30);
@@ -150,7 +150,7 @@ async fn carry(db: Database, clock: Clock, handler: Arc<dyn Handler>, job: Job, 
     }
 }
 
-/// Keeps a job's lease; ends when another process has it.
+/// Keeps a job's lease; ends when another process has it, or soon after it is gone.
 async fn lose(db: &Database, clock: &Clock, job: &Job, claimed: Time) {
     let mut renewed = claimed;
     loop {
@@ -161,8 +161,10 @@ async fn lose(db: &Database, clock: &Clock, job: &Job, claimed: Time) {
         }
         renewed = clock.now();
         match jobs::renew(db, job, renewed.after(LEASE)).await {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(Held::Still) => {}
+            Ok(Held::Lost) => return,
+            // What the step clears up behind a job that it has ended is not cut off.
+            Ok(Held::Gone) => return tokio::time::sleep(LEASE).await,
             Err(error) => tracing::warn!(%error, job = job.id, "cannot renew a job's lease"),
         }
     }

@@ -160,6 +160,49 @@ on_each_engine! {
     }
 }
 
+/// Ends its job, and clears up behind it once it is let go.
+struct Clearing {
+    db: Database,
+    let_go: Notify,
+    cleared: AtomicU32,
+}
+
+#[async_trait]
+impl Handler for Clearing {
+    async fn step(&self, job: &Job) -> Next {
+        let ended = self.db.write(job.clone(), |job, tx| Box::pin(async move { job.finish(tx).await }));
+        assert!(ended.await.unwrap());
+        self.let_go.notified().await;
+        self.cleared.fetch_add(1, Ordering::SeqCst);
+        Next::Ended
+    }
+
+    async fn expired(&self, _: &Job) -> Next {
+        Next::Ended
+    }
+}
+
+on_each_engine! {
+    async fn what_a_step_clears_up_behind_its_job_is_not_cut_off(location: &Location) {
+        let db = open(location).await;
+        let clock = Clock::frozen_at(Time::from_seconds(1000));
+        let handler =
+            Arc::new(Clearing { db: db.clone(), let_go: Notify::new(), cleared: AtomicU32::new(0) });
+        enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
+        let runner = Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start(handler.clone());
+        until_no_job_is_left(&db).await;
+        // The renewal that finds no job is one of many.
+        for _ in 0..100 {
+            clock.advance(Duration::from_secs(10));
+            assert_eq!(jobs_left(&db).await, 0);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        handler.let_go.notify_one();
+        runner.stop().await;
+        assert_eq!(handler.cleared.load(Ordering::SeqCst), 1);
+    }
+}
+
 on_each_engine! {
     async fn a_job_is_written_once_while_its_like_waits(location: &Location) {
         let db = open(location).await;
