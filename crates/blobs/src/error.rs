@@ -31,6 +31,9 @@ pub enum Error {
         /// The blob.
         id: String,
     },
+    /// The file system takes no writes.
+    #[error("the file system is read-only")]
+    ReadOnly,
     /// The system refused.
     #[error("{operation} failed: {reason}")]
     Io {
@@ -48,6 +51,7 @@ impl Error {
     pub(crate) fn io(operation: &'static str, error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             _ => Self::Io { operation, reason: error.to_string() },
         }
     }

@@ -8,16 +8,17 @@ mod buffers;
 mod checksum;
 mod error;
 mod local;
-mod several;
+mod policy_stores;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{Error, Result};
-pub use local::Local;
-pub use several::{Several, is_single, store_of};
+pub use local::{Claim, Local, record_bytes};
+pub use policy_stores::{PolicyStores, is_single, store_of};
 
 /// A blob no longer than this is packed into a volume, in bytes.
 pub const PACKED_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +37,12 @@ impl BlobId {
     #[must_use]
     pub fn new() -> Self {
         Self(uuid::Uuid::now_v7().into_bytes())
+    }
+
+    /// When it was created, in milliseconds since 1970.
+    #[must_use]
+    pub fn created_ms(&self) -> u64 {
+        self.0[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
     }
 
     /// From the bytes that a row holds; `None` for another length.
@@ -60,7 +67,7 @@ impl std::fmt::Display for BlobId {
 /// Where a blob's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The volume's number, or 0 for a blob on its own; its upper bits are for [`Several`].
+    /// The volume's number, or 0 for a blob on its own; its upper bits are for [`PolicyStores`].
     pub volume: i64,
     /// Where its record begins in the volume, in bytes; 0 for a blob on its own.
     pub offset: i64,
@@ -68,51 +75,108 @@ pub struct Location {
     pub length: u64,
 }
 
-/// A volume, as compaction sees it.
+/// A volume that takes no more blobs, as compaction sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Its number.
     pub number: i64,
-    /// Bytes in it, records' frames included.
+    /// What it takes on the disk, in bytes.
     pub bytes: u64,
+    /// Whether blobs in it may be named by rows that are not committed yet.
+    pub claimed: bool,
 }
 
-/// A part of what was written to a volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Records {
-    /// The blobs and their places.
-    pub blobs: Vec<(BlobId, Location)>,
-    /// Where the next part begins; `None` behind the last.
-    pub next: Option<u64>,
+/// A blob that was just stored. While the claim is held, the volume stays, whether or not a row names the blob.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Where it is.
+    pub location: Location,
+    /// To be dropped once the row is committed or known not to be, and kept if that is unknown.
+    pub claim: Claim,
+}
+
+/// A blob that was copied to another volume.
+#[derive(Clone, Debug)]
+pub struct Relocated {
+    /// The copy.
+    pub placed: Placed,
+    /// It does not match its checksums; the copy does not either.
+    pub damaged: bool,
 }
 
 /// A store of blobs.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
     /// Stores a blob of at most [`PACKED_BYTES_MAX`] bytes; it is durable when this returns.
-    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Location>;
+    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed>;
 
-    /// Begins a blob of unknown length. Nothing of it stays unless [`Writer::finish`] returns well.
+    /// Begins a blob of unknown length. Nothing of it stays unless [`Writer::finish`] succeeds.
     async fn create(&self, id: BlobId) -> Result<Box<dyn Writer>>;
 
     /// Reads `range` of a blob in pieces, each checked.
     async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>>;
 
-    /// Frees a blob that no row names any more; well if it is gone. Bytes in a volume are freed by compaction.
+    /// Reads all of a blob and checks it and what is stored with it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Missing`] if it is not what was stored.
+    async fn verify(&self, id: BlobId, location: Location) -> Result<()>;
+
+    /// Frees a blob that no row names; succeeds if it is absent. Bytes in a volume are freed by compaction.
     async fn delete(&self, id: BlobId, location: Location) -> Result<()>;
 
-    /// Volumes that take no more blobs, for compaction.
-    fn sealed_volumes(&self) -> Vec<Volume>;
+    /// Volumes that take no more blobs.
+    fn volumes(&self) -> Vec<Volume>;
 
-    /// Blobs that were written to a sealed volume, dead or alive: up to `limit` from `offset` on, and where to go on.
-    async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records>;
+    /// The volume that blobs are added to, if there is one now.
+    fn current_volume(&self) -> Option<Volume>;
 
-    /// Removes a sealed volume that no row names any more.
-    async fn remove_volume(&self, number: i64) -> Result<()>;
+    /// Adds no more blobs to a volume, so that it can be compacted.
+    async fn seal(&self, number: i64) -> Result<()>;
 
-    /// Blobs on their own, made before this store was opened, for the sweep of what a crash left unnamed; at most
-    /// `limit` after `after`, in id order.
+    /// Copies a blob out of a volume, as it is, for compaction. May use the space that uploads leave free.
+    async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated>;
+
+    /// Gives the space of blobs in a sealed volume back that no row names any more, where the disk can do that and nobody is
+    /// reading. They are in the order of their offsets.
+    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()>;
+
+    /// Removes a sealed volume in which no row names a blob; false if it is claimed.
+    async fn remove_volume(&self, number: i64) -> Result<bool>;
+
+    /// Blobs in files of their own that are older than this process, to be looked up in the database; at most `limit` after
+    /// `after`, in the order of their ids.
     async fn older_singles(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>>;
+
+    /// Moves a blob in a file of its own, which no row names, out of the way. It is found again if it is read.
+    async fn set_aside(&self, id: BlobId) -> Result<()>;
+
+    /// Blobs that were set aside at least `age` ago.
+    async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>>;
+
+    /// Deletes a blob that was set aside.
+    async fn remove_aside(&self, id: BlobId) -> Result<()>;
+
+    /// Whether so little space is free that compaction should free some as it goes.
+    fn is_short_of_space(&self) -> bool;
+
+    /// Whether nothing was ever stored here.
+    fn is_empty(&self) -> bool;
+
+    /// The id of the cloud whose bytes these are, if one was set.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    fn cloud(&self) -> Result<Option<String>>;
+
+    /// Says whose bytes these are; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    fn set_cloud(&self, id: &str) -> Result<()>;
+
+    /// What an operator knows this store by.
+    fn describe(&self) -> String;
 }
 
 /// Takes a blob's bytes in order.

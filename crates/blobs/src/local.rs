@@ -4,50 +4,39 @@ mod append;
 mod read;
 mod record;
 mod single;
+mod space;
+mod volume;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::{BlobId, Blobs, Location, Reader, Records, Volume, Writer};
+use crate::{BlobId, Blobs, Location, Placed, Reader, Relocated, Volume, Writer};
+pub use record::record_bytes;
+pub use volume::Claim;
+
+use space::Claimant;
+
+/// The file that says which cloud's bytes a directory holds.
+const CLOUD_FILE: &str = "cloud-id";
 
 /// Blobs in a directory.
 pub struct Local {
+    dir: PathBuf,
     appender: append::Appender,
-    volumes: Arc<Volumes>,
+    volumes: Arc<volume::Volumes>,
     singles: single::Singles,
     opened: BlobId,
 }
 
-/// The open volumes, by number.
-pub(crate) struct Volumes {
-    dir: PathBuf,
-    open: RwLock<BTreeMap<i64, Arc<File>>>,
-}
-
-impl Volumes {
-    fn path(&self, number: i64) -> PathBuf {
-        self.dir.join(format!("{number:08}.vol"))
-    }
-
-    fn get(&self, number: i64) -> Option<Arc<File>> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
-    }
-
-    fn insert(&self, number: i64, file: Arc<File>) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, file);
-    }
-}
-
 impl Local {
-    /// Opens the store in `dir`, making it if need be, and finds the end of the volume that was written last.
+    /// Opens the store in `dir`, creating it if need be. What is there already is never changed.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -60,52 +49,50 @@ impl Local {
     /// # Errors
     /// [`Error::Open`].
     pub fn with_volumes_of(dir: &Path, volume_bytes_max: u64) -> Result<Self> {
-        let volume_dir = dir.join("volumes");
-        for made in [&volume_dir, &dir.join("single")] {
-            std::fs::create_dir_all(made).map_err(|e| unusable(made, &e))?;
+        let (volumes, singles, aside) = (dir.join("volumes"), dir.join("single"), dir.join("aside"));
+        for made in [&volumes, &singles, &aside] {
+            create_dirs(made).map_err(|e| unusable(made, &e))?;
         }
-        let volumes = Volumes { dir: volume_dir.clone(), open: RwLock::default() };
-        for entry in std::fs::read_dir(&volume_dir).map_err(|e| unusable(&volume_dir, &e))? {
-            let path = entry.map_err(|e| unusable(&volume_dir, &e))?.path();
-            let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-            let Some(number) = number else { continue };
-            let file = File::options().read(true).write(true).open(&path).map_err(|e| unusable(&path, &e))?;
-            volumes.insert(number, Arc::new(file));
-        }
-        let volumes = Arc::new(volumes);
+        let volumes = Arc::new(volume::Volumes::open(&volumes)?);
         let appender = append::Appender::start(Arc::clone(&volumes), volume_bytes_max)?;
-        let singles = single::Singles::new(dir.join("single"));
-        Ok(Self { appender, volumes, singles, opened: BlobId::new() })
+        let singles = single::Singles::open(singles.clone(), aside).map_err(|e| unusable(&singles, &e))?;
+        Ok(Self { dir: dir.to_owned(), appender, volumes, singles, opened: BlobId::new() })
     }
 }
 
-fn records(file: &File, number: i64, mut offset: u64, limit: usize) -> std::io::Result<Records> {
-    let mut blobs = Vec::new();
-    let length = file.metadata()?.len();
-    while blobs.len() < limit {
-        let mut header = [0; record::HEADER_BYTES];
-        if offset + header.len() as u64 > length {
-            return Ok(Records { blobs, next: None });
+/// Creates a directory and those above it; every new name is durable when this returns.
+fn create_dirs(dir: &Path) -> std::io::Result<()> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        if !above.is_dir() {
+            create_dirs(above)?;
         }
-        file.read_exact_at(&mut header, offset)?;
-        let Some((id, bytes)) = record::read_header(&header) else {
-            return Ok(Records { blobs, next: None });
-        };
-        let place = i64::try_from(offset).unwrap_or(i64::MAX);
-        blobs.push((id, Location { volume: number, offset: place, length: bytes }));
-        offset += record::record_bytes(bytes);
+        if let Err(error) = std::fs::create_dir(dir)
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(error);
+        }
     }
-    Ok(Records { blobs, next: Some(offset) })
+    // Also when it was there: an earlier process may have been killed between creating and syncing.
+    match File::open(above).and_then(|above| above.sync_all()) {
+        // Some file systems refuse to sync a directory that they mount read-only; then nothing is written either.
+        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        synced => synced,
+    }
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::Open { path: path.display().to_string(), reason: error.to_string() }
 }
 
+fn offset_of(location: Location) -> u64 {
+    u64::try_from(location.offset).unwrap_or(u64::MAX)
+}
+
 #[async_trait]
 impl Blobs for Local {
-    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Location> {
-        self.appender.append(id, &bytes).await
+    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed> {
+        self.appender.append(record::encode(id, &bytes), bytes.len() as u64, Claimant::Upload).await
     }
 
     async fn create(&self, id: BlobId) -> Result<Box<dyn Writer>> {
@@ -113,52 +100,122 @@ impl Blobs for Local {
     }
 
     async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>> {
-        let (file, start) = if location.volume == 0 {
-            (Arc::new(self.singles.open(id).await?), 0)
+        let reader = if location.volume == 0 {
+            let file = Arc::new(self.singles.open_blob(id).await?);
+            read::BlockReader::single(id, file, location.length, range)
         } else {
             let file =
                 self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
-            let offset = u64::try_from(location.offset).unwrap_or(u64::MAX);
-            (file, offset + record::HEADER_BYTES as u64)
+            read::BlockReader::packed(id, file, offset_of(location), location.length, range)
         };
-        Ok(Box::new(read::BlockReader::new(id, file, start, location.length, range)))
+        Ok(Box::new(reader))
+    }
+
+    async fn verify(&self, id: BlobId, location: Location) -> Result<()> {
+        if location.volume != 0 {
+            let file =
+                self.volumes.get(location.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
+            read::check_header(id, &file, location).await?;
+        }
+        let mut reader = self.read(id, location, 0..location.length).await?;
+        while reader.next().await?.is_some() {}
+        Ok(())
     }
 
     async fn delete(&self, id: BlobId, location: Location) -> Result<()> {
         if location.volume == 0 { self.singles.remove(id).await } else { Ok(()) }
     }
 
-    fn sealed_volumes(&self) -> Vec<Volume> {
-        let current = self.appender.current();
-        let open = self.volumes.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.iter()
-            .filter(|(number, _)| **number != current)
-            .map(|(number, file)| Volume { number: *number, bytes: file.metadata().map_or(0, |m| m.len()) })
-            .collect()
+    fn volumes(&self) -> Vec<Volume> {
+        self.volumes.sealed(self.appender.current())
     }
 
-    async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records> {
-        let Some(file) = self.volumes.get(number) else { return Ok(Records::default()) };
-        let walk = move || records(&file, number, offset, limit);
-        read::blocking(walk).await.map_err(|e| Error::io("walking a volume", &e))
+    fn current_volume(&self) -> Option<Volume> {
+        let number = self.appender.current();
+        (number != 0).then(|| Volume { number, bytes: self.volumes.bytes(number), claimed: true })
     }
 
-    async fn remove_volume(&self, number: i64) -> Result<()> {
-        if number == self.appender.current() {
-            return Ok(());
-        }
-        // Readers that hold the file go on reading it.
-        self.volumes.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        let path = self.volumes.path(number);
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("removing a volume", &error))
+    async fn seal(&self, number: i64) -> Result<()> {
+        self.appender.seal(number).await
+    }
+
+    async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated> {
+        let file = self.volumes.get(from.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
+        let (data, table) = read::raw(file, from).await?;
+        let (record, damaged) = record::encode_with_table(id, &data, &table);
+        let placed = self.appender.append(record, from.length, Claimant::Compaction).await?;
+        Ok(Relocated { placed, damaged })
+    }
+
+    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()> {
+        let part = |at: &Location| offset_of(*at)..offset_of(*at) + record_bytes(at.length);
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        for next in blobs.iter().map(part) {
+            match parts.last_mut() {
+                Some(last) if last.end == next.start => last.end = next.end,
+                _ => parts.push(next),
             }
-            _ => Ok(()),
         }
+        let volumes = Arc::clone(&self.volumes);
+        let punch = move || volumes.punch(volume, &parts);
+        read::blocking(punch).await.map_err(|e| Error::io("freeing a part of a volume", &e))
+    }
+
+    async fn remove_volume(&self, number: i64) -> Result<bool> {
+        if number == self.appender.current() {
+            return Ok(false);
+        }
+        let volumes = Arc::clone(&self.volumes);
+        read::blocking(move || volumes.remove(number)).await.map_err(|e| Error::io("removing a volume", &e))
     }
 
     async fn older_singles(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>> {
         self.singles.list(after, self.opened, limit).await
+    }
+
+    async fn set_aside(&self, id: BlobId) -> Result<()> {
+        self.singles.set_aside(id).await
+    }
+
+    async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>> {
+        self.singles.aside_for(age).await
+    }
+
+    async fn remove_aside(&self, id: BlobId) -> Result<()> {
+        self.singles.remove_aside(id).await
+    }
+
+    fn is_short_of_space(&self) -> bool {
+        File::open(&self.dir).and_then(|dir| space::free_bytes(&dir)).is_ok_and(space::is_short)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.volumes.sealed(0).is_empty() && self.singles.is_empty()
+    }
+
+    fn cloud(&self) -> Result<Option<String>> {
+        let path = self.dir.join(CLOUD_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(&path, &error)),
+        }
+    }
+
+    fn set_cloud(&self, id: &str) -> Result<()> {
+        let path = self.dir.join(CLOUD_FILE);
+        let write = || {
+            let new = self.dir.join("cloud-id.new");
+            let mut file = File::create(&new)?;
+            std::io::Write::write_all(&mut file, format!("{id}\n").as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|e| unusable(&path, &e))
+    }
+
+    fn describe(&self) -> String {
+        self.dir.display().to_string()
     }
 }

@@ -1,9 +1,10 @@
-//! Local blobs: stored, reopened, read by range, torn and swept.
+//! Local blobs: stored, reopened, read by range, damaged, moved and set aside.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
-use blobs::{BlobId, Blobs, Error, Local, Location, PACKED_BYTES_MAX};
+use blobs::{BlobId, Blobs, Error, Local, Location, PACKED_BYTES_MAX, record_bytes};
 use bytes::Bytes;
 
 fn pattern(length: usize) -> Bytes {
@@ -17,6 +18,15 @@ async fn read(store: &Local, id: BlobId, location: Location, range: Range<u64>) 
         all.extend_from_slice(&piece);
     }
     Ok(all)
+}
+
+async fn put(store: &Local, id: BlobId, data: Bytes) -> Location {
+    store.put(id, data).await.unwrap().location
+}
+
+fn volume_file(dir: &std::path::Path, number: i64) -> std::fs::File {
+    let path = dir.join(format!("volumes/{number:08}.vol"));
+    std::fs::File::options().read(true).write(true).open(path).unwrap()
 }
 
 async fn store_large(store: &Local, id: BlobId, data: &Bytes) -> Location {
@@ -34,7 +44,7 @@ async fn small_blobs_survive_reopening_and_are_read_by_range() {
     let mut stored = Vec::new();
     for length in [0, 1, 4096, 65_535, 65_536, 65_537, 300_000, PACKED_BYTES_MAX] {
         let (id, data) = (BlobId::new(), pattern(length));
-        let location = store.put(id, data.clone()).await.unwrap();
+        let location = put(&store, id, data.clone()).await;
         assert_eq!(location.length, length as u64);
         stored.push((id, location, data));
     }
@@ -47,9 +57,10 @@ async fn small_blobs_survive_reopening_and_are_read_by_range() {
         let part = &data[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()];
         assert_eq!(read(&store, *id, *location, from..to).await.unwrap(), part);
     }
-    // Appending goes on behind what was there.
+    // What is there is never written to again: new blobs go to a new volume.
     let (id, data) = (BlobId::new(), pattern(99));
-    let location = store.put(id, data.clone()).await.unwrap();
+    let location = put(&store, id, data.clone()).await;
+    assert_eq!((location.volume, location.offset), (2, 0));
     assert_eq!(read(&store, id, location, 0..99).await.unwrap(), data);
     let (first, location, data) = &stored[2];
     assert_eq!(read(&store, *first, *location, 0..4096).await.unwrap(), *data);
@@ -75,8 +86,8 @@ async fn a_flipped_bit_is_never_served() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
     let small = BlobId::new();
-    let at = store.put(small, pattern(200_000)).await.unwrap();
-    let volume = std::fs::File::options().write(true).open(dir.path().join("volumes/00000001.vol")).unwrap();
+    let at = put(&store, small, pattern(200_000)).await;
+    let volume = volume_file(dir.path(), 1);
     volume.write_all_at(b"\xee", u64::try_from(at.offset).unwrap() + 40 + 70_000).unwrap();
     assert!(matches!(read(&store, small, at, 0..200_000).await, Err(Error::Corrupt { .. })));
     assert_eq!(read(&store, small, at, 0..65_536).await.unwrap(), pattern(65_536), "other blocks are sound");
@@ -89,18 +100,85 @@ async fn a_flipped_bit_is_never_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_torn_tail_is_cut_off_and_written_over() {
+async fn every_flipped_bit_harms_its_own_blob_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    let mut stored = Vec::new();
+    for length in [100, 5000, 70_000] {
+        let (id, data) = (BlobId::new(), pattern(length));
+        stored.push((id, put(&store, id, data.clone()).await, data));
+    }
+    drop(store);
+    let mut store = Local::open(dir.path()).unwrap();
+    let end: u64 = stored.iter().map(|(_, at, _)| record_bytes(at.length)).sum();
+    let volume = volume_file(dir.path(), 1);
+    // Each byte of every header and table, and of the data one in 97.
+    let frame = |byte: u64| {
+        stored.iter().any(|(_, at, _)| {
+            let start = u64::try_from(at.offset).unwrap();
+            (start..start + 40).contains(&byte)
+                || (start + 40 + at.length..start + record_bytes(at.length)).contains(&byte)
+        })
+    };
+    for byte in (0..end).filter(|byte| frame(*byte) || byte.is_multiple_of(97)) {
+        let mut original = [0];
+        volume.read_exact_at(&mut original, byte).unwrap();
+        volume.write_all_at(&[original[0] ^ 1 << (byte % 8)], byte).unwrap();
+        // A restart with the damage must change nothing either.
+        if byte.is_multiple_of(41) {
+            store = Local::open(dir.path()).unwrap();
+        }
+        for (id, at, data) in &stored {
+            let start = u64::try_from(at.offset).unwrap();
+            let hit = (start..start + record_bytes(at.length)).contains(&byte);
+            let found = read(&store, *id, *at, 0..at.length).await;
+            match found {
+                Ok(found) => assert!(found == *data, "byte {byte}: wrong bytes were served"),
+                Err(Error::Corrupt { .. }) => assert!(hit, "byte {byte} harmed another blob"),
+                Err(other) => panic!("byte {byte}: {other}"),
+            }
+            let padding = byte >= start + 40 + at.length + at.length.div_ceil(65_536) * 4;
+            assert_eq!(
+                store.verify(*id, *at).await.is_ok(),
+                !hit || padding,
+                "byte {byte}: what the scrub says"
+            );
+        }
+        volume.write_all_at(&original, byte).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_changes_nothing_that_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let id = BlobId::new();
-    let at = Local::open(dir.path()).unwrap().put(id, pattern(5000)).await.unwrap();
-    let volume = std::fs::File::options().write(true).open(dir.path().join("volumes/00000001.vol")).unwrap();
-    volume.write_all_at(b"NBLB and then the power went", u64::try_from(at.offset).unwrap() + 5048).unwrap();
+    let at = put(&Local::open(dir.path()).unwrap(), id, pattern(5000)).await;
+    volume_file(dir.path(), 1).write_all_at(b"NBLB and then the power went", 5048).unwrap();
+    let before = std::fs::read(dir.path().join("volumes/00000001.vol")).unwrap();
     let store = Local::open(dir.path()).unwrap();
     let next = BlobId::new();
-    let next_at = store.put(next, pattern(6000)).await.unwrap();
-    assert_eq!(next_at.offset, at.offset + 5048);
+    let next_at = put(&store, next, pattern(6000)).await;
+    assert_eq!((next_at.volume, next_at.offset), (2, 0));
     assert_eq!(read(&store, id, at, 0..5000).await.unwrap(), pattern(5000));
     assert_eq!(read(&store, next, next_at, 0..6000).await.unwrap(), pattern(6000));
+    assert!(std::fs::read(dir.path().join("volumes/00000001.vol")).unwrap() == before);
+    drop(store);
+    // Starts without writes leave no volumes behind.
+    for _ in 0..3 {
+        drop(Local::open(dir.path()).unwrap());
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("volumes")).unwrap().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_another_blob_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    for length in [100, 100_000] {
+        let at = put(&store, BlobId::new(), pattern(length)).await;
+        let found = read(&store, BlobId::new(), at, 0..at.length).await;
+        assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,20 +214,109 @@ async fn the_sweep_sees_only_what_is_older_than_this_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volumes_records_are_walked_in_parts_and_a_sealed_one_is_removed() {
+async fn an_unnamed_blob_is_set_aside_and_found_again_if_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, data) = (BlobId::new(), pattern(2_000_000));
+    let at = store_large(&Local::open(dir.path()).unwrap(), id, &data).await;
+    let store = Local::open(dir.path()).unwrap();
+    store.set_aside(id).await.unwrap();
+    assert_eq!(store.older_singles(None, 10).await.unwrap(), vec![]);
+    assert_eq!(store.aside_for(Duration::from_secs(86_400)).await.unwrap(), vec![]);
+    assert_eq!(read(&store, id, at, 0..at.length).await.unwrap(), data);
+    assert_eq!(store.aside_for(Duration::ZERO).await.unwrap(), vec![]);
+    store.set_aside(id).await.unwrap();
+    assert_eq!(store.aside_for(Duration::ZERO).await.unwrap(), vec![id]);
+    store.remove_aside(id).await.unwrap();
+    assert!(matches!(read(&store, id, at, 0..1).await, Err(Error::Missing { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_volume_stays_and_a_number_is_never_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::with_volumes_of(dir.path(), 1000).unwrap();
+    let id = BlobId::new();
+    let placed = store.put(id, pattern(2000)).await.unwrap();
+    assert_eq!(placed.location.volume, 1);
+    // The volume is full, so it is sealed before the next blob is stored.
+    let next = store.put(BlobId::new(), pattern(10)).await.unwrap();
+    assert_eq!(next.location.volume, 2);
+    let claimed: Vec<_> = store.volumes().iter().map(|volume| (volume.number, volume.claimed)).collect();
+    assert_eq!(claimed, [(1, true)]);
+    assert!(!store.remove_volume(1).await.unwrap(), "a row may be on its way");
+    assert!(!store.remove_volume(2).await.unwrap(), "it is being written to");
+    let location = placed.location;
+    drop(placed.claim);
+    store.seal(2).await.unwrap();
+    next.claim.keep();
+    assert!(store.remove_volume(1).await.unwrap());
+    assert!(!store.remove_volume(2).await.unwrap(), "the claim was kept");
+    assert!(matches!(read(&store, id, location, 0..1).await, Err(Error::Missing { .. })));
+    assert_eq!(put(&store, BlobId::new(), pattern(10)).await.volume, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_blob_is_relocated_with_its_damage() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
-    let mut stored = Vec::new();
-    for length in [10, 70_000, 3, 4096] {
+    let (sound, bad) = (BlobId::new(), BlobId::new());
+    let sound_at = put(&store, sound, pattern(3000)).await;
+    let bad_at = put(&store, bad, pattern(200_000)).await;
+    let hit = u64::try_from(bad_at.offset).unwrap() + 40 + 70_000;
+    volume_file(dir.path(), 1).write_all_at(b"\xee", hit).unwrap();
+    store.seal(1).await.unwrap();
+    let moved = store.relocate(sound, sound_at).await.unwrap();
+    let moved_bad = store.relocate(bad, bad_at).await.unwrap();
+    assert_eq!((moved.damaged, moved_bad.damaged), (false, true));
+    assert!(store.remove_volume(1).await.unwrap());
+    assert_eq!(read(&store, sound, moved.placed.location, 0..3000).await.unwrap(), pattern(3000));
+    let at = moved_bad.placed.location;
+    assert_eq!(
+        read(&store, bad, at, 0..65_536).await.unwrap(),
+        pattern(65_536),
+        "a sound block is still served"
+    );
+    assert!(matches!(read(&store, bad, at, 0..200_000).await, Err(Error::Corrupt { .. })));
+    assert!(matches!(store.verify(bad, at).await, Err(Error::Corrupt { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_volume_are_freed_unless_somebody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    let mut blobs = Vec::new();
+    for _ in 0..20 {
         let id = BlobId::new();
-        stored.push((id, store.put(id, pattern(length)).await.unwrap()));
+        blobs.push((id, put(&store, id, pattern(500_000)).await));
     }
-    let first = store.records(1, 0, 3).await.unwrap();
-    assert_eq!(first.blobs, stored[..3]);
-    let second = store.records(1, first.next.unwrap(), 3).await.unwrap();
-    assert_eq!((second.blobs.as_slice(), second.next), (&stored[3..], None));
-    assert_eq!(store.sealed_volumes(), vec![], "the one that is written is not sealed");
-    store.remove_volume(1).await.unwrap();
-    let (id, location) = stored[0];
-    assert_eq!(read(&store, id, location, 0..10).await.unwrap(), pattern(10), "nor can it be removed");
+    store.seal(1).await.unwrap();
+    let bytes = || store.volumes()[0].bytes;
+    let full = bytes();
+    let (first, at) = blobs[0];
+    let mut reader = store.read(first, at, 0..at.length).await.unwrap();
+    let begun = reader.next().await.unwrap().unwrap();
+    let freed: Vec<Location> = blobs[..19].iter().map(|(_, at)| *at).collect();
+    store.free(1, &freed).await.unwrap();
+    assert_eq!(bytes(), full, "a reader is at work");
+    let mut all = begun.to_vec();
+    while let Some(piece) = reader.next().await.unwrap() {
+        all.extend_from_slice(&piece);
+    }
+    assert_eq!(all, pattern(500_000));
+    drop(reader);
+    store.free(1, &freed).await.unwrap();
+    assert!(bytes() < full / 10, "{} of {full}", bytes());
+    let (last, at) = blobs[19];
+    assert_eq!(read(&store, last, at, 0..at.length).await.unwrap(), pattern(500_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_knows_its_cloud() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    assert_eq!((store.cloud().unwrap(), store.is_empty()), (None, true));
+    store.set_cloud("one").unwrap();
+    store_large(&store, BlobId::new(), &pattern(10)).await;
+    drop(store);
+    let store = Local::open(dir.path()).unwrap();
+    assert_eq!((store.cloud().unwrap().as_deref(), store.is_empty()), (Some("one"), false));
 }

@@ -3,8 +3,10 @@
 mod accounts;
 mod admission;
 mod archive;
+mod audit;
 mod authorise;
 mod carrying;
+mod compaction;
 mod containers;
 mod copy;
 mod encryption;
@@ -15,12 +17,13 @@ mod links;
 mod logs;
 mod manifests;
 mod objects;
+mod orphans;
 mod pages;
 mod pins;
 mod quotas;
 mod rates;
 mod read;
-mod sweep;
+mod scrub;
 mod upload;
 mod versions;
 mod write;
@@ -28,7 +31,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blobs::{Blobs, Several};
+use blobs::{Blobs, PolicyStores};
 use database::{Database, Location};
 use identity::{Caller, MasterKey};
 use meter::Meter;
@@ -36,6 +39,7 @@ use tokio::sync::Notify;
 use work::{Clock, Time};
 
 pub use accounts::AccountView;
+pub use audit::{AuditOptions, AuditReport};
 pub use carrying::{Parcel, Remote};
 pub(crate) use containers::OWNERS;
 pub use containers::{ContainerPut, ContainerView};
@@ -49,6 +53,7 @@ pub use pages::{AccountLine, Page, VersionsPage};
 pub use pins::Pinned;
 pub use rates::{Pace, Paced};
 pub use read::{Content, Found, LINKS_MAX, Look};
+pub use scrub::{Damage, Scrub};
 pub use upload::{Body, Incoming, PutRequest, Stored};
 pub use versions::Deleted;
 
@@ -88,6 +93,8 @@ pub struct Settings {
     pub info_key: Option<String>,
     /// The clouds that containers are kept alike with.
     pub realms: Realms,
+    /// How fast and how often everything that is stored is checked in the background.
+    pub scrub: Scrub,
 }
 
 /// As often as Swift's own expirer looks.
@@ -112,6 +119,7 @@ impl Default for Settings {
             log_interval: LOG_INTERVAL,
             info_key: None,
             realms: Realms::default(),
+            scrub: Scrub::default(),
         }
     }
 }
@@ -152,12 +160,16 @@ impl Pass {
 
 struct Inner {
     db: Database,
-    blobs: Several,
+    blobs: PolicyStores,
     clock: Clock,
     meter: Meter,
     settings: Settings,
     running: rates::Running,
     logs: logs::Logs,
+    /// When the database was created, in milliseconds since 1970, if it is known to be younger than the bytes may be.
+    database_since: Option<u64>,
+    /// Volumes that hold bytes which the disk does not give.
+    unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
     garbage: Notify,
     expiring: Notify,
     carrying: Notify,
@@ -199,18 +211,21 @@ impl Files {
         let stop = tokio::sync::watch::Sender::new(false);
         let files = Self(Arc::new(Inner {
             db,
-            blobs: Several::new(stores),
+            blobs: PolicyStores::new(stores),
             clock,
             meter,
             settings,
             running: rates::Running::default(),
             logs: logs::Logs::default(),
+            database_since: None,
+            unreadable: std::sync::Mutex::default(),
             garbage: Notify::new(),
             expiring: Notify::new(),
             carrying: Notify::new(),
             stop,
         }));
         tokio::spawn(files.clone().sweep());
+        tokio::spawn(files.clone().scrub());
         tokio::spawn(files.clone().sweep_expired());
         tokio::spawn(files.clone().deliver_by_and_by());
         Ok(files)

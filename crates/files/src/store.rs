@@ -1,9 +1,11 @@
 //! The tables of Cloud Files: every SQL statement of the service, and no decision.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod carried;
 pub(crate) mod containers;
+pub(crate) mod damage;
 pub(crate) mod objects;
 pub(crate) mod pins;
 pub(crate) mod versions;
@@ -25,6 +27,18 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
               CREATE INDEX carried_by_due ON carried (due);
               CREATE TABLE walks (
                   container BIGINT NOT NULL PRIMARY KEY, after BLOB NOT NULL
+              ) WITHOUT ROWID;",
+    },
+    // Blobs by where they are, for compaction and the scrub; what the scrub found, and how far it is.
+    Migration {
+        version: 3,
+        sql: "CREATE INDEX blobs_by_place ON blobs (volume, place, size);
+              CREATE TABLE damaged (
+                  blob BLOB NOT NULL PRIMARY KEY, found BIGINT NOT NULL, what TEXT NOT NULL
+              ) WITHOUT ROWID;
+              CREATE TABLE scrub (
+                  id BIGINT NOT NULL PRIMARY KEY, volume BIGINT NOT NULL, place BIGINT NOT NULL, blob BLOB NOT NULL,
+                  begun BIGINT NOT NULL, checked BIGINT NOT NULL, finished BIGINT
               ) WITHOUT ROWID;",
     },
 ];

@@ -1,27 +1,20 @@
-//! Volumes that are mostly dead are emptied and removed, and nothing that lives is lost.
+//! Volumes that are mostly dead are emptied and removed, and nothing that lives is lost: also where volumes are damaged.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
 use blobs::{Blobs, Local};
 use bytes::Bytes;
-use database::on_each_engine;
+use database::{Location, on_each_engine};
 use files::model::metadata::{Changes, Metadata};
-use files::service::{Body, Content, PutRequest};
+use files::service::{AuditOptions, Content, Incoming, PutRequest, Scrub};
 use files::{Context, Files, Settings};
 use identity::Caller;
 use meter::Meter;
 use work::{Clock, Time};
-
-struct Once(Option<Bytes>);
-
-#[async_trait]
-impl Body for Once {
-    async fn next(&mut self) -> files::Result<Option<Bytes>> {
-        Ok(self.0.take())
-    }
-}
 
 fn operator() -> Context {
     let caller = Caller {
@@ -37,50 +30,255 @@ fn operator() -> Context {
     Context { caller: Some(Arc::new(caller)), ..Context::default() }
 }
 
-async fn put(files: &Files, name: &str, content: &[u8]) {
-    let request = PutRequest {
-        length: Some(content.len() as u64),
-        etag: None,
-        content_type: "text/plain".into(),
-        metadata: Metadata::default(),
-        only_new: false,
-        shape: None,
-        expires: None,
-    };
-    let mut body = Once(Some(Bytes::copy_from_slice(content)));
-    files.put_object(&operator(), "AUTH_1", "c", name, request, &mut body).await.unwrap();
+struct Bed {
+    files: Files,
+    blobs: Arc<Local>,
+}
+
+const VOLUME_BYTES: u64 = 200_000;
+
+impl Bed {
+    async fn open(location: &Location, dir: &Path) -> Self {
+        let blobs = Arc::new(Local::with_volumes_of(dir, VOLUME_BYTES).unwrap());
+        let clock = Clock::system();
+        let meter = Meter::open(location, clock.clone()).await.unwrap();
+        // Compaction and the scrub run when the tests say so.
+        let scrub = Scrub { bytes_per_second: 0, ..Scrub::default() };
+        let settings = Settings { scrub, ..Settings::default() };
+        let files = Files::open(location, blobs.clone(), clock, meter, settings).await.unwrap();
+        files.put_container(&operator(), "AUTH_1", "c", Changes::default(), None).await.unwrap();
+        Self { files, blobs }
+    }
+
+    async fn try_put(&self, name: &str, content: &[u8], etag: Option<&str>) -> files::Result<()> {
+        let request = PutRequest {
+            length: Some(content.len() as u64),
+            etag: etag.map(str::to_owned),
+            content_type: "text/plain".into(),
+            metadata: Metadata::default(),
+            only_new: false,
+            shape: None,
+            expires: None,
+        };
+        let mut body = Incoming::of(Bytes::copy_from_slice(content));
+        self.files.put_object(&operator(), "AUTH_1", "c", name, request, &mut body).await.map(|_| ())
+    }
+
+    async fn put(&self, name: &str, content: &[u8]) {
+        self.try_put(name, content, None).await.unwrap();
+    }
+
+    async fn get(&self, name: &str) -> files::Result<Bytes> {
+        let (_, found) = self.files.read_whole(&operator(), "AUTH_1", "c", name).await?;
+        let Content::Whole(found) = found else { panic!("small objects come whole") };
+        Ok(found)
+    }
+
+    async fn delete(&self, name: &str) {
+        self.files
+            .delete_object(&operator(), "AUTH_1", "c", name, files::service::Expected::default())
+            .await
+            .unwrap();
+    }
+
+    async fn check(&self, expected: &BTreeMap<String, Vec<u8>>) {
+        for (name, content) in expected {
+            assert!(self.get(name).await.unwrap() == *content, "{name}");
+        }
+    }
+
+    async fn assert_sound(&self) {
+        let report = self.files.audit(AuditOptions { bytes: true, repair: false }).await.unwrap();
+        assert_eq!((report.broken, report.repaired), (vec![], vec![]));
+    }
+
+    /// The volumes that are left, by number.
+    fn sealed(&self) -> Vec<i64> {
+        self.blobs.volumes().iter().map(|volume| volume.number).collect()
+    }
+}
+
+fn flip(dir: &Path, volume: i64, byte: u64) {
+    let path = dir.join(format!("volumes/{volume:08}.vol"));
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut found = [0];
+    file.read_exact_at(&mut found, byte).unwrap();
+    file.write_all_at(&[found[0] ^ 0x10], byte).unwrap();
 }
 
 on_each_engine! {
     async fn dead_volumes_go_and_living_objects_stay(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Local::with_volumes_of(dir.path(), 200_000).unwrap());
-        let clock = Clock::system();
-        let meter = Meter::open(location, clock.clone()).await.unwrap();
-        let files = Files::open(location, blobs.clone(), clock, meter, Settings::default()).await.unwrap();
-        files.put_container(&operator(), "AUTH_1", "c", Changes::default(), None).await.unwrap();
+        let bed = Bed::open(location, dir.path()).await;
         let mut expected = BTreeMap::new();
         for round in 0..5u32 {
             for n in 0..40u32 {
                 // Every eighth is written once and lives in an old volume; the others are overwritten each round.
                 let name = if n % 8 == 0 { format!("kept-{round}-{n}") } else { format!("same-{n}") };
                 let content = format!("{name} {round} ").repeat(300).into_bytes();
-                put(&files, &name, &content).await;
+                bed.put(&name, &content).await;
                 expected.insert(name, content);
             }
         }
-        // The sweep compacts by itself as blobs are let go; this round is surely behind all of them.
-        files.compact().await.unwrap();
-        let left = blobs.sealed_volumes();
-        let current = blobs.put(blobs::BlobId::new(), Bytes::from_static(b"where are we?")).await.unwrap().volume;
+        bed.files.compact().await.unwrap();
+        let left = bed.sealed();
+        let current = bed.blobs.put(blobs::BlobId::new(), Bytes::from_static(b"where are we?")).await.unwrap();
+        let current = current.location.volume;
         assert!(current >= 4, "too little was written to fill volumes: now in {current}");
-        assert!(left.iter().all(|volume| volume.number != 1), "the oldest was mostly dead: {left:?}");
+        assert!(!left.contains(&1), "the oldest was mostly dead: {left:?}");
         assert!((left.len() as i64) < current - 1, "of {} sealed volumes {left:?} are left", current - 1);
-        for (name, content) in &expected {
-            let (_, found) = files.read_whole(&operator(), "AUTH_1", "c", name).await.unwrap();
-            let Content::Whole(found) = found else { panic!("small objects come whole") };
-            assert!(found == *content, "{name}");
+        bed.check(&expected).await;
+        bed.assert_sound().await;
+    }
+}
+
+on_each_engine! {
+    async fn a_flipped_bit_costs_its_own_object_alone(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::open(location, dir.path()).await;
+        let mut expected = BTreeMap::new();
+        for n in 0..200u32 {
+            let (name, content) = (format!("o-{n:03}"), format!("{n} ").repeat(200).into_bytes());
+            bed.put(&name, &content).await;
+            expected.insert(name, content);
         }
-        files.compact().await.unwrap();
+        drop(bed);
+        // The header of the first record, the data of the second, the checksums of the third: "0 " is 400 bytes.
+        let record = blobs::record_bytes(400);
+        flip(dir.path(), 1, 4);
+        flip(dir.path(), 1, record + 40 + 100);
+        flip(dir.path(), 1, 2 * record + 40 + 400);
+        // A restart loses nothing, and neither does compaction of the damaged volume.
+        let bed = Bed::open(location, dir.path()).await;
+        for compacted in [false, true] {
+            if compacted {
+                for n in 10..190u32 {
+                    bed.delete(&format!("o-{n:03}")).await;
+                    expected.remove(&format!("o-{n:03}"));
+                }
+                bed.files.compact().await.unwrap();
+                assert!(!bed.sealed().contains(&1), "damage does not block compaction: {:?}", bed.sealed());
+            }
+            let mut lost = Vec::new();
+            for (name, content) in &expected {
+                match bed.get(name).await {
+                    Ok(found) => assert!(found == *content, "{name}: wrong bytes"),
+                    Err(_) => lost.push(name.as_str()),
+                }
+            }
+            assert_eq!(lost, ["o-001", "o-002"], "compacted: {compacted}");
+        }
+        // What was read and found damaged is reported; the scrub finds the rest, and nothing else.
+        let before = bed.files.damage(10).await.unwrap();
+        assert_eq!(before.len(), 2, "{before:?}");
+        let report = bed.files.audit(AuditOptions { bytes: true, repair: true }).await.unwrap();
+        assert_eq!((report.broken.len(), report.repaired.len()), (2, 0), "{report:?}");
+        bed.delete("o-001").await;
+        bed.put("o-002", b"written anew").await;
+        assert_eq!(bed.files.damage(10).await.unwrap(), vec![]);
+    }
+}
+
+on_each_engine! {
+    async fn tiny_and_unnamed_blobs_are_reclaimed(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::open(location, dir.path()).await;
+        // A record of one byte takes 48 in its volume.
+        for n in 0..6000u32 {
+            bed.put(&format!("tiny-{}", n % 10), b"x").await;
+        }
+        for _ in 0..100 {
+            let refused = bed.try_put("refused", &[7; 4000], Some("00000000000000000000000000000000")).await;
+            assert_eq!(refused, Err(files::Error::WrongEtag));
+        }
+        bed.files.compact().await.unwrap();
+        let left = bed.sealed();
+        assert!(left.len() <= 1, "{left:?}");
+        for n in 0..10 {
+            assert_eq!(bed.get(&format!("tiny-{n}")).await.unwrap(), "x");
+        }
+        bed.assert_sound().await;
+    }
+}
+
+on_each_engine! {
+    async fn what_a_crash_left_unnamed_is_measured_and_reclaimed(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::open(location, dir.path()).await;
+        bed.put("kept", &[1; 3000]).await;
+        // As an upload leaves it whose process died before its row was committed.
+        for _ in 0..60 {
+            bed.blobs.put(blobs::BlobId::new(), Bytes::from(vec![2; 4000])).await.unwrap();
+        }
+        drop(bed);
+        let bed = Bed::open(location, dir.path()).await;
+        bed.files.compact().await.unwrap();
+        assert!(bed.sealed().contains(&1), "nothing says yet that it is dead");
+        bed.files.measure_volumes().await.unwrap();
+        bed.files.compact().await.unwrap();
+        assert!(!bed.sealed().contains(&1));
+        assert!(bed.get("kept").await.unwrap() == vec![1; 3000]);
+        bed.assert_sound().await;
+    }
+}
+
+on_each_engine! {
+    async fn a_volume_stays_while_an_upload_may_come_to_name_it(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::open(location, dir.path()).await;
+        let placed = bed.blobs.put(blobs::BlobId::new(), Bytes::from(vec![2; 4000])).await.unwrap();
+        bed.blobs.seal(1).await.unwrap();
+        bed.files.compact().await.unwrap();
+        assert_eq!(bed.sealed(), [1], "its row may be on its way");
+        drop(placed);
+        bed.files.compact().await.unwrap();
+        assert_eq!(bed.sealed(), Vec::<i64>::new());
+    }
+}
+
+on_each_engine! {
+    async fn many_small_volumes_are_merged(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expected = BTreeMap::new();
+        for n in 0..20u32 {
+            // Each start begins a volume.
+            let bed = Bed::open(location, dir.path()).await;
+            bed.put(&format!("o-{n}"), format!("{n}").as_bytes()).await;
+            expected.insert(format!("o-{n}"), format!("{n}").into_bytes());
+            bed.files.stop().await;
+        }
+        let bed = Bed::open(location, dir.path()).await;
+        bed.files.compact().await.unwrap();
+        // The service merges by itself, too, as soon as there are too many.
+        assert!(bed.sealed().len() <= 4, "{:?}", bed.sealed());
+        bed.check(&expected).await;
+        bed.assert_sound().await;
+    }
+}
+
+on_each_engine! {
+    async fn orphaned_files_are_kept_for_a_day(location: &Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::open(location, dir.path()).await;
+        bed.put("named", &[3; 2_000_000]).await;
+        let orphan = blobs::BlobId::new();
+        let mut writer = bed.blobs.create(orphan).await.unwrap();
+        writer.write(Bytes::from(vec![9; 2_000_000])).await.unwrap();
+        writer.finish().await.unwrap();
+        drop(bed);
+        let bed = Bed::open(location, dir.path()).await;
+        let aside = dir.path().join(format!("aside/{orphan}"));
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            while !aside.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        waited.await.expect("it is set aside");
+        bed.files.delete_old_orphans(Duration::from_secs(86_400)).await.unwrap();
+        assert!(aside.exists(), "it is kept for a day");
+        bed.files.delete_old_orphans(Duration::ZERO).await.unwrap();
+        assert!(!aside.exists());
+        let (_, content) = bed.files.read_whole(&operator(), "AUTH_1", "c", "named").await.unwrap();
+        assert!(matches!(content, Content::Stream(_)));
     }
 }

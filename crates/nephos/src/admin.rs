@@ -19,8 +19,18 @@ use crate::{Failure, runtime};
 
 /// Has an order carried out and prints the answer, for people or for programs.
 pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    let answer = runtime.block_on(async {
+    let answer = carry_out(config, order)?;
+    if json {
+        print_json(&answer);
+    } else {
+        print_text(&shown::text(&answer));
+    }
+    Ok(())
+}
+
+/// Has an order carried out, by the running server or, without one, here.
+pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
+    runtime()?.block_on(async {
         if let Some(stream) = socket::connect(&config.data_dir).await {
             return socket::ask(stream, &order).await;
         }
@@ -35,17 +45,11 @@ pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
         let answer = execute::execute(&cloud, order).await.map_err(Failure::Failed);
         cloud.close().await;
         answer
-    })?;
-    if json {
-        print_json(&answer)
-    } else {
-        print_text(&shown::text(&answer))
-    }
-    Ok(())
+    })
 }
 
 /// Lists as one JSON object a line, single things indented.
-fn print_json(answer: &Value) {
+pub fn print_json(answer: &Value) {
     match answer {
         Value::Null => {}
         Value::Array(items) => items.iter().for_each(|item| say(&item.to_string())),

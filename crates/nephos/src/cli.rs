@@ -77,7 +77,11 @@ pub enum Command {
         advance: Option<u64>,
     },
     /// Check what this machine can do
-    Doctor,
+    Doctor {
+        /// Also read and check everything that is stored, and correct counters
+        #[arg(long)]
+        deep: bool,
+    },
     /// Print a shell's completions of this program
     Completions {
         /// The shell

@@ -6,11 +6,14 @@ use std::process::Command;
 use rustix::fs::{Access, access};
 
 use crate::Failure;
-use crate::admin::say;
+use crate::admin::{self, Order, say};
 use crate::config::Config;
 
 /// Prints what is there and what is missing. What is missing for servers is no failure: storage serves without.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
+    if deep {
+        return check_storage(config, json);
+    }
     let dir = &config.data_dir;
     let made_in = if dir.is_dir() { Some(dir.as_path()) } else { dir.parent() };
     let writable = made_in.is_some_and(|dir| access(dir, Access::WRITE_OK).is_ok());
@@ -24,6 +27,25 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         machines();
     }
     if writable { Ok(()) } else { Err(Failure::Failed("storage cannot be served like this".into())) }
+}
+
+/// Checks everything that is stored, and prints what was wrong; exit code 1 if something is and cannot be corrected.
+fn check_storage(config: &Config, json: bool) -> Result<(), Failure> {
+    let report = admin::carry_out(config, Order::CheckStorage {})?;
+    let list = |field: &str| report[field].as_array().cloned().unwrap_or_default();
+    let (repaired, broken) = (list("repaired"), list("broken"));
+    if json {
+        admin::print_json(&report);
+    } else {
+        say(&format!("checked   {} containers, {} blobs", report["containers"], report["blobs"]));
+        for (label, lines) in [("repaired", &repaired), ("broken", &broken)] {
+            lines.iter().for_each(|line| say(&format!("{label:<8}  {}", line.as_str().unwrap_or_default())));
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{} things are broken: restore them from a copy", broken.len())))
 }
 
 /// What real machines need.

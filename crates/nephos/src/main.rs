@@ -67,7 +67,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let config = Config::load(&cli.common)?;
     match cli.command {
         Command::Serve => serve::run(&config),
-        Command::Doctor => doctor::run(&config),
+        Command::Doctor { deep } => doctor::run(&config, deep, cli.json),
         other => admin::run(&config, Order::of(other)?, cli.json),
     }
 }

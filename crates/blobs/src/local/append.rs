@@ -1,6 +1,7 @@
 //! The appender: blobs queue up while a sync runs and share the next one.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,58 +9,70 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Volumes, record, unusable};
+use super::space::{self, Claimant};
+use super::volume::{Claim, Volumes};
 use crate::error::{Error, Result};
-use crate::{BlobId, Location};
+use crate::{Location, Placed};
 
 /// A volume takes no more records beyond this unless another bound is given, in bytes.
 pub(super) const VOLUME_BYTES_MAX: u64 = 1 << 30;
-/// A volume found at start that is shorter is scanned and written further; a longer one is left as it is.
-const SCANNED_BYTES_MAX: u64 = 64 << 20;
-/// Space is reserved in steps of this, so that most syncs need not record a new length, in bytes.
-const RESERVED_BYTES: u64 = 32 << 20;
 /// Records in one sync at most.
 const BATCH_RECORDS_MAX: usize = 256;
 /// Records waiting before submitters wait.
 const QUEUE_RECORDS: usize = 1024;
 
+enum Order {
+    Append(Append),
+    /// Write to this volume no more, so that it can be compacted.
+    Seal(i64, oneshot::Sender<()>),
+}
+
 struct Append {
     record: Vec<u8>,
     length: u64,
-    answer: oneshot::Sender<Result<Location>>,
+    claimant: Claimant,
+    done: oneshot::Sender<Result<Placed>>,
 }
 
 pub(super) struct Appender {
-    queue: Option<mpsc::Sender<Append>>,
+    queue: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     current: Arc<AtomicI64>,
 }
 
 impl Appender {
     pub(super) fn start(volumes: Arc<Volumes>, volume_bytes_max: u64) -> Result<Self> {
-        let tail = Tail::find(&volumes)?;
-        let current = Arc::new(AtomicI64::new(tail.number));
-        let (queue, appends) = mpsc::channel(QUEUE_RECORDS);
+        // What an earlier process wrote last is never written to again: where it ends cannot be told for sure. The first
+        // record begins a volume, so that a start without writes leaves none behind.
+        let current = Arc::new(AtomicI64::new(0));
+        let (queue, orders) = mpsc::channel(QUEUE_RECORDS);
+        let writer = Writer { volumes, tail: None, current: Arc::clone(&current), volume_bytes_max };
         let thread = std::thread::Builder::new()
             .name("blob-appender".into())
-            .spawn({
-                let current = Arc::clone(&current);
-                move || append_batches(&volumes, tail, appends, &current, volume_bytes_max)
-            })
+            .spawn(move || writer.run(orders))
             .map_err(|e| Error::io("starting the appender", &e))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), current })
     }
 
+    /// The volume that is written to, or 0 if none is.
     pub(super) fn current(&self) -> i64 {
         self.current.load(Ordering::Acquire)
     }
 
-    pub(super) async fn append(&self, id: BlobId, bytes: &[u8]) -> Result<Location> {
-        let (answer, durable) = oneshot::channel();
-        let append = Append { record: record::encode(id, bytes), length: bytes.len() as u64, answer };
+    pub(super) async fn append(&self, record: Vec<u8>, length: u64, claimant: Claimant) -> Result<Placed> {
+        let (done, durable) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(Error::Closing)?;
-        queue.send(append).await.map_err(|_| Error::Closing)?;
+        let order = Order::Append(Append { record, length, claimant, done });
+        queue.send(order).await.map_err(|_| Error::Closing)?;
         durable.await.unwrap_or(Err(Error::Closing))
+    }
+
+    /// Makes sure that `volume` is not written to any more.
+    pub(super) async fn seal(&self, volume: i64) -> Result<()> {
+        let (done, sealed) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(Error::Closing)?;
+        queue.send(Order::Seal(volume, done)).await.map_err(|_| Error::Closing)?;
+        sealed.await.map_err(|_| Error::Closing)
     }
 }
 
@@ -80,129 +93,145 @@ struct Tail {
     reserved: u64,
 }
 
+/// What appending a batch came to, for each record.
+struct Written {
+    places: Vec<io::Result<Location>>,
+    /// The volume must not be written to again.
+    unusable: bool,
+}
+
 impl Tail {
-    fn find(volumes: &Volumes) -> Result<Self> {
-        let last = {
-            let open = volumes.open.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            open.last_key_value().map(|(number, file)| (*number, Arc::clone(file)))
-        };
-        let Some((number, file)) = last else { return Self::create(volumes, 1) };
-        let length = file.metadata().map_err(|e| unusable(&volumes.path(number), &e))?.len();
-        if length > SCANNED_BYTES_MAX {
-            return Self::create(volumes, number + 1);
-        }
-        let end = sound_end(&file, length).map_err(|e| unusable(&volumes.path(number), &e))?;
-        // What lies behind was never acknowledged.
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| unusable(&volumes.path(number), &e))?;
-        Ok(Self { number, file, end, reserved: end })
-    }
-
-    fn create(volumes: &Volumes, number: i64) -> Result<Self> {
-        let path = volumes.path(number);
-        let create = || {
-            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-            file.sync_all()?;
-            // The name must be durable before anything in the file is acknowledged.
-            File::open(&volumes.dir)?.sync_all()?;
-            Ok(file)
-        };
-        let file = Arc::new(create().map_err(|e| unusable(&path, &e))?);
-        volumes.insert(number, Arc::clone(&file));
-        Ok(Self { number, file, end: 0, reserved: 0 })
-    }
-
-    fn write(&mut self, batch: &[Append]) -> std::io::Result<Vec<Location>> {
-        let total: usize = batch.iter().map(|append| append.record.len()).sum();
-        let mut joined = Vec::with_capacity(total);
-        let mut locations = Vec::with_capacity(batch.len());
+    /// Appends what fits, and syncs once. A record that does not fit fails alone.
+    fn append(&mut self, batch: &[Append]) -> Written {
+        let mut joined = Vec::with_capacity(batch.iter().map(|append| append.record.len()).sum());
+        let mut places = Vec::with_capacity(batch.len());
         for append in batch {
-            let offset = i64::try_from(self.end + joined.len() as u64).unwrap_or(i64::MAX);
-            locations.push(Location { volume: self.number, offset, length: append.length });
+            let offset = self.end + joined.len() as u64;
+            let end = offset + append.record.len() as u64;
+            if end > self.reserved {
+                match space::grow(&self.file, self.reserved, end, append.claimant) {
+                    Ok(reserved) => self.reserved = reserved,
+                    Err(error) => {
+                        places.push(Err(error));
+                        continue;
+                    }
+                }
+            }
+            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+            places.push(Ok(Location { volume: self.number, offset, length: append.length }));
             joined.extend_from_slice(&append.record);
         }
-        let end = self.end + total as u64;
-        if end > self.reserved {
-            let reserved = end.next_multiple_of(RESERVED_BYTES);
-            rustix::fs::fallocate(
-                &*self.file,
-                rustix::fs::FallocateFlags::empty(),
-                self.reserved,
-                reserved - self.reserved,
-            )?;
-            self.reserved = reserved;
+        if joined.is_empty() {
+            return Written { places, unusable: false };
         }
-        self.file.write_all_at(&joined, self.end)?;
-        self.file.sync_data()?;
-        self.end = end;
-        Ok(locations)
-    }
-}
-
-/// Where the last sound record of a volume ends.
-fn sound_end(file: &File, length: u64) -> std::io::Result<u64> {
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, 0)?;
-    let mut end = 0;
-    while let Some(length) = record::check(&bytes[end..]) {
-        end += length;
-    }
-    Ok(end as u64)
-}
-
-fn append_batches(
-    volumes: &Volumes,
-    mut tail: Tail,
-    mut appends: mpsc::Receiver<Append>,
-    current: &AtomicI64,
-    volume_bytes_max: u64,
-) {
-    let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
-    while appends.blocking_recv_many(&mut batch, BATCH_RECORDS_MAX) > 0 {
-        match tail.write(&batch) {
-            Ok(locations) => {
-                for (append, location) in batch.drain(..).zip(locations) {
-                    let _ = append.answer.send(Ok(location));
-                }
-            }
+        // After a failed sync the kernel may have dropped the dirty pages and a second sync would say nothing of it, so
+        // nothing in this volume beyond its end is ever acknowledged or written over.
+        let (written, synced) = match self.file.write_all_at(&joined, self.end) {
+            Ok(()) => (Ok(()), self.file.sync_data()),
+            Err(error) => (Err(error), Ok(())),
+        };
+        let unusable = synced.is_err() || written.as_ref().is_err_and(|error| !is_full(error));
+        match written.and(synced) {
+            Ok(()) => self.end += joined.len() as u64,
             Err(error) => {
-                tracing::error!(%error, volume = tail.number, "cannot append");
-                let error = Error::io("appending to a volume", &error);
-                for append in batch.drain(..) {
-                    let _ = append.answer.send(Err(error.clone()));
+                tracing::error!(%error, volume = self.number, "cannot append");
+                for place in places.iter_mut().filter(|place| place.is_ok()) {
+                    *place = Err(copy(&error));
                 }
-                // After a failed sync the kernel may have dropped the dirty pages, so nothing more is written to
-                // this volume: what it holds beyond its end stays unacknowledged.
-                tail.end = tail.end.max(volume_bytes_max);
             }
         }
-        if tail.end >= volume_bytes_max {
-            match Tail::create(volumes, tail.number + 1) {
-                Ok(next) => {
-                    let _ = tail.file.set_len(tail.end.min(tail.reserved));
-                    tail = next;
-                    current.store(tail.number, Ordering::Release);
-                }
-                Err(error) => tracing::error!(%error, "cannot begin a volume"),
-            }
+        Written { places, unusable }
+    }
+
+    /// Gives back what was reserved and not used.
+    fn close(&self) {
+        if let Err(error) = space::punch(&self.file, self.end.next_multiple_of(4096), self.reserved) {
+            tracing::warn!(%error, volume = self.number, "its reserved space stays allocated");
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
-    #[test]
-    fn a_torn_tail_ends_before_the_first_bad_record() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("v");
-        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        let first = record::encode(BlobId::new(), b"one");
-        let mut second = record::encode(BlobId::new(), b"two");
-        let last = second.len() - 20;
-        second[last] ^= 0xff;
-        file.write_all_at(&[first.clone(), second, vec![0; 4096]].concat(), 0).unwrap();
-        let length = file.metadata().unwrap().len();
-        assert_eq!(sound_end(&file, length).unwrap(), first.len() as u64);
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+struct Writer {
+    volumes: Arc<Volumes>,
+    tail: Option<Tail>,
+    current: Arc<AtomicI64>,
+    volume_bytes_max: u64,
+}
+
+impl Writer {
+    fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut received = Vec::with_capacity(BATCH_RECORDS_MAX);
+        let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
+        while orders.blocking_recv_many(&mut received, BATCH_RECORDS_MAX) > 0 {
+            let mut seals = Vec::new();
+            for order in received.drain(..) {
+                match order {
+                    Order::Append(append) => batch.push(append),
+                    Order::Seal(volume, done) => seals.push((volume, done)),
+                }
+            }
+            self.append(&mut batch);
+            for (volume, done) in seals {
+                if self.tail.as_ref().is_some_and(|tail| tail.number == volume) {
+                    self.close();
+                }
+                let _ = done.send(());
+            }
+        }
+        self.close();
+    }
+
+    fn append(&mut self, batch: &mut Vec<Append>) {
+        if batch.is_empty() {
+            return;
+        }
+        let written = match self.tail() {
+            Ok(tail) => tail.append(batch),
+            Err(error) => {
+                tracing::error!(%error, "cannot begin a volume");
+                Written { places: batch.iter().map(|_| Err(copy(&error))).collect(), unusable: false }
+            }
+        };
+        let number = self.current.load(Ordering::Acquire);
+        for (append, place) in batch.drain(..).zip(written.places) {
+            // Claimed before anyone can learn of it, and so before the volume can be sealed and removed.
+            let placed = place.map(|location| Placed { location, claim: self.volumes.claim(number) });
+            let _ = append.done.send(placed.map_err(|e| Error::io("appending to a volume", &e)));
+        }
+        if written.unusable || self.tail.as_ref().is_some_and(|tail| tail.end >= self.volume_bytes_max) {
+            self.close();
+        }
+    }
+
+    fn tail(&mut self) -> io::Result<&mut Tail> {
+        if self.tail.is_none() {
+            let (number, file) = self.volumes.create()?;
+            self.current.store(number, Ordering::Release);
+            self.tail = Some(Tail { number, file, end: 0, reserved: 0 });
+        }
+        self.tail.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn close(&mut self) {
+        if let Some(tail) = self.tail.take() {
+            tail.close();
+            self.current.store(0, Ordering::Release);
+        }
+    }
+}
+
+impl Placed {
+    /// A blob that is where it is for good.
+    #[must_use]
+    pub fn unclaimed(location: Location) -> Self {
+        Self { location, claim: Claim::default() }
     }
 }

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
 
+use super::record::{HEADER_BYTES, read_header};
 use crate::buffers::{BUFFER_BYTES, Buffer};
-use crate::checksum::{blocks, first_bad_block};
+use crate::checksum::{blocks, crc32c, first_bad_block};
 use crate::error::{Error, Result};
-use crate::{BLOCK_BYTES, BlobId, Reader};
+use crate::{BLOCK_BYTES, BlobId, Location, Reader};
 
 /// Blocks in one read.
 const READ_BLOCKS: u64 = (BUFFER_BYTES / BLOCK_BYTES) as u64;
@@ -23,6 +24,8 @@ const TABLE_BLOCKS: u64 = 1024;
 pub(super) struct BlockReader {
     id: BlobId,
     file: Arc<File>,
+    /// Bytes of a record's header before the data: none in a file that holds one blob.
+    header: usize,
     /// Where the data begins in the file; the table follows it.
     start: u64,
     length: u64,
@@ -33,22 +36,52 @@ pub(super) struct BlockReader {
 }
 
 impl BlockReader {
-    pub(super) fn new(id: BlobId, file: Arc<File>, start: u64, length: u64, range: Range<u64>) -> Self {
-        let end = range.end.min(length);
-        Self { id, file, start, length, next: range.start, end, table: Vec::new(), table_first_block: 0 }
+    /// Of a file that holds one blob.
+    pub(super) fn single(id: BlobId, file: Arc<File>, length: u64, range: Range<u64>) -> Self {
+        Self::new(id, file, (0, 0), length, range)
     }
 
-    /// A blob of one block: data and checksum lie side by side and come with one read.
+    /// Of a record that begins at `offset` in a volume.
+    pub(super) fn packed(id: BlobId, file: Arc<File>, offset: u64, length: u64, range: Range<u64>) -> Self {
+        Self::new(id, file, (HEADER_BYTES, offset + HEADER_BYTES as u64), length, range)
+    }
+
+    fn new(
+        id: BlobId,
+        file: Arc<File>,
+        (header, start): (usize, u64),
+        length: u64,
+        range: Range<u64>,
+    ) -> Self {
+        let end = range.end.min(length);
+        let (table, table_first_block) = (Vec::new(), 0);
+        Self { id, file, header, start, length, next: range.start, end, table, table_first_block }
+    }
+
+    /// A blob of one block: header, data and checksum lie side by side and come with one read.
     async fn read_single_block(&mut self) -> Result<Bytes> {
-        let length = usize::try_from(self.length).unwrap_or(0);
-        let mut bytes = vec![0; length + 4];
-        bytes = fill(&self.file, bytes, self.start).await.map_err(|e| self.failed(&e))?;
-        if first_bad_block(&bytes[..length], &bytes[length..]).is_some() {
+        let (ahead, length) = (self.header, usize::try_from(self.length).unwrap_or(0));
+        let mut bytes = vec![0; ahead + length + 4];
+        bytes = fill(&self.file, bytes, self.start - ahead as u64).await.map_err(|e| self.failed(&e))?;
+        self.check_whose(&bytes[..ahead])?;
+        if first_bad_block(&bytes[ahead..ahead + length], &bytes[ahead + length..]).is_some() {
             return Err(self.corrupt(0));
         }
-        let part = usize::try_from(self.next).unwrap_or(0)..usize::try_from(self.end).unwrap_or(0);
+        let part = |at: u64| ahead + usize::try_from(at).unwrap_or(0);
+        let part = part(self.next)..part(self.end);
         self.next = self.end;
         Ok(Bytes::from(bytes).slice(part))
+    }
+
+    /// A record of another blob is never read as this one's. A damaged header is passed over: the data has its own checksums,
+    /// and the scrub reports the header.
+    fn check_whose(&self, header: &[u8]) -> Result<()> {
+        match header.try_into().ok().and_then(read_header) {
+            Some(found) if found != (self.id, self.length) => {
+                Err(Error::Corrupt { id: self.id.to_string(), what: "another blob is in its place".into() })
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn read_blocks(&mut self) -> Result<Bytes> {
@@ -76,6 +109,10 @@ impl BlockReader {
         if first >= have.start && last <= have.end {
             return Ok(());
         }
+        if self.table.is_empty() && self.header > 0 {
+            let header = fill(&self.file, vec![0; self.header], self.start - self.header as u64).await;
+            self.check_whose(&header.map_err(|e| self.failed(&e))?)?;
+        }
         let upto = blocks(self.length).min(first + TABLE_BLOCKS);
         let bytes = vec![0; usize::try_from((upto - first) * 4).unwrap_or(0)];
         let at = self.start + self.length + first * 4;
@@ -85,10 +122,7 @@ impl BlockReader {
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
-        if error.kind() == std::io::ErrorKind::UnexpectedEof {
-            return Error::Corrupt { id: self.id.to_string(), what: "it ends too early".into() };
-        }
-        Error::io("reading a blob", error)
+        failed(self.id, error)
     }
 
     fn corrupt(&self, block: u64) -> Error {
@@ -108,6 +142,46 @@ impl Reader for BlockReader {
         let piece = if single { self.read_single_block().await? } else { self.read_blocks().await? };
         Ok(Some(piece))
     }
+}
+
+fn failed(id: BlobId, error: &std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Error::Corrupt { id: id.to_string(), what: "it ends too early".into() };
+    }
+    Error::io("reading a blob", error)
+}
+
+/// Checks that a record's header is sound and names this blob, and that its checksum table is the one that was written.
+///
+/// # Errors
+/// [`Error::Corrupt`] says what is not.
+pub(super) async fn check_header(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
+    let start = u64::try_from(location.offset).unwrap_or(u64::MAX);
+    let corrupt = |what: &str| Error::Corrupt { id: id.to_string(), what: what.into() };
+    let header = fill(file, vec![0; HEADER_BYTES], start).await.map_err(|e| failed(id, &e))?;
+    match header.as_slice().try_into().ok().and_then(read_header) {
+        None => return Err(corrupt("checksum of its header")),
+        Some(found) if found != (id, location.length) => return Err(corrupt("another blob is in its place")),
+        Some(_) => {}
+    }
+    let table = vec![0; usize::try_from(blocks(location.length) * 4).unwrap_or(0)];
+    let table =
+        fill(file, table, start + HEADER_BYTES as u64 + location.length).await.map_err(|e| failed(id, &e))?;
+    if crc32c(&table).to_le_bytes() != header[32..36] {
+        return Err(corrupt("checksum of its checksums"));
+    }
+    Ok(())
+}
+
+/// A record's data and checksum table as they are, unchecked.
+pub(super) async fn raw(file: Arc<File>, location: Location) -> Result<(Vec<u8>, Vec<u8>)> {
+    let length = usize::try_from(location.length).unwrap_or(0);
+    let table = usize::try_from(blocks(location.length) * 4).unwrap_or(0);
+    let start = u64::try_from(location.offset).unwrap_or(u64::MAX) + HEADER_BYTES as u64;
+    let bytes =
+        fill(&file, vec![0; length + table], start).await.map_err(|e| Error::io("reading a blob", &e))?;
+    let (data, table) = bytes.split_at(length);
+    Ok((data.to_vec(), table.to_vec()))
 }
 
 /// Fills all of `bytes` from the page cache, and says how much was there without waiting.

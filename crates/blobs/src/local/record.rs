@@ -16,34 +16,30 @@ const MAGIC: &[u8; 4] = b"NBLB";
 pub(crate) fn encode(id: BlobId, data: &[u8]) -> Vec<u8> {
     let mut table = Table::default();
     table.update(data);
-    let table = table.finish();
+    join(id, data, &table.finish())
+}
+
+/// The record of a blob with the checksums that it was stored with, and whether these say that it is damaged. A damaged blob
+/// keeps its damage and its checksums: sound blocks can still be read, bad ones still cannot.
+pub(crate) fn encode_with_table(id: BlobId, data: &[u8], table: &[u8]) -> (Vec<u8>, bool) {
+    (join(id, data, table), first_bad_block(data, table).is_some())
+}
+
+fn join(id: BlobId, data: &[u8], table: &[u8]) -> Vec<u8> {
     let length = padded(HEADER_BYTES + data.len() + table.len());
     let mut record = Vec::with_capacity(length);
     record.extend_from_slice(MAGIC);
     record.extend_from_slice(&[0; 4]);
     record.extend_from_slice(&(data.len() as u64).to_le_bytes());
     record.extend_from_slice(&id.0);
-    record.extend_from_slice(&crc32c(&table).to_le_bytes());
+    record.extend_from_slice(&crc32c(table).to_le_bytes());
     record.extend_from_slice(&[0; 4]);
     let sum = crc32c(&record[8..HEADER_BYTES]);
     record[4..8].copy_from_slice(&sum.to_le_bytes());
     record.extend_from_slice(data);
-    record.extend_from_slice(&table);
+    record.extend_from_slice(table);
     record.resize(length, 0);
     record
-}
-
-/// The whole length of the record at the front of `bytes`, if one is there, complete and sound.
-pub(crate) fn check(bytes: &[u8]) -> Option<usize> {
-    let header: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
-    let length = usize::try_from(read_header(header)?.1).ok()?;
-    let table_bytes = usize::try_from(blocks(length as u64)).ok()? * 4;
-    let data = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
-    let table = bytes.get(HEADER_BYTES + length..HEADER_BYTES + length + table_bytes)?;
-    if crc32c(table).to_le_bytes() != header[32..36] || first_bad_block(data, table).is_some() {
-        return None;
-    }
-    Some(padded(HEADER_BYTES + length + table_bytes))
 }
 
 /// The blob and data length that a sound header names.
@@ -55,8 +51,9 @@ pub(crate) fn read_header(header: &[u8; HEADER_BYTES]) -> Option<(BlobId, u64)> 
     Some((BlobId::from_slice(&header[16..32])?, length))
 }
 
-/// The length of a whole record with that much data.
-pub(crate) fn record_bytes(length: u64) -> u64 {
+/// What a packed blob of `length` bytes takes in a volume, in bytes: header, data, checksums and padding.
+#[must_use]
+pub fn record_bytes(length: u64) -> u64 {
     (HEADER_BYTES as u64 + length + blocks(length) * 4).next_multiple_of(8)
 }
 
@@ -69,17 +66,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_record_is_no_record() {
-        let record = encode(BlobId::new(), &vec![7; 100_000]);
-        assert_eq!(check(&record), Some(record.len()));
-        assert!(record.len().is_multiple_of(8));
-        for cut in [0, 10, HEADER_BYTES, 50_000, record.len() - 9] {
-            assert_eq!(check(&record[..cut]), None, "cut at {cut}");
+    fn a_header_with_any_bit_flipped_is_no_header() {
+        let id = BlobId::new();
+        let record = encode(id, &vec![7; 100_000]);
+        let header: [u8; HEADER_BYTES] = record[..HEADER_BYTES].try_into().unwrap();
+        assert_eq!(read_header(&header), Some((id, 100_000)));
+        assert_eq!(record.len() as u64, record_bytes(100_000));
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut flipped = header;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read_header(&flipped), None, "bit {bit}");
         }
-        for flip in [0, 5, 9, 20, 33, HEADER_BYTES, 70_000, HEADER_BYTES + 100_001] {
-            let mut torn = record.clone();
-            torn[flip] ^= 1;
-            assert_eq!(check(&torn), None, "flipped at {flip}");
-        }
+    }
+
+    #[test]
+    fn a_damaged_blob_keeps_its_damage_when_it_is_moved() {
+        let id = BlobId::new();
+        let data = vec![7; 200_000];
+        let record = encode(id, &data);
+        let table = &record[HEADER_BYTES + data.len()..HEADER_BYTES + data.len() + 16];
+        assert_eq!(encode_with_table(id, &data, table), (record.clone(), false));
+        let mut bad = data.clone();
+        bad[70_000] ^= 1;
+        let (moved, damaged) = encode_with_table(id, &bad, table);
+        assert!(damaged);
+        assert_eq!(first_bad_block(&moved[HEADER_BYTES..HEADER_BYTES + bad.len()], table), Some(1));
     }
 }

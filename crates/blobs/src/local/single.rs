@@ -1,4 +1,4 @@
-//! Large blobs: a file each, data first, then the checksum table.
+//! Large blobs: a file each, the data first, then the checksum table.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::read::blocking;
+use super::space::{self, Claimant};
 use crate::checksum::Table;
 use crate::error::{Error, Result};
 use crate::{BlobId, Location, Writer};
@@ -17,13 +18,29 @@ use crate::{BlobId, Location, Writer};
 /// Pieces on their way to the disk, per upload.
 const PIECES_WAITING: usize = 8;
 
+/// Bytes written between two looks at the free space.
+const SPACE_CHECK_BYTES: u64 = 4 << 20;
+
 pub(super) struct Singles {
     dir: PathBuf,
+    /// Where files go that no row names, before they are deleted.
+    aside: PathBuf,
 }
 
 impl Singles {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// The files in `dir`; `aside` is where unnamed ones go.
+    pub(super) fn open(dir: PathBuf, aside: PathBuf) -> std::io::Result<Self> {
+        // All of these are there and durable before the first upload: one that found a directory which another had just
+        // created could otherwise be acknowledged before that directory's own name is durable.
+        for shard in 0..=u8::MAX {
+            match std::fs::create_dir(dir.join(format!("{shard:02x}"))) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        // Also when nothing was created: an earlier process may have been killed between creating and syncing.
+        File::open(&dir)?.sync_all()?;
+        Ok(Self { dir, aside })
     }
 
     /// Spread over 256 directories by the id's random end, so that none grows without bound.
@@ -38,12 +55,60 @@ impl Singles {
         SingleWriter { pieces: Some(pieces), task }
     }
 
-    pub(super) async fn open(&self, id: BlobId) -> Result<File> {
-        let path = self.path(id);
-        blocking(move || File::open(path)).await.map_err(|error| match error.kind() {
+    pub(super) async fn open_blob(&self, id: BlobId) -> Result<File> {
+        let (path, aside) = (self.path(id), self.aside.join(id.to_string()));
+        let open = move || match File::open(&path) {
+            // A row names it after all: a commit whose outcome was unknown, or a database that was restored.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::rename(&aside, &path)?;
+                tracing::warn!(blob = %id, "a blob that was set aside is in use; it is back in its place");
+                File::open(&path)
+            }
+            opened => opened,
+        };
+        blocking(open).await.map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::Missing { id: id.to_string() },
             _ => Error::io("opening a blob", &error),
         })
+    }
+
+    /// Moves a file that no row names to where it is kept for a while.
+    pub(super) async fn set_aside(&self, id: BlobId) -> Result<()> {
+        let (path, aside) = (self.path(id), self.aside.join(id.to_string()));
+        let set_aside = move || {
+            // The time that counts is when it was set aside, not when it was written.
+            File::options().append(true).open(&path)?.set_modified(std::time::SystemTime::now())?;
+            std::fs::rename(&path, &aside)
+        };
+        match blocking(set_aside).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("setting a blob aside", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Blobs that have been aside for at least `age`.
+    pub(super) async fn aside_for(&self, age: std::time::Duration) -> Result<Vec<BlobId>> {
+        let aside = self.aside.clone();
+        let list = move || {
+            let mut found = Vec::new();
+            for entry in std::fs::read_dir(aside)? {
+                let entry = entry?;
+                let since = entry.metadata()?.modified()?;
+                let old = since.elapsed().is_ok_and(|elapsed| elapsed >= age);
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| uuid::Uuid::try_parse(name).ok());
+                found.extend(id.filter(|_| old).map(|id| BlobId(id.into_bytes())));
+            }
+            Ok(found)
+        };
+        blocking(list).await.map_err(|e| Error::io("listing blobs that are set aside", &e))
+    }
+
+    pub(super) async fn remove_aside(&self, id: BlobId) -> Result<()> {
+        let aside = self.aside.join(id.to_string());
+        blocking(move || std::fs::remove_file(aside)).await.map_err(|e| Error::io("removing a blob", &e))
     }
 
     pub(super) async fn remove(&self, id: BlobId) -> Result<()> {
@@ -54,6 +119,14 @@ impl Singles {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is no file at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let Ok(shards) = std::fs::read_dir(&self.dir) else { return false };
+        let holds =
+            |shard: std::fs::DirEntry| std::fs::read_dir(shard.path()).is_ok_and(|mut e| e.next().is_some());
+        !shards.filter_map(std::io::Result::ok).any(holds)
     }
 
     pub(super) async fn list(
@@ -126,13 +199,18 @@ impl Writer for SingleWriter {
 fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> Result<u64> {
     let (mut file, dir) = create(path).map_err(|e| Error::io("creating a blob", &e))?;
     let mut table = Table::default();
-    let mut length = 0;
+    let (mut length, mut admitted) = (0, 0);
     loop {
         let outcome = match pieces.blocking_recv() {
             Some(Piece::Data(bytes)) => {
                 table.update(&bytes);
                 length += bytes.len() as u64;
-                file.write_all(&bytes).map_err(|e| Error::io("writing a blob", &e))
+                let mut room = Ok(());
+                if length > admitted {
+                    admitted = length + SPACE_CHECK_BYTES;
+                    room = space::admit(&file, SPACE_CHECK_BYTES, Claimant::Upload);
+                }
+                room.and_then(|()| file.write_all(&bytes)).map_err(|e| Error::io("writing a blob", &e))
             }
             Some(Piece::End) => {
                 let seal = |file: &mut File| {
@@ -160,13 +238,6 @@ fn discard(path: &Path) {
 
 /// The new file, and its directory to be synced once the file is whole.
 fn create(path: &Path) -> std::io::Result<(File, File)> {
-    let dir = path.parent().unwrap_or(path);
-    if let Err(error) = std::fs::create_dir(dir) {
-        if error.kind() != std::io::ErrorKind::AlreadyExists {
-            return Err(error);
-        }
-    } else if let Some(above) = dir.parent() {
-        File::open(above)?.sync_all()?;
-    }
-    Ok((File::options().write(true).create_new(true).open(path)?, File::open(dir)?))
+    let dir = File::open(path.parent().unwrap_or(path))?;
+    Ok((File::options().write(true).create_new(true).open(path)?, dir))
 }

@@ -187,6 +187,7 @@ impl Files {
         if named.is_err() {
             self.discard(blob).await;
         }
+        drop(received.claim);
         named.map(|object| Some(Stored { object, quoted }))
     }
 

@@ -1,6 +1,6 @@
 //! Reading: an object or a version, at the end of its links, with what its bytes stand for.
 
-use blobs::Reader;
+use blobs::{BlobId, Reader};
 use bytes::Bytes;
 use work::Time;
 
@@ -265,16 +265,27 @@ impl Files {
             return Ok(Some(Content::Whole(Bytes::new())));
         };
         let length = range.end - range.start;
-        let mut reader = match self.open_blob(&blob, range).await? {
-            Err(blobs::Error::Missing { .. }) => return Ok(None),
-            other => other?,
+        // The first piece is read before the response begins: bad bytes become a status, not a broken stream.
+        let opened = match self.open_blob(&blob, range).await? {
+            Ok(mut reader) => reader.next().await.map(|first| (first.unwrap_or_default(), reader)),
+            Err(error) => Err(error),
         };
-        // The first piece is read before anything is answered: bad bytes become a status, not a broken stream.
-        let first = reader.next().await?.unwrap_or_default();
+        let (first, reader) = match opened {
+            Err(error @ (blobs::Error::Missing { .. } | blobs::Error::Corrupt { .. })) => {
+                if store::blobs::location(&self.0.db, blob.id).await? != Some(blob.location) {
+                    // It was let go or moved by compaction since its row was read.
+                    return Ok(None);
+                }
+                self.note_damage(blob.id, &error.to_string()).await;
+                return Err(error.into());
+            }
+            opened => opened?,
+        };
         if first.len() as u64 == length {
             return Ok(Some(Content::Whole(first)));
         }
-        Ok(Some(Content::Stream(Box::new(Resumed { first: Some(first), rest: reader }))))
+        let stream = Resumed { first: Some(first), rest: reader, blob: blob.id, files: self.clone() };
+        Ok(Some(Content::Stream(Box::new(stream))))
     }
 
     /// Finds an object and opens all of it; looks again when it is replaced in between.
@@ -315,6 +326,8 @@ fn target(link: &Link, account: &str) -> (String, String, String) {
 struct Resumed {
     first: Option<Bytes>,
     rest: Box<dyn Reader>,
+    blob: BlobId,
+    files: Files,
 }
 
 #[async_trait::async_trait]
@@ -322,7 +335,13 @@ impl Body for Resumed {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         match self.first.take() {
             Some(first) => Ok(Some(first)),
-            None => Ok(self.rest.next().await?),
+            None => match self.rest.next().await {
+                Err(error @ blobs::Error::Corrupt { .. }) => {
+                    self.files.note_damage(self.blob, &error.to_string()).await;
+                    Err(error.into())
+                }
+                next => Ok(next?),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Storing an object: bytes first, then one unit that names them.
 
 use async_trait::async_trait;
-use blobs::{BlobId, PACKED_BYTES_MAX};
+use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
@@ -135,6 +135,7 @@ impl Files {
         if named.is_err() {
             self.discard(blob).await;
         }
+        drop(received.claim);
         named.map(|object| Stored { object, quoted })
     }
 
@@ -231,7 +232,7 @@ impl Files {
         }
         let etag = hasher.finish().await?;
         let location = writer.finish().await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location, key }) })
+        Ok(Received { size, etag, blob: Some(Blob { id, location, key }), claim: Claim::default() })
     }
 
     fn store_for(&self, policy: i64) -> usize {
@@ -252,7 +253,7 @@ impl Files {
         let etag = hex::encode(fast_md5::digest(&bytes));
         let size = bytes.len() as u64;
         if bytes.is_empty() {
-            return Ok(Received { size, etag, blob: None });
+            return Ok(Received { size, etag, blob: None, claim: Claim::default() });
         }
         let id = BlobId::new();
         let (cipher, key) = self.fresh_key(policy, id)?;
@@ -260,15 +261,19 @@ impl Files {
             Some(cipher) => cipher.apply(0, &bytes)?,
             None => bytes,
         };
-        let location = self.0.blobs.put(self.store_for(policy), id, kept).await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location, key }) })
+        let Placed { location, claim } = self.0.blobs.put(self.store_for(policy), id, kept).await?;
+        Ok(Received { size, etag, blob: Some(Blob { id, location, key }), claim })
     }
 
-    /// Frees bytes that were stored and not named.
+    /// Frees bytes that were stored and that no row names.
     pub(super) async fn discard(&self, blob: Option<Blob>) {
-        if let Some(blob) = blob
-            && let Err(error) = self.0.blobs.delete(blob.id, blob.location).await
-        {
+        let Some(blob) = blob else { return };
+        let freed = if blobs::is_single(blob.location.volume) {
+            self.0.blobs.delete(blob.id, blob.location).await.map_err(Error::from)
+        } else {
+            store::blobs::discarded(&self.0.db, blob.location).await.map_err(Error::from)
+        };
+        if let Err(error) = freed {
             tracing::warn!(%error, blob = %blob.id, "unnamed bytes stay until the next sweep");
         }
     }
@@ -279,6 +284,8 @@ pub(super) struct Received {
     size: u64,
     etag: String,
     pub(super) blob: Option<Blob>,
+    /// Keeps the bytes where they are until it is known whether a row names them.
+    pub(super) claim: Claim,
 }
 
 /// MD5 of a large upload, on a thread of its own so that hashing and writing overlap.

@@ -77,13 +77,30 @@ pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
             tx.execute(sql, params![id.0]).await?;
         }
         volume => {
-            let sql = "INSERT INTO volumes (volume, slot, dead) VALUES ($1, $2, $3)
-                       ON CONFLICT (volume, slot) DO UPDATE SET dead = volumes.dead + excluded.dead";
-            let slot = tx.slot();
-            tx.fold(sql, vec![Cell::Int(volume), Cell::Int(slot)], &[row.get::<i64>(2)?]);
+            count_dead(tx, volume, row.get::<i64>(2)?);
         }
     }
     Ok(())
+}
+
+/// Counts a packed blob of `size` bytes as dead, with all that its record takes in the volume.
+pub(crate) fn count_dead(tx: &mut Tx, volume: i64, size: i64) {
+    let sql = "INSERT INTO volumes (volume, slot, dead) VALUES ($1, $2, $3)
+               ON CONFLICT (volume, slot) DO UPDATE SET dead = volumes.dead + excluded.dead";
+    let dead = blobs::record_bytes(u64::try_from(size).unwrap_or(0));
+    let slot = tx.slot();
+    tx.fold(sql, vec![Cell::Int(volume), Cell::Int(slot)], &[i64::try_from(dead).unwrap_or(i64::MAX)]);
+}
+
+/// Counts bytes that were stored and never named as dead.
+pub(crate) async fn discarded(db: &Database, at: Location) -> Result<(), Error> {
+    db.write(at, |at, tx| {
+        Box::pin(async move {
+            count_dead(tx, at.volume, i64::try_from(at.length).unwrap_or(i64::MAX));
+            Ok(())
+        })
+    })
+    .await
 }
 
 /// Volumes that hold dead blobs, and how many bytes of them.
@@ -97,30 +114,106 @@ pub(crate) async fn forget_volume(db: &Database, volume: i64) -> Result<(), Erro
     db.execute("DELETE FROM volumes WHERE volume = $1", params![volume]).await.map(|_| ())
 }
 
-/// Which of these blobs are still named at these places.
-pub(crate) async fn alive(
-    db: &Database,
-    blobs: Vec<(BlobId, Location)>,
-) -> Result<Vec<(BlobId, Location)>, Error> {
-    db.scan(blobs, |blobs, tx| {
+/// What the named blobs of a volume take in it, in bytes, as [`blobs::record_bytes`] has it.
+pub(crate) async fn live_bytes(db: &Database, volume: i64) -> Result<u64, Error> {
+    db.scan(volume, |volume, tx| {
         Box::pin(async move {
-            let mut alive = Vec::new();
-            for (id, at) in blobs {
-                let sql = "SELECT 1 FROM blobs WHERE id = $1 AND volume = $2 AND place = $3";
-                if tx.row(sql, params![id.0, at.volume, at.offset]).await?.is_some() {
-                    alive.push((*id, *at));
-                }
-            }
-            Ok(alive)
+            let sql = "SELECT CAST(COALESCE(SUM((40 + size + (size + 65535) / 65536 * 4 + 7) / 8 * 8), 0) AS BIGINT)
+                       FROM blobs WHERE volume = $1";
+            tx.row(sql, params![*volume]).await?.map_or(Ok(0), |row| row.get(0))
         })
     })
     .await
 }
 
-/// A blob was copied to another place; nothing changes when it was let go meanwhile.
-pub(crate) async fn moved(db: &Database, id: BlobId, from: Location, to: Location) -> Result<(), Error> {
-    let sql = "UPDATE blobs SET volume = $4, place = $5 WHERE id = $1 AND volume = $2 AND place = $3";
-    db.execute(sql, params![id.0, from.volume, from.offset, to.volume, to.offset]).await.map(|_| ())
+/// What is dead in a volume, as it was measured.
+pub(crate) async fn set_dead(db: &Database, volume: i64, dead: u64) -> Result<(), Error> {
+    db.write((volume, i64::try_from(dead).unwrap_or(i64::MAX)), |(volume, dead), tx| {
+        Box::pin(async move {
+            tx.execute("DELETE FROM volumes WHERE volume = $1", params![*volume]).await?;
+            let sql = "INSERT INTO volumes (volume, slot, dead) VALUES ($1, 0, $2)";
+            tx.execute(sql, params![*volume, *dead]).await.map(|_| ())
+        })
+    })
+    .await
+}
+
+/// A blob's row, as maintenance sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The blob.
+    pub(crate) id: BlobId,
+    /// Where it is.
+    pub(crate) location: Location,
+}
+
+/// Blobs in the order of volumes, places and ids, after `after`; at most `limit`.
+pub(crate) async fn by_place(db: &Database, after: &Named, limit: usize) -> Result<Vec<Named>, Error> {
+    db.scan((*after, limit), |(after, limit), tx| {
+        Box::pin(async move {
+            let sql = "SELECT id, volume, place, size FROM blobs
+                       WHERE (volume, place, id) > ($1, $2, $3) ORDER BY volume, place, id LIMIT $4";
+            let (at, limit) = (after.location, i64::try_from(*limit).unwrap_or(i64::MAX));
+            named(tx.rows(sql, params![at.volume, at.offset, after.id.0, limit]).await?)
+        })
+    })
+    .await
+}
+
+/// Blobs in one volume, in the order of their places, from `place` on; at most `limit`.
+pub(crate) async fn in_volume(
+    db: &Database,
+    volume: i64,
+    place: i64,
+    limit: usize,
+) -> Result<Vec<Named>, Error> {
+    db.scan((volume, place, limit), |(volume, place, limit), tx| {
+        Box::pin(async move {
+            let sql = "SELECT id, volume, place, size FROM blobs WHERE volume = $1 AND place >= $2
+                       ORDER BY volume, place LIMIT $3";
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            named(tx.rows(sql, params![*volume, *place, limit]).await?)
+        })
+    })
+    .await
+}
+
+fn named(rows: Vec<database::Row>) -> Result<Vec<Named>, Error> {
+    let read = |row: &database::Row| {
+        let id = BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default();
+        let length = super::accounts::unsigned(row.get(3)?);
+        Ok(Named { id, location: Location { volume: row.get(1)?, offset: row.get(2)?, length } })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Whether any row names a blob in the volume.
+pub(crate) async fn names_volume(db: &Database, volume: i64) -> Result<bool, Error> {
+    Ok(db.row("SELECT 1 FROM blobs WHERE volume = $1 LIMIT 1", params![volume]).await?.is_some())
+}
+
+/// Where a blob is now, if a row names it.
+pub(crate) async fn location(db: &Database, id: BlobId) -> Result<Option<Location>, Error> {
+    let sql = "SELECT id, volume, place, size FROM blobs WHERE id = $1";
+    Ok(named(db.rows(sql, params![id.0]).await?)?.first().map(|named| named.location))
+}
+
+/// Blobs were copied to other places; a blob that was let go meanwhile leaves a dead copy.
+pub(crate) async fn moved(db: &Database, moves: Vec<(BlobId, Location, Location)>) -> Result<(), Error> {
+    db.write(moves, |moves, tx| {
+        Box::pin(async move {
+            for (id, from, to) in moves {
+                let sql =
+                    "UPDATE blobs SET volume = $4, place = $5 WHERE id = $1 AND volume = $2 AND place = $3";
+                let params = params![id.0, from.volume, from.offset, to.volume, to.offset];
+                if tx.execute(sql, params).await? == 0 {
+                    count_dead(tx, to.volume, i64::try_from(to.length).unwrap_or(i64::MAX));
+                }
+            }
+            Ok(())
+        })
+    })
+    .await
 }
 
 pub(crate) async fn garbage(db: &Database, limit: i64) -> Result<Vec<BlobId>, Error> {

@@ -106,6 +106,14 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::ResumeServer { id } => {
             cloud.compute.resume(server(&id)?).await.map(|_| Value::Null).map_err(text)
         }
+        Order::CheckStorage {} => {
+            let options = files::service::AuditOptions { bytes: true, repair: true };
+            let report = cloud.files.audit(options).await.map_err(text)?;
+            Ok(json!({
+                "containers": report.containers, "blobs": report.blobs,
+                "repaired": report.repaired, "broken": report.broken,
+            }))
+        }
         Order::MoveClock { seconds } => {
             if seconds > 0 && !cloud.clock_moves {
                 return Err("the clock is the machine's: only a rehearsal's can be moved".into());

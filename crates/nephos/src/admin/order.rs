@@ -78,6 +78,8 @@ pub enum Order {
     DrainHost { host: String, drained: bool },
     /// `host give-up`
     GiveUpHost { host: String, given_up: bool },
+    /// `doctor --deep`
+    CheckStorage {},
     /// `usage`
     ShowUsage { tenant: Option<String>, days: i64, servers: bool },
     /// `clock`
@@ -128,7 +130,8 @@ impl Order {
                 Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
             }
             Command::Clock { advance } => Self::MoveClock { seconds: advance.unwrap_or(0) },
-            Command::Serve | Command::Doctor | Command::Completions { .. } | Command::Man { .. } => {
+            Command::Doctor { .. } => Self::CheckStorage {},
+            Command::Serve | Command::Completions { .. } | Command::Man { .. } => {
                 unreachable!("carried out by themselves")
             }
         })

@@ -51,4 +51,10 @@ pub struct FilesFlags {
         hide_env_values = true
     )]
     pub files_info_key: Option<String>,
+    /// MiB a second that the scrub reads; 0 switches it off [default: 8]
+    #[arg(long, global = true, value_name = "MIB", env = "NEPHOS_FILES_SCRUB_RATE", hide = true)]
+    pub files_scrub_rate: Option<String>,
+    /// Seconds between the beginnings of two passes of the scrub [default: 604800]
+    #[arg(long, global = true, value_name = "SECONDS", env = "NEPHOS_FILES_SCRUB_INTERVAL", hide = true)]
+    pub files_scrub_interval: Option<String>,
 }

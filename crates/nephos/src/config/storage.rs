@@ -16,6 +16,8 @@ use crate::cli::FilesFlags;
 
 /// Seconds that make sense for any of these: up to ten years.
 const SECONDS_MAX: u64 = 10 * 366 * 86_400;
+/// MiB a second that no disk reaches.
+const SCRUB_RATE_MAX: u64 = 1 << 20;
 /// CNAMEs that one look-up may follow.
 const DEPTH_MAX: u64 = 16;
 /// Policies have an index in each volume's number.
@@ -34,6 +36,8 @@ pub struct Files {
     cname_lookup_depth: Option<u64>,
     access_log_interval: Option<u64>,
     info_key: Option<String>,
+    scrub_rate: Option<u64>,
+    scrub_interval: Option<u64>,
     policies: Vec<PolicyKeys>,
     limits: Limits,
     ratelimit: Rates,
@@ -147,6 +151,15 @@ impl FilesConfig {
             3600,
             (1, SECONDS_MAX),
         )?;
+        let scrub_rate =
+            number("files.scrub_rate", &flags.files_scrub_rate, file.scrub_rate, 8, (0, SCRUB_RATE_MAX))?;
+        let scrub_interval = number(
+            "files.scrub_interval",
+            &flags.files_scrub_interval,
+            file.scrub_interval,
+            7 * 86_400,
+            (1, SECONDS_MAX),
+        )?;
         check_limits(&file.limits)?;
         file.ratelimit.check().map_err(|(key, why)| Bad::new(&format!("files.ratelimit.{key}"), why))?;
         let (policies, stores) = policies(file.policies, blobs, data_dir)?;
@@ -169,6 +182,10 @@ impl FilesConfig {
             log_interval: Duration::from_secs(log_interval),
             info_key: flags.files_info_key.clone().or(file.info_key).filter(|key| !key.is_empty()),
             realms: realms(file.container_sync)?,
+            scrub: files::service::Scrub {
+                bytes_per_second: scrub_rate << 20,
+                every: Duration::from_secs(scrub_interval),
+            },
         };
         Ok(Self { settings, stores })
     }

@@ -1,4 +1,4 @@
-//! Several stores under one roof: the upper bits of a volume's number say which store it is in, so that a location
+//! The stores of all storage policies: the upper bits of a volume's number say which store it is in, so that a location
 //! alone finds its bytes whatever store new ones go to.
 
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{BlobId, Blobs, Error, Location, Reader, Records, Result, Volume, Writer};
+use crate::{BlobId, Blobs, Error, Location, Placed, Reader, Relocated, Result, Volume, Writer};
 
 /// Bits of a volume's number within its store.
 const NUMBER_BITS: u32 = 40;
@@ -34,9 +34,9 @@ fn tagged(store: usize, volume: i64) -> i64 {
 }
 
 /// Stores by index. The first is where everything is that was stored while it was the only one.
-pub struct Several(Vec<Arc<dyn Blobs>>);
+pub struct PolicyStores(Vec<Arc<dyn Blobs>>);
 
-impl Several {
+impl PolicyStores {
     /// These stores; their order must never change.
     #[must_use]
     pub fn new(stores: Vec<Arc<dyn Blobs>>) -> Self {
@@ -57,9 +57,8 @@ impl Several {
     ///
     /// # Errors
     /// The store's.
-    pub async fn put(&self, index: usize, id: BlobId, bytes: Bytes) -> Result<Location> {
-        let location = self.store(index)?.put(id, bytes).await?;
-        Ok(Location { volume: tagged(index, location.volume), ..location })
+    pub async fn put(&self, index: usize, id: BlobId, bytes: Bytes) -> Result<Placed> {
+        Ok(tag(index, self.store(index)?.put(id, bytes).await?))
     }
 
     /// As [`Blobs::create`], in the store at `index`.
@@ -78,6 +77,14 @@ impl Several {
         self.store(store_of(location.volume))?.read(id, within(location), range).await
     }
 
+    /// As [`Blobs::verify`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn verify(&self, id: BlobId, location: Location) -> Result<()> {
+        self.store(store_of(location.volume))?.verify(id, within(location)).await
+    }
+
     /// As [`Blobs::delete`].
     ///
     /// # Errors
@@ -86,7 +93,7 @@ impl Several {
         self.store(store_of(location.volume))?.delete(id, within(location)).await
     }
 
-    /// Removes a blob on its own from whichever store it is in.
+    /// Removes a blob in a file of its own from whichever store it is in.
     ///
     /// # Errors
     /// The stores'.
@@ -97,54 +104,81 @@ impl Several {
         Ok(())
     }
 
-    /// As [`Blobs::sealed_volumes`], of all stores.
+    /// As [`Blobs::volumes`], of all stores.
     #[must_use]
-    pub fn sealed_volumes(&self) -> Vec<Volume> {
+    pub fn volumes(&self) -> Vec<Volume> {
         let of = |(index, store): (usize, &Arc<dyn Blobs>)| {
-            let volumes = store.sealed_volumes().into_iter();
-            volumes
-                .map(move |volume| Volume { number: tagged(index, volume.number), ..volume })
-                .collect::<Vec<_>>()
+            let tagged = move |volume: Volume| Volume { number: tagged(index, volume.number), ..volume };
+            store.volumes().into_iter().map(tagged).collect::<Vec<_>>()
         };
         self.0.iter().enumerate().flat_map(of).collect()
     }
 
-    /// As [`Blobs::records`].
+    /// As [`Blobs::current_volume`], of all stores.
+    #[must_use]
+    pub fn current_volumes(&self) -> Vec<Volume> {
+        let of = |(index, store): (usize, &Arc<dyn Blobs>)| {
+            store.current_volume().map(|volume| Volume { number: tagged(index, volume.number), ..volume })
+        };
+        self.0.iter().enumerate().filter_map(of).collect()
+    }
+
+    /// As [`Blobs::seal`].
     ///
     /// # Errors
     /// The store's.
-    pub async fn records(&self, number: i64, offset: u64, limit: usize) -> Result<Records> {
-        let index = store_of(number);
-        let mut records = self.store(index)?.records(number & NUMBER_MASK, offset, limit).await?;
-        for (_, location) in &mut records.blobs {
-            location.volume = tagged(index, location.volume);
-        }
-        Ok(records)
+    pub async fn seal(&self, number: i64) -> Result<()> {
+        self.store(store_of(number))?.seal(number & NUMBER_MASK).await
+    }
+
+    /// As [`Blobs::relocate`], within the store that the blob is in.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated> {
+        let index = store_of(from.volume);
+        let relocated = self.store(index)?.relocate(id, within(from)).await?;
+        Ok(Relocated { placed: tag(index, relocated.placed), ..relocated })
+    }
+
+    /// As [`Blobs::free`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()> {
+        self.store(store_of(volume))?.free(volume & NUMBER_MASK, blobs).await
     }
 
     /// As [`Blobs::remove_volume`].
     ///
     /// # Errors
     /// The store's.
-    pub async fn remove_volume(&self, number: i64) -> Result<()> {
+    pub async fn remove_volume(&self, number: i64) -> Result<bool> {
         self.store(store_of(number))?.remove_volume(number & NUMBER_MASK).await
     }
 
-    /// As [`Blobs::older_singles`], of one store; `None` behind the last store.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn older_singles(
-        &self,
-        index: usize,
-        after: Option<BlobId>,
-        limit: usize,
-    ) -> Result<Option<Vec<BlobId>>> {
-        match self.0.get(index) {
-            Some(store) => store.older_singles(after, limit).await.map(Some),
-            None => Ok(None),
-        }
+    /// Whether the store of this volume is short of space, as [`Blobs::is_short_of_space`].
+    #[must_use]
+    pub fn is_short_of_space(&self, volume: i64) -> bool {
+        self.store(store_of(volume)).is_ok_and(|store| store.is_short_of_space())
     }
+
+    /// The stores, by index.
+    #[must_use]
+    pub fn stores(&self) -> &[Arc<dyn Blobs>] {
+        &self.0
+    }
+
+    /// The numbers that volumes of the store at `index` have, and blobs in files of their own there.
+    #[must_use]
+    pub fn numbers(index: usize) -> Range<i64> {
+        tagged(index, 0)..tagged(index + 1, 0)
+    }
+}
+
+fn tag(index: usize, placed: Placed) -> Placed {
+    let location = placed.location;
+    Placed { location: Location { volume: tagged(index, location.volume), ..location }, ..placed }
 }
 
 /// Says in the end which store the blob is in.
@@ -170,7 +204,7 @@ mod tests {
     use super::*;
     use crate::Local;
 
-    async fn whole(stores: &Several, id: BlobId, at: Location) -> Vec<u8> {
+    async fn whole(stores: &PolicyStores, id: BlobId, at: Location) -> Vec<u8> {
         let mut reader = stores.read(id, at, 0..at.length).await.unwrap();
         let mut all = Vec::new();
         while let Some(piece) = reader.next().await.unwrap() {
@@ -183,9 +217,9 @@ mod tests {
     async fn a_location_finds_its_store() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let open = |dir: &tempfile::TempDir| Arc::new(Local::open(dir.path()).unwrap()) as Arc<dyn Blobs>;
-        let stores = Several::new(dirs.iter().map(open).collect());
+        let stores = PolicyStores::new(dirs.iter().map(open).collect());
         let (packed, single) = (BlobId::new(), BlobId::new());
-        let at = stores.put(1, packed, Bytes::from_static(b"small")).await.unwrap();
+        let at = stores.put(1, packed, Bytes::from_static(b"small")).await.unwrap().location;
         let mut writer = stores.create(1, single).await.unwrap();
         writer.write(Bytes::from_static(b"alone")).await.unwrap();
         let alone = writer.finish().await.unwrap();
@@ -193,7 +227,7 @@ mod tests {
         assert_eq!((store_of(alone.volume), is_single(alone.volume)), (1, true));
         assert_eq!(whole(&stores, packed, at).await, b"small");
         assert_eq!(whole(&stores, single, alone).await, b"alone");
-        let first = stores.put(0, packed, Bytes::from_static(b"other")).await.unwrap();
+        let first = stores.put(0, packed, Bytes::from_static(b"other")).await.unwrap().location;
         assert_eq!(first.volume & NUMBER_MASK, first.volume);
         assert_eq!(whole(&stores, packed, first).await, b"other");
         stores.delete_single(single).await.unwrap();

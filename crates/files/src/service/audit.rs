@@ -1,0 +1,201 @@
+//! The invariants of what is stored, in one place: `nephos doctor --deep`, the soak and the power-cut tests all use this.
+//!
+//! 1. A blob's row counts the objects, versions and pins that name it, and there is a row for each blob that is named.
+//! 2. A container's and an account's counters are what their rows add up to.
+//! 3. Nothing is queued for removal that a row names.
+//! 4. Every object and version is in a container, every container in an account.
+//! 5. Every blob that a row names is there and matches its checksums.
+//! 6. Every file that holds one blob is named by a row, queued for removal, or set aside.
+
+use blobs::BlobId;
+use database::BoxFuture;
+
+use super::Files;
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::audit::PolicySums;
+
+/// Rows looked at per round.
+const ROUND: usize = 256;
+
+/// How far an audit goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditOptions {
+    /// Read and check all bytes, too.
+    pub bytes: bool,
+    /// Correct counters and references that are wrong.
+    pub repair: bool,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditReport {
+    /// Containers whose counters were recounted.
+    pub containers: u64,
+    /// Blobs that were read and checked.
+    pub blobs: u64,
+    /// What was wrong and was corrected.
+    pub repaired: Vec<String>,
+    /// What is wrong.
+    pub broken: Vec<String>,
+}
+
+impl AuditReport {
+    fn found(&mut self, repaired: bool, what: String) {
+        if repaired { self.repaired.push(what) } else { self.broken.push(what) }
+    }
+}
+
+impl Files {
+    /// Compares everything that is stored with the invariants. Reads all rows, so it is for operators and tests.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn audit(&self, options: AuditOptions) -> Result<AuditReport> {
+        let mut report = AuditReport::default();
+        self.audit_references(options, &mut report).await?;
+        self.audit_containers(options, &mut report).await?;
+        self.audit_accounts(options, &mut report).await?;
+        let strays = store::audit::strays(&self.0.db).await?;
+        if strays > 0 {
+            report.broken.push(format!("{strays} rows belong to containers or accounts that do not exist"));
+        }
+        if options.bytes {
+            report.blobs = self.scrub_all().await?;
+            self.audit_files(&mut report).await?;
+        }
+        for damage in self.damage(ROUND).await? {
+            report.broken.push(format!("blob {} is damaged: {}", damage.blob, damage.what));
+        }
+        Ok(report)
+    }
+
+    async fn audit_references(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
+        for wrong in store::audit::references(&self.0.db).await? {
+            let what = format!("blob {} is named {} times, not {}", wrong.blob, wrong.found, wrong.counted);
+            if options.repair {
+                self.repair(wrong, |wrong, tx| {
+                    Box::pin(async move { store::audit::set_references(tx, wrong.blob, wrong.found).await })
+                })
+                .await?;
+            }
+            report.found(options.repair, what);
+        }
+        for blob in store::audit::without_rows(&self.0.db).await? {
+            report.broken.push(format!("blob {blob} is named, and no row says where it is"));
+        }
+        for blob in store::audit::doomed(&self.0.db).await? {
+            if options.repair {
+                store::blobs::removed(&self.0.db, vec![blob]).await?;
+            }
+            report.found(options.repair, format!("blob {blob} waits to be removed and is named"));
+        }
+        Ok(())
+    }
+
+    async fn audit_containers(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
+        let mut after = i64::MIN;
+        loop {
+            let keys = store::audit::containers(&self.0.db, after, ROUND).await?;
+            let Some(last) = keys.last() else { return Ok(()) };
+            after = last.id;
+            for key in keys {
+                report.containers += 1;
+                let sums = self
+                    .0
+                    .db
+                    .scan(key.id, |id, tx| {
+                        Box::pin(async move { store::audit::container_sums(tx, *id).await })
+                    })
+                    .await
+                    .map_err(|e: database::Error| Error::from(e))?;
+                if sums.counted == sums.found {
+                    continue;
+                }
+                if options.repair {
+                    self.repair(key.id, |id, tx| {
+                        Box::pin(async move {
+                            tx.flush().await?;
+                            let sums = store::audit::container_sums(tx, *id).await?;
+                            store::audit::set_container_sums(tx, *id, sums.found).await
+                        })
+                    })
+                    .await?;
+                }
+                let what = format!(
+                    "container {} of account {} counts {:?} objects and bytes, and holds {:?}",
+                    key.id, key.account, sums.counted, sums.found
+                );
+                report.found(options.repair, what);
+            }
+        }
+    }
+
+    async fn audit_accounts(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
+        let mut after = i64::MIN;
+        loop {
+            let accounts = store::audit::accounts(&self.0.db, after, ROUND).await?;
+            let Some(last) = accounts.last() else { return Ok(()) };
+            after = *last;
+            for account in accounts {
+                let sums: Vec<PolicySums> = self
+                    .0
+                    .db
+                    .scan(account, |id, tx| {
+                        Box::pin(async move { store::audit::account_sums(tx, *id).await })
+                    })
+                    .await
+                    .map_err(|e: database::Error| Error::from(e))?;
+                let wrong: Vec<_> = sums.into_iter().filter(|sums| sums.counted != sums.found).collect();
+                if options.repair && !wrong.is_empty() {
+                    self.repair(account, |account, tx| {
+                        Box::pin(async move {
+                            tx.flush().await?;
+                            for sums in store::audit::account_sums(tx, *account).await? {
+                                store::audit::set_account_sums(tx, *account, &sums).await?;
+                            }
+                            Ok(())
+                        })
+                    })
+                    .await?;
+                }
+                for sums in wrong {
+                    let what = format!(
+                        "account {account} counts {:?} containers, objects and bytes of policy {}, and holds {:?}",
+                        sums.counted, sums.policy, sums.found
+                    );
+                    report.found(options.repair, what);
+                }
+            }
+        }
+    }
+
+    /// Files that hold one blob and that nothing names.
+    async fn audit_files(&self, report: &mut AuditReport) -> Result<()> {
+        for store in self.0.blobs.stores() {
+            let mut after: Option<BlobId> = None;
+            loop {
+                let found = store.older_singles(after, ROUND).await?;
+                let Some(last) = found.last() else { break };
+                after = Some(*last);
+                for id in found {
+                    if !store::blobs::is_known(&self.0.db, id).await? {
+                        report.broken.push(format!("{}: no row names blob {id}", store.describe()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn repair<S, F>(&self, input: S, unit: F) -> Result<()>
+    where
+        S: Send + Sync + 'static,
+        F: for<'a> Fn(&'a S, &'a mut database::Tx) -> BoxFuture<'a, std::result::Result<(), database::Error>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Ok(self.0.db.write(input, unit).await?)
+    }
+}

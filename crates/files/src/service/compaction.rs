@@ -1,0 +1,150 @@
+//! Compaction: what lives in a volume that is mostly dead is copied out, and the volume is removed. The rows say what lives;
+//! nothing is concluded from what a volume's own bytes look like, so damage in a volume loses nothing but what is damaged.
+
+use blobs::{BlobId, Location, Volume};
+
+use super::Files;
+use crate::error::Result;
+use crate::store;
+use crate::store::blobs::Named;
+
+/// Blobs copied, synced and committed together.
+const BATCH: usize = 256;
+/// Bytes copied, synced and committed together, at most one blob more.
+const BATCH_BYTES: u64 = 8 << 20;
+/// With little space left, fewer bytes are copied before the place that they leave is freed.
+const SHORT_BATCH_BYTES: u64 = 1 << 20;
+/// A volume is compacted when more than this part of it is dead, in percent.
+const DEAD_PERCENT: u64 = 50;
+/// A volume shorter than this is small: starts leave such volumes behind, in bytes.
+const SMALL_BYTES: u64 = 4 << 20;
+/// More small volumes than this are merged.
+const SMALL_VOLUMES_MAX: usize = 16;
+
+impl Files {
+    /// Removes volumes in which nothing lives, then compacts those that are mostly dead. What cannot be compacted now does not
+    /// keep other volumes from it.
+    ///
+    /// # Errors
+    /// The database's, if it does not say what is dead.
+    pub async fn compact(&self) -> Result<()> {
+        let dead = store::blobs::dead(&self.0.db).await?;
+        let dead_in = |volume: &Volume| {
+            dead.iter().find(|(number, _)| *number == volume.number).map_or(0, |(_, dead)| *dead)
+        };
+        // What is being written to is sealed first where it is mostly dead: on a full disk it may be all there is.
+        for current in self.0.blobs.current_volumes() {
+            if current.bytes > SMALL_BYTES && is_mostly_dead(&current, dead_in(&current)) {
+                self.0.blobs.seal(current.number).await?;
+            }
+        }
+        let mut left = Vec::new();
+        for volume in self.0.blobs.volumes() {
+            match self.remove_if_dead(&volume).await {
+                Ok(true) => {}
+                Ok(false) => left.push(volume),
+                Err(error) => tracing::warn!(%error, volume = volume.number, "a dead volume stays for now"),
+            }
+        }
+        let small = left.iter().filter(|volume| volume.bytes < SMALL_BYTES).count() > SMALL_VOLUMES_MAX;
+        left.retain(|volume| {
+            !self.holds_unreadable(volume.number)
+                && (is_mostly_dead(volume, dead_in(volume)) || (small && volume.bytes < SMALL_BYTES))
+        });
+        // What frees most for what it copies comes first.
+        left.sort_by_key(|volume| volume.bytes.saturating_sub(dead_in(volume)));
+        for volume in left {
+            match self.empty(volume.number).await {
+                Ok(()) => {
+                    self.remove_if_dead(&volume).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, volume = volume.number, "a volume is not compacted for now")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a volume in which no row names a blob, and none is about to; false if there is one.
+    async fn remove_if_dead(&self, volume: &Volume) -> Result<bool> {
+        // The claims come first: who had one when this was asked has committed its row before the rows are read.
+        if volume.claimed || store::blobs::names_volume(&self.0.db, volume.number).await? {
+            return Ok(false);
+        }
+        if !self.0.blobs.remove_volume(volume.number).await? {
+            return Ok(false);
+        }
+        store::blobs::forget_volume(&self.0.db, volume.number).await?;
+        tracing::info!(volume = volume.number, bytes = volume.bytes, "a dead volume was removed");
+        Ok(true)
+    }
+
+    /// Copies everything that rows name out of a volume.
+    async fn empty(&self, volume: i64) -> Result<()> {
+        let mut from = 0;
+        loop {
+            let named = store::blobs::in_volume(&self.0.db, volume, from, BATCH).await?;
+            let Some(last) = named.last() else { return Ok(()) };
+            let short = self.0.blobs.is_short_of_space(volume);
+            let most = if short { SHORT_BATCH_BYTES } else { BATCH_BYTES };
+            let batch = first_bytes(&named, most);
+            from = if batch.len() == named.len() {
+                last.location.offset + 1
+            } else {
+                named[batch.len()].location.offset
+            };
+            let left = self.relocate(batch).await?;
+            if short {
+                self.0.blobs.free(volume, &left).await?;
+            }
+        }
+    }
+
+    /// Copies blobs and points their rows at the copies; returns the places that no row names any more.
+    async fn relocate(&self, batch: &[Named]) -> Result<Vec<Location>> {
+        let copies = batch.iter().map(|named| self.0.blobs.relocate(named.id, named.location));
+        // All at once, so that one sync serves them.
+        let copies = futures_util::future::join_all(copies).await;
+        let (mut moves, mut claims) = (Vec::new(), Vec::new());
+        for (named, copy) in batch.iter().zip(copies) {
+            match copy {
+                Ok(copy) => {
+                    if copy.damaged {
+                        self.note_damage(named.id, "it does not match its checksums").await;
+                    }
+                    moves.push((named.id, named.location, copy.placed.location));
+                    claims.push(copy.placed.claim);
+                }
+                // The disk itself does not give it: it stays where it is, and so does the volume.
+                Err(blobs::Error::Io { reason, .. }) => {
+                    self.note_damage(named.id, &reason).await;
+                    self.note_unreadable(named.location.volume);
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        let left = moves.iter().map(|(_, from, _)| *from).collect();
+        let moved: Vec<(BlobId, Location, Location)> = moves;
+        if !moved.is_empty() {
+            store::blobs::moved(&self.0.db, moved).await?;
+        }
+        drop(claims);
+        Ok(left)
+    }
+}
+
+fn is_mostly_dead(volume: &Volume, dead: u64) -> bool {
+    dead * 100 > volume.bytes * DEAD_PERCENT
+}
+
+/// The blobs at the front that have `most` bytes together; one if the first has more.
+fn first_bytes(named: &[Named], most: u64) -> &[Named] {
+    let mut bytes = 0;
+    let fits = |named: &&Named| {
+        bytes += named.location.length;
+        bytes <= most
+    };
+    let count = named.iter().take_while(fits).count().max(1);
+    &named[..count.min(named.len())]
+}

@@ -1,0 +1,109 @@
+//! Bytes that no row names: files that were queued for removal, and what a crash left.
+
+use std::time::Duration;
+
+use blobs::BlobId;
+use tokio::time::Instant;
+
+use super::Files;
+use crate::error::Result;
+use crate::store;
+
+/// Blobs looked at per round.
+const ROUND: usize = 256;
+/// With nothing to do: look again after this time.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Compaction looks for work at most this often, however much is deleted.
+const COMPACT_EVERY: Duration = Duration::from_secs(1);
+/// How long a file that no row names is kept before it is deleted: an operator who started with the wrong database has this
+/// long to find out.
+const KEEP_ASIDE: Duration = Duration::from_secs(86_400);
+
+impl Files {
+    /// Removes what is queued, sets aside what a crash left, and compacts, until the service stops.
+    pub(super) async fn sweep(self) {
+        let mut stop = self.0.stop.subscribe();
+        if let Err(error) = self.set_orphans_aside().await {
+            tracing::warn!(%error, "what an earlier crash left stays until the next start");
+        }
+        let mut compacted: Option<Instant> = None;
+        loop {
+            match self.remove_garbage().await {
+                Ok(removed) if removed == ROUND => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "queued blobs stay until the next round"),
+            }
+            if compacted.is_none_or(|at| at.elapsed() >= COMPACT_EVERY) {
+                if let Err(error) = self.compact().await {
+                    tracing::warn!(%error, "volumes stay as they are until the next round");
+                }
+                if let Err(error) = self.delete_old_orphans(KEEP_ASIDE).await {
+                    tracing::warn!(%error, "blobs that were set aside stay until the next round");
+                }
+                compacted = Some(Instant::now());
+            }
+            let again = async {
+                self.0.garbage.notified().await;
+                // Deletions come in crowds; one look serves many.
+                let due = compacted.map(|at| at + COMPACT_EVERY).unwrap_or_else(Instant::now);
+                tokio::time::sleep_until(due).await;
+            };
+            tokio::select! {
+                () = again => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn remove_garbage(&self) -> Result<usize> {
+        let queued = store::blobs::garbage(&self.0.db, i64::try_from(ROUND).unwrap_or(i64::MAX)).await?;
+        for id in &queued {
+            self.0.blobs.delete_single(*id).await?;
+        }
+        let removed = queued.len();
+        if removed > 0 {
+            store::blobs::removed(&self.0.db, queued).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Files of their own that an earlier process wrote and no row names are moved aside.
+    async fn set_orphans_aside(&self) -> Result<()> {
+        for store in self.0.blobs.stores() {
+            let mut after: Option<BlobId> = None;
+            loop {
+                let found = store.older_singles(after, ROUND).await?;
+                let Some(last) = found.last() else { break };
+                after = Some(*last);
+                for id in found {
+                    if !store::blobs::is_known(&self.0.db, id).await? {
+                        tracing::info!(blob = %id, store = store.describe(), "no row names this blob; it is set aside");
+                        store.set_aside(id).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what was set aside at least `age` ago and is still not named.
+    ///
+    /// # Errors
+    /// The database's and the stores'.
+    pub async fn delete_old_orphans(&self, age: Duration) -> Result<()> {
+        for store in self.0.blobs.stores() {
+            for id in store.aside_for(age).await? {
+                // Blobs that are older than the database may belong to another one.
+                if self.0.database_since.is_some_and(|since| id.created_ms() < since) {
+                    continue;
+                }
+                if !store::blobs::is_known(&self.0.db, id).await? {
+                    tracing::info!(blob = %id, "removing what an unfinished upload left");
+                    store.remove_aside(id).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
