@@ -20,12 +20,14 @@ fn operator() -> Context {
     let caller = Caller {
         user_id: "u".into(),
         user_name: "admin".into(),
+        domain_id: "default".into(),
         tenant: None,
         roles: Vec::new(),
         grants: Vec::new(),
         operator: true,
         service: false,
         expires: Time(i64::MAX),
+        delegation: None,
     };
     Context { caller: Some(Arc::new(caller)), ..Context::default() }
 }

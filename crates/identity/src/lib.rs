@@ -13,7 +13,7 @@ mod store;
 
 pub use api::{Route, routes};
 pub use key::{MasterKey, MasterKeyError, Unsealable};
-pub use model::{Caller, Grant, Product, Right, RoleRef, TenantRef};
+pub use model::{Caller, DEFAULT_DOMAIN, Delegation, Grant, Product, Right, RoleRef, TenantRef};
 pub use service::admin::{
     Administration, NewTenantUser, RoleView, TenantChange, TenantView, UserChange, UserView,
 };

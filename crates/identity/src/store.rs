@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/schema.sql") },
     Migration { version: 3, sql: include_str!("store/passwords.sql") },
+    Migration { version: 4, sql: include_str!("store/names.sql") },
 ];
 
 /// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.

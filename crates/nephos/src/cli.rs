@@ -188,7 +188,7 @@ pub enum Tenant {
         /// Its name or id
         tenant: String,
     },
-    /// Delete a tenant with its users and all its data
+    /// Delete a tenant with all its data; its users stay, without a tenant
     Delete {
         /// Its name or id
         tenant: String,
@@ -260,10 +260,15 @@ pub enum User {
         /// Its name or id
         user: String,
     },
-    /// Delete a user
+    /// Delete a user; its name stays reserved for its tenant
     Delete {
         /// Its name or id
         user: String,
+    },
+    /// Let users of any tenant take the name of a deleted or renamed user, whom ACLs may still mean by it
+    ReleaseName {
+        /// The name
+        name: String,
     },
 }
 

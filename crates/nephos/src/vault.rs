@@ -34,12 +34,18 @@ impl FilesVault {
         let caller = Caller {
             user_id: "images".into(),
             user_name: "images".into(),
-            tenant: Some(TenantRef { id: operator_tenant.into(), name: "images".into() }),
+            domain_id: "default".into(),
+            tenant: Some(TenantRef {
+                id: operator_tenant.into(),
+                name: "images".into(),
+                domain_id: "default".into(),
+            }),
             roles: Vec::new(),
             grants: Vec::new(),
             operator: true,
             service: true,
             expires: work::Time(i64::MAX),
+            delegation: None,
         };
         let context = Context { caller: Some(Arc::new(caller)), ..Context::default() };
         Self { files, operator_tenant: operator_tenant.to_owned(), context }

@@ -49,12 +49,14 @@ impl Tokens for Book {
         Ok(Arc::new(Caller {
             user_id: user.into(),
             user_name: user.into(),
-            tenant: Some(TenantRef { id: tenant.into(), name: "jdoe".into() }),
+            domain_id: "default".into(),
+            tenant: Some(TenantRef { id: tenant.into(), name: "jdoe".into(), domain_id: "default".into() }),
             roles: vec![RoleRef { id: "1".into(), name: "admin".into() }],
             grants: vec![Grant { product: (user == "servers").then_some(Product::Compute), right }],
             operator: user == "operator",
             service: false,
             expires: Time(i64::MAX),
+            delegation: None,
         }))
     }
 }
@@ -514,12 +516,14 @@ impl Bed {
         let caller = Caller {
             user_id: "jdoe".into(),
             user_name: "jdoe".into(),
-            tenant: Some(TenantRef { id: TENANT.into(), name: "jdoe".into() }),
+            domain_id: "default".into(),
+            tenant: Some(TenantRef { id: TENANT.into(), name: "jdoe".into(), domain_id: "default".into() }),
             roles: Vec::new(),
             grants: vec![Grant { product: None, right: Right::Administer }],
             operator: false,
             service: false,
             expires: Time(i64::MAX),
+            delegation: None,
         };
         compute::Context::new(Arc::new(caller), TENANT, "req-test").unwrap()
     }

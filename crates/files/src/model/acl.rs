@@ -67,18 +67,16 @@ impl Acl {
         Ok(items.join(","))
     }
 
-    /// Whether it names the caller: an account (`100001`, `AUTH_100001`), a user in it (`100001:jdoe`), or `*`.
+    /// Whether it names the caller. An item is an account (`100001`, `AUTH_100001` or its name), which means all of its
+    /// users, or `account:user`, where either may be `*`. A user without an account is never meant: `jdoe` is the
+    /// account of that name. How ids and names are told apart: [`Caller::is_tenant`].
     #[must_use]
     pub fn names(&self, caller: &Caller) -> bool {
-        let tenant = caller.tenant.as_ref();
-        let is_tenant = |text: &str| {
-            tenant
-                .is_some_and(|t| text == t.id || text == t.name || text.strip_prefix("AUTH_") == Some(&t.id))
-        };
-        let is_user = |text: &str| text == caller.user_name || text == caller.user_id;
         self.groups.iter().any(|group| match group.split_once(':') {
-            Some((account, user)) => (account == "*" || is_tenant(account)) && (user == "*" || is_user(user)),
-            None => is_tenant(group) || is_user(group),
+            Some((account, user)) => {
+                (account == "*" || caller.is_tenant(account)) && (user == "*" || caller.is_user(user))
+            }
+            None => caller.is_tenant(group),
         })
     }
 
@@ -122,7 +120,102 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use identity::TenantRef;
+    use work::Time;
+
     use super::*;
+
+    const USER: &str = "0123456789abcdef0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210fedcba9876543210";
+
+    struct Who {
+        tenant: (&'static str, &'static str, &'static str),
+        user: (&'static str, &'static str, &'static str),
+    }
+
+    impl Who {
+        fn caller(&self) -> Caller {
+            let (id, name, domain) = self.tenant;
+            let (user_id, user_name, user_domain) = self.user;
+            Caller {
+                user_id: user_id.into(),
+                user_name: user_name.into(),
+                domain_id: user_domain.into(),
+                tenant: Some(TenantRef { id: id.into(), name: name.into(), domain_id: domain.into() }),
+                roles: Vec::new(),
+                grants: Vec::new(),
+                operator: false,
+                service: false,
+                expires: Time(0),
+                delegation: None,
+            }
+        }
+    }
+
+    /// Every form of item that means user `jdoe` of account `shop`, asked by that user and by everybody who could be
+    /// taken for it: users and accounts with the ids as names, with the names in other domains or accounts.
+    #[test]
+    fn every_form_means_its_own_account_or_user_and_no_impostor() {
+        let me = Who { tenant: ("100002", "shop", "default"), user: (USER, "jdoe", "default") };
+        let forms = [
+            "100002",
+            "AUTH_100002",
+            "shop",
+            "100002:jdoe",
+            "shop:jdoe",
+            "AUTH_100002:jdoe",
+            &format!("100002:{USER}"),
+            &format!("shop:{USER}"),
+            "100002:*",
+            "shop:*",
+            "*:jdoe",
+            &format!("*:{USER}"),
+            "*:*",
+        ];
+        for form in forms {
+            assert!(Acl::parse(form).names(&me.caller()), "{form}");
+        }
+        let beta = ("100003", "beta", "default");
+        let impostors = [
+            ("a user named like the account's id", Who { tenant: beta, user: (OTHER, "100002", "default") }),
+            ("a user named like the account", Who { tenant: beta, user: (OTHER, "shop", "default") }),
+            ("a user named like the user's id", Who { tenant: beta, user: (OTHER, USER, "default") }),
+            ("a user named AUTH_100002", Who { tenant: beta, user: (OTHER, "AUTH_100002", "default") }),
+            ("a user named *", Who { tenant: beta, user: (OTHER, "*", "default") }),
+            ("a user named as an item", Who { tenant: beta, user: (OTHER, "100002:jdoe", "default") }),
+            (
+                "an account named like the id",
+                Who { tenant: ("100003", "100002", "default"), user: (OTHER, "jdoe2", "default") },
+            ),
+            (
+                "an account named AUTH_100002",
+                Who { tenant: ("100003", "AUTH_100002", "default"), user: (OTHER, "jdoe2", "default") },
+            ),
+            (
+                "the names in another domain",
+                Who { tenant: ("100003", "shop", "other"), user: (OTHER, "jdoe", "other") },
+            ),
+            ("a user whose id is the account's", Who { tenant: beta, user: ("100002", "jdoe2", "default") }),
+        ];
+        for (what, who) in &impostors {
+            for form in forms.iter().filter(|form| **form != "*:*") {
+                assert!(!Acl::parse(form).names(&who.caller()), "{what}: {form}");
+            }
+        }
+        // The same name elsewhere is meant by `*:jdoe` alone, another user of the account by the account alone.
+        let namesake = Who { tenant: beta, user: (OTHER, "jdoe", "default") };
+        let colleague = Who { tenant: me.tenant, user: (OTHER, "asmith", "default") };
+        for form in forms {
+            let (by_name, by_account) =
+                (["*:jdoe", "*:*"], ["100002", "AUTH_100002", "shop", "100002:*", "shop:*", "*:*"]);
+            assert_eq!(Acl::parse(form).names(&namesake.caller()), by_name.contains(&form), "{form}");
+            assert_eq!(Acl::parse(form).names(&colleague.caller()), by_account.contains(&form), "{form}");
+        }
+        // A user alone is no item: it would be anybody's who takes that name.
+        for item in ["jdoe", USER, "*", ""] {
+            assert!(!Acl::parse(item).names(&me.caller()), "{item}");
+        }
+    }
 
     #[test]
     fn referrers_are_decided_by_the_last_rule_that_matches() {

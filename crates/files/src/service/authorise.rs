@@ -146,12 +146,18 @@ mod tests {
         let caller = Caller {
             user_id: "u1".into(),
             user_name: "jdoe".into(),
-            tenant: Some(TenantRef { id: tenant.into(), name: format!("t{tenant}") }),
+            domain_id: "default".into(),
+            tenant: Some(TenantRef {
+                id: tenant.into(),
+                name: format!("t{tenant}"),
+                domain_id: "default".into(),
+            }),
             roles: Vec::new(),
             grants: right.map(|right| Grant { product: None, right }).into_iter().collect(),
             operator,
             service: false,
             expires: Time(0),
+            delegation: None,
         };
         Context { caller: Some(Arc::new(caller)), ..Context::default() }
     }

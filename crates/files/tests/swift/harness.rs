@@ -53,12 +53,18 @@ fn caller(tenant: &str, right: Option<Right>, operator: bool) -> Arc<Caller> {
     Arc::new(Caller {
         user_id: format!("u-{tenant}"),
         user_name: format!("user{tenant}"),
-        tenant: Some(TenantRef { id: tenant.into(), name: format!("tenant{tenant}") }),
+        domain_id: "default".into(),
+        tenant: Some(TenantRef {
+            id: tenant.into(),
+            name: format!("tenant{tenant}"),
+            domain_id: "default".into(),
+        }),
         roles: Vec::new(),
         grants: right.map(|right| Grant { product: None, right }).into_iter().collect(),
         operator,
         service: false,
         expires: Time(i64::MAX),
+        delegation: None,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use work::Time;
 
+use super::name::is_id;
+
 /// A product whose operations a role opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Product {
@@ -46,8 +48,22 @@ pub struct Grant {
 pub struct TenantRef {
     /// Its numeric id as text, such as `100001`.
     pub id: String,
-    /// Its name.
+    /// Its name, unique in its domain.
     pub name: String,
+    /// The id of the domain that it is in.
+    pub domain_id: String,
+}
+
+/// The domain whose names v1.0 to v2.0 and ACLs use.
+pub const DEFAULT_DOMAIN: &str = "default";
+
+/// The application credential that a caller signed in with, in place of its own password or key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Delegation {
+    /// The credential's id.
+    pub credential_id: String,
+    /// The credential must not be used to manage credentials.
+    pub restricted: bool,
 }
 
 /// A named role that a caller holds, as v2.0 and v3 show it.
@@ -64,8 +80,10 @@ pub struct RoleRef {
 pub struct Caller {
     /// The user's id.
     pub user_id: String,
-    /// The user's name, unique in the cloud.
+    /// The user's name, unique in its domain.
     pub user_name: String,
+    /// The id of the domain that the user is in.
+    pub domain_id: String,
     /// The tenant that the token is scoped to.
     pub tenant: Option<TenantRef>,
     /// Roles on that tenant.
@@ -78,6 +96,8 @@ pub struct Caller {
     pub service: bool,
     /// When the token runs out.
     pub expires: Time,
+    /// The application credential that the token was made with; such a token may have fewer rights than its user.
+    pub delegation: Option<Delegation>,
 }
 
 impl Caller {
@@ -87,12 +107,41 @@ impl Caller {
         Self {
             user_id: "console".to_owned(),
             user_name: "console".to_owned(),
+            domain_id: DEFAULT_DOMAIN.to_owned(),
             tenant: None,
             roles: Vec::new(),
             grants: Vec::new(),
             operator: true,
             service: false,
             expires: Time(i64::MAX),
+            delegation: None,
+        }
+    }
+
+    /// Whether `text` in an ACL means the caller's tenant: its id, `AUTH_` and its id, or its name.
+    ///
+    /// Ids match ids and names match names: text in the form of an id is never compared with a name. Names count
+    /// only in the domain `default`, since other domains may hold the same ones.
+    #[must_use]
+    pub fn is_tenant(&self, text: &str) -> bool {
+        let Some(tenant) = &self.tenant else { return false };
+        if let Some(id) = text.strip_prefix("AUTH_") {
+            return id == tenant.id;
+        }
+        if is_id(text) {
+            text == tenant.id
+        } else {
+            tenant.domain_id == DEFAULT_DOMAIN && text == tenant.name
+        }
+    }
+
+    /// Whether `text` in an ACL means the caller's user: its id or its name, by the rules of [`Caller::is_tenant`].
+    #[must_use]
+    pub fn is_user(&self, text: &str) -> bool {
+        if is_id(text) {
+            text == self.user_id
+        } else {
+            self.domain_id == DEFAULT_DOMAIN && text == self.user_name
         }
     }
 
@@ -125,12 +174,18 @@ mod tests {
         Caller {
             user_id: "u".into(),
             user_name: "jdoe".into(),
-            tenant: Some(TenantRef { id: "100001".into(), name: "jdoe".into() }),
+            domain_id: DEFAULT_DOMAIN.into(),
+            tenant: Some(TenantRef {
+                id: "100001".into(),
+                name: "shop".into(),
+                domain_id: DEFAULT_DOMAIN.into(),
+            }),
             roles: Vec::new(),
             grants: grants.to_vec(),
             operator: false,
             service: false,
             expires: Time(0),
+            delegation: None,
         }
     }
 
@@ -145,6 +200,35 @@ mod tests {
         assert!(caller.may("100001", Product::ObjectStore, Right::Observe));
         assert!(!caller.may("100001", Product::ObjectStore, Right::Create));
         assert!(!caller.may("100002", Product::Compute, Right::Observe));
+    }
+
+    #[test]
+    fn ids_match_ids_and_names_match_names() {
+        let hex = "0123456789abcdef0123456789abcdef";
+        let mut caller = Caller { user_id: hex.into(), ..caller(&[]) };
+        for (text, tenant, user) in [
+            ("100001", true, false),
+            ("AUTH_100001", true, false),
+            ("shop", true, false),
+            ("AUTH_shop", false, false),
+            (hex, false, true),
+            ("jdoe", false, true),
+            ("100002", false, false),
+            ("*", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((caller.is_tenant(text), caller.is_user(text)), (tenant, user), "{text}");
+        }
+        // Names from before they were refused, and from other domains, match nothing.
+        caller.user_name = "100002".into();
+        assert!(!caller.is_user("100002"));
+        if let Some(tenant) = &mut caller.tenant {
+            tenant.name = "100002".into();
+        }
+        assert!(!caller.is_tenant("100002"));
+        caller.domain_id = "other".into();
+        caller.user_name = "jdoe".into();
+        assert!(!caller.is_user("jdoe") && caller.is_user(hex));
     }
 
     #[test]

@@ -32,6 +32,38 @@ pub enum NameError {
         /// The field at fault.
         field: &'static str,
     },
+    /// An ACL item of that text would mean something else than this user or tenant.
+    #[error(
+        "{field} must not look like an id (digits alone, or 32 hexadecimal digits), begin with AUTH_ or a dot, or be *"
+    )]
+    Reserved {
+        /// The field at fault.
+        field: &'static str,
+    },
+}
+
+/// Whether `text` has the form of a tenant's id (digits alone) or of a user's id (32 hexadecimal digits).
+///
+/// Where either an id or a name may stand, such as in ACLs, text of this form is an id and never a name. No user or
+/// tenant can be given such a name, so nobody can take the place of another by its name.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits || (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Checks a name that ACLs can hold, which is a user's or a tenant's: as [`check_name`] does, and that it is not
+/// [reserved](NameError::Reserved).
+///
+/// # Errors
+/// [`NameError`] naming `field`.
+pub fn check_acl_name(field: &'static str, name: &str) -> Result<(), NameError> {
+    check_name(field, name, false)?;
+    let prefixed = name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH_"));
+    if is_id(name) || prefixed || name.starts_with('.') || name == "*" {
+        return Err(NameError::Reserved { field });
+    }
+    Ok(())
 }
 
 /// Checks a name: 1 to 255 characters without control characters, `/`, and (unless `colon`, as in roles' names) `:`.
@@ -57,6 +89,17 @@ pub fn check_name(field: &'static str, name: &str, colon: bool) -> Result<(), Na
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_acls_would_read_as_something_else_are_reserved() {
+        let hex = "0123456789abcdefABCDEF0123456789";
+        for name in ["100002", "1", hex, "AUTH_100002", "auth_x", ".r", ".rlistings", "*"] {
+            assert_eq!(check_acl_name("name", name), Err(NameError::Reserved { field: "name" }), "{name}");
+        }
+        for name in ["jdoe", "100002a", "1-2", &hex[1..], "AUTH", "a.b", "**", "é"] {
+            assert_eq!(check_acl_name("name", name), Ok(()), "{name}");
+        }
+    }
 
     #[test]
     fn names_survive_headers_paths_and_tenant_colon_user() {

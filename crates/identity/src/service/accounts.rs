@@ -2,8 +2,9 @@
 
 use database::Tx;
 
-use crate::model::{Assignment, BuiltinRole, Caller, Product, Right, Role, Scope, User, builtin_role_id};
-use crate::service::Identity;
+use crate::model::{
+    Assignment, BuiltinRole, Caller, Grant, Product, Right, Role, Scope, User, builtin_role_id,
+};
 use crate::service::error::Error;
 use crate::store;
 
@@ -34,11 +35,75 @@ fn manages_users(role: &BuiltinRole) -> bool {
     })
 }
 
-impl Identity {
-    /// Whether the caller may change the user.
-    pub(crate) fn manages(&self, caller: &Caller, user: &User) -> bool {
-        on_account(caller, user, Right::Administer)
+/// Whether a caller with these grants on a tenant can get at what `wanted` opens there.
+///
+/// Who manages an account's users can give them any role on a single product, and so has the right on every product,
+/// but not the right to manage users.
+fn covers(grants: &[Grant], wanted: &Grant) -> bool {
+    let held = |product: Option<Product>, right: Right| {
+        grants.iter().any(|grant| {
+            grant.right >= right
+                && (grant.product.is_none() || (product.is_some() && grant.product == product))
+        })
+    };
+    let manages = held(Some(Product::Identity), Right::Administer);
+    let of_users = wanted.right == Right::Administer
+        && wanted.product.is_none_or(|product| product == Product::Identity);
+    held(wanted.product, wanted.right) || (manages && !of_users)
+}
+
+/// Whether the caller lacks a right that the assignment gives, in the assignment's own scope. `own` are the caller's
+/// assignments everywhere; for a token of an application credential they do not count, since it has no more rights
+/// than its own.
+fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
+    if caller.operator {
+        return false;
     }
+    let own_there =
+        || own.iter().filter(|held| caller.delegation.is_none() && held.scope == assignment.scope);
+    let role = BuiltinRole::named(&assignment.role.name);
+    let Some(grant) = role.and_then(|role| role.grant) else {
+        // Roles that open nothing here may open something in other programs that ask for them.
+        let harmless = role.is_some_and(|role| !role.reserved)
+            || (role.is_none() && assignment.scope.tenant().is_some_and(|id| owns(caller, id)));
+        return !harmless && !own_there().any(|held| held.role == assignment.role);
+    };
+    let by_token =
+        assignment.scope.tenant().is_some_and(|id| caller.is_of(id)) && covers(&caller.grants, &grant);
+    let held: Vec<Grant> =
+        own_there().filter_map(|held| BuiltinRole::named(&held.role.name)?.grant).collect();
+    !by_token && !covers(&held, &grant)
+}
+
+/// Fails when the user has a right, in any scope, that the caller lacks: whoever can change such a user, read its
+/// secrets or act in its name would gain that right. Every operation on another user asks this.
+pub(crate) async fn not_above(tx: &mut Tx, caller: &Caller, user_id: &str) -> Result<Vec<Assignment>, Error> {
+    let roles = store::grants::of_user(tx, user_id).await?;
+    if caller.operator || user_id == caller.user_id {
+        return Ok(roles);
+    }
+    let own = store::grants::of_user(tx, &caller.user_id).await?;
+    if roles.iter().any(|assignment| lacks(caller, &own, assignment)) {
+        return Err(Error::forbidden("The user has rights that you do not have."));
+    }
+    Ok(roles)
+}
+
+/// Fails unless the caller's token has all rights of its user. Secrets change only with such a token: whoever holds
+/// one of an application credential with fewer rights would gain the rest by a new password, key or credential.
+pub(crate) async fn full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Error> {
+    let Some(delegation) = &caller.delegation else { return Ok(()) };
+    let refused =
+        || Error::forbidden("An application credential without all rights of its user cannot do that.");
+    if delegation.restricted {
+        return Err(refused());
+    }
+    let held = store::grants::of_user(tx, &caller.user_id).await?;
+    let all = held.iter().all(|assignment| {
+        assignment.scope.tenant().is_some_and(|id| caller.is_of(id))
+            && caller.roles.contains(&assignment.role)
+    });
+    if all { Ok(()) } else { Err(refused()) }
 }
 
 /// Fails when a change has left the cloud without anybody who runs it; asked within the change's unit.
@@ -57,29 +122,27 @@ pub(crate) async fn visible_user(tx: &mut Tx, caller: &Caller, id: &str) -> Resu
         .ok_or_else(|| Error::not_found("user", id))
 }
 
-/// A user that the caller may change, with its roles: never one who may more than the caller.
+/// A user that the caller may change, with its roles: never one who is above the caller ([`not_above`]).
 pub(crate) async fn managed_user(
     tx: &mut Tx,
     caller: &Caller,
     id: &str,
 ) -> Result<(User, Vec<Assignment>), Error> {
     let user = visible_user(tx, caller, id).await?;
-    let roles = store::grants::of_user(tx, id).await?;
-    if caller.operator {
-        return Ok((user, roles));
-    }
     if !on_account(caller, &user, Right::Administer) {
         return Err(Error::forbidden(NOT_AUTHORIZED));
     }
-    let full = owns(caller, user.tenant_id.as_deref().unwrap_or_default());
-    let above = roles
-        .iter()
-        .filter_map(|a| BuiltinRole::named(&a.role.name))
-        .any(|role| role.reserved || (!full && user.id != caller.user_id && manages_users(role)));
-    if above {
-        return Err(Error::forbidden("The user has rights that you do not have."));
-    }
+    let roles = not_above(tx, caller, id).await?;
     Ok((user, roles))
+}
+
+/// A user whose secrets the caller may read and set, with a token of full rights: itself, or one that it manages.
+pub(crate) async fn owned_user(tx: &mut Tx, caller: &Caller, id: &str) -> Result<User, Error> {
+    full_rights(tx, caller).await?;
+    if caller.user_id == id {
+        return visible_user(tx, caller, id).await;
+    }
+    Ok(managed_user(tx, caller, id).await?.0)
 }
 
 /// Whether the caller may give or take `role` in `scope`: an account's owner within the account, one who manages its

@@ -272,6 +272,14 @@ impl Administration<'_> {
         self.identity.delete_user(&self.caller, &found.id).await
     }
 
+    /// Makes the name of a deleted or renamed user of the domain `default` free for users of any tenant.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when no such user had that name.
+    pub async fn release_user_name(&self, name: &str) -> Result<(), Error> {
+        self.identity.release_name(&self.caller, crate::model::DEFAULT_DOMAIN, name).await
+    }
+
     /// Names and descriptions of all roles.
     ///
     /// # Errors

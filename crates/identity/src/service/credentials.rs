@@ -5,7 +5,7 @@ use std::sync::Arc;
 use work::Time;
 
 use crate::model::{ApplicationCredential, Caller, Ec2Credential, Method, Scope, Session, Token, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, managed_user, visible_user};
+use crate::service::accounts::{NOT_AUTHORIZED, managed_user, owned_user, visible_user};
 use crate::service::error::Error;
 use crate::service::secrets::{hash_random, new_id, random_hex};
 use crate::service::sessions::{Denied, session_of, stand};
@@ -30,8 +30,8 @@ pub(crate) struct NewCredential {
     pub(crate) unrestricted: bool,
 }
 
-/// Whether the token may make and unmake credentials.
-pub(crate) fn unrestricted(session: &Session) -> Result<(), Error> {
+/// Fails for the token of an application credential that must not manage application credentials.
+fn unrestricted(session: &Session) -> Result<(), Error> {
     if session.restricted {
         return Err(Error::forbidden("A restricted application credential cannot manage credentials."));
     }
@@ -183,7 +183,6 @@ impl Identity {
         user_id: &str,
         tenant_id: &str,
     ) -> Result<Ec2Credential, Error> {
-        unrestricted(session)?;
         let pair = Ec2Credential {
             access: random_hex::<16>()?,
             secret: random_hex::<16>()?,
@@ -201,11 +200,7 @@ impl Identity {
         self.db
             .write((caller, sealed), move |(caller, sealed), tx| {
                 Box::pin(async move {
-                    let user = if sealed.user_id == caller.user_id {
-                        visible_user(tx, caller, &sealed.user_id).await?
-                    } else {
-                        managed_user(tx, caller, &sealed.user_id).await?.0
-                    };
+                    let user = owned_user(tx, caller, &sealed.user_id).await?;
                     let scope = Scope::Tenant(sealed.tenant_id.clone());
                     let standing = stand(tx, &user, &scope, None).await;
                     standing.map_err(|_| Error::not_found("project", &sealed.tenant_id))?;
@@ -225,16 +220,13 @@ impl Identity {
         marker: Option<&str>,
         limit: Option<i64>,
     ) -> Result<Listed<Ec2Credential>, Error> {
-        unrestricted(session)?;
         let page = page_of(marker, limit);
         let caller = (*session.caller).clone();
         let sealed = self
             .db
             .scan((caller, user_id.to_owned(), page), |(caller, user_id, page), tx| {
                 Box::pin(async move {
-                    if *user_id != caller.user_id {
-                        managed_user(tx, caller, user_id).await?;
-                    }
+                    owned_user(tx, caller, user_id).await?;
                     Ok::<_, Error>(Listed::of(
                         store::credentials::ec2_of_user(tx, user_id, page).await?,
                         page,
@@ -253,15 +245,12 @@ impl Identity {
         user_id: &str,
         access: &str,
     ) -> Result<Ec2Credential, Error> {
-        unrestricted(session)?;
         let caller = (*session.caller).clone();
         let sealed = self
             .db
             .read((caller, user_id.to_owned(), access.to_owned()), |(caller, user_id, access), tx| {
                 Box::pin(async move {
-                    if *user_id != caller.user_id {
-                        managed_user(tx, caller, user_id).await?;
-                    }
+                    owned_user(tx, caller, user_id).await?;
                     let found = store::credentials::ec2_by_access(tx, access).await?;
                     let found = found.filter(|pair| pair.user_id == *user_id);
                     found.ok_or_else(|| Error::not_found("credential", access))

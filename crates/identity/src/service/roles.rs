@@ -252,6 +252,8 @@ impl Identity {
                     if *scope == Scope::Cloud {
                         still_governed(tx).await?;
                     }
+                    // With the last role in a scope its tokens there end.
+                    store::tokens::delete_without_role(tx, user_id).await?;
                     note(tx, now, caller, "role.revoke", user_id, &detail(&role, scope)).await
                 })
             })

@@ -8,8 +8,8 @@ use quick_cache::sync::Cache;
 use work::Time;
 
 use crate::model::{
-    ApplicationCredential, BUILTIN_ROLES, Caller, Domain, RoleRef, Scope, Session, Tenant, TenantRef, Token,
-    User, hash_of,
+    ApplicationCredential, BUILTIN_ROLES, Caller, Delegation, Domain, RoleRef, Scope, Session, Tenant,
+    TenantRef, Token, User, hash_of,
 };
 use crate::service::Identity;
 use crate::service::error::Error;
@@ -179,7 +179,8 @@ pub(crate) async fn stand(
             if !tenant.enabled {
                 return Err(Error::Disabled);
             }
-            let of_it = user.tenant_id.as_deref() == Some(id);
+            // An application credential is worth the roles that it names and that its user still has.
+            let of_it = user.tenant_id.as_deref() == Some(id) && credential.is_none();
             if !of_it && standing.roles.is_empty() {
                 return Err(Error::Credentials);
             }
@@ -217,12 +218,21 @@ pub(crate) fn session_of(
     let caller = Caller {
         user_id: user.id.clone(),
         user_name: user.name.clone(),
-        tenant: standing.tenant.as_ref().map(|(t, _)| TenantRef { id: t.id.clone(), name: t.name.clone() }),
+        domain_id: user.domain_id.clone(),
+        tenant: standing.tenant.as_ref().map(|(tenant, _)| TenantRef {
+            id: tenant.id.clone(),
+            name: tenant.name.clone(),
+            domain_id: tenant.domain_id.clone(),
+        }),
         grants: BUILTIN_ROLES.iter().filter(|role| named(role.name)).filter_map(|role| role.grant).collect(),
         operator: named("operator"),
         service: named("service"),
         expires: credential.and_then(|c| c.expires).map_or(token.expires, |end| end.min(token.expires)),
         roles: standing.roles,
+        delegation: credential.map(|credential| Delegation {
+            credential_id: credential.id.clone(),
+            restricted: !credential.unrestricted,
+        }),
     };
     Session {
         caller: Arc::new(caller),

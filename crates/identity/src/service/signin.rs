@@ -6,6 +6,7 @@ use std::sync::Arc;
 use database::Tx;
 
 use crate::model::{ApplicationCredential, Method, Scope, Session, Tenant, Token, User, hash_of};
+use crate::service::accounts::managed_user;
 use crate::service::error::Error;
 use crate::service::secrets::{self, fits_random};
 use crate::service::sessions::{Standing, session_of, stand};
@@ -132,7 +133,7 @@ impl Identity {
     /// Signs in.
     pub(crate) async fn sign_in(&self, request: SignIn) -> Result<SignedIn, Error> {
         let proven = self.prove(&request.proof, request.address).await?;
-        let scope = self.scope_for(&proven, &request.wanted).await?;
+        let scope = self.scope_for(&proven, &request).await?;
         if let Some(base) = &proven.base
             && (base.restricted || base.token.credential_id.is_some())
             && base.token.scope != scope
@@ -150,7 +151,14 @@ impl Identity {
         if lasting && let Some(signed_in) = self.still_good(&reusable).await? {
             return Ok(signed_in);
         }
-        let signed_in = self.issue(proven, scope, request.kind).await?;
+        let rule = match (request.kind, &request.wanted) {
+            (TokenKind::Fresh, Wanted::Usual) if proven.base.is_none() && proven.credential.is_none() => {
+                RoleRule::UnscopedWithout
+            }
+            (TokenKind::Fresh, _) => RoleRule::Needed,
+            _ => RoleRule::AccountSuffices,
+        };
+        let signed_in = self.issue(proven, scope, request.kind, rule).await?;
         if lasting {
             self.reusable.insert(reusable, Arc::clone(&signed_in.token));
         }
@@ -304,7 +312,9 @@ impl Identity {
         }
     }
 
-    async fn scope_for(&self, proven: &Proven, wanted: &Wanted) -> Result<Scope, Error> {
+    /// Where the token is to hold. Whether its user has anything to do there is asked when it is issued.
+    async fn scope_for(&self, proven: &Proven, request: &SignIn) -> Result<Scope, Error> {
+        let wanted = &request.wanted;
         if let Some(credential) = proven.credential.as_ref().filter(|_| proven.base.is_none()) {
             return match wanted {
                 Wanted::Usual => Ok(Scope::Tenant(credential.tenant_id.clone())),
@@ -355,7 +365,13 @@ impl Identity {
             .await
     }
 
-    async fn issue(&self, proven: Proven, scope: Scope, kind: TokenKind) -> Result<SignedIn, Error> {
+    async fn issue(
+        &self,
+        proven: Proven,
+        scope: Scope,
+        kind: TokenKind,
+        rule: RoleRule,
+    ) -> Result<SignedIn, Error> {
         let prefix = if kind == TokenKind::TempAuth { "AUTH_tk" } else { "" };
         let text: Arc<str> = format!("{prefix}{}", secrets::random_hex::<16>()?).into();
         let now = self.clock.now();
@@ -389,9 +405,11 @@ impl Identity {
                         if let Some(base) = base {
                             store::tokens::by_hash(tx, base).await?.ok_or(Error::Credentials)?;
                         }
-                        let standing: Standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
-                        store::tokens::insert(tx, token).await?;
-                        Ok::<_, Error>(session_of(token.clone(), user, standing, credential.as_ref()))
+                        let (scope, standing) =
+                            rule.standing(tx, &user, &token.scope, credential.as_ref()).await?;
+                        let token = Token { scope, ..token.clone() };
+                        store::tokens::insert(tx, &token).await?;
+                        Ok::<_, Error>(session_of(token, user, standing, credential.as_ref()))
                     })
                 },
             )
@@ -402,9 +420,28 @@ impl Identity {
     /// A token as somebody else sees it: its own user, who manages that user, a service, or an operator.
     pub(crate) async fn validate(&self, by: &Session, token: &str) -> Result<Arc<Session>, Error> {
         let subject = self.subject(token).await?;
-        let allowed =
-            subject.user.id == by.user.id || by.caller.service || self.manages(&by.caller, &subject.user);
-        if allowed { Ok(subject) } else { Err(no_token()) }
+        if !by.caller.service {
+            self.may_handle(by, &subject).await?;
+        }
+        Ok(subject)
+    }
+
+    /// Fails as if there were no such token unless it is the caller's own or that of a user whom the caller manages.
+    async fn may_handle(&self, by: &Session, subject: &Session) -> Result<(), Error> {
+        if subject.user.id == by.user.id {
+            return Ok(());
+        }
+        let input = (Arc::clone(&by.caller), subject.user.id.clone());
+        let managed = self
+            .db
+            .read(input, |(caller, id), tx| {
+                Box::pin(async move { managed_user(tx, caller, id).await.map(|_| ()) })
+            })
+            .await;
+        match managed {
+            Err(Error::Database(error)) => Err(Error::Database(error)),
+            other => other.map_err(|_| no_token()),
+        }
     }
 
     async fn subject(&self, token: &str) -> Result<Arc<Session>, Error> {
@@ -418,10 +455,7 @@ impl Identity {
     pub(crate) async fn revoke(&self, by: &Session, token: &str) -> Result<(), Error> {
         let hash = hash_of(token);
         let subject = self.subject(token).await?;
-        let own = subject.user.id == by.user.id;
-        if !own && !self.manages(&by.caller, &subject.user) {
-            return Err(no_token());
-        }
+        self.may_handle(by, &subject).await?;
         let now = self.clock.now();
         let audit_id = subject.token.audit_ids.first().cloned().unwrap_or_default();
         self.db
@@ -434,6 +468,42 @@ impl Identity {
             .await?;
         self.sessions.forget_token(&hash);
         Ok(())
+    }
+}
+
+/// Whether a user without any role on a tenant gets a token for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoleRule {
+    /// Yes, if it is the user's own tenant (v1.0 to v2.0, where ACLs give such users their rights).
+    AccountSuffices,
+    /// No (v3, as in Keystone).
+    Needed,
+    /// It gets an unscoped one (v3, where the user's default project was not asked for by name, as in Keystone).
+    UnscopedWithout,
+}
+
+impl RoleRule {
+    /// The scope of the token to be issued and what the user is there.
+    async fn standing(
+        self,
+        tx: &mut Tx,
+        user: &User,
+        scope: &Scope,
+        credential: Option<&ApplicationCredential>,
+    ) -> Result<(Scope, Standing), Error> {
+        let found = match stand(tx, user, scope, credential).await {
+            Ok(standing) if scope.tenant().is_some() && standing.roles.is_empty() => match self {
+                Self::AccountSuffices => Ok(standing),
+                Self::Needed | Self::UnscopedWithout => Err(Error::Credentials),
+            },
+            other => other,
+        };
+        match found {
+            Err(Error::Credentials | Error::Disabled) if self == Self::UnscopedWithout => {
+                Ok((Scope::Unscoped, stand(tx, user, &Scope::Unscoped, None).await?))
+            }
+            found => Ok((scope.clone(), found?)),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use database::Tx;
 use work::NewJob;
 
-use crate::model::{Caller, Product, Right, Scope, Tenant, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, operator_only, still_governed};
+use crate::model::{Caller, Product, Right, Scope, Tenant, check_acl_name};
+use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -63,7 +63,7 @@ impl Identity {
     /// Makes a tenant.
     pub(crate) async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant, Error> {
         operator_only(caller)?;
-        check_name("name", &new.name, false)?;
+        check_acl_name("name", &new.name)?;
         check_text("description", &new.description)?;
         let now = self.clock.now();
         self.db
@@ -142,7 +142,7 @@ impl Identity {
         change: ChangedTenant,
     ) -> Result<Tenant, Error> {
         if let Some(name) = &change.name {
-            check_name("name", name, false)?;
+            check_acl_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         let now = self.clock.now();
@@ -174,8 +174,8 @@ impl Identity {
         Ok(tenant)
     }
 
-    /// Deletes a tenant with its users that have no role elsewhere; what it has in other services goes by a job that
-    /// this leaves behind.
+    /// Deletes a tenant with all roles on it. Its users stay, without a tenant (Keystone clears `default_project_id`).
+    /// What the tenant has in other services is deleted by a job that this leaves behind.
     pub(crate) async fn delete_tenant(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         let now = self.clock.now();
@@ -183,17 +183,6 @@ impl Identity {
             .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
                 Box::pin(async move {
                     let tenant = visible_tenant(tx, caller, id).await?;
-                    let users = store::users::of_tenant_alone(tx, id).await?;
-                    if users.contains(&caller.user_id) {
-                        return Err(Error::conflict(
-                            "You are a user of that tenant and would delete yourself.",
-                        ));
-                    }
-                    for user in &users {
-                        store::users::delete(tx, user).await?;
-                        note(tx, now, caller, "user.delete", user, "with its tenant").await?;
-                    }
-                    still_governed(tx).await?;
                     let scope = Scope::Tenant(id.clone());
                     store::grants::delete_scope(tx, &scope).await?;
                     store::tokens::delete_of_scope(tx, &scope).await?;

@@ -1,7 +1,10 @@
 //! Users: make, look at, change, delete; passwords and API keys.
 
-use crate::model::{Caller, Method, Right, Scope, User, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, account_of, managed_user, still_governed, visible_user};
+use crate::model::{Caller, Method, Right, Scope, User, check_acl_name};
+use crate::service::accounts::{
+    NOT_AUTHORIZED, account_of, full_rights, managed_user, operator_only, owned_user, still_governed,
+    visible_user,
+};
 use crate::service::error::Error;
 use crate::service::passwords::PASSWORD_MAX;
 use crate::service::signin::{API_KEYS, Named};
@@ -88,7 +91,7 @@ fn check_api_key(key: &str) -> Result<(), Error> {
 impl Identity {
     /// Makes a user, and answers it with its API key.
     pub(crate) async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<(User, String), Error> {
-        check_name("name", &new.name, false)?;
+        check_acl_name("name", &new.name)?;
         check_text("description", &new.description)?;
         new.email.as_deref().map_or(Ok(()), check_email)?;
         new.password.as_deref().map_or(Ok(()), check_password)?;
@@ -160,6 +163,7 @@ impl Identity {
                     if !store::users::insert(tx, &user, kept).await? {
                         return Err(taken(&user.name));
                     }
+                    name_is_free(tx, &user).await?;
                     note(tx, now, caller, "user.create", &user.id, &user.name).await?;
                     for role in &new.roles {
                         let Some(tenant_id) = &tenant_id else {
@@ -269,7 +273,7 @@ impl Identity {
         change: ChangedUser,
     ) -> Result<User, Error> {
         if let Some(name) = &change.name {
-            check_name("name", name, false)?;
+            check_acl_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         change.email.as_ref().and_then(|email| email.as_deref()).map_or(Ok(()), check_email)?;
@@ -277,7 +281,7 @@ impl Identity {
         let password = match &change.password {
             Some(password) => {
                 check_password(password)?;
-                self.may_manage(caller, id).await?;
+                self.may_set_password(caller, id).await?;
                 self.check_reuse(id, password).await?;
                 Some(self.passwords.hash(password).await?)
             }
@@ -301,8 +305,15 @@ impl Identity {
                         if change.enabled == Some(false) && user.id == caller.user_id {
                             return Err(Error::forbidden("You cannot disable yourself."));
                         }
+                        // Who can set the address can have a forgotten password set anew.
+                        if change.password.is_some() || change.email.is_some() {
+                            full_rights(tx, caller).await?;
+                        }
                         let detail = changed_fields(change);
                         let c = change.clone();
+                        if c.name.as_ref().is_some_and(|name| *name != user.name) {
+                            store::users::retire_name(tx, &user).await?;
+                        }
                         user.name = c.name.unwrap_or(user.name);
                         user.email = c.email.unwrap_or(user.email);
                         user.description = c.description.unwrap_or(user.description);
@@ -311,6 +322,9 @@ impl Identity {
                         user.region = c.region.unwrap_or(user.region);
                         if !store::users::update(tx, &user).await? {
                             return Err(taken(&user.name));
+                        }
+                        if change.name.is_some() {
+                            name_is_free(tx, &user).await?;
                         }
                         if !user.enabled {
                             still_governed(tx).await?;
@@ -386,6 +400,7 @@ impl Identity {
                     if user.id == caller.user_id {
                         return Err(Error::forbidden("You cannot delete yourself."));
                     }
+                    store::users::retire_name(tx, &user).await?;
                     store::users::delete(tx, id).await?;
                     still_governed(tx).await?;
                     note(tx, now, caller, "user.delete", id, &user.name).await
@@ -394,6 +409,28 @@ impl Identity {
             .await?;
         self.sessions.forget_user(id);
         Ok(())
+    }
+
+    /// Makes the name of a deleted or renamed user free for users of any tenant.
+    pub(crate) async fn release_name(
+        &self,
+        caller: &Caller,
+        domain_id: &str,
+        name: &str,
+    ) -> Result<(), Error> {
+        operator_only(caller)?;
+        let now = self.clock.now();
+        let input = (caller.clone(), domain_id.to_owned(), name.to_owned());
+        self.db
+            .write(input, move |(caller, domain_id, name), tx| {
+                Box::pin(async move {
+                    if !store::users::release_name(tx, domain_id, name).await? {
+                        return Err(Error::not_found("former user name", name));
+                    }
+                    note(tx, now, caller, "user.release_name", name, domain_id).await
+                })
+            })
+            .await
     }
 
     /// The user's API key, for itself and for who manages it.
@@ -463,23 +500,31 @@ impl Identity {
         Err(Error::invalid(format!("there is no region {region}")))
     }
 
-    /// Fails unless the caller may change the user.
-    async fn may_manage(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+    /// Fails unless the caller may set the user's password.
+    async fn may_set_password(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let input = (caller.clone(), id.to_owned());
         self.db
             .read(input, |(caller, id), tx| {
-                Box::pin(async move { managed_user(tx, caller, id).await.map(|_| ()) })
+                Box::pin(async move {
+                    full_rights(tx, caller).await?;
+                    managed_user(tx, caller, id).await.map(|_| ())
+                })
             })
             .await
     }
 }
 
-/// A user whose secrets the caller may have: itself, or one that it manages.
-async fn owned_user(tx: &mut database::Tx, caller: &Caller, id: &str) -> Result<User, Error> {
-    if caller.user_id == id {
-        return visible_user(tx, caller, id).await;
+/// Fails when a user of another tenant had the name before, whom ACLs may still mean by it.
+async fn name_is_free(tx: &mut database::Tx, user: &User) -> Result<(), Error> {
+    let former = store::users::former_tenant(tx, &user.domain_id, &user.name).await?;
+    if former.is_some() && former != user.tenant_id {
+        return Err(Error::conflict(format!(
+            "The name {} belonged to a user of another project and may still be in ACLs. An operator can release it: \
+             nephos user release-name.",
+            user.name
+        )));
     }
-    Ok(managed_user(tx, caller, id).await?.0)
+    Ok(())
 }
 
 fn taken(name: &str) -> Error {

@@ -51,6 +51,14 @@ pub(crate) async fn delete_of_scope(tx: &mut Tx, scope: &Scope) -> Result<u64, E
     tx.execute("DELETE FROM tokens WHERE scope = $1", params![scope.to_text()]).await
 }
 
+/// Deletes a user's tokens of scopes where it has no role.
+pub(crate) async fn delete_without_role(tx: &mut Tx, user_id: &str) -> Result<u64, Error> {
+    let sql = "DELETE FROM tokens WHERE user_id = $1 AND scope <> ''
+               AND NOT EXISTS (SELECT 1 FROM grants g
+                               WHERE g.user_id = $1 AND (g.scope = tokens.scope OR g.scope = 'c'))";
+    tx.execute(sql, params![user_id]).await
+}
+
 /// Forgets some of what ran out; `true` while there may be more.
 pub(crate) async fn sweep(tx: &mut Tx, now: Time, limit: i64) -> Result<bool, Error> {
     let sql = "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE expires <= $1 ORDER BY expires LIMIT $2)";

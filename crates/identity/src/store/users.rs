@@ -169,11 +169,24 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM users WHERE id = $1", params![id]).await? == 1)
 }
 
-/// Ids of an account's users that have no role elsewhere.
-pub(crate) async fn of_tenant_alone(tx: &mut Tx, tenant_id: &str) -> Result<Vec<String>, Error> {
-    let sql = "SELECT id FROM users WHERE tenant_id = $1
-               AND id NOT IN (SELECT user_id FROM grants WHERE scope <> 't:' || $1) ORDER BY id";
-    tx.rows(sql, params![tenant_id]).await?.into_iter().map(|mut row| row.take(0)).collect()
+/// Remembers that a user of that tenant had the name, before the user is deleted or renamed.
+pub(crate) async fn retire_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
+    let Some(tenant_id) = &user.tenant_id else { return Ok(()) };
+    let sql = "INSERT INTO former_names (domain_id, name, tenant_id) VALUES ($1, $2, $3)
+               ON CONFLICT (domain_id, name) DO UPDATE SET tenant_id = $3";
+    tx.execute(sql, params![user.domain_id, user.name, tenant_id]).await.map(|_| ())
+}
+
+/// The tenant whose user had the name last, if a user who had it was deleted or renamed.
+pub(crate) async fn former_tenant(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<String>, Error> {
+    let sql = "SELECT tenant_id FROM former_names WHERE domain_id = $1 AND name = $2";
+    tx.row(sql, params![domain_id, name]).await?.map(|mut row| row.take(0)).transpose()
+}
+
+/// Makes a former name free for users of any tenant; `false` when it is no former name.
+pub(crate) async fn release_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<bool, Error> {
+    let sql = "DELETE FROM former_names WHERE domain_id = $1 AND name = $2";
+    Ok(tx.execute(sql, params![domain_id, name]).await? == 1)
 }
 
 /// Ids up to the page's marker, last first.

@@ -5,6 +5,7 @@ mod cloud;
 mod guessing;
 mod hostile;
 mod passwords;
+mod rights;
 mod routes;
 mod tokens;
 mod v1;

@@ -51,6 +51,9 @@ on_each_engine! {
         assert_eq!(project["is_domain"], false);
         let user = create(&cloud, &admin, "/v3/users", "user", json!({"name": "jane", "password": PASSWORD,
             "domain_id": id(&domain), "default_project_id": "100002", "email": "j@example.com"})).await;
+        let role = identity::model::builtin_role_id("observer");
+        let path = format!("/v3/projects/100002/users/{}/roles/{role}", id(&user));
+        cloud.json(Method::PUT, &path, &admin, json!({})).await.expect(204);
         assert_eq!((user["domain_id"].clone(), user["enabled"].as_bool()), (domain["id"].clone(), Some(true)));
         assert_eq!(user["links"]["self"], format!("http://cloud.test:8080/identity/v3/users/{}", id(&user)));
         let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {
@@ -75,7 +78,9 @@ on_each_engine! {
         cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(401);
         cloud.delete(&path, &admin).await.expect(409);
         cloud.delete("/v3/projects/100002", &admin).await.expect(204);
-        cloud.get(&format!("/v3/users/{}", id(&user)), &admin).await.expect(404);
+        // Its users stay.
+        cloud.delete(&path, &admin).await.expect(409);
+        cloud.delete(&format!("/v3/users/{}", id(&user)), &admin).await.expect(204);
         cloud.delete(&path, &admin).await.expect(204);
         cloud.get(&path, &admin).await.expect(404);
         let default = json!({"domain": {"enabled": false}});
@@ -190,6 +195,9 @@ on_each_engine! {
             query = next.split_once("role_assignments").unwrap().1.to_owned();
         }
         assert_eq!(seen, 9);
+        // With a role on the domain, which the owner lacks, the user is above the owner.
+        cloud.delete(&on(&user, &role), &owner).await.expect(403);
+        cloud.delete(&domain, &admin).await.expect(204);
         cloud.delete(&on(&user, &role), &owner).await.expect(204);
         cloud.delete(&on(&user, &role), &owner).await.expect(404);
         cloud.delete(&format!("/v3/roles/{role}"), &admin).await.expect(204);

@@ -47,6 +47,8 @@ pub enum Order {
     },
     /// `user delete`
     DeleteUser { user: String },
+    /// `user release-name`
+    ReleaseUserName { name: String },
     /// `role list`
     ListRoles {},
     /// `role grant`, `role revoke`
@@ -186,6 +188,7 @@ impl Order {
             User::Enable { user } => set(user, true),
             User::Disable { user } => set(user, false),
             User::Delete { user } => Self::DeleteUser { user },
+            User::ReleaseName { name } => Self::ReleaseUserName { name },
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::api::access::Access;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, XMLNS};
 use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::service::credentials::unrestricted;
 use crate::service::error::Error;
 use crate::service::users::ChangedUser;
 
@@ -37,7 +36,6 @@ fn key_xml(name: &str, key: &str) -> Element {
 }
 
 async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    unrestricted(&access.session)?;
     let (user, key) = identity.api_key(&access.session.caller, &id).await?;
     // The password cannot be shown: nobody knows it but the user.
     let mut json = vec![json!({"passwordCredentials": {"username": user.name}})];
@@ -50,7 +48,6 @@ async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<Str
 }
 
 async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    unrestricted(&access.session)?;
     let (user, key) = identity.api_key(&access.session.caller, &id).await?;
     let key = key.ok_or_else(|| Error::not_found("API key", &id))?;
     Ok(Answer::ok(key_json(&user.name, &key), key_xml(&user.name, &key)).in_format(access.format))
@@ -67,7 +64,6 @@ async fn set(
     if fields.has("apiKeyCredentials") {
         return store_key(&identity, &access, &id, &fields, StatusCode::CREATED).await;
     }
-    unrestricted(&access.session)?;
     let given = fields.object("passwordCredentials")?;
     let (name, password) = (given.text("username")?, given.text("password")?);
     if password.chars().count() < 8 {
@@ -100,7 +96,6 @@ async fn store_key(
     body: &Fields<'_>,
     status: StatusCode,
 ) -> Answered {
-    unrestricted(&access.session)?;
     let given = body.object("apiKeyCredentials")?;
     let (name, key) = (given.text("username")?, given.text("apiKey")?);
     named_right(identity, access, id, &name).await?;
@@ -116,13 +111,11 @@ async fn named_right(identity: &Shared, access: &Access, id: &str, name: &str) -
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    unrestricted(&access.session)?;
     identity.delete_api_key(&access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 async fn reset(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    unrestricted(&access.session)?;
     let (user, key) = identity.set_api_key(&access.session.caller, &id, None).await?;
     Ok(Answer::ok(key_json(&user.name, &key), key_xml(&user.name, &key)).in_format(access.format))
 }
