@@ -23,6 +23,8 @@ pub(crate) enum Action {
     ReadContainer,
     /// Make a container or change its metadata.
     WriteContainer,
+    /// Decide who else reaches a container: its ACLs, keys and synchronisation, any of which can grant deletion.
+    ManageContainer,
     /// Delete a container.
     DeleteContainer,
     /// Read an object.
@@ -42,9 +44,11 @@ impl Action {
         match self {
             Self::ReadAccount | Self::ReadContainer | Self::ReadObject => Right::Observe,
             Self::WriteContainer | Self::WriteObject => Right::Create,
-            Self::ManageAccount | Self::WriteAccount | Self::DeleteContainer | Self::DeleteObject => {
-                Right::Administer
-            }
+            Self::ManageAccount
+            | Self::WriteAccount
+            | Self::ManageContainer
+            | Self::DeleteContainer
+            | Self::DeleteObject => Right::Administer,
         }
     }
 }
@@ -80,8 +84,15 @@ pub(crate) fn authorise(context: &Context, account: &str, place: Place<'_>, acti
     Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
 }
 
-/// Whether the caller may see and set what is for owners alone: ACLs, keys and the like.
+/// Whether the caller may see and set what decides who reaches a container: ACLs, keys and synchronisation. Whoever
+/// knows a key can sign a deletion with it, so this takes the right to delete.
 pub(crate) fn is_owner(context: &Context, account: &str, stored: Option<&Stored>) -> bool {
+    owns(context, account, Action::ManageContainer)
+        || stored.is_some_and(|metadata| granted_by_account(context, metadata, Action::WriteAccount))
+}
+
+/// Whether the caller may change containers of the account by a role there, rather than by a container's ACL.
+pub(crate) fn is_member(context: &Context, account: &str, stored: Option<&Stored>) -> bool {
     owns(context, account, Action::WriteContainer)
         || stored.is_some_and(|metadata| granted_by_account(context, metadata, Action::WriteAccount))
 }
@@ -123,7 +134,9 @@ fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bo
     let access = metadata.get(account_acl::HEADER).and_then(|text| AccountAcl::parse(text).ok());
     match access.and_then(|acl| acl.access(caller)) {
         Some(Access::Admin) => action != Action::ManageAccount,
-        Some(Access::ReadWrite) => !matches!(action, Action::ManageAccount | Action::WriteAccount),
+        Some(Access::ReadWrite) => {
+            !matches!(action, Action::ManageAccount | Action::WriteAccount | Action::ManageContainer)
+        }
         Some(Access::ReadOnly) => {
             matches!(action, Action::ReadAccount | Action::ReadContainer | Action::ReadObject)
         }
@@ -171,6 +184,7 @@ mod tests {
             WriteAccount,
             ReadContainer,
             WriteContainer,
+            ManageContainer,
             DeleteContainer,
             ReadObject,
             WriteObject,
@@ -188,6 +202,7 @@ mod tests {
             WriteAccount,
             ReadContainer,
             WriteContainer,
+            ManageContainer,
             DeleteContainer,
             ReadObject,
             WriteObject,

@@ -1,12 +1,13 @@
 //! Containers.
 
-use super::authorise::{Action, Place, authorise, is_owner};
+use super::authorise::{Action, Place, authorise, is_member, is_owner};
 use super::{Context, Files, accounts, carrying, fresh_id};
 use crate::error::{Error, Result};
-use crate::model::entry::{Container, Counts};
+use crate::model::entry::{Container, Counts, Object};
 use crate::model::metadata::{Changes, Metadata};
 use crate::model::{name, version};
 use crate::store;
+use work::Time;
 
 /// A container as its HEAD shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,27 @@ impl Files {
             action,
         )?;
         found.ok_or(Error::NotFound)
+    }
+
+    /// Whether the caller may have an object of that name end at `expires`. Ending an object that is there takes the
+    /// right to delete it, unless that only puts off the end that it has.
+    pub(super) async fn may_expire(
+        &self,
+        context: &Context,
+        account: &str,
+        (container, container_name): (&Container, &str),
+        name: &str,
+        expires: Option<Time>,
+    ) -> Result<()> {
+        let Some(expires) = expires else { return Ok(()) };
+        if may_delete(context, account, container, container_name) {
+            return Ok(());
+        }
+        let found = store::objects::find(&self.0.db, container.id, name).await?;
+        match found.filter(|found| !found.is_expired(self.now())) {
+            Some(found) => puts_off(&found, expires),
+            None => Ok(()),
+        }
     }
 
     /// What browsers and static websites are told about a container, for any caller: nothing of it leaves without a
@@ -166,13 +188,17 @@ impl Files {
         Ok(index)
     }
 
-    /// Takes out what only an owner may set, for anyone else.
+    /// Refuses what only an owner may set for users of the account without that right, and takes it out for others, as
+    /// Swift does.
     async fn keep_owners(&self, context: &Context, account: &str, changes: &mut Changes) -> Result<()> {
         if !changes.0.keys().any(|name| OWNERS.contains(&name.as_str())) || is_owner(context, account, None) {
             return Ok(());
         }
         let stored = store::accounts::metadata(&self.0.db, account).await?;
         if !is_owner(context, account, Some(&stored)) {
+            if is_member(context, account, None) {
+                return Err(Error::Forbidden);
+            }
             changes.0.retain(|name, _| !OWNERS.contains(&name.as_str()));
         }
         Ok(())
@@ -235,6 +261,21 @@ impl Files {
             })
             .await
     }
+}
+
+/// Whether the caller may delete objects of the container.
+pub(super) fn may_delete(context: &Context, account: &str, container: &Container, name: &str) -> bool {
+    let place = Place {
+        container: Some(name),
+        metadata: Some(&container.metadata),
+        account: Some(&container.account_metadata),
+    };
+    authorise(context, account, place, Action::DeleteObject).is_ok()
+}
+
+/// Whoever may not delete an object may put off its end, but not bring it nearer.
+pub(super) fn puts_off(object: &Object, expires: Time) -> Result<()> {
+    if object.expires.is_some_and(|end| end <= expires) { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 /// What is in a container goes to where its changes are carried from now on.

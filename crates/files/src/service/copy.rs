@@ -111,6 +111,8 @@ impl Files {
     ) -> Result<Option<Stored>> {
         let target =
             self.container_for(context, &request.account, &request.container, Action::WriteObject).await?;
+        self.may_expire(context, &request.account, (&target, &request.container), &request.name, expires)
+            .await?;
         self.check_quotas(context, &target, found.object.size).await?;
         if let Some(Shape::Link(link)) = &found.object.shape {
             // A link that names no account leads into the copy's own.

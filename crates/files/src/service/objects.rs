@@ -4,6 +4,7 @@ use work::Time;
 
 use super::authorise::Action;
 use super::carrying::{is_carried, must_be_newer, note};
+use super::containers::{may_delete, puts_off};
 use super::versions::{Deleted, mark_deleted};
 use super::write::{later, remove};
 use super::{Context, Files, archive};
@@ -44,7 +45,9 @@ impl Files {
         name: &str,
         request: PostRequest,
     ) -> Result<Object> {
+        let container_name = container;
         let container = self.container_for(context, account, container, Action::WriteObject).await?;
+        let may_delete = may_delete(context, account, &container, container_name);
         request.metadata.check_totals("x-object-meta-", self.limits())?;
         let open_expired = context.open_expired && self.settings().allow_open_expired;
         let carried = is_carried(&container.metadata);
@@ -52,12 +55,15 @@ impl Files {
         let object = self
             .0
             .db
-            .write(input, |(container, name, request, now, open_expired), tx| {
+            .write(input, move |(container, name, request, now, open_expired), tx| {
                 Box::pin(async move {
                     let found = store::objects::find_in(tx, container.id, name).await?;
                     let mut object = found
                         .filter(|found| *open_expired || !found.is_expired(*now))
                         .ok_or(Error::NotFound)?;
+                    if let Some(expires) = request.expires.filter(|_| !may_delete) {
+                        puts_off(&object, expires)?;
+                    }
                     object.metadata = request.metadata.clone();
                     object.changed = later(*now, object.changed);
                     object.expires = request.expires;

@@ -4,7 +4,7 @@ use blobs::{BlobId, Reader};
 use bytes::Bytes;
 use work::Time;
 
-use super::authorise::{Action, is_owner};
+use super::authorise::{Action, is_member};
 use super::large::Segments;
 use super::upload::Body;
 use super::{Context, Files};
@@ -132,7 +132,7 @@ impl Files {
         if object.expires.is_some() && object.is_expired(self.now()) {
             let open = context.open_expired
                 && self.settings().allow_open_expired
-                && is_owner(context, &place.0, Some(&container.account_metadata));
+                && is_member(context, &place.0, Some(&container.account_metadata));
             if !open {
                 return Err(Error::NotFound);
             }
@@ -312,7 +312,7 @@ impl Files {
 
 /// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
 pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
-    if is_owner(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
+    if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
         return Ok(());
     }
     Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })

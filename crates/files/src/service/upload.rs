@@ -90,6 +90,7 @@ impl Files {
         body: &mut dyn Body,
     ) -> Result<Stored> {
         let found = self.container_for(context, account, container, Action::WriteObject).await?;
+        self.may_expire(context, account, (&found, container), name, request.expires).await?;
         self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
         name::check_object(name, self.limits())?;
         request.metadata.check_totals("x-object-meta-", self.limits())?;

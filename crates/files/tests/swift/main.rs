@@ -6,6 +6,7 @@ mod aliases;
 mod browsers;
 mod bulk;
 mod containers;
+mod creators;
 mod encryption;
 mod expiry;
 mod harness;
