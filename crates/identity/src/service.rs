@@ -120,6 +120,13 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Work buffers for password hashes that were ever made: at most `passwords_at_once`, each of
+    /// `password_memory_kib`.
+    #[must_use]
+    pub fn password_buffers(&self) -> usize {
+        self.passwords.buffers_made()
+    }
+
     /// The settings that it was opened with.
     #[must_use]
     pub fn settings(&self) -> &Settings {

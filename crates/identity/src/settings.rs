@@ -53,6 +53,8 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// Re-authentication gives the same token until this long before its end.
     pub token_renewal: Duration,
+    /// Tokens that one user has at most: a new one beyond that ends the oldest.
+    pub tokens_per_user: u32,
     /// No other process changes this database, so what was read of tokens may be kept in memory.
     pub alone: bool,
     /// Argon2id's memory in KiB; tests take less.
@@ -72,9 +74,10 @@ impl Settings {
             services: Service::ALL.into(),
             token_lifetime: Duration::from_secs(24 * 3600),
             token_renewal: Duration::from_secs(3600),
+            tokens_per_user: 1000,
             alone: true,
             password_memory_kib: 19 * 1024,
-            passwords_at_once: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            passwords_at_once: std::thread::available_parallelism().map_or(1, usize::from).min(3),
         }
     }
 

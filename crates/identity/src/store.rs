@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, sql: include_str!("store/schema.sql") },
     Migration { version: 3, sql: include_str!("store/passwords.sql") },
     Migration { version: 4, sql: include_str!("store/names.sql") },
+    Migration { version: 5, sql: include_str!("store/token_limit.sql") },
 ];
 
 /// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.

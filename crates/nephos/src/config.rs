@@ -5,6 +5,7 @@ mod storage;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 pub use storage::FilesConfig;
 
@@ -39,6 +40,7 @@ pub struct File {
     blobs: Option<String>,
     hypervisor: Vec<String>,
     public_url: Option<String>,
+    trusted_proxies: Vec<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     tls: Option<String>,
@@ -160,6 +162,8 @@ pub struct Config {
     pub hypervisors: Vec<String>,
     /// What clients are told.
     pub public_url: String,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The API's certificate; nothing for plain HTTP.
     pub tls: Option<Source>,
     /// The region.
@@ -212,6 +216,8 @@ impl Config {
                 return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off")));
             }
         };
+        let trusted_proxies =
+            file.trusted_proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         let files = FilesConfig::load(&common.files, file.files, &blobs, &data_dir, &public_url)?;
         Ok(Self {
             data_dir,
@@ -219,6 +225,7 @@ impl Config {
             database,
             hypervisors,
             public_url,
+            trusted_proxies,
             tls,
             region: file.region.name,
             sendmail: file.identity.sendmail()?,
@@ -260,6 +267,14 @@ fn blob_dir(key: &str, url: &str, own: &Path, base: &Path) -> Result<PathBuf, Ba
 fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
     let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
     found.ok_or_else(|| Bad::new(key, format!("{text:?}: expected ADDRESS:PORT")))
+}
+
+/// A network such as `10.0.0.0/8`, or one address.
+fn network(text: &str) -> Result<IpNet, Bad> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| {
+        Bad::new("trusted_proxies", format!("{text:?}: expected an address or a network such as 10.0.0.0/8"))
+    })
 }
 
 fn checked_url(url: String) -> Result<String, Bad> {
@@ -378,6 +393,7 @@ mod tests {
             ("tls_cert = 'x'", "tls_key: missing"),
             ("tls_key = 'x'", "tls_cert: missing"),
             ("tls = 'self-signed'\ntls_key = 'x'", "tls: "),
+            ("trusted_proxies = ['10.0.0.0/8', 'proxy']", "trusted_proxies: \"proxy\": expected an address"),
             ("[identity]\nsendmail = '/bin/true'", "identity.mail_from: missing"),
             ("[identity]\nmail_from = 'a@b'", "identity.sendmail: missing"),
             ("[identity]\nsendmail = '/bin/true'\nmail_from = 'me'", "identity.mail_from: "),

@@ -44,6 +44,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
     let router = files::api::swift::hosted(routes(&cloud, metrics), cloud.files.settings());
+    let router = web::forwarded::behind(config.trusted_proxies.clone(), router);
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
     }

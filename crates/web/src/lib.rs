@@ -6,6 +6,7 @@ pub mod body;
 pub mod client;
 pub mod conditional;
 pub mod format;
+pub mod forwarded;
 pub mod gzip;
 pub mod json;
 pub mod listener;

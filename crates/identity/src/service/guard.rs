@@ -1,11 +1,15 @@
-//! Guessing is slowed: failed attempts are counted per user and address together, per address and per user, whether
-//! there is such a user or not.
+//! Guessing is slowed: attempts are counted per user and address together, per address and per user, whether there is
+//! such a user or not.
+//!
+//! An attempt counts from its admission until its verdict. So a hundred concurrent guesses get no further than ten in a
+//! row: what is over a limit waits until earlier attempts have their verdict, and is refused if those fail.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::sync::Notify;
 use work::{Clock, Time};
 
 use crate::service::error::Error;
@@ -14,7 +18,8 @@ use crate::service::error::Error;
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Failures as one user from one address before it is locked out.
 const PAIR_MAX: u32 = 10;
-/// Failures from one address as anybody.
+/// Failures from one address as anybody. Users who signed in from there lately are not locked out by it, so that others
+/// behind the same proxy cannot lock them out.
 const ADDRESS_MAX: u32 = 100;
 /// Failures as one user from anywhere. Addresses that signed in as that user lately are not locked out by it, so that
 /// others cannot lock a user out.
@@ -26,6 +31,8 @@ const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Counters kept in memory.
 const COUNTERS_MAX: usize = 100_000;
+/// Attempts that wait for the verdicts of others at most; more are told to come back.
+const WAITING_MAX: usize = 512;
 
 const _: () = assert!(PAIR_MAX < ADDRESS_MAX && PAIR_MAX < USER_MAX, "the narrowest counter must trip first");
 
@@ -39,87 +46,165 @@ enum Key {
 #[derive(Default)]
 struct Counter {
     failures: u32,
+    /// Attempts without a verdict yet.
+    in_flight: u32,
     last: Time,
     locked_until: Time,
     known_until: Time,
+}
+
+impl Counter {
+    /// Whether another attempt may begin. After a lock-out one at a time may, until one succeeds.
+    fn has_room(&self, max: u32) -> bool {
+        self.in_flight < max.saturating_sub(self.failures).max(1)
+    }
 }
 
 /// The counters.
 pub(crate) struct Guard {
     clock: Clock,
     counters: Cache<Key, Arc<Mutex<Counter>>>,
+    /// Admission to several counters is one step.
+    admission: Mutex<()>,
+    verdicts: Notify,
+    waiting: tokio::sync::Semaphore,
+}
+
+/// An admitted attempt. Without a verdict, as when its client leaves, it has failed.
+pub(crate) struct Attempt<'g> {
+    guard: &'g Guard,
+    user: String,
+    address: Option<IpAddr>,
+    counters: Vec<(Arc<Mutex<Counter>>, u32)>,
+}
+
+enum Admission<'g> {
+    Admitted(Attempt<'g>),
+    Full,
+    Locked(Duration),
 }
 
 impl Guard {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, counters: Cache::new(COUNTERS_MAX) }
+        Self {
+            clock,
+            counters: Cache::new(COUNTERS_MAX),
+            admission: Mutex::new(()),
+            verdicts: Notify::new(),
+            waiting: tokio::sync::Semaphore::new(WAITING_MAX),
+        }
     }
 
-    /// Whether an attempt may be made at all.
-    pub(crate) fn admit(&self, user: &str, address: Option<IpAddr>) -> Result<(), Error> {
+    /// Counts an attempt, once the number of those under way allows it.
+    pub(crate) async fn admit(&self, user: &str, address: Option<IpAddr>) -> Result<Attempt<'_>, Error> {
+        let mut place = None;
+        loop {
+            let verdict = self.verdicts.notified();
+            match self.try_admit(user, address) {
+                Admission::Admitted(attempt) => return Ok(attempt),
+                // Rounded up: who waits as told gets through.
+                Admission::Locked(wait) => {
+                    return Err(Error::TooManyAttempts {
+                        retry_after: Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+                    });
+                }
+                Admission::Full if place.is_none() => {
+                    place = Some(self.waiting.try_acquire().map_err(|_| Error::Busy)?);
+                }
+                Admission::Full => {}
+            }
+            verdict.await;
+        }
+    }
+
+    fn try_admit(&self, user: &str, address: Option<IpAddr>) -> Admission<'_> {
         let now = self.clock.now();
         let address = address.map(network_of);
         let pair = Key::Pair(user.to_owned(), address);
-        let known = self.look(&pair).is_some_and(|c| lock(&c).known_until > now);
-        let mut keys = vec![pair];
-        keys.extend(address.map(Key::Address));
-        if !known {
-            keys.push(Key::User(user.to_owned()));
-        }
-        let until = keys.iter().filter_map(|key| self.look(key)).map(|c| lock(&c).locked_until).max();
-        match until {
-            // Rounded up: who waits as told gets through.
-            Some(until) if until > now => {
-                let wait = until.since(now);
-                Err(Error::TooManyAttempts {
-                    retry_after: Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// An attempt failed.
-    pub(crate) fn failed(&self, user: &str, address: Option<IpAddr>) {
-        let address = address.map(network_of);
-        self.count(Key::Pair(user.to_owned(), address), PAIR_MAX);
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = vec![(self.entry(pair), PAIR_MAX)];
+        let known = lock(&counted[0].0).known_until > now;
         if let Some(address) = address {
-            self.count(Key::Address(address), ADDRESS_MAX);
+            counted.push((self.entry(Key::Address(address)), ADDRESS_MAX));
         }
-        self.count(Key::User(user.to_owned()), USER_MAX);
-    }
-
-    /// An attempt succeeded.
-    pub(crate) fn succeeded(&self, user: &str, address: Option<IpAddr>) {
-        let key = Key::Pair(user.to_owned(), address.map(network_of));
-        let counter = self.entry(key);
-        let known_until = self.clock.now().after(KNOWN_FOR);
-        *lock(&counter) = Counter { known_until, ..Counter::default() };
-    }
-
-    fn count(&self, key: Key, max: u32) {
-        let now = self.clock.now();
-        let counter = self.entry(key);
-        let mut counter = lock(&counter);
-        if now.since(counter.last) > WINDOW {
-            counter.failures = 0;
+        counted.push((self.entry(Key::User(user.to_owned())), USER_MAX));
+        // A known pair counts for the address and the user, too, but is held back by its own counter alone.
+        let asked = if known { &counted[..1] } else { &counted[..] };
+        let mut full = false;
+        for (counter, max) in asked {
+            let mut counter = lock(counter);
+            if now.since(counter.last) > WINDOW {
+                counter.failures = 0;
+            }
+            if counter.locked_until > now {
+                return Admission::Locked(counter.locked_until.since(now));
+            }
+            full |= !counter.has_room(*max);
         }
-        counter.last = now;
-        counter.failures = counter.failures.saturating_add(1);
-        if let Some(over) = counter.failures.checked_sub(max) {
-            let wait = LOCK_FIRST.saturating_mul(1 << over.min(10)).min(LOCK_MAX);
-            counter.locked_until = now.after(wait);
+        if full {
+            return Admission::Full;
         }
-    }
-
-    fn look(&self, key: &Key) -> Option<Arc<Mutex<Counter>>> {
-        self.counters.get(key)
+        for (counter, _) in &counted {
+            lock(counter).in_flight += 1;
+        }
+        Admission::Admitted(Attempt { guard: self, user: user.to_owned(), address, counters: counted })
     }
 
     fn entry(&self, key: Key) -> Arc<Mutex<Counter>> {
         let made =
             self.counters.get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::default()));
         made.unwrap_or_else(|never| match never {})
+    }
+}
+
+impl Attempt<'_> {
+    /// It succeeded: it does not count, and the address is the user's.
+    pub(crate) fn succeeded(mut self) {
+        let known_until = self.guard.clock.now().after(KNOWN_FOR);
+        // The pair's counter may have left the cache since.
+        let pair = self.guard.entry(Key::Pair(self.user.clone(), self.address));
+        lock(&pair).known_until = known_until;
+        for (index, (counter, _)) in std::mem::take(&mut self.counters).into_iter().enumerate() {
+            let mut counter = lock(&counter);
+            counter.in_flight = counter.in_flight.saturating_sub(1);
+            if index == 0 {
+                counter.failures = 0;
+                counter.locked_until = Time::default();
+            }
+        }
+    }
+
+    /// Nobody found out whether it would have succeeded: it does not count.
+    pub(crate) fn refund(mut self) {
+        for (counter, _) in std::mem::take(&mut self.counters) {
+            let mut counter = lock(&counter);
+            counter.in_flight = counter.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// It failed.
+    pub(crate) fn failed(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let now = self.guard.clock.now();
+        for (counter, max) in std::mem::take(&mut self.counters) {
+            let mut counter = lock(&counter);
+            counter.in_flight = counter.in_flight.saturating_sub(1);
+            if now.since(counter.last) > WINDOW {
+                counter.failures = 0;
+            }
+            counter.last = now;
+            counter.failures = counter.failures.saturating_add(1);
+            if let Some(over) = counter.failures.checked_sub(max) {
+                let wait = LOCK_FIRST.saturating_mul(1 << over.min(10)).min(LOCK_MAX);
+                counter.locked_until = now.after(wait);
+            }
+        }
+        self.guard.verdicts.notify_waiters();
     }
 }
 
@@ -148,63 +233,130 @@ mod tests {
         (Guard::new(clock.clone()), clock)
     }
 
-    #[test]
-    fn a_pair_is_locked_out_for_longer_and_longer() {
-        let (guard, clock) = guard();
-        for _ in 0..10 {
-            guard.admit("jdoe", at("192.0.2.1")).unwrap();
-            guard.failed("jdoe", at("192.0.2.1"));
-        }
-        let wait = |guard: &Guard| match guard.admit("jdoe", at("192.0.2.1")) {
-            Err(Error::TooManyAttempts { retry_after }) => retry_after.as_secs(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(wait(&guard), 30);
-        guard.admit("jdoe", at("192.0.2.2")).unwrap();
-        guard.admit("other", at("192.0.2.1")).unwrap();
-        clock.advance(Duration::from_secs(30));
-        guard.admit("jdoe", at("192.0.2.1")).unwrap();
-        guard.failed("jdoe", at("192.0.2.1"));
-        assert_eq!(wait(&guard), 60);
-        clock.advance(Duration::from_secs(60));
-        guard.succeeded("jdoe", at("192.0.2.1"));
-        for _ in 0..9 {
-            guard.failed("jdoe", at("192.0.2.1"));
-        }
-        guard.admit("jdoe", at("192.0.2.1")).unwrap();
+    async fn fail(guard: &Guard, user: &str, address: &str) {
+        guard.admit(user, at(address)).await.unwrap().failed();
     }
 
-    #[test]
-    fn failures_are_forgotten_after_a_while() {
+    async fn wait(guard: &Guard, user: &str, address: &str) -> u64 {
+        match guard.admit(user, at(address)).await {
+            Err(Error::TooManyAttempts { retry_after }) => retry_after.as_secs(),
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("it was admitted"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_locked_out_for_longer_and_longer() {
+        let (guard, clock) = guard();
+        for _ in 0..10 {
+            fail(&guard, "jdoe", "192.0.2.1").await;
+        }
+        assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 30);
+        guard.admit("jdoe", at("192.0.2.2")).await.unwrap().refund();
+        guard.admit("other", at("192.0.2.1")).await.unwrap().refund();
+        clock.advance(Duration::from_secs(30));
+        fail(&guard, "jdoe", "192.0.2.1").await;
+        assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 60);
+        clock.advance(Duration::from_secs(60));
+        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().succeeded();
+        for _ in 0..9 {
+            fail(&guard, "jdoe", "192.0.2.1").await;
+        }
+        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
+    }
+
+    #[tokio::test]
+    async fn failures_are_forgotten_after_a_while() {
         let (guard, clock) = guard();
         for _ in 0..9 {
-            guard.failed("jdoe", at("192.0.2.1"));
+            fail(&guard, "jdoe", "192.0.2.1").await;
         }
         clock.advance(Duration::from_secs(15 * 60 + 1));
         for _ in 0..9 {
-            guard.failed("jdoe", at("192.0.2.1"));
+            fail(&guard, "jdoe", "192.0.2.1").await;
         }
-        guard.admit("jdoe", at("192.0.2.1")).unwrap();
+        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
     }
 
-    #[test]
-    fn an_address_that_tries_many_users_is_locked_out_from_all() {
+    #[tokio::test]
+    async fn an_address_that_tries_many_users_is_locked_out_from_all_but_those_it_knows() {
         let (guard, _) = guard();
+        guard.admit("regular", at("2001:db8::5")).await.unwrap().succeeded();
         for n in 0..100 {
-            guard.failed(&format!("user{n}"), at("2001:db8::1"));
+            fail(&guard, &format!("user{n}"), "2001:db8::1").await;
         }
-        assert!(guard.admit("jdoe", at("2001:db8::ffff")).is_err());
-        guard.admit("jdoe", at("2001:db8:0:1::1")).unwrap();
+        assert_eq!(wait(&guard, "jdoe", "2001:db8::ffff").await, 30);
+        guard.admit("jdoe", at("2001:db8:0:1::1")).await.unwrap().refund();
+        guard.admit("regular", at("2001:db8::5")).await.unwrap().succeeded();
     }
 
-    #[test]
-    fn many_addresses_cannot_lock_a_user_out_of_its_own() {
+    #[tokio::test]
+    async fn many_addresses_cannot_lock_a_user_out_of_its_own() {
         let (guard, _) = guard();
-        guard.succeeded("jdoe", at("192.0.2.1"));
+        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().succeeded();
         for n in 0..100 {
-            guard.failed("jdoe", at(&format!("198.51.100.{n}")));
+            fail(&guard, "jdoe", &format!("198.51.100.{n}")).await;
         }
-        assert!(guard.admit("jdoe", at("203.0.113.1")).is_err());
-        guard.admit("jdoe", at("192.0.2.1")).unwrap();
+        assert_eq!(wait(&guard, "jdoe", "203.0.113.1").await, 30);
+        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
+    }
+
+    /// Attempts at once: ten are admitted, the others wait; as those fail, the others are refused.
+    #[tokio::test]
+    async fn concurrent_attempts_get_no_further_than_ones_in_a_row() {
+        let (guard, _) = guard();
+        let guard = Arc::new(guard);
+        let admitted = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (verdict, _) = tokio::sync::broadcast::channel::<()>(1);
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let (guard, admitted, mut verdict) =
+                (Arc::clone(&guard), Arc::clone(&admitted), verdict.subscribe());
+            running.spawn(async move {
+                let attempt = guard.admit("jdoe", at("192.0.2.1")).await.ok()?;
+                admitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let _ = verdict.recv().await;
+                attempt.failed();
+                Some(())
+            });
+        }
+        while guard.waiting.available_permits() > WAITING_MAX - 190 {
+            tokio::task::yield_now().await;
+        }
+        verdict.send(()).unwrap();
+        let mut failed = 0;
+        while let Some(done) = running.join_next().await {
+            failed += u32::from(done.unwrap().is_some());
+        }
+        assert_eq!((failed, admitted.load(std::sync::atomic::Ordering::SeqCst)), (10, 10));
+    }
+
+    /// Many clients of one user sign in at once: all get through, ten at a time.
+    #[tokio::test]
+    async fn concurrent_successes_all_get_through() {
+        let (guard, _) = guard();
+        let guard = Arc::new(guard);
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..300 {
+            let guard = Arc::clone(&guard);
+            running.spawn(async move {
+                let attempt = guard.admit("jdoe", at("192.0.2.1")).await.unwrap();
+                tokio::task::yield_now().await;
+                attempt.succeeded();
+            });
+        }
+        while let Some(done) = running.join_next().await {
+            done.unwrap();
+        }
+        fail(&guard, "jdoe", "192.0.2.1").await;
+    }
+
+    #[tokio::test]
+    async fn an_attempt_whose_client_leaves_has_failed() {
+        let (guard, _) = guard();
+        for _ in 0..10 {
+            drop(guard.admit("jdoe", at("192.0.2.1")).await.unwrap());
+        }
+        assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 30);
     }
 }

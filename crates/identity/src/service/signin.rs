@@ -198,11 +198,17 @@ impl Identity {
     ) -> Result<Proven, Error> {
         let found = self.find_user(named).await?;
         let counted = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
-        self.guard.admit(&counted, address)?;
-        let method = self.check(found.as_ref(), secret).await?;
+        let attempt = self.guard.admit(&counted, address).await?;
+        let method = match self.check(found.as_ref(), secret).await {
+            Ok(method) => method,
+            Err(error) => {
+                attempt.refund();
+                return Err(error);
+            }
+        };
         match (found, method) {
             (Some((user, _)), Some(method)) => {
-                self.guard.succeeded(&counted, address);
+                attempt.succeeded();
                 if !user.enabled {
                     return Err(Error::Disabled);
                 }
@@ -213,7 +219,7 @@ impl Identity {
                 Ok(Proven { user, method, base: None, credential: None })
             }
             _ => {
-                self.guard.failed(&counted, address);
+                attempt.failed();
                 Err(Error::Credentials)
             }
         }
@@ -292,21 +298,31 @@ impl Identity {
             (None, CredentialName::Id(id)) => id.clone(),
             (None, CredentialName::Of { user, .. }) => user.text().to_owned(),
         };
-        self.guard.admit(&counted, address)?;
+        let attempt = self.guard.admit(&counted, address).await?;
         let stored = found.as_ref().map(|(_, _, stored)| stored.as_str());
         // Whatever does not fit takes as long as a password that does not, whether there is such a credential or not.
         let random = stored.and_then(|stored| fits_random(secret, stored));
         let chosen = stored.filter(|_| random.is_none());
-        let fits = random == Some(true) || self.passwords.fits(secret, chosen).await?;
+        let fits = match random {
+            Some(true) => Ok(true),
+            _ => self.passwords.fits(secret, chosen).await,
+        };
+        let fits = match fits {
+            Ok(fits) => fits,
+            Err(error) => {
+                attempt.refund();
+                return Err(error);
+            }
+        };
         let now = self.clock.now();
         match found {
             Some((user, credential, _)) if fits && credential.expires.is_none_or(|expires| expires > now) => {
-                self.guard.succeeded(&counted, address);
+                attempt.succeeded();
                 let method = Method::ApplicationCredential;
                 Ok(Proven { user, method, base: None, credential: Some(credential) })
             }
             _ => {
-                self.guard.failed(&counted, address);
+                attempt.failed();
                 Err(Error::Credentials)
             }
         }
@@ -394,7 +410,9 @@ impl Identity {
             token.audit_ids.extend(base.token.audit_ids.first().cloned());
         }
         let base = proven.base.as_ref().map(|base| base.token.hash);
-        let session = self
+        // The new token itself is not among those that may end: it is written after.
+        let others = i64::from(self.settings.tokens_per_user.max(1)) - 1;
+        let (session, ended) = self
             .db
             .write(
                 (token, proven.user, proven.credential, base),
@@ -408,12 +426,16 @@ impl Identity {
                         let (scope, standing) =
                             rule.standing(tx, &user, &token.scope, credential.as_ref()).await?;
                         let token = Token { scope, ..token.clone() };
+                        let ended = store::tokens::delete_oldest(tx, &user.id, others).await?;
                         store::tokens::insert(tx, &token).await?;
-                        Ok::<_, Error>(session_of(token, user, standing, credential.as_ref()))
+                        Ok::<_, Error>((session_of(token, user, standing, credential.as_ref()), ended))
                     })
                 },
             )
             .await?;
+        for hash in &ended {
+            self.sessions.forget_token(hash);
+        }
         Ok(SignedIn { token: text, session: Arc::new(session) })
     }
 

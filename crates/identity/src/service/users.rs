@@ -357,13 +357,19 @@ impl Identity {
         let found = self.find_user(named).await?;
         let user_id = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
         let user_id = user_id.as_str();
-        self.guard.admit(user_id, address)?;
+        let attempt = self.guard.admit(user_id, address).await?;
         let before = found.as_ref().and_then(|(_, secrets)| secrets.password.clone());
-        if !self.passwords.fits(original, before.as_deref()).await? {
-            self.guard.failed(user_id, address);
-            return Err(Error::Credentials);
+        match self.passwords.fits(original, before.as_deref()).await {
+            Ok(true) => attempt.succeeded(),
+            Ok(false) => {
+                attempt.failed();
+                return Err(Error::Credentials);
+            }
+            Err(error) => {
+                attempt.refund();
+                return Err(error);
+            }
         }
-        self.guard.succeeded(user_id, address);
         let (user, _) = found.ok_or(Error::Credentials)?;
         if !user.enabled {
             return Err(Error::Disabled);

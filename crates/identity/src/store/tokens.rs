@@ -51,6 +51,19 @@ pub(crate) async fn delete_of_scope(tx: &mut Tx, scope: &Scope) -> Result<u64, E
     tx.execute("DELETE FROM tokens WHERE scope = $1", params![scope.to_text()]).await
 }
 
+/// Deletes a user's oldest tokens beyond the newest `keep`, and returns their hashes; at most 100 at once.
+pub(crate) async fn delete_oldest(tx: &mut Tx, user_id: &str, keep: i64) -> Result<Vec<[u8; 32]>, Error> {
+    let sql = "SELECT hash FROM tokens WHERE user_id = $1 ORDER BY issued DESC LIMIT 100 OFFSET $2";
+    let mut deleted = Vec::new();
+    for mut row in tx.rows(sql, params![user_id, keep]).await? {
+        let hash: Vec<u8> = row.take(0)?;
+        let hash = hash.try_into().map_err(|_| Error::Type { column: 0, expected: "32 bytes" })?;
+        delete(tx, &hash).await?;
+        deleted.push(hash);
+    }
+    Ok(deleted)
+}
+
 /// Deletes a user's tokens of scopes where it has no role.
 pub(crate) async fn delete_without_role(tx: &mut Tx, user_id: &str) -> Result<u64, Error> {
     let sql = "DELETE FROM tokens WHERE user_id = $1 AND scope <> ''

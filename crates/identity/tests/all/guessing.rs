@@ -77,3 +77,36 @@ async fn application_credentials_are_guarded_too() {
     }
     assert_eq!(attempt().await, 429);
 }
+
+/// 200 wrong passwords at once: ten are checked, as if they came one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_guesses_are_counted_before_they_are_checked() {
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = std::sync::Arc::new(Cloud::start(&scratch.location).await);
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let cloud = std::sync::Arc::clone(&cloud);
+        running.spawn(async move { cloud.sign_in("admin", "wrong password").await.status.as_u16() });
+    }
+    let mut checked = 0;
+    while let Some(status) = running.join_next().await {
+        match status.unwrap() {
+            401 => checked += 1,
+            413 => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(checked, 10);
+    // Right ones at once all get through, from an address that is known and from one that is not.
+    for address in ["198.51.100.7", "198.51.100.7", "198.51.100.8"] {
+        let cloud = std::sync::Arc::new(cloud.seen_from(address));
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let cloud = std::sync::Arc::clone(&cloud);
+            running.spawn(async move { cloud.sign_in("admin", PASSWORD).await.status.as_u16() });
+        }
+        while let Some(status) = running.join_next().await {
+            assert_eq!(status.unwrap(), 200);
+        }
+    }
+}

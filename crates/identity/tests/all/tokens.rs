@@ -172,3 +172,29 @@ async fn a_revocation_wins_over_readers_that_came_before_it() {
         assert!(!is_good(&cloud.identity, &token).await);
     }
 }
+
+on_each_engine! {
+    async fn a_user_has_so_many_tokens_and_the_oldest_goes(location: &Location) {
+        let limited = identity::Settings { tokens_per_user: 5, ..settings() };
+        let cloud = Cloud::start_with(location, limited).await;
+        let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {
+            "name": "admin", "password": PASSWORD, "domain": {"id": "default"}}}}}});
+        let mut tokens = Vec::new();
+        for _ in 0..12 {
+            let reply = cloud.json(Method::POST, "/v3/auth/tokens", "", body.clone()).await.expect(201);
+            tokens.push(reply.header("x-subject-token").to_owned());
+            assert!(is_good(&cloud.identity, tokens.last().unwrap()).await);
+            cloud.clock.advance(Duration::from_secs(1));
+        }
+        let (ended, good) = tokens.split_at(7);
+        for token in ended {
+            assert!(!is_good(&cloud.identity, token).await);
+        }
+        for token in good {
+            assert!(is_good(&cloud.identity, token).await);
+        }
+        // Those of others do not count.
+        let (_, _, other) = cloud.account("shop", &[]).await;
+        assert!(is_good(&cloud.identity, &other).await && is_good(&cloud.identity, &good[0]).await);
+    }
+}

@@ -1,0 +1,1 @@
+CREATE INDEX tokens_user_issued ON tokens (user_id, issued);
