@@ -16,6 +16,7 @@ pub mod policy;
 pub mod quota;
 pub mod rates;
 pub mod realms;
+mod shallow;
 pub mod shape;
 pub mod signature;
 pub mod tar;

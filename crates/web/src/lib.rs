@@ -12,6 +12,7 @@ pub mod json;
 pub mod listener;
 pub mod metrics;
 mod patience;
+pub mod probe;
 pub mod query;
 pub mod range;
 pub mod routes;

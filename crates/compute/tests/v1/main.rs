@@ -16,5 +16,6 @@ mod orders;
 mod polling;
 mod samples;
 mod sharing;
+mod strangers;
 mod transitions;
 mod walk;

@@ -29,6 +29,8 @@ mod remote;
 mod report;
 mod request;
 mod tempurl;
+mod unpack;
+mod unread;
 mod website;
 
 use std::sync::Arc;
@@ -54,6 +56,7 @@ use fault::Fault;
 pub use operations::refuse;
 pub use remote::Clouds;
 use request::Parsed;
+use unread::Unread;
 
 /// Answers who a token belongs to.
 #[async_trait]
@@ -163,7 +166,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     pacing::pace(&swift.files, &context, target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
-    let mut outcome = call.answer(target, head, body).await;
+    let mut outcome = call.answer(target, head, Unread::new(body)).await;
     if let Ok(response) = &mut outcome
         && context.pass.is_some()
         && context.carried.is_none()
@@ -186,7 +189,7 @@ struct Call<'r> {
 }
 
 impl Call<'_> {
-    async fn answer(&self, target: &Target, head: &Parts, body: Body) -> Result<Response, Fault> {
+    async fn answer(&self, target: &Target, head: &Parts, body: Unread) -> Result<Response, Fault> {
         let is_visit = website::may_answer(self.context, head);
         if is_visit && let Some(mut outcome) = self.visit(target, head).await {
             if let Ok(page) = &mut outcome
@@ -207,10 +210,10 @@ impl Call<'_> {
         }
     }
 
-    async fn route(&self, target: &Target, head: &Parts, body: Body) -> Result<Response, Fault> {
+    async fn route(&self, target: &Target, head: &Parts, body: Unread) -> Result<Response, Fault> {
         let method = head.method.as_str();
         if matches!(method, "POST" | "DELETE") && self.query.has("bulk-delete") {
-            return self.bulk_delete(target.account(), head, body).await;
+            return self.bulk_delete(target, head, body).await;
         }
         if method == "PUT" && self.query.has("extract-archive") {
             return self.extract_archive(target, head, body).await;

@@ -2,11 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use web::range::{Selection, select};
 
 use super::json;
+use super::shallow::Item;
 use crate::Error;
 
 /// A segment as a user asks for it.
@@ -65,27 +67,139 @@ pub struct KeptObject {
     pub sub_slo: bool,
 }
 
-/// Reads what a user sent.
+/// Faults that are told of one manifest.
+pub const FAULTS_MAX: usize = 1000;
+/// Segments of one manifest, those that it holds itself among them.
+const SEGMENTS_MAX: usize = 10_000;
+
+/// Reads what a user sent, of which at most `objects_max` segments may be objects. Takes memory for the segments that it
+/// returns, whatever else the body holds.
 ///
 /// # Errors
-/// [`Error::Page`] for what is no list, [`Error::Invalid`] with a line for each segment that is wrong.
-pub fn parse(body: &[u8], own_container: &str, own_name: &str) -> Result<Vec<Asked>, Error> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|_| Error::Page("Manifest must be valid JSON.\n".into()))?;
-    let Value::Array(items) = value else { return Err(Error::Page("Manifest must be a list.\n".into())) };
-    let (mut asked, mut faults) = (Vec::with_capacity(items.len()), String::new());
-    let count = items.len();
-    let is_inline = count > 0 && items.iter().all(|item| item.get("data").is_some());
-    for (index, item) in items.into_iter().enumerate() {
-        match segment(item, index + 1 == count, (own_container, own_name)) {
-            Ok(segment) => asked.push(segment),
-            Err(fault) => faults.push_str(&format!("Index {index}: {fault}\n")),
-        }
+/// [`Error::Page`] for what is no list, [`Error::Invalid`] with a line for each segment that is wrong, up to
+/// [`FAULTS_MAX`], and [`Error::TooMany`].
+pub fn parse(body: &[u8], own: (&str, &str), objects_max: usize) -> Result<Vec<Asked>, Error> {
+    let mut reading = Reading { own, ..Reading::default() };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let is_list =
+        Document(&mut reading).deserialize(&mut json).and_then(|is_list| json.end().map(|()| is_list));
+    match is_list {
+        Err(_) => return Err(Error::Page("Manifest must be valid JSON.\n".into())),
+        Ok(false) => return Err(Error::Page("Manifest must be a list.\n".into())),
+        Ok(true) => {}
     }
-    if is_inline {
+    let Reading { asked, mut faults, count, objects, has_others, .. } = reading;
+    if count > 0 && !has_others {
         faults.push_str("Inline data segments require at least one object-backed segment.\n");
     }
-    if faults.is_empty() { Ok(asked) } else { Err(Error::Invalid(faults)) }
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
+    if objects > objects_max {
+        return Err(Error::TooMany(format!("Number of object-backed segments must be <= {objects_max}")));
+    }
+    if count > SEGMENTS_MAX {
+        return Err(Error::TooMany(format!("Number of segments must be <= {SEGMENTS_MAX}")));
+    }
+    Ok(asked)
+}
+
+/// A manifest that is being read.
+#[derive(Default)]
+struct Reading<'n> {
+    /// The container and name that it will have.
+    own: (&'n str, &'n str),
+    asked: Vec<Asked>,
+    faults: String,
+    faults_count: usize,
+    /// Segments, those that objects back, and whether any is without data of its own.
+    count: usize,
+    objects: usize,
+    has_others: bool,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, item: Value, is_last: bool) {
+        let index = self.count;
+        self.count += 1;
+        self.has_others |= item.get("data").is_none();
+        match segment(item, is_last, self.own) {
+            Ok(asked) => {
+                self.objects += usize::from(matches!(asked, Asked::Object { .. }));
+                if self.asked.len() < SEGMENTS_MAX {
+                    self.asked.push(asked);
+                }
+            }
+            Err(fault) => {
+                self.faults_count += 1;
+                self.faults.push_str(&format!("Index {index}: {fault}\n"));
+            }
+        }
+    }
+}
+
+/// The whole body; `false` for JSON that is no list.
+struct Document<'r, 'n>(&'r mut Reading<'n>);
+
+impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_, '_> {
+    type Value = bool;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("JSON")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
+        // What is last may be empty.
+        let mut before: Option<Value> = None;
+        while self.0.faults_count < FAULTS_MAX {
+            let Some(Item(next)) = items.next_element()? else { break };
+            if let Some(item) = before.replace(next) {
+                self.0.take(item, false);
+            }
+        }
+        if let Some(item) = before.filter(|_| self.0.faults_count < FAULTS_MAX) {
+            self.0.take(item, true);
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(true)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<bool, A::Error> {
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
 }
 
 fn segment(item: Value, is_last: bool, own: (&str, &str)) -> Result<Asked, String> {
@@ -245,7 +359,7 @@ mod tests {
     use super::*;
 
     fn fault(body: &str) -> String {
-        parse(body.as_bytes(), "c", "o").unwrap_err().to_string()
+        parse(body.as_bytes(), ("c", "o"), 1000).unwrap_err().to_string()
     }
 
     #[test]
@@ -291,6 +405,28 @@ mod tests {
         ] {
             assert_eq!(fault(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn what_a_hostile_manifest_costs_is_bounded() {
+        let many = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+        let faults = fault(&many("1", 4_000_000));
+        assert_eq!(faults.lines().count(), FAULTS_MAX, "{:.80}", faults);
+        assert!(faults.ends_with("Index 999: not a JSON object\n"));
+        assert_eq!(fault(&format!("{}{}", many("1", 2000), "]")), "Manifest must be valid JSON.\n");
+        let inline = format!("[{},{{\"path\": \"/c/x\"}}]", vec![r#"{"data": "YQ=="}"#; 10_000].join(","));
+        assert_eq!(fault(&inline), "Number of segments must be <= 10000");
+        let objects = fault(&many(r#"{"path": "/c/x"}"#, 20_000));
+        assert_eq!(objects, "Number of object-backed segments must be <= 1000");
+        let nested = fault(&format!(r#"[{{"path": {}}}]"#, many("1", 1_000_000)));
+        assert_eq!(nested, "Index 0: \"path\" must be a string\n");
+        let keys: Vec<_> = (0..100_000).map(|n| format!("\"{n:06}\": 1")).collect();
+        let keys = fault(&format!("[{{\"path\": \"/c/x\", {}}}]", keys.join(",")));
+        assert!(
+            keys.starts_with("Index 0: extraneous keys \"000000\", ") && keys.len() < 2000,
+            "{:.80}",
+            keys
+        );
     }
 
     #[test]

@@ -47,6 +47,15 @@ impl Target {
             Self::Account(account) | Self::Container(account, _) | Self::Object(account, _, _) => account,
         }
     }
+
+    /// The container's name, unless it is an account.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            Self::Account(_) => None,
+            Self::Container(_, container) | Self::Object(_, container, _) => Some(container),
+        }
+    }
 }
 
 /// The tenant whose account this is: `AUTH_{tenant}` or `SERVICE_{tenant}`.

@@ -98,6 +98,35 @@ impl Files {
         self.container_for(context, account, container, Action::WriteObject).await.map(|_| ())
     }
 
+    /// Whether the caller may store objects in an account, or in one of its containers, which need not exist.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`], [`Error::Forbidden`].
+    pub async fn may_store(&self, context: &Context, account: &str, container: Option<&str>) -> Result<()> {
+        match container {
+            Some(container) => self.may(context, account, container, Action::WriteObject).await,
+            None => self.admit(context, account, Action::WriteContainer).await,
+        }
+    }
+
+    /// Whether the caller may delete objects in an account, or in one of its containers, which need not exist.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`], [`Error::Forbidden`].
+    pub async fn may_delete(&self, context: &Context, account: &str, container: Option<&str>) -> Result<()> {
+        match container {
+            Some(container) => self.may(context, account, container, Action::DeleteObject).await,
+            None => self.admit(context, account, Action::DeleteObject).await,
+        }
+    }
+
+    async fn may(&self, context: &Context, account: &str, container: &str, action: Action) -> Result<()> {
+        match self.container_for(context, account, container, action).await {
+            Err(Error::NotFound) | Ok(_) => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
+
     /// Whether the caller may make and change containers in an account.
     ///
     /// # Errors
@@ -120,9 +149,6 @@ impl Files {
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`]; not [`Error::NotFound`], which Swift says last of a listing.
     pub async fn would_list(&self, context: &Context, account: &str, container: &str) -> Result<()> {
-        match self.container_for(context, account, container, Action::ReadContainer).await {
-            Err(Error::NotFound) | Ok(_) => Ok(()),
-            Err(refused) => Err(refused),
-        }
+        self.may(context, account, container, Action::ReadContainer).await
     }
 }

@@ -23,7 +23,14 @@ impl Files {
         typed: bool,
         body: &mut dyn Body,
     ) -> Result<Stored> {
-        if request.length.is_some_and(|length| length > 0) || body.next().await?.is_some() {
+        let is_empty = match request.length {
+            Some(length) => length == 0,
+            None => {
+                self.may_store(context, account, Some(container)).await?;
+                body.next().await?.is_none()
+            }
+        };
+        if !is_empty {
             return Err(Error::Invalid("Symlink requests require a zero byte body".into()));
         }
         let target = link.account.as_deref().unwrap_or(account);

@@ -36,14 +36,12 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<ManifestPut> {
-        // What is wrong with a manifest is said first, as Swift does; whether its place is there, when it is stored.
+        // The caller is authorised before the body is read. That the container exists is checked when the manifest is
+        // stored: what is wrong with the manifest comes first, as in Swift.
+        self.may_store(context, account, Some(container)).await?;
         let sent = self.read_manifest(body).await?;
-        let asked = manifest::parse(&sent, container, name)?;
-        let objects = asked.iter().filter(|asked| matches!(asked, Asked::Object { .. })).count();
-        let max = self.limits().max_manifest_segments;
-        if objects > max {
-            return Err(Error::TooMany(format!("Number of object-backed segments must be <= {max}")));
-        }
+        let asked = manifest::parse(&sent, (container, name), self.limits().max_manifest_segments)?;
+        drop(sent);
         let (mut kept, mut problems, mut size) = (Vec::with_capacity(asked.len()), Vec::new(), 0u64);
         let count = asked.len();
         for (index, asked) in asked.into_iter().enumerate() {
@@ -51,6 +49,9 @@ impl Files {
                 self.keep(context, account, asked, index + 1 == count, &mut problems).await?;
             size = size.saturating_add(length);
             kept.extend(segment);
+            if problems.len() >= manifest::FAULTS_MAX {
+                break;
+            }
         }
         if !problems.is_empty() {
             return Ok(ManifestPut::Refused(problems));

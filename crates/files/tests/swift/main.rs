@@ -22,6 +22,7 @@ mod quotas;
 mod rates;
 mod routes;
 mod signatures;
+mod strangers;
 mod sync;
 mod uploads;
 mod versions;

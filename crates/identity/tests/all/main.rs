@@ -7,6 +7,7 @@ mod hostile;
 mod passwords;
 mod rights;
 mod routes;
+mod strangers;
 mod tokens;
 mod v1;
 mod v11;

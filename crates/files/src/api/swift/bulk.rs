@@ -6,21 +6,25 @@ use http::request::Parts;
 use percent_encoding::percent_decode;
 use web::Response;
 
-use super::extract::{FED_AT_ONCE, Unpack};
 use super::fault::Fault;
 use super::large::Deletions;
 use super::report::{Form, line};
+use super::unpack::{Coding, Unpacked};
+use super::unread::{Purpose, Unread};
 use super::{Call, answer, headers, put};
 use crate::model::limits::Limits;
+use crate::model::name::Target;
 
 impl Call<'_> {
     /// Deletes the objects, then the containers, that a body names, one to a line and percent-encoded.
     pub(super) async fn bulk_delete(
         &self,
-        account: &str,
+        target: &Target,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
+        let account = target.account();
+        let body = body.open(self, (account, target.container()), Purpose::Delete).await?;
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
             report.stopped = Some((StatusCode::NOT_ACCEPTABLE, String::new()));
@@ -58,7 +62,7 @@ impl Call<'_> {
     }
 
     /// The names in a body.
-    async fn names(&self, request: &Parts, mut body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
+    async fn names(&self, request: &Parts, body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
         let typed = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
         if typed.is_some_and(|value| !value.starts_with("text/plain")) {
             return Err((StatusCode::NOT_ACCEPTABLE, String::new()));
@@ -69,15 +73,13 @@ impl Call<'_> {
         if !announced {
             return Err((StatusCode::LENGTH_REQUIRED, String::new()));
         }
-        let mut unpack = if says_gzip(request) { Unpack::gzip() } else { Unpack::Plain };
+        let coding = if says_gzip(request) { Coding::Gzip } else { Coding::Plain };
+        let mut body = Unpacked::new(body, coding);
         let broken = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
         let mut names = Names::of(self.files.limits());
-        while let Some(piece) = web::body::next(&mut body).await.map_err(|error| broken(&error))? {
-            for part in piece.chunks(FED_AT_ONCE) {
-                names.take(&unpack.feed(part).map_err(|error| broken(&error))?)?;
-            }
+        while let Some(piece) = body.next().await.map_err(|error| broken(&error))? {
+            names.take(&piece)?;
         }
-        names.take(&unpack.finish().map_err(|error| broken(&error))?)?;
         names.finish()
     }
 }
@@ -93,13 +95,18 @@ struct Names<'l> {
     limits: &'l Limits,
     line_max: usize,
     names: Vec<Vec<u8>>,
+    /// The bytes of `names`.
+    bytes: usize,
     rest: Vec<u8>,
 }
+
+/// Names in one deletion together, in bytes.
+const NAMES_BYTES_MAX: usize = 8 << 20;
 
 impl<'l> Names<'l> {
     fn of(limits: &'l Limits) -> Self {
         let line_max = 2 * 3 * (limits.max_container_name_length + limits.max_object_name_length + 2);
-        Self { limits, line_max, names: Vec::new(), rest: Vec::new() }
+        Self { limits, line_max, names: Vec::new(), bytes: 0, rest: Vec::new() }
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), (StatusCode, String)> {
@@ -107,9 +114,7 @@ impl<'l> Names<'l> {
         while let Some(part) = lines.next() {
             self.rest.extend_from_slice(part);
             if lines.peek().is_some() {
-                self.names.extend(name_of(&self.rest));
-                self.rest.clear();
-                self.check_count()?;
+                self.add()?;
             }
             if self.rest.len() > self.line_max {
                 return Err((StatusCode::BAD_REQUEST, "Invalid File Name".into()));
@@ -118,17 +123,25 @@ impl<'l> Names<'l> {
         Ok(())
     }
 
-    fn check_count(&self) -> Result<(), (StatusCode, String)> {
+    /// Takes the line that has ended.
+    fn add(&mut self) -> Result<(), (StatusCode, String)> {
+        let name = name_of(&self.rest);
+        self.rest.clear();
+        self.bytes += name.as_ref().map_or(0, Vec::len);
+        self.names.extend(name);
         let max = self.limits.max_deletes_per_request;
+        let too_many = |text| Err((StatusCode::PAYLOAD_TOO_LARGE, text));
         if self.names.len() > max {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("Maximum Bulk Deletes: {max} per request")));
+            return too_many(format!("Maximum Bulk Deletes: {max} per request"));
+        }
+        if self.bytes > NAMES_BYTES_MAX {
+            return too_many(format!("Maximum Bulk Deletes: {NAMES_BYTES_MAX} bytes of names per request"));
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
-        self.names.extend(name_of(&self.rest));
-        self.check_count()?;
+        self.add()?;
         Ok(self.names)
     }
 }

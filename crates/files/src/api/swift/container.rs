@@ -1,6 +1,5 @@
 //! Containers (seed 002; Swift, container services).
 
-use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use web::Response;
@@ -9,7 +8,8 @@ use web::conditional::http_date;
 use super::answer::{self, set};
 use super::fault::Fault;
 use super::packing::packed;
-use super::{Call, fault, form, headers, listing};
+use super::unread::Unread;
+use super::{Call, fault, headers, listing};
 use crate::Error;
 use crate::model::entry::{Container, Counts};
 use crate::model::listing::Query;
@@ -125,9 +125,9 @@ impl Call<'_> {
         account: &str,
         name: &str,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
-        if form::is_form(&request.headers) {
+        if headers::is_form(&request.headers) {
             return self.receive_form(account, name, request, body).await;
         }
         let changes = self.changes(account, name, request).await?;

@@ -1,10 +1,8 @@
 //! Archives turned into objects (Swift, Bulk upload).
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use async_trait::async_trait;
-use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
@@ -15,6 +13,8 @@ use super::answer;
 use super::fault::Fault;
 use super::put::guessed_type;
 use super::report::{Form, Report, line};
+use super::unpack::{Coding, Unpacked};
+use super::unread::{Purpose, Unread};
 use super::{Call, headers};
 
 use crate::model::metadata::{Changes, Metadata, text_of};
@@ -24,62 +24,6 @@ use crate::service::{self, ContainerPut, PutRequest};
 
 /// Pieces of a file on their way into the store.
 const PIECES: usize = 4;
-
-/// How an archive, or a list of names, is compressed.
-pub(super) enum Unpack {
-    Plain,
-    Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
-    Bzip2(Box<bzip2::write::BzDecoder<Vec<u8>>>),
-}
-
-impl Unpack {
-    /// A gzip stream, or several in a row.
-    pub(super) fn gzip() -> Self {
-        Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new())))
-    }
-
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().trim_matches('.') {
-            "tar" => Some(Self::Plain),
-            "tar.gz" => Some(Self::gzip()),
-            "tar.bz2" => Some(Self::Bzip2(Box::new(bzip2::write::BzDecoder::new(Vec::new())))),
-            _ => None,
-        }
-    }
-
-    /// What a piece of the body unpacks to.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::Plain => Ok(piece.to_vec()),
-            Self::Gzip(decoder) => {
-                decoder.write_all(piece)?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-            Self::Bzip2(decoder) => {
-                decoder.write_all(piece)?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-        }
-    }
-
-    /// What is left at the end of the body.
-    pub(super) fn finish(self) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::Plain => Ok(Vec::new()),
-            Self::Gzip(mut decoder) => {
-                decoder.try_finish()?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-            Self::Bzip2(mut decoder) => {
-                decoder.try_finish()?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
-        }
-    }
-}
-
-/// The most that one piece of a body is fed at once, so that what it unpacks to stays bounded.
-pub(super) const FED_AT_ONCE: usize = 4 << 10;
 
 /// What became of an archive.
 #[derive(Default)]
@@ -98,10 +42,11 @@ impl Call<'_> {
         &self,
         target: &Target,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
+        let body = body.open(self, (target.account(), target.container()), Purpose::Store).await?;
         let kind = self.query.text("extract-archive").unwrap_or_default();
-        let Some(unpack) = Unpack::of(&kind) else {
+        let Some(coding) = Coding::of_archive(&kind) else {
             return Err(Fault::html(StatusCode::BAD_REQUEST, "Unsupported archive format"));
         };
         let mut done = Extraction::default();
@@ -113,7 +58,8 @@ impl Call<'_> {
             || request.headers.contains_key("transfer-encoding")
             || request.version >= http::Version::HTTP_2;
         if announced {
-            if let Err(stopped) = self.extract(target, request, body, unpack, &mut done).await {
+            if let Err(stopped) = self.extract(target, request, Unpacked::new(body, coding), &mut done).await
+            {
                 done.stopped = Some(stopped);
             }
         } else {
@@ -127,8 +73,7 @@ impl Call<'_> {
         &self,
         target: &Target,
         request: &Parts,
-        mut body: Body,
-        mut unpack: Unpack,
+        mut archive: Unpacked,
         done: &mut Extraction,
     ) -> Result<(), (StatusCode, String)> {
         let invalid =
@@ -139,43 +84,23 @@ impl Call<'_> {
         // One side takes the archive apart, the other stores its files one after another.
         let parting = async {
             let mut open: Option<mpsc::Sender<Bytes>> = None;
-            let mut ended = false;
-            while !ended {
-                let piece = web::body::next(&mut body).await.map_err(|e| invalid(&e))?;
-                let mut fed: Vec<Vec<u8>> = Vec::new();
-                match piece {
-                    Some(piece) => {
-                        for part in piece.chunks(FED_AT_ONCE) {
-                            fed.push(unpack.feed(part).map_err(|e| invalid(&e))?);
-                        }
-                    }
-                    None => {
-                        ended = true;
-                        fed.push(
-                            std::mem::replace(&mut unpack, Unpack::Plain)
-                                .finish()
-                                .map_err(|e| invalid(&e))?,
-                        );
-                    }
-                }
-                for bytes in fed {
-                    for event in reader.feed(&bytes).map_err(|e| invalid(&e))? {
-                        match event {
-                            Event::File(entry) => {
-                                let (sender, receiver) = mpsc::channel(PIECES);
-                                if requests.send((entry, receiver)).await.is_err() {
-                                    return Ok(());
-                                }
-                                open = Some(sender);
+            while let Some(bytes) = archive.next().await.map_err(|e| invalid(&e))? {
+                for event in reader.feed(&bytes).map_err(|e| invalid(&e))? {
+                    match event {
+                        Event::File(entry) => {
+                            let (sender, receiver) = mpsc::channel(PIECES);
+                            if requests.send((entry, receiver)).await.is_err() {
+                                return Ok(());
                             }
-                            // A file that is not stored is passed over.
-                            Event::Bytes(bytes) => {
-                                if let Some(sender) = &open {
-                                    let _ = sender.send(bytes.into()).await;
-                                }
-                            }
-                            Event::End => open = None,
+                            open = Some(sender);
                         }
+                        // A file that is not stored is passed over.
+                        Event::Bytes(bytes) => {
+                            if let Some(sender) = &open {
+                                let _ = sender.send(bytes.into()).await;
+                            }
+                        }
+                        Event::End => open = None,
                     }
                 }
             }

@@ -2,20 +2,28 @@
 //! among its fields (Swift, FormPost).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::Stream;
+use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
 use serde::Serialize;
 use web::Response;
+use web::body::PAUSE_MAX;
 use work::Time;
 
 use super::answer::{self, set};
 use super::fault::Fault;
 use super::report::line;
+use super::unread::Unread;
 use super::{Call, put};
 use crate::model::metadata::Metadata;
 use crate::model::name::NOT_TEXT;
@@ -25,16 +33,13 @@ use crate::{Context, Error};
 
 /// Files in one form at most.
 const FILES_MAX: usize = 1000;
+/// Text fields in one form at most.
+const FIELDS_MAX: usize = 100;
 /// A text field's length at most, in bytes.
 const FIELD_BYTES_MAX: usize = 4096;
-
-/// Whether a POST carries a form.
-pub(super) fn is_form(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("multipart/form-data"))
-}
+/// Bytes of fields and parts' heads that are read before a file, at most. Until its first file a form's sender may be
+/// anyone, since the signature is one of its fields.
+const BEFORE_FILE_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Serialize)]
 struct Uploaded {
@@ -76,7 +81,7 @@ impl Call<'_> {
         account: &str,
         container: &str,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
         self.receive((account, container, ""), request, body).await
     }
@@ -88,7 +93,7 @@ impl Call<'_> {
         container: &str,
         prefix: &str,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
         self.receive((account, container, prefix), request, body).await
     }
@@ -99,16 +104,23 @@ impl Call<'_> {
         &self,
         (account, container, prefix): (&str, &str, &str),
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
         let header =
             request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(header).map_err(|e| refused(&e))?;
-        let stream = http_body_util::BodyDataStream::new(body);
+        let allowance = Allowance::default();
+        let stream = Measured { body: body.into_form(), allowance: allowance.clone(), is_given: false };
         let mut form = multer::Multipart::new(stream, boundary);
-        let mut fields = Fields(BTreeMap::new());
+        let (mut fields, mut count_of_fields) = (Fields(BTreeMap::new()), 0);
         let mut uploaded: Vec<Uploaded> = Vec::new();
-        while let Some(field) = form.next_field().await.map_err(|e| refused(&e))? {
+        loop {
+            allowance.set(BEFORE_FILE_BYTES_MAX);
+            let Some(field) = in_time(form.next_field()).await? else { break };
+            count_of_fields += 1;
+            if count_of_fields > FIELDS_MAX + FILES_MAX {
+                return Err(Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into());
+            }
             // The parser knows no name in it, and the file would be taken for a field and lost.
             let disposition = field.headers().get(CONTENT_DISPOSITION);
             if disposition.is_some_and(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
@@ -120,6 +132,11 @@ impl Call<'_> {
                 let name = field.name().unwrap_or_default().to_ascii_lowercase();
                 let value = text_of(field).await?;
                 if !is_file {
+                    if fields.0.len() >= FIELDS_MAX {
+                        return Err(
+                            Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into()
+                        );
+                    }
                     fields.0.insert(name, value);
                 }
                 continue;
@@ -146,7 +163,8 @@ impl Call<'_> {
             } else {
                 format!("{prefix}{}{file_name}", fields.text("prefix"))
             };
-            match self.store_field(&context, (account, container, &name), &fields, field).await {
+            let part = Part { field, left: u64::MAX, allowance: allowance.clone() };
+            match self.store_field(&context, (account, container, &name), &fields, part).await {
                 Ok(stored) => uploaded.push(stored),
                 Err(Error::TooLarge) if signed => return Err(malformed("max_file_size exceeded")),
                 Err(error) if signed => {
@@ -186,8 +204,9 @@ impl Call<'_> {
         context: &Context,
         (account, container, name): (&str, &str, &str),
         fields: &Fields,
-        field: multer::Field<'_>,
+        mut part: Part<'_>,
     ) -> crate::Result<Uploaded> {
+        let field = &part.field;
         let own_type = field.content_type().map(|mime| mime.essence_str().to_owned());
         let given = Some(fields.text("content-type")).filter(|value| !value.is_empty()).map(str::to_owned);
         let mut metadata = Metadata::default();
@@ -212,8 +231,9 @@ impl Call<'_> {
             shape: None,
             expires,
         };
-        let max = if signed { fields.text("max_file_size").parse().unwrap_or(0) } else { u64::MAX };
-        let mut part = Part { field, left: max };
+        if signed {
+            part.left = fields.text("max_file_size").parse().unwrap_or(0);
+        }
         let stored = self.files.put_object(context, account, container, name, put, &mut part).await?;
         let object = stored.object;
         Ok(Uploaded {
@@ -315,7 +335,7 @@ fn unsigned(text: &str) -> Fault {
 
 async fn text_of(mut field: multer::Field<'_>) -> Result<String, Fault> {
     let mut value = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(|e| refused(&e))? {
+    while let Some(piece) = in_time(field.chunk()).await? {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES_MAX {
             return Err(
@@ -330,18 +350,74 @@ fn refused(error: &multer::Error) -> Fault {
     Error::Invalid(format!("the form cannot be read: {error}")).into()
 }
 
-/// A file in a form, of at most so many bytes.
+/// Waits for what a form's parser reads next.
+async fn in_time<T>(read: impl Future<Output = multer::Result<T>>) -> Result<T, Fault> {
+    match tokio::time::timeout(PAUSE_MAX, read).await {
+        Ok(read) => read.map_err(|e| refused(&e)),
+        Err(_) => Err(Error::TooSlow.into()),
+    }
+}
+
+/// A file in a form, of at most so many bytes. Asked for its first piece only once its sender may store it.
 struct Part<'f> {
     field: multer::Field<'f>,
     left: u64,
+    allowance: Allowance,
 }
 
 #[async_trait]
 impl service::Body for Part<'_> {
     async fn next(&mut self) -> crate::Result<Option<Bytes>> {
-        let piece = self.field.chunk().await.map_err(|_| Error::BrokeOff)?;
+        self.allowance.set(u64::MAX);
+        let piece = tokio::time::timeout(PAUSE_MAX, self.field.chunk()).await.map_err(|_| Error::TooSlow)?;
+        let piece = piece.map_err(|_| Error::BrokeOff)?;
         let length = piece.as_ref().map_or(0, |piece| piece.len() as u64);
         self.left = self.left.checked_sub(length).ok_or(Error::TooLarge)?;
         Ok(piece)
+    }
+}
+
+/// Bytes of a form's body that its parser may read yet.
+#[derive(Clone, Default)]
+struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes, Relaxed);
+    }
+}
+
+/// A form's body. The parser reads whatever is there before it looks at any of it, so this gives it one piece at a time,
+/// and an error once it wants more than it may have.
+struct Measured {
+    body: Body,
+    allowance: Allowance,
+    /// The parser was given a piece, or was told to make do with what it has.
+    is_given: bool,
+}
+
+impl Stream for Measured {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let left = self.allowance.0.load(Relaxed);
+        if std::mem::take(&mut self.is_given) {
+            // It looks at what it has, and comes back if that is not enough.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if left == 0 {
+            let text = format!("more than {BEFORE_FILE_BYTES_MAX} bytes before a file");
+            return Poll::Ready(Some(Err(axum::Error::new(text))));
+        }
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
+                return Poll::Ready(None);
+            };
+            let Ok(data) = frame?.into_data() else { continue };
+            self.is_given = true;
+            self.allowance.set(left.saturating_sub(data.len() as u64));
+            return Poll::Ready(Some(Ok(data)));
+        }
     }
 }

@@ -293,3 +293,9 @@ fn is_for_owners(name: &str) -> bool {
             "x-account-meta-temp-url-key" | "x-account-meta-temp-url-key-2" | "x-account-access-control"
         )
 }
+
+/// Whether a POST carries a form.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    get(headers, "content-type")
+        .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("multipart/form-data"))
+}

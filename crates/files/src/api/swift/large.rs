@@ -7,8 +7,9 @@ use web::conditional::http_date;
 
 use super::answer::{self, set};
 use super::fault::Fault;
-use super::put::{Incoming, created};
+use super::put::created;
 use super::report::{Form, Report, line};
+use super::unread::Incoming;
 use super::{Call, heartbeat, listing};
 use crate::model::time;
 use crate::model::version::VersionId;

@@ -1,8 +1,5 @@
 //! Storing, changing and deleting objects (seeds 000 and 002; Swift, object services).
 
-use async_trait::async_trait;
-use axum::body::Body;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -12,13 +9,14 @@ use web::conditional::http_date;
 
 use super::answer::{self, set};
 use super::fault::{CURRENT_VERSION_ID, Fault, VERSION_ID};
+use super::unread::{Incoming, Purpose, Unread};
 use super::{Call, headers, object};
 use crate::Error;
 use crate::model::entry::Object;
 use crate::model::shape::{Link, Shape};
 use crate::model::time;
 use crate::model::version::{VersionId, is_versioned};
-use crate::service::{self, Deleted, Expected, Look, PostRequest, PutRequest};
+use crate::service::{Deleted, Expected, Look, PostRequest, PutRequest};
 
 impl Call<'_> {
     pub(super) async fn put_object(
@@ -27,7 +25,7 @@ impl Call<'_> {
         container: &str,
         name: &str,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
         let is_manifest = self.query.text("multipart-manifest").is_some_and(|value| value == "put");
         if let Some(source) = request.headers.get("x-copy-from").filter(|source| !source.is_empty()) {
@@ -46,15 +44,16 @@ impl Call<'_> {
             return self.restore((account, container, name), version, length, body).await;
         }
         let place = (account, container, name);
-        let mut incoming = Incoming(body);
         if is_manifest {
-            // By what is sent, before its segments are looked at.
+            let incoming = Incoming(body.open(self, (account, Some(container)), Purpose::Store).await?);
+            // Check the quota against the manifest's own size before checking its segments, as Swift does.
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let only_new = only_new(&request.headers)?;
             let put = self.put_request(name, request, length, only_new)?;
             return self.put_manifest(place, request, put, incoming).await;
         }
-        // What another cloud's sync brings is kept as it was there.
+        let mut incoming = body.into_incoming();
+        // Replicated objects keep the source's metadata unchanged.
         let from_elsewhere = self.context.carried.is_some();
         let is_kept = from_elsewhere && headers::says_yes(&request.headers, "x-static-large-object");
         if let Err(fault) = check_large(request, is_kept) {
@@ -126,10 +125,16 @@ impl Call<'_> {
         (account, container, name): (&str, &str, &str),
         version: VersionId,
         length: Option<u64>,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
-        let mut incoming = Incoming(body);
-        if length.is_some_and(|length| length > 0) || service::Body::next(&mut incoming).await?.is_some() {
+        let is_empty = match length {
+            Some(length) => length == 0,
+            None => {
+                let mut body = body.open(self, (account, Some(container)), Purpose::Store).await?;
+                web::body::next(&mut body).await.map_err(Error::from)?.is_none()
+            }
+        };
+        if !is_empty {
             return Err(Error::Invalid("PUT version-id requests require a zero byte body".into()).into());
         }
         let restored = self.files.restore_version(self.context, account, container, name, version).await;
@@ -153,9 +158,9 @@ impl Call<'_> {
         container: &str,
         name: &str,
         request: &Parts,
-        body: Body,
+        body: Unread,
     ) -> Result<Response, Fault> {
-        if super::form::is_form(&request.headers) {
+        if headers::is_form(&request.headers) {
             return self.receive_post(account, container, name, request, body).await;
         }
         if self.query.text("version-id").is_some_and(|id| !id.is_empty()) {
@@ -415,14 +420,4 @@ pub(super) fn account_header(given: &HeaderMap, name: &str) -> Result<Option<Str
         return refused("Account name cannot contain slashes");
     }
     Ok(Some(account))
-}
-
-/// A request's body as the service takes it.
-pub(super) struct Incoming(pub(super) Body);
-
-#[async_trait]
-impl service::Body for Incoming {
-    async fn next(&mut self) -> crate::Result<Option<Bytes>> {
-        Ok(web::body::next(&mut self.0).await?)
-    }
 }
