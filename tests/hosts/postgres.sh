@@ -27,7 +27,7 @@ start)
   if [ ! -s "$dir/port" ] || ! as_owner "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; then
     port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     as_owner "$bin/pg_ctl" -D "$dir/data" -w -l "$dir/server.log" \
-      -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c max_connections=400 -c fsync=off" \
+      -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c fsync=off" \
       start >/dev/null
     echo "$port" >"$dir/port"
   fi

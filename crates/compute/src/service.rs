@@ -107,7 +107,7 @@ impl Compute {
         settings: Settings,
     ) -> Result<Self, Error> {
         let db = Database::open(location, "compute", store::MIGRATIONS).await?;
-        if !location.is_shared() {
+        if location.is_exclusive() {
             work::jobs::release_all(&db).await?;
         }
         let hosts: HashMap<_, _> = hosts.into_iter().map(|host| (host.host().to_owned(), host)).collect();

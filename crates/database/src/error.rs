@@ -6,18 +6,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure of the database itself; a unit's own refusals are the service's errors.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL is of no engine.
-    #[error("database {url:?}: expected sqlite:, sqlite:DIR or postgres://…")]
+    /// The URL names no engine, or has a parameter that cannot be used.
+    #[error("database {url:?}: {reason}")]
     Location {
-        /// What was given.
+        /// What was given, without its password.
         url: String,
+        /// What is wrong with it.
+        reason: String,
     },
-    /// It cannot be opened or reached.
+    /// The database cannot be opened or reached.
     #[error("cannot open the {service} database: {reason}")]
     Open {
         /// Whose tables.
         service: &'static str,
-        /// The engine's words.
+        /// The engine's message.
         reason: String,
     },
     /// A newer program wrote it.
@@ -30,22 +32,36 @@ pub enum Error {
         /// The newest one known here.
         known: i64,
     },
-    /// A row with that key is there already.
+    /// A row with that key exists already.
     #[error("already present: {reason}")]
     Duplicate {
-        /// The engine's words.
+        /// The engine's message.
         reason: String,
     },
-    /// Another unit got in between; the engine repeats this one.
+    /// A concurrent unit conflicted; the engine repeats this one.
     #[error("conflict with a concurrent unit")]
     Conflict,
+    /// The connection was lost before COMMIT was sent, so nothing was changed; the engine repeats the unit on another
+    /// connection and reports [`Error::Unavailable`] if that does not help.
+    #[error("connection to the database lost: {reason}")]
+    Disconnected {
+        /// The client's or server's message.
+        reason: String,
+    },
     /// The disk is full.
     #[error("no space left for the database")]
     Full,
-    /// The engine is away or too busy; the unit left nothing behind and can be repeated.
+    /// The engine is unreachable or too busy; the unit changed nothing and can be repeated.
     #[error("database unavailable: {reason}")]
     Unavailable {
-        /// The engine's words.
+        /// The engine's message.
+        reason: String,
+    },
+    /// Whether the unit was committed is not known: COMMIT was sent and its answer was lost, or the log could not be
+    /// synced. Whoever gets this must not undo, free or repeat anything: what the unit wrote may be in the database.
+    #[error("the outcome of the commit is not known: {reason}")]
+    Unknown {
+        /// What happened to the answer.
         reason: String,
     },
     /// A statement failed: a fault of this program or of the database.
@@ -53,15 +69,15 @@ pub enum Error {
     Statement {
         /// The text, shortened.
         statement: String,
-        /// The engine's words.
+        /// The engine's message.
         reason: String,
     },
-    /// A cell was of another type than asked for.
+    /// A cell has another type than the caller expects.
     #[error("column {column}: expected {expected}")]
     Type {
         /// Its position, from 0.
         column: usize,
-        /// What was asked for.
+        /// The expected type.
         expected: &'static str,
     },
 }
@@ -70,5 +86,11 @@ impl Error {
     pub(crate) fn statement(sql: &str, reason: impl std::fmt::Display) -> Self {
         let statement = sql.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(160).collect();
         Self::Statement { statement, reason: reason.to_string() }
+    }
+
+    /// Whether the unit may have been committed all the same.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
     }
 }

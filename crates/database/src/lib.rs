@@ -1,63 +1,45 @@
 //! Metadata behind one transaction type: SQLite in process, or PostgreSQL.
 //!
 //! A *unit* is one atomic piece of work with its preconditions, written once as an async closure over [`Tx`].
-//! SQLite runs many units in one transaction, a savepoint each, and answers all of them after one fsync;
+//! SQLite runs many units in one transaction, a savepoint each, and returns all of them after one fsync;
 //! PostgreSQL runs each unit as a serializable transaction of its own and repeats it on conflict. Statements
 //! are written by hand in the common subset with `$n` placeholders; names are `BLOB` columns, so both engines
 //! order them by bytes.
+//!
+//! A unit whose COMMIT was sent and not answered ends in [`Error::Unknown`]: it may be in the database. Its caller must
+//! not undo, free or repeat anything then.
 
 mod error;
+mod exclusive;
+mod location;
 mod migration;
 mod postgres;
+mod report;
+mod session;
 mod sqlite;
 mod statement;
 pub mod testing;
 mod tx;
 mod value;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::{Error, Result};
+pub use exclusive::ExclusiveLock;
+pub use location::{CONNECTIONS, Location, Server};
 pub use migration::Migration;
+pub use report::{ServerReport, inspect};
 pub use tx::{BoxFuture, Tx};
 pub use value::{AsValue, Cell, FromCell, Row, Value};
-
-/// Where the databases of this cloud are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// A directory that holds one SQLite file per service.
-    Sqlite(PathBuf),
-    /// A PostgreSQL URL; each service has a schema of its own there.
-    Postgres(String),
-}
-
-impl Location {
-    /// Reads `sqlite:`, `sqlite:DIR` or `postgres://…`; plain `sqlite:` means `data_dir`.
-    ///
-    /// # Errors
-    /// [`Error::Location`] when the URL is of neither kind.
-    pub fn parse(url: &str, data_dir: &std::path::Path) -> Result<Self> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Self::Postgres(url.to_owned()));
-        }
-        match url.strip_prefix("sqlite:") {
-            Some("") => Ok(Self::Sqlite(data_dir.join("db"))),
-            Some(dir) => Ok(Self::Sqlite(PathBuf::from(dir))),
-            None => Err(Error::Location { url: url.to_owned() }),
-        }
-    }
-
-    /// Whether several processes may share it.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Postgres(_))
-    }
-}
 
 enum Engine {
     Sqlite(sqlite::Sqlite),
     Postgres(Arc<postgres::Postgres>),
+}
+
+/// Keeps the types of services' futures, which hold these, small.
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(future)
 }
 
 /// One service's database. Cheap to clone; the last clone closes it.
@@ -74,20 +56,22 @@ impl Database {
     pub async fn open(location: &Location, service: &'static str, migrations: &[Migration]) -> Result<Self> {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
-            Location::Postgres(url) => {
-                Engine::Postgres(Arc::new(postgres::Postgres::open(url, service, migrations).await?))
+            Location::Postgres(server) => {
+                let pool = server.pool()?.clone();
+                Engine::Postgres(Arc::new(postgres::Postgres::open(pool, service, migrations).await?))
             }
         };
         Ok(Self { engine: Arc::new(engine) })
     }
 
-    /// Runs `unit` atomically and answers once it is durable.
+    /// Runs `unit` atomically and returns once it is durable.
     ///
     /// The closure may run more than once (PostgreSQL repeats it on conflict), hence `input` by reference. It
-    /// must await nothing but its transaction. It comes to its end even if its caller stops waiting.
+    /// must await nothing but its transaction. It runs to its end even if its caller stops waiting.
     ///
     /// # Errors
-    /// What the unit returns, which undoes it, or the engine's own [`Error`].
+    /// What the unit returns, which rolls it back, or the engine's own [`Error`]. After [`Error::Unknown`] the unit may
+    /// have been committed; after any other error it was not.
     pub async fn write<S, T, E, F>(&self, input: S, unit: F) -> std::result::Result<T, E>
     where
         S: Send + Sync + 'static,
@@ -97,7 +81,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.write(input, unit).await,
-            Engine::Postgres(engine) => postgres::write(engine, input, unit).await,
+            Engine::Postgres(engine) => boxed(postgres::write(engine, input, unit)).await,
         }
     }
 
@@ -114,7 +98,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.read(&input, &unit),
-            Engine::Postgres(engine) => postgres::read(engine, input, unit).await,
+            Engine::Postgres(engine) => boxed(postgres::read(engine, input, unit)).await,
         }
     }
 
@@ -131,7 +115,7 @@ impl Database {
     {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.scan(input, unit).await,
-            Engine::Postgres(engine) => postgres::read(engine, input, unit).await,
+            Engine::Postgres(engine) => boxed(postgres::read(engine, input, unit)).await,
         }
     }
 
@@ -142,7 +126,7 @@ impl Database {
     pub async fn rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.rows(sql, params),
-            Engine::Postgres(engine) => engine.rows(sql, params).await,
+            Engine::Postgres(engine) => boxed(engine.rows(sql, params)).await,
         }
     }
 
@@ -154,7 +138,29 @@ impl Database {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
-    /// A single writing statement as a unit of its own; answers the number of rows it changed.
+    /// Runs one writing statement as a transaction of its own and returns its rows. PostgreSQL runs it at READ COMMITTED,
+    /// where a statement that waited for a row goes on with the row's newest version: for claims (`FOR UPDATE SKIP
+    /// LOCKED`) and other statements whose `WHERE` says all that matters.
+    ///
+    /// # Errors
+    /// The engine's own [`Error`].
+    pub async fn write_rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
+        let cells: Vec<Cell> = params.iter().map(Cell::from).collect();
+        match &*self.engine {
+            Engine::Sqlite(engine) => {
+                let written = engine.write(cells, move |cells, tx| {
+                    Box::pin(async move {
+                        let params: Vec<Value<'_>> = cells.iter().map(Value::from).collect();
+                        tx.rows(sql, &params).await
+                    })
+                });
+                written.await
+            }
+            Engine::Postgres(engine) => boxed(postgres::write_rows(engine, sql, cells)).await,
+        }
+    }
+
+    /// A single writing statement as a unit of its own; returns the number of rows it changed.
     ///
     /// # Errors
     /// The engine's own [`Error`].

@@ -1,62 +1,55 @@
-//! PostgreSQL: each unit a serializable transaction on a pooled connection, repeated on conflict.
+//! PostgreSQL: each unit a serializable transaction on one of the process's connections, repeated on conflict.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use tokio::sync::RwLock;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use tokio_postgres::{Config, NoTls};
 
-use crate::error::Error;
+use crate::error::{Error, Result as DbResult};
 use crate::migration::{self, Migration};
+use crate::session::Session;
+use crate::session::pool::{PATIENCE, Pool, PooledClient};
 use crate::statement::schema_for_postgres;
-use crate::tx::{BoxFuture, Connection as TxConnection, Tx};
+use crate::tx::{BoxFuture, Tx};
 use crate::value::{Cell, Row, Value};
 
-/// Connections per service and process.
-const CONNECTIONS: usize = 16;
-/// Times a unit is repeated on conflict before its caller is told.
+/// Attempts at a unit before its caller is told about the conflicts.
 const ATTEMPTS: u32 = 40;
-/// Times a unit is tried beside others; after that it has this process's turn alone, so that nobody is overtaken for good.
+/// Attempts beside other units. After those the unit runs while no other of this process does, so that it cannot be
+/// overtaken forever.
 const ATTEMPTS_BESIDE: u32 = 3;
-/// How long a statement may take, and a server that does not answer be waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Connections tried before the caller is told that the server is unavailable.
+const CONNECTIONS_TRIED: u32 = 5;
+/// How long the answer to COMMIT is waited for. It takes long when a synchronous standby is away.
+const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 /// Slots of a folded counter.
 const SLOTS: i64 = 8;
 
 pub(crate) struct Postgres {
     pool: Pool,
+    schema: Arc<str>,
     next_slot: AtomicI64,
-    /// Held shared by a unit beside others, alone by one that met too many conflicts. Fair: who comes later waits.
+    /// Held shared by a unit beside others, alone by one that met too many conflicts. Fair: later ones wait.
     turn: RwLock<()>,
 }
 
 impl Postgres {
     pub(crate) async fn open(
-        url: &str,
+        pool: Pool,
         service: &'static str,
         migrations: &[Migration],
     ) -> Result<Self, Error> {
-        let failed = |reason: String| Error::Open { service, reason };
-        let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| failed(reason(&e)))?;
-        let schema = config.get_options().and_then(schema_prefix).unwrap_or_default() + service;
-        config.options(format!("-c search_path={schema} -c statement_timeout={}", PATIENCE.as_millis()));
-        config.connect_timeout(Duration::from_secs(10));
-        config.tcp_user_timeout(PATIENCE);
-        let manager =
-            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).build().map_err(|e| failed(e.to_string()))?;
-        let client = pool.get().await.map_err(|e| failed(pool_reason(&e)))?;
-        migrate(&client, &schema, service, migrations).await?;
-        drop(client);
-        Ok(Self { pool, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
-    }
-
-    async fn client(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|e| Error::Unavailable { reason: pool_reason(&e) })
+        let failed = |error: Error| match error {
+            error @ (Error::Open { .. } | Error::Newer { .. }) => error,
+            Error::Unavailable { reason } | Error::Disconnected { reason } => Error::Open { service, reason },
+            other => Error::Open { service, reason: other.to_string() },
+        };
+        let schema: Arc<str> = (pool.connector().schema_prefix() + service).into();
+        let client = pool.get().await.map_err(failed)?;
+        migrate(&client, &schema, service, migrations).await.map_err(failed)?;
+        client.recycle();
+        Ok(Self { pool, schema, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
     }
 
     async fn write<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
@@ -65,40 +58,75 @@ impl Postgres {
         E: From<Error>,
         F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>>,
     {
-        for attempt in 0..ATTEMPTS {
-            let turn = if attempt < ATTEMPTS_BESIDE {
+        let (mut conflicts, mut lost) = (0, 0);
+        loop {
+            let turn = if conflicts < ATTEMPTS_BESIDE {
                 (Some(self.turn.read().await), None)
             } else {
                 (None, Some(self.turn.write().await))
             };
-            let client = self.client().await?;
-            batch(&client, "BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
-            let slot = self.next_slot.fetch_add(1, Ordering::Relaxed).rem_euclid(SLOTS);
-            let mut tx = Tx::new(TxConnection::Postgres(client), slot);
-            let mut outcome = unit(input, &mut tx).await;
-            if outcome.is_ok() {
-                outcome = match tx.finish().await {
-                    Ok(()) => outcome,
-                    Err(error) => Err(error.into()),
-                };
-            }
-            let TxConnection::Postgres(client) = &tx.connection else { unreachable!("it is PostgreSQL's") };
-            if !tx.conflicted && outcome.is_ok() {
-                match client.batch_execute("COMMIT").await {
-                    Ok(()) => return outcome,
-                    Err(error) if is_conflict(&error) => {}
-                    Err(error) => return Err(sql_error("COMMIT", &error).into()),
+            match self.attempt(input, unit).await {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Conflict if conflicts + 1 == ATTEMPTS => {
+                    return Err(Error::Unavailable { reason: "too many conflicting writers".into() }.into());
                 }
-            } else {
-                batch(client, "ROLLBACK").await?;
-                if !tx.conflicted {
-                    return outcome;
+                Attempt::Conflict => {
+                    drop(turn);
+                    tokio::time::sleep(Duration::from_millis(u64::from(conflicts.min(20)))).await;
+                    conflicts += 1;
                 }
+                Attempt::Disconnected(reason) if lost + 1 == CONNECTIONS_TRIED => {
+                    return Err(Error::Unavailable { reason }.into());
+                }
+                Attempt::Disconnected(_) => lost += 1,
             }
-            drop((tx, turn));
-            tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(20)))).await;
         }
-        Err(Error::Unavailable { reason: "too many conflicting writers".into() }.into())
+    }
+
+    async fn attempt<S, T, E, F>(&self, input: &S, unit: &F) -> Attempt<T, E>
+    where
+        S: Sync,
+        E: From<Error>,
+        F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>>,
+    {
+        let client = match self.pool.get().await {
+            Ok(client) => client,
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        if let Err(error) = client.begin("SERIALIZABLE", &self.schema).await {
+            return Attempt::failed(error);
+        }
+        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed).rem_euclid(SLOTS);
+        let mut tx = Tx::new(Session::Postgres(client), slot);
+        let mut outcome = unit(input, &mut tx).await;
+        if outcome.is_ok()
+            && let Err(error) = tx.finish().await
+        {
+            outcome = Err(error.into());
+        }
+        let failure = tx.failure().cloned();
+        let Session::Postgres(client) = tx.into_session() else { unreachable!("it is PostgreSQL's") };
+        if outcome.is_ok() {
+            return match commit(client).await {
+                Ok(()) => Attempt::Done(outcome),
+                Err(error) => Attempt::failed(error),
+            };
+        }
+        match failure {
+            // The connection is closed as it is dropped, which rolls back.
+            Some(error @ (Error::Disconnected { .. } | Error::Unavailable { .. })) => Attempt::failed(error),
+            failure => {
+                // Likewise where ROLLBACK fails; the unit's own answer is what its caller needs.
+                if client.batch("ROLLBACK").await.is_ok() {
+                    client.recycle();
+                }
+                if matches!(failure, Some(Error::Conflict)) {
+                    Attempt::Conflict
+                } else {
+                    Attempt::Done(outcome)
+                }
+            }
+        }
     }
 
     async fn read<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
@@ -107,32 +135,129 @@ impl Postgres {
         E: From<Error>,
         F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>>,
     {
-        let client = self.client().await?;
-        batch(&client, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let mut tx = Tx::new(TxConnection::Postgres(client), 0);
-        let answer = unit(input, &mut tx).await;
-        if let TxConnection::Postgres(client) = &tx.connection {
-            batch(client, "COMMIT").await?;
+        for lost in 1.. {
+            let client = self.pool.get().await?;
+            if let Err(error) = client.begin("REPEATABLE READ READ ONLY", &self.schema).await {
+                retry_read(error, lost)?;
+                continue;
+            }
+            let mut tx = Tx::new(Session::Postgres(client), 0);
+            let answer = unit(input, &mut tx).await;
+            let failure = tx.failure().cloned();
+            let Session::Postgres(client) = tx.into_session() else { unreachable!("it is PostgreSQL's") };
+            if let Some(error @ Error::Disconnected { .. }) = failure {
+                retry_read(error, lost)?;
+                continue;
+            }
+            if client.batch("COMMIT").await.is_ok() {
+                client.recycle();
+            }
+            return answer;
         }
-        answer
+        unreachable!("the loop ends by returning")
     }
 
     pub(crate) async fn rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
-        rows(&self.client().await?, sql, params).await
+        for lost in 1.. {
+            let client = self.pool.get().await?;
+            let found = match client.use_schema(&self.schema).await {
+                Ok(()) => client.rows(sql, params).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(rows) => {
+                    client.recycle();
+                    return Ok(rows);
+                }
+                Err(error) => retry_read(error, lost)?,
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    async fn write_rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        let (mut lost, mut conflicts) = (0, 0);
+        loop {
+            let client = self.pool.get().await?;
+            let written = match client.use_schema(&self.schema).await {
+                Ok(()) => tokio::time::timeout(PATIENCE, client.write_rows(sql, params)).await,
+                Err(error) => Ok(Err(error)),
+            };
+            match written {
+                Ok(Ok(rows)) => {
+                    client.recycle();
+                    return Ok(rows);
+                }
+                Ok(Err(Error::Disconnected { .. })) if lost + 1 < CONNECTIONS_TRIED => lost += 1,
+                Ok(Err(Error::Disconnected { reason })) => return Err(Error::Unavailable { reason }),
+                Ok(Err(Error::Conflict)) if conflicts + 1 < ATTEMPTS => conflicts += 1,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::Unknown { reason: "no answer in time".into() }),
+            }
+        }
     }
 }
 
-/// Runs a unit to its end, whether or not its caller goes on waiting, or is polled: one that stood still would keep its
-/// transaction open, and others waiting for their turn.
-async fn to_its_end<T, E>(unit: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+/// What became of one attempt at a unit.
+enum Attempt<T, E> {
+    Done(Result<T, E>),
+    Conflict,
+    Disconnected(String),
+}
+
+impl<T, E: From<Error>> Attempt<T, E> {
+    fn failed(error: Error) -> Self {
+        match error {
+            Error::Conflict => Self::Conflict,
+            Error::Disconnected { reason } => Self::Disconnected(reason),
+            other => Self::Done(Err(other.into())),
+        }
+    }
+}
+
+/// Whether a read that failed is to be repeated on another connection.
+fn retry_read(error: Error, lost: u32) -> Result<(), Error> {
+    match error {
+        Error::Disconnected { .. } if lost < CONNECTIONS_TRIED => Ok(()),
+        Error::Disconnected { reason } => Err(Error::Unavailable { reason }),
+        other => Err(other),
+    }
+}
+
+/// Commits, and returns the connection to the pool. An answer that takes too long is waited for in the background: the
+/// connection stays taken, so that commits that hang cannot open more connections than the pool has.
+async fn commit(client: PooledClient) -> DbResult<()> {
+    let mut committing = Box::pin(async move {
+        let outcome = client.commit().await;
+        if outcome.is_ok() {
+            client.recycle();
+        }
+        outcome
+    });
+    match tokio::time::timeout(COMMIT_WITHIN, &mut committing).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tokio::spawn(committing);
+            let reason = format!("no answer to COMMIT within {} s", COMMIT_WITHIN.as_secs());
+            Err(Error::Unknown { reason })
+        }
+    }
+}
+
+/// Runs `work` to its end even if its caller stops polling: a unit that stood still would keep its transaction open and
+/// other units waiting for their turn. `stopped` is the error when the runtime ends first.
+async fn run_to_end<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+    stopped: fn(String) -> Error,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    match tokio::spawn(unit).await {
+    match tokio::spawn(work).await {
         Ok(answer) => answer,
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(Error::Unavailable { reason: "the program is stopping".into() }.into()),
+        Err(_) => Err(stopped("the program is stopping".into()).into()),
     }
 }
 
@@ -144,7 +269,21 @@ where
     F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'static,
 {
     let engine = Arc::clone(engine);
-    to_its_end(async move { engine.write(&input, &unit).await }).await
+    let work = async move { engine.write(&input, &unit).await };
+    run_to_end(work, |reason| Error::Unknown { reason }).await
+}
+
+pub(crate) async fn write_rows(
+    engine: &Arc<Postgres>,
+    sql: &'static str,
+    params: Vec<Cell>,
+) -> Result<Vec<Row>, Error> {
+    let engine = Arc::clone(engine);
+    let work = async move {
+        let params: Vec<Value<'_>> = params.iter().map(Value::from).collect();
+        engine.write_rows(sql, &params).await
+    };
+    run_to_end(work, |reason| Error::Unknown { reason }).await
 }
 
 pub(crate) async fn read<S, T, E, F>(engine: &Arc<Postgres>, input: S, unit: F) -> Result<T, E>
@@ -155,149 +294,43 @@ where
     F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'static,
 {
     let engine = Arc::clone(engine);
-    to_its_end(async move { engine.read(&input, &unit).await }).await
-}
-
-/// A schema prefix given as `?options=-c search_path=PREFIX` in the URL: tests have one each.
-fn schema_prefix(options: &str) -> Option<String> {
-    Some(options.split_once("search_path=")?.1.trim().to_owned() + "_")
+    let work = async move { engine.read(&input, &unit).await };
+    run_to_end(work, |reason| Error::Unavailable { reason }).await
 }
 
 async fn migrate(
-    client: &Object,
-    schema: &str,
+    client: &PooledClient,
+    schema: &Arc<str>,
     service: &'static str,
     migrations: &[Migration],
 ) -> Result<(), Error> {
-    let failed = |e: tokio_postgres::Error| Error::Open { service, reason: reason(&e) };
+    client.use_schema(schema).await?;
     // Several processes may start at once; the first one in changes the tables.
-    client
-        .batch_execute("SET statement_timeout = 0; SELECT pg_advisory_lock(7823641)")
-        .await
-        .map_err(failed)?;
+    client.batch("SET statement_timeout = 0; SELECT pg_advisory_lock(7823641)").await?;
     let changed = apply(client, schema, service, migrations).await;
-    client
-        .batch_execute("SELECT pg_advisory_unlock(7823641); RESET statement_timeout")
-        .await
-        .map_err(failed)?;
+    client.batch("SELECT pg_advisory_unlock(7823641); RESET statement_timeout").await?;
     changed
 }
 
 async fn apply(
-    client: &Object,
+    client: &PooledClient,
     schema: &str,
     service: &'static str,
     migrations: &[Migration],
 ) -> Result<(), Error> {
-    let failed = |e: tokio_postgres::Error| Error::Open { service, reason: reason(&e) };
     let table = format!(
         "SET client_min_messages=warning; CREATE SCHEMA IF NOT EXISTS {schema};
          CREATE TABLE IF NOT EXISTS {schema}.schema_version (version BIGINT NOT NULL);"
     );
-    client.batch_execute(&table).await.map_err(failed)?;
-    let found: Option<i64> =
-        client.query_one("SELECT max(version) FROM schema_version", &[]).await.map_err(failed)?.get(0);
+    client.batch(&table).await?;
+    let found = client.number("SELECT max(version) FROM schema_version").await?;
     for migration in migration::pending(migrations, found.unwrap_or(0), service)? {
         let sql = format!(
             "BEGIN; {}; INSERT INTO schema_version VALUES ({}); COMMIT",
             schema_for_postgres(migration.sql),
             migration.version
         );
-        client.batch_execute(&sql).await.map_err(failed)?;
+        client.batch(&sql).await?;
     }
     Ok(())
-}
-
-async fn batch(client: &Object, sql: &str) -> Result<(), Error> {
-    client.batch_execute(sql).await.map_err(|e| sql_error(sql, &e))
-}
-
-fn is_conflict(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
-}
-
-/// The server's own words: the client's `Display` says only "db error".
-fn reason(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned())
-}
-
-fn pool_reason(error: &deadpool_postgres::PoolError) -> String {
-    match error {
-        deadpool_postgres::PoolError::Backend(backend) => reason(backend),
-        other => other.to_string(),
-    }
-}
-
-fn sql_error(sql: &str, error: &tokio_postgres::Error) -> Error {
-    let reason = reason(error);
-    match error.code() {
-        Some(&SqlState::UNIQUE_VIOLATION) => Error::Duplicate { reason },
-        Some(&SqlState::DISK_FULL) => Error::Full,
-        Some(_) if is_conflict(error) => Error::Conflict,
-        Some(&SqlState::QUERY_CANCELED) => Error::Unavailable { reason },
-        Some(_) => Error::statement(sql, reason),
-        None => Error::Unavailable { reason },
-    }
-}
-
-pub(crate) async fn rows(
-    client: &Object,
-    sql: &'static str,
-    params: &[Value<'_>],
-) -> Result<Vec<Row>, Error> {
-    let query = async {
-        let statement = client.prepare_cached(sql).await?;
-        client.query(&statement, &parameters(params)).await
-    };
-    let found = query.await.map_err(|e| sql_error(sql, &e))?;
-    found.iter().map(|row| row_of(row).map_err(|e| sql_error(sql, &e))).collect()
-}
-
-pub(crate) async fn execute(client: &Object, sql: &'static str, params: &[Value<'_>]) -> Result<u64, Error> {
-    let run = async {
-        let statement = client.prepare_cached(sql).await?;
-        client.execute(&statement, &parameters(params)).await
-    };
-    run.await.map_err(|e| sql_error(sql, &e))
-}
-
-fn parameters<'p>(params: &'p [Value<'p>]) -> Vec<&'p (dyn ToSql + Sync)> {
-    params.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
-}
-
-fn row_of(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
-    let mut cells = Vec::with_capacity(row.len());
-    for (index, column) in row.columns().iter().enumerate() {
-        cells.push(match *column.type_() {
-            Type::INT8 => row.try_get::<_, Option<i64>>(index)?.map_or(Cell::Null, Cell::Int),
-            Type::INT4 => row.try_get::<_, Option<i32>>(index)?.map_or(Cell::Null, |n| Cell::Int(n.into())),
-            Type::BOOL => row.try_get::<_, Option<bool>>(index)?.map_or(Cell::Null, |b| Cell::Int(b.into())),
-            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index)?.map_or(Cell::Null, Cell::Bytes),
-            _ => row.try_get::<_, Option<String>>(index)?.map_or(Cell::Null, Cell::Text),
-        });
-    }
-    Ok(Row { cells })
-}
-
-impl ToSql for Value<'_> {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self {
-            Value::Null => Ok(IsNull::Yes),
-            Value::Int(n) if *ty == Type::INT4 => i32::try_from(*n)?.to_sql(ty, out),
-            Value::Int(n) if *ty == Type::BOOL => (*n != 0).to_sql(ty, out),
-            Value::Int(n) => n.to_sql(ty, out),
-            Value::Text(s) => s.to_sql(ty, out),
-            Value::Bytes(b) => b.to_sql(ty, out),
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }

@@ -1,8 +1,16 @@
-//! One SQL text for both engines: `$n` placeholders, rewritten once for SQLite.
+//! One SQL text for both engines. `$n` placeholders become `?n` for SQLite, `now_micros()` is the engine's own clock, and
+//! row locks are left out where there is a single writer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
+
+/// The database's clock in microseconds since 1970, as statements spell it.
+const NOW: &str = "now_micros()";
+const NOW_SQLITE: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
+const NOW_POSTGRES: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+/// SQLite has one writer and no row locks.
+const ROW_LOCK: &str = "FOR UPDATE SKIP LOCKED";
 
 static REWRITTEN: LazyLock<Mutex<HashMap<&'static str, &'static str>>> = LazyLock::new(Mutex::default);
 
@@ -11,16 +19,24 @@ thread_local! {
     static SEEN: RefCell<HashMap<(usize, usize), &'static str>> = RefCell::default();
 }
 
-/// `$n` as `?n`. SQLite binds `$n` by order of appearance and would silently swap values.
+/// The text for SQLite. It binds `$n` by order of appearance and would silently swap values, so they become `?n`.
 pub(crate) fn for_sqlite(sql: &'static str) -> &'static str {
     let address = (sql.as_ptr() as usize, sql.len());
     SEEN.with(|seen| {
         *seen.borrow_mut().entry(address).or_insert_with(|| {
             let mut rewritten = REWRITTEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Texts are literals, so what is leaked is bounded by the program's own size.
-            rewritten.entry(sql).or_insert_with(|| Box::leak(numbered(sql).into_boxed_str()))
+            rewritten.entry(sql).or_insert_with(|| {
+                let numbered = numbered(sql).replace(NOW, NOW_SQLITE).replace(ROW_LOCK, "");
+                Box::leak(numbered.into_boxed_str())
+            })
         })
     })
+}
+
+/// The text for PostgreSQL.
+pub(crate) fn for_postgres(sql: &str) -> String {
+    sql.replace(NOW, NOW_POSTGRES)
 }
 
 fn numbered(sql: &str) -> String {
@@ -37,7 +53,7 @@ fn numbered(sql: &str) -> String {
     out
 }
 
-/// A migration's text for PostgreSQL: its word for bytes, and no SQLite table options.
+/// A migration's text for PostgreSQL: its type for bytes, and no SQLite table options.
 pub(crate) fn schema_for_postgres(sql: &str) -> String {
     sql.replace("BLOB", "BYTEA").replace(") WITHOUT ROWID", ")")
 }
@@ -47,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_numbered_and_literals_left_alone() {
+    fn placeholders_are_numbered_and_literals_kept() {
         assert_eq!(numbered("a = $2 AND b = $1 AND c = '$1'"), "a = ?2 AND b = ?1 AND c = '$1'");
     }
 
@@ -56,6 +72,16 @@ mod tests {
         let sql = "SELECT $1";
         assert_eq!(for_sqlite(sql), "SELECT ?1");
         assert_eq!(for_sqlite(sql).as_ptr(), for_sqlite(sql).as_ptr());
+    }
+
+    #[test]
+    fn the_clock_is_the_engines_own_and_row_locks_are_postgresqls() {
+        let sql = "SELECT id FROM t WHERE due <= now_micros() FOR UPDATE SKIP LOCKED";
+        assert_eq!(for_sqlite(sql), format!("SELECT id FROM t WHERE due <= {NOW_SQLITE} "));
+        assert_eq!(
+            for_postgres(sql),
+            format!("SELECT id FROM t WHERE due <= {NOW_POSTGRES} FOR UPDATE SKIP LOCKED")
+        );
     }
 
     #[test]

@@ -1,9 +1,16 @@
-//! Databases for tests: a fresh one on each engine, gone afterwards.
+//! Databases for tests: a fresh one on each engine, removed afterwards.
+
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::Location;
+pub use proxy::{Cut, Proxy};
+
+use crate::{Location, Server};
+
+/// Connections of one test, fewer than a process has: tests run beside one another.
+const CONNECTIONS: usize = 12;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -35,9 +42,8 @@ impl Scratch {
         let url = std::env::var("NEPHOS_TEST_POSTGRES")
             .expect("NEPHOS_TEST_POSTGRES is not set: run the tests by `make test`, which starts PostgreSQL");
         let separator = if url.contains('?') { '&' } else { '?' };
-        let location =
-            Location::Postgres(format!("{url}{separator}options=-c%20search_path%3Dt{}", unique()));
-        Self { location, dir: None }
+        let url = format!("{url}{separator}options=-c%20search_path%3Dt{}", unique());
+        Self { location: Location::Postgres(Server::new(&url, CONNECTIONS)), dir: None }
     }
 }
 

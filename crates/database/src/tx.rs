@@ -5,16 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::error::{Error, Result};
+use crate::session::Session;
 use crate::value::{Cell, Row, Value};
-use crate::{postgres, sqlite};
 
 /// A boxed future that may borrow for `'a`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-pub(crate) enum Connection {
-    Sqlite(rusqlite::Connection),
-    Postgres(deadpool_postgres::Object),
-}
 
 /// Sums to add in one go at the end of the transaction, by statement and key.
 pub(crate) type Folds = BTreeMap<(&'static str, Vec<Cell>), Vec<i64>>;
@@ -22,44 +17,41 @@ pub(crate) type Folds = BTreeMap<(&'static str, Vec<Cell>), Vec<i64>>;
 /// A transaction: statements see what earlier ones of the same unit did. A unit checks first (`ON CONFLICT DO
 /// NOTHING`, a `SELECT`): once one of its statements has failed it cannot succeed any more.
 pub struct Tx {
-    pub(crate) connection: Connection,
+    session: Session,
     /// What this unit folded.
     folds: Folds,
     /// What earlier units of the batch folded and nobody has written yet.
     batch: Folds,
-    /// What this unit wrote of the batch's, to be folded again if the unit is undone.
+    /// What this unit wrote of the batch's, to be folded again if the unit is rolled back.
     written: Folds,
-    pub(crate) conflicted: bool,
+    /// The first statement's failure: nothing after it can succeed.
     failure: Option<Error>,
     slot: i64,
 }
 
 impl Tx {
-    pub(crate) fn new(connection: Connection, slot: i64) -> Self {
-        Self {
-            connection,
-            folds: Folds::new(),
-            batch: Folds::new(),
-            written: Folds::new(),
-            conflicted: false,
-            failure: None,
-            slot,
-        }
+    pub(crate) fn new(session: Session, slot: i64) -> Self {
+        Self { session, folds: Folds::new(), batch: Folds::new(), written: Folds::new(), failure: None, slot }
     }
 
-    /// The rows that `sql` answers.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn into_session(self) -> Session {
+        self.session
+    }
+
+    /// The rows that `sql` returns.
     ///
     /// # Errors
     /// The engine's own error.
     pub async fn rows(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
-        let answer = match &self.connection {
-            Connection::Sqlite(connection) => sqlite::rows(connection, sql, params),
-            Connection::Postgres(client) => postgres::rows(client, sql, params).await,
-        };
+        let answer = self.session.rows(sql, params).await;
         self.noted(answer)
     }
 
-    /// The first row that `sql` answers.
+    /// The first row that `sql` returns.
     ///
     /// # Errors
     /// The engine's own error.
@@ -67,35 +59,38 @@ impl Tx {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
-    /// Runs `sql` and answers how many rows it changed.
+    /// Runs `sql` and returns how many rows it changed.
     ///
     /// # Errors
-    /// The engine's own error; [`crate::Error::Duplicate`] for a key that is there already.
+    /// The engine's own error; [`crate::Error::Duplicate`] for a key that exists already.
     pub async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
-        let answer = match &self.connection {
-            Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
-            Connection::Postgres(client) => postgres::execute(client, sql, params).await,
-        };
+        let answer = self.session.execute(sql, params).await;
         self.noted(answer)
     }
 
     /// A failed statement dooms its unit on PostgreSQL, so it does everywhere: see [`Tx::verdict`].
     fn noted<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer {
-            self.conflicted |= matches!(error, Error::Conflict);
             self.failure.get_or_insert_with(|| error.clone());
         }
         answer
     }
 
-    /// What a unit that says "done" must still answer: the failure of a statement whose error it dropped.
+    /// The first failure of a statement of this unit.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// The failure of a statement whose error the unit ignored: it must not succeed.
     pub(crate) fn verdict(&mut self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
     pub(crate) async fn finish(&mut self) -> Result<()> {
-        self.verdict()?;
-        self.flush().await
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None => self.flush().await,
+        }
     }
 
     /// Adds `deltas` at the end of the transaction, merged with every other unit's for the same key.
@@ -125,7 +120,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The unit stands: what it folded is the batch's now.
+    /// The unit is kept: what it folded is the batch's now.
     pub(crate) fn keep_unit(&mut self) {
         self.written.clear();
         let unit = std::mem::take(&mut self.folds);

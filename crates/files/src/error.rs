@@ -80,6 +80,9 @@ pub enum Error {
     /// The database or blobs are away; nothing was changed.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// Whether the change was committed is not known. Nothing that it may have written is undone or freed.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
     /// A fault of this program or its disks.
     #[error("{0}")]
     Internal(String),
@@ -90,6 +93,7 @@ impl From<database::Error> for Error {
         match error {
             database::Error::Full => Self::Full,
             database::Error::Unavailable { reason } => Self::Unavailable(reason),
+            database::Error::Unknown { reason } => Self::Unknown(reason),
             other => Self::Internal(other.to_string()),
         }
     }

@@ -130,7 +130,7 @@ impl Images {
         settings: Settings,
     ) -> Result<Self, Error> {
         let db = Database::open(location, "images", store::MIGRATIONS).await?;
-        if !location.is_shared() {
+        if location.is_exclusive() {
             work::jobs::release_all(&db).await?;
         }
         import::clear(&settings.scratch).await?;

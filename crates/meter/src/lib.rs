@@ -2,6 +2,9 @@
 //!
 //! Counting is an addition in memory; a task writes the sums about once a second and at the end, one unit for all of
 //! them. A crash loses at most what was counted since the last write, never what was written.
+//!
+//! A write whose outcome is not known is repeated, and added once all the same: its sums stay together under a number that
+//! is stored in the same transaction.
 
 mod store;
 
@@ -91,10 +94,30 @@ pub struct Usage {
 
 pub(crate) type Sums = HashMap<(String, i64, Measure), u64>;
 
+/// Sums that are written together, once.
+#[derive(Clone)]
+pub(crate) struct Flush {
+    /// Grows with every flush of one writer.
+    pub(crate) number: i64,
+    pub(crate) sums: Vec<((String, i64, Measure), u64)>,
+}
+
+/// What is being written.
+struct Writing {
+    /// The last flush's number.
+    last: i64,
+    /// A flush that is not known to be stored.
+    pending: Option<Flush>,
+}
+
 struct Inner {
     db: Database,
     clock: Clock,
+    /// Names this meter among all that ever wrote to the database.
+    writer: String,
     shards: [Mutex<Sums>; SHARDS],
+    /// One flush at a time.
+    writing: tokio::sync::Mutex<Writing>,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
 }
@@ -110,9 +133,12 @@ impl Meter {
     /// The database's.
     pub async fn open(location: &Location, clock: Clock) -> Result<Self, Error> {
         let db = Database::open(location, "meter", store::MIGRATIONS).await?;
+        store::forget_writers(&db, clock.now()).await?;
         let inner = Inner {
             db,
             clock,
+            writer: uuid::Uuid::new_v4().to_string(),
+            writing: tokio::sync::Mutex::new(Writing { last: 0, pending: None }),
             shards: std::array::from_fn(|_| Mutex::default()),
             stop: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
@@ -137,7 +163,7 @@ impl Meter {
         *sums.entry((tenant.to_owned(), day, measure)).or_default() += amount;
     }
 
-    /// What was written from `first_day` on, for one tenant or all.
+    /// What was counted from `first_day` on, for one tenant or all.
     ///
     /// # Errors
     /// The database's.
@@ -146,7 +172,7 @@ impl Meter {
         store::usage(&self.0.db, tenant, first_day).await
     }
 
-    /// Writes what is counted and ends.
+    /// Writes what was counted and ends.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
         let _ = self.0.stopped.subscribe().wait_for(|stopped| *stopped).await;
@@ -170,6 +196,11 @@ impl Meter {
     }
 
     async fn write(&self) -> Result<(), Error> {
+        let mut writing = self.0.writing.lock().await;
+        // A flush that failed goes first, unchanged, since it may be stored.
+        if let Some(pending) = writing.pending.clone() {
+            self.store(&mut writing, pending).await?;
+        }
         let mut sums = Sums::new();
         for shard in &self.0.shards {
             sums.extend(std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -177,13 +208,18 @@ impl Meter {
         if sums.is_empty() {
             return Ok(());
         }
-        let written = store::add(&self.0.db, sums.clone()).await;
-        if written.is_err() {
-            for ((tenant, day, measure), amount) in sums {
-                let mut first = self.0.shards[0].lock().unwrap_or_else(PoisonError::into_inner);
-                *first.entry((tenant, day, measure)).or_default() += amount;
-            }
-        }
-        written
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        // In key order, so that two processes do not deadlock.
+        sums.sort_unstable();
+        writing.last += 1;
+        let flush = Flush { number: writing.last, sums };
+        writing.pending = Some(flush.clone());
+        self.store(&mut writing, flush).await
+    }
+
+    async fn store(&self, writing: &mut Writing, flush: Flush) -> Result<(), Error> {
+        store::add(&self.0.db, &self.0.writer, self.0.clock.now(), flush).await?;
+        writing.pending = None;
+        Ok(())
     }
 }

@@ -1,23 +1,41 @@
-//! The meter's table.
+//! The meter's tables.
+
+use std::time::Duration;
 
 use database::{Database, Error, Migration, params};
+use work::Time;
 
-use crate::{Measure, Sums, Usage};
+use crate::{Flush, Measure, Usage};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "CREATE TABLE usage (
-              tenant TEXT NOT NULL, day BIGINT NOT NULL, measure TEXT NOT NULL, total BIGINT NOT NULL,
-              PRIMARY KEY (tenant, day, measure)) WITHOUT ROWID;",
-}];
+/// A writer that stored nothing for so long has ended.
+const WRITER_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-pub(crate) async fn add(db: &Database, sums: Sums) -> Result<(), Error> {
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    // In key order, so that two processes never wait for each other in a circle.
-    sums.sort_unstable();
-    db.write(sums, |sums, tx| {
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: "CREATE TABLE usage (
+                  tenant TEXT NOT NULL, day BIGINT NOT NULL, measure TEXT NOT NULL, total BIGINT NOT NULL,
+                  PRIMARY KEY (tenant, day, measure)) WITHOUT ROWID;",
+    },
+    // Each writer's last flush, so that one whose outcome was not known is not added twice.
+    Migration {
+        version: 2,
+        sql: "CREATE TABLE flushes (
+                  writer TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL, at BIGINT NOT NULL) WITHOUT ROWID;",
+    },
+];
+
+/// Adds a flush, unless it is stored already.
+pub(crate) async fn add(db: &Database, writer: &str, now: Time, flush: Flush) -> Result<(), Error> {
+    db.write((writer.to_owned(), now, flush), |(writer, now, flush), tx| {
         Box::pin(async move {
-            for ((tenant, day, measure), amount) in sums {
+            let sql = "INSERT INTO flushes (writer, number, at) VALUES ($1, $2, $3)
+                       ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at
+                       WHERE flushes.number < excluded.number";
+            if tx.execute(sql, params![writer, flush.number, now.0]).await? == 0 {
+                return Ok(());
+            }
+            for ((tenant, day, measure), amount) in &flush.sums {
                 let amount = i64::try_from(*amount).unwrap_or(i64::MAX);
                 tx.execute(
                     "INSERT INTO usage (tenant, day, measure, total) VALUES ($1, $2, $3, $4)
@@ -30,6 +48,12 @@ pub(crate) async fn add(db: &Database, sums: Sums) -> Result<(), Error> {
         })
     })
     .await
+}
+
+/// Drops the rows of writers that have ended.
+pub(crate) async fn forget_writers(db: &Database, now: Time) -> Result<(), Error> {
+    let before = now.before(WRITER_KEPT);
+    db.execute("DELETE FROM flushes WHERE at < $1", params![before.0]).await.map(|_| ())
 }
 
 pub(crate) async fn usage(db: &Database, tenant: Option<&str>, first_day: i64) -> Result<Vec<Usage>, Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use database::on_each_engine;
+use database::testing::{Cut, Proxy, Scratch};
 use meter::{Measure, Meter};
 use work::{Clock, Time};
 
@@ -25,4 +26,26 @@ on_each_engine! {
         assert_eq!(meter.usage(None, 0).await.unwrap().len(), 3);
         assert_eq!(meter.usage(None, 101).await.unwrap().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn amounts_whose_commit_was_not_answered_are_added_once() {
+    let scratch = Scratch::postgres();
+    let proxy = Proxy::before(&scratch.location).await;
+    let clock = Clock::frozen_at(Time::from_seconds(86_400 * 100));
+    let meter = Meter::open(&proxy.location, clock).await.unwrap();
+    for (round, cut) in (1..).zip([Cut::BeforeCommit, Cut::AfterCommit, Cut::AfterCommit]) {
+        proxy.cut(cut, "INSERT INTO usage");
+        meter.count("100001", Measure::FilesBytesIn, 5);
+        // The regular write may be the one that is cut.
+        let lost = meter.usage(None, 0).await;
+        assert!(lost.is_ok() || lost.as_ref().is_err_and(database::Error::is_unknown), "{lost:?}");
+        while proxy.cuts() < round {
+            tokio::task::yield_now().await;
+        }
+        meter.count("100001", Measure::FilesBytesIn, 1);
+        let found = meter.usage(None, 0).await.unwrap();
+        assert_eq!(found.iter().map(|u| u.total).collect::<Vec<_>>(), [round as u64 * 6], "{cut:?}");
+    }
+    meter.stop().await;
 }

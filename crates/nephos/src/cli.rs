@@ -109,6 +109,9 @@ pub struct Common {
     /// Metadata: sqlite:, sqlite:DIR or postgres://… [default: sqlite:]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_DATABASE")]
     pub database: Option<String>,
+    /// Connections of this process to PostgreSQL [default: 30]
+    #[arg(long, global = true, value_name = "N", env = "NEPHOS_DATABASE_CONNECTIONS")]
+    pub database_connections: Option<usize>,
     /// Object bytes: file: or file:DIR [default: file:]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_BLOBS")]
     pub blobs: Option<String>,

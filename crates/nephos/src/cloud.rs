@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use blobs::{Blobs, Local};
 use compute::{Answers, Compute};
+use database::ExclusiveLock;
 use files::Files;
 use files::api::swift::Clouds;
 use hypervisor::Hypervisor;
@@ -43,6 +44,8 @@ pub struct Cloud {
     pub images: Arc<Images>,
     /// Servers.
     pub compute: Compute,
+    /// No other process uses the databases while this is held.
+    pub lock: ExclusiveLock,
     /// Kept until all else is closed.
     _dir: DataDir,
 }
@@ -56,6 +59,10 @@ impl Cloud {
         let (clock, clock_moves) = rehearsal::clock()?;
         let key = Arc::new(master_key(config, &dir)?);
         let database = |error: &dyn std::fmt::Display| Bad::new("database", error);
+        // Blobs are local files, which no other process could read.
+        let in_use = || database(&"in use by another process; several processes need blobs on S3");
+        let lock =
+            ExclusiveLock::take(&config.database).await.map_err(|e| database(&e))?.ok_or_else(in_use)?;
         let meter = Meter::open(&config.database, clock.clone()).await.map_err(|e| database(&e))?;
         let identity = Identity::open(&config.database, clock.clone(), Arc::clone(&key), settings(config))
             .await
@@ -88,7 +95,7 @@ impl Cloud {
         }
         compute.report_to(meter.clone());
         identity.carry_deletions(clearing::services(&compute, &images, &files));
-        Ok(Self { clock, clock_moves, meter, identity, files, images, compute, _dir: dir })
+        Ok(Self { clock, clock_moves, meter, identity, files, images, compute, lock, _dir: dir })
     }
 
     /// Ends background work and writes what is counted.

@@ -1,5 +1,6 @@
 //! The configuration: flags beat variables beat the file beat the defaults.
 
+mod database;
 mod storage;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -36,7 +37,7 @@ impl Bad {
 pub struct File {
     data_dir: Option<PathBuf>,
     listen: Option<String>,
-    database: Option<String>,
+    database: database::Database,
     blobs: Option<String>,
     hypervisor: Vec<String>,
     public_url: Option<String>,
@@ -157,7 +158,7 @@ pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Metadata.
-    pub database: database::Location,
+    pub database: ::database::Location,
     /// Hosts; empty when nothing was said, which means the machine's own libvirt.
     pub hypervisors: Vec<String>,
     /// What clients are told.
@@ -193,9 +194,7 @@ impl Config {
         let data_dir = std::path::absolute(&data_dir).map_err(|e| Bad::new("data_dir", e))?;
         let listen = common.listen.clone().or(file.listen).unwrap_or_else(|| "127.0.0.1:8080".into());
         let listen = address("listen", &listen)?;
-        let database = common.database.clone().or(file.database).unwrap_or_else(|| "sqlite:".into());
-        let database =
-            database::Location::parse(&database, &data_dir).map_err(|e| Bad::new("database", e))?;
+        let database = file.database.location(common, &data_dir)?;
         let blobs = common.blobs.clone().or(file.blobs).unwrap_or_else(|| "file:".into());
         let blobs = blob_dir("blobs", &blobs, &data_dir.join("blobs"), Path::new(""))?;
         let hypervisors =
@@ -321,6 +320,27 @@ mod tests {
         assert!(config.rate_limits);
         assert_eq!(load("listen = '127.0.0.1:9001'", Common::default()).unwrap().listen.port(), 9001);
         assert_eq!(load("", Common::default()).unwrap().listen.port(), 8080);
+    }
+
+    #[test]
+    fn the_database_is_a_url_or_a_table() {
+        let connections = |toml: &str, flags: Common| match load(toml, flags).unwrap().database {
+            ::database::Location::Postgres(server) => server.connections(),
+            ::database::Location::Sqlite(_) => 0,
+        };
+        assert_eq!(connections("database = 'postgres://h/d'", Common::default()), ::database::CONNECTIONS);
+        let table = "[database]\nurl = 'postgres://h/d'\nconnections = 7";
+        assert_eq!(connections(table, Common::default()), 7);
+        let flags = Common { database_connections: Some(9), ..Common::default() };
+        assert_eq!(connections(table, flags), 9);
+        assert_eq!(connections("", Common::default()), 0);
+        let refused = |toml: &str| load(toml, Common::default()).unwrap_err().to_string();
+        assert_eq!(
+            refused("[database]\nconnections = 1"),
+            "database.connections: 1: expected a number from 2 to 10000"
+        );
+        assert!(refused("[database]\nconections = 5").contains("unknown field `conections`"));
+        assert!(refused("database = 5").contains("a URL, or a table"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use ::database::ServerReport;
 use rustix::fs::{Access, access};
 
 use crate::Failure;
@@ -20,13 +21,43 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     tell(writable, &format!("data directory {}", dir.display()), "not writable by this user");
     let bound = std::net::TcpListener::bind(config.listen);
     tell(bound.is_ok(), &format!("address {}", config.listen), "in use, perhaps by a running nephos");
+    let database = database(config)?;
     tell(runs("qemu-img"), "qemu-img, which checks images", "apt-get install qemu-utils");
     let simulated =
         !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated"));
     if !simulated {
         machines();
     }
-    if writable { Ok(()) } else { Err(Failure::Failed("storage cannot be served like this".into())) }
+    if writable && database {
+        Ok(())
+    } else {
+        Err(Failure::Failed("storage cannot be served like this".into()))
+    }
+}
+
+/// Whether the databases can be used: a PostgreSQL server is asked for its limits.
+fn database(config: &Config) -> Result<bool, Failure> {
+    let report = match crate::runtime()?.block_on(::database::inspect(&config.database)) {
+        Ok(None) => return Ok(true),
+        Ok(Some(report)) => report,
+        Err(error) => {
+            tell(false, "PostgreSQL", &error.to_string());
+            return Ok(false);
+        }
+    };
+    let encryption = if report.encrypted { "encrypted" } else { "not encrypted" };
+    tell(true, &format!("PostgreSQL {}, {encryption}", report.version), "");
+    let ServerReport { connections_wanted: wanted, connections_used: used, connections_max: max, .. } =
+        report;
+    tell(
+        report.has_room(),
+        &format!("{wanted} connections to PostgreSQL, beside {used} in use, of {max}"),
+        "lower database.connections, or raise max_connections of PostgreSQL",
+    );
+    let remedy =
+        "set fsync and synchronous_commit of PostgreSQL to on: a power cut may lose what was acknowledged";
+    tell(report.durable, "PostgreSQL syncs before it acknowledges", remedy);
+    Ok(report.has_room())
 }
 
 /// Checks everything that is stored, and prints what was wrong; exit code 1 if something is and cannot be corrected.

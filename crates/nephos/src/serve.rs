@@ -64,7 +64,14 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let clock = cloud.clock.clone();
     let refuse = files::api::swift::refuse;
     let listening = tokio::spawn(web::listener::serve(listener, tls, router, clock, refuse, asked));
-    asked_to_stop.wait().await;
+    tokio::select! {
+        () = asked_to_stop.wait() => {}
+        () = cloud.lock.lost() => {
+            // Whatever is still under way must not write beside the other process.
+            tracing::error!("another process has taken over the database: ending");
+            std::process::exit(1);
+        }
+    }
     tracing::info!("asked to stop: finishing what is under way");
     stop.send_replace(true);
     let _ = listening.await;

@@ -48,6 +48,9 @@ pub enum Error {
     /// It is in use, or being made.
     #[error("{0}")]
     Conflict(String),
+    /// Whether the change was committed is not known. Nothing that it may have written is undone or freed.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
     /// A fault of this program or its engines.
     #[error("internal error: {0}")]
     Internal(String),
@@ -71,6 +74,7 @@ impl From<database::Error> for Error {
             database::Error::Full | database::Error::Unavailable { .. } | database::Error::Conflict => {
                 Self::Unavailable(error.to_string())
             }
+            database::Error::Unknown { reason } => Self::Unknown(reason),
             other => Self::Internal(other.to_string()),
         }
     }

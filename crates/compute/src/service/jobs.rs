@@ -153,7 +153,7 @@ impl From<database::Error> for Trouble {
 impl From<super::Error> for Trouble {
     fn from(error: super::Error) -> Self {
         match error {
-            super::Error::Unavailable(reason) => Self::Later(reason),
+            super::Error::Unavailable(reason) | super::Error::Unknown(reason) => Self::Later(reason),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -139,8 +139,9 @@ impl Compute {
             launch,
         };
         let written = self.0.db.write(plan, |plan, tx| Box::pin(write(plan, tx))).await;
-        if written.is_err() {
-            // What cannot be released now is swept later.
+        if written.as_ref().is_err_and(|error| !matches!(error, Error::Unknown(_))) {
+            // Addresses that cannot be released now, or whose server may exist, are left to the sweep, which looks at
+            // the servers' rows.
             let _ = self.0.networks.release(id).await;
         }
         let server = written?;

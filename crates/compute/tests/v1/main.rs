@@ -18,4 +18,5 @@ mod samples;
 mod sharing;
 mod strangers;
 mod transitions;
+mod unknown;
 mod walk;

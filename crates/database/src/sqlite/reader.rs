@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::run_now;
 use crate::error::{Error, Result};
-use crate::tx::{BoxFuture, Connection as TxConnection, Tx};
+use crate::session::Session;
+use crate::session::sqlite::{connect_to_read, execute};
+use crate::tx::{BoxFuture, Tx};
 
 /// Scans at once, beside any number of point reads.
 const SCANS: usize = 4;
@@ -39,12 +41,12 @@ impl Readers {
         F: for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, std::result::Result<T, E>>,
     {
         let connection = self.take()?;
-        super::execute(&connection, "BEGIN", &[])?;
-        let mut tx = Tx::new(TxConnection::Sqlite(connection), 0);
+        execute(&connection, "BEGIN", &[])?;
+        let mut tx = Tx::new(Session::Sqlite(connection), 0);
         let answer = run_now(unit(input, &mut tx));
-        if let TxConnection::Sqlite(connection) = tx.connection {
+        if let Session::Sqlite(connection) = tx.into_session() {
             // A connection whose snapshot cannot be ended is dropped, not reused.
-            if super::execute(&connection, "COMMIT", &[]).is_ok() {
+            if execute(&connection, "COMMIT", &[]).is_ok() {
                 self.put_back(connection);
             }
         }
@@ -52,13 +54,6 @@ impl Readers {
     }
 
     fn connect(&self) -> Result<Connection> {
-        let open = || -> rusqlite::Result<Connection> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            super::prepare_connection(&connection)?;
-            connection.execute_batch("PRAGMA mmap_size=268435456; PRAGMA cache_size=-4096;")?;
-            Ok(connection)
-        };
-        open().map_err(|e| Error::Unavailable { reason: e.to_string() })
+        connect_to_read(&self.path).map_err(|e| Error::Unavailable { reason: e.to_string() })
     }
 }

@@ -1,7 +1,11 @@
 //! The writer: units queue up while an fsync runs and share the next one.
+//!
+//! A log that could not be synced ends the process. After a failed sync the kernel may drop what it could not write and
+//! report success for the next sync, so going on would acknowledge writes on top of ones that are lost. The next start
+//! reads from the log what reached the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,24 +14,47 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{execute, run_now};
+use super::run_now;
 use crate::error::Error;
-use crate::tx::{BoxFuture, Connection as TxConnection, Tx};
+use crate::session::Session;
+use crate::session::sqlite::{connect, execute_raw, failure, is_failed_sync};
+use crate::tx::{BoxFuture, Tx};
 
 /// Units in one transaction at most.
 const BATCH_UNITS_MAX: usize = 512;
 /// Units waiting before submitters wait.
 const QUEUE_UNITS: usize = 4096;
-/// Pages in the write-ahead log (8 KiB each) at which the writer itself waits for a full checkpoint.
-const WAL_PAGES_MAX: u64 = 64 * 1024;
-/// How often the checkpointer looks.
+/// Pages in the write-ahead log (8 KiB each) at which the writer itself waits for a full checkpoint: 128 MiB.
+const WAL_PAGES_MAX: u64 = 16 * 1024;
+/// How often the checkpointer looks whether something was written.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(300);
+/// Looks in a row that find nothing written before the log is truncated.
+const IDLE_LOOKS: u32 = 3;
 
-/// Answers a unit's caller, once the batch's fate is known. Dropped unused, as when the batch never began, it
-/// tells the caller that the database is unavailable.
+/// Returns a unit's outcome to its caller, once the batch's fate is known. Dropped unused, it reports an unknown outcome.
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
-/// Runs a unit; `true` when its effects are to be kept.
+/// Runs a unit; `true` when its effects are to be kept. Dropped before it ran, it reports that the database is closing.
 type Unit = Box<dyn FnOnce(&mut Tx) -> (bool, Answer) + Send>;
+
+/// The caller of a unit that has run.
+struct Caller<T, E: From<Error>>(Option<oneshot::Sender<Result<T, E>>>);
+
+impl<T, E: From<Error>> Caller<T, E> {
+    fn send(mut self, outcome: Result<T, E>) {
+        if let Some(sender) = self.0.take() {
+            // The caller may be gone: its connection was closed. The unit's outcome does not change.
+            let _ = sender.send(outcome);
+        }
+    }
+}
+
+impl<T, E: From<Error>> Drop for Caller<T, E> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Err(Error::Unknown { reason: "the writer ended".into() }.into()));
+        }
+    }
+}
 
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Unit>>,
@@ -43,16 +70,18 @@ impl Writer {
         service: &'static str,
     ) -> std::io::Result<Self> {
         let (queue, units) = mpsc::channel(QUEUE_UNITS);
-        let wal_pages = Arc::new(AtomicU64::new(0));
+        // An earlier process may have left a log.
+        let wal_pages = Arc::new(AtomicU64::new(1));
         let written = Arc::new(AtomicBool::new(false));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let thread = std::thread::Builder::new().name(format!("{service}-writer")).spawn({
             let (wal_pages, written) = (Arc::clone(&wal_pages), Arc::clone(&written));
-            move || write_batches(connection, units, &wal_pages, &written)
+            let path = path.clone();
+            move || write_batches(connection, units, &path, &wal_pages, &written)
         })?;
         let checkpointer = std::thread::Builder::new().name(format!("{service}-checkpoint")).spawn({
             let stop = Arc::clone(&stop);
-            move || checkpoint(&path, &stop, &wal_pages, &written)
+            move || checkpoint_regularly(&path, &stop, &wal_pages, &written)
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), checkpointer: Some(checkpointer), stop })
     }
@@ -72,10 +101,8 @@ impl Writer {
                 outcome = outcome.and(Err(error.into()));
             }
             let keep = outcome.is_ok();
-            let answer: Answer = Box::new(move |fate| {
-                // The caller may be gone: its connection was closed. The unit stands all the same.
-                let _ = sender.send(fate.map_err(E::from).and(outcome));
-            });
+            let caller = Caller(Some(sender));
+            let answer: Answer = Box::new(move |fate| caller.send(fate.map_err(E::from).and(outcome)));
             (keep, answer)
         });
         let closed = || E::from(Error::Unavailable { reason: "the database is closing".into() });
@@ -104,39 +131,60 @@ impl Drop for Writer {
 fn write_batches(
     mut connection: Connection,
     mut units: mpsc::Receiver<Unit>,
+    path: &Path,
     wal_pages: &AtomicU64,
     written: &AtomicBool,
 ) {
     let mut batch = Vec::with_capacity(BATCH_UNITS_MAX);
     while units.blocking_recv_many(&mut batch, BATCH_UNITS_MAX) > 0 {
-        let mut tx = Tx::new(TxConnection::Sqlite(connection), 0);
+        let mut tx = Tx::new(Session::Sqlite(connection), 0);
         let mut answers = Vec::with_capacity(batch.len());
         let fate = run_batch(&mut tx, batch.drain(..), &mut answers);
-        let TxConnection::Sqlite(returned) = tx.connection else {
-            unreachable!("the connection is SQLite's")
-        };
+        let Session::Sqlite(returned) = tx.into_session() else { unreachable!("the connection is SQLite's") };
         connection = returned;
-        if let Err(error) = &fate {
+        if let Err(Failure { error, failed_sync }) = &fate {
             tracing::error!(%error, units = answers.len(), "batch lost");
-            if !connection.is_autocommit() {
-                let _ = execute(&connection, "ROLLBACK", &[]);
+            if *failed_sync {
+                end_process(path, error);
+            }
+            if !connection.is_autocommit() && execute_raw(&connection, "ROLLBACK", &[]).is_err() {
+                // What such a connection would do next cannot be known.
+                end_process(path, error);
             }
         }
+        let fate = fate.map_err(|failure| failure.error);
         for answer in answers {
             answer(fate.clone());
         }
         written.store(true, Ordering::Release);
         if wal_pages.load(Ordering::Acquire) > WAL_PAGES_MAX {
-            // The checkpointer cannot keep up: writers wait here, so the log cannot grow without end.
-            let _ = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+            // The checkpointer cannot keep up: writers wait here, so that the log stays bounded.
+            checkpoint(&connection, path, "PRAGMA wal_checkpoint(RESTART)");
             wal_pages.store(0, Ordering::Release);
         }
     }
     // Leaves nothing to recover, so that the next start is quick.
-    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-fn run_batch(tx: &mut Tx, batch: impl Iterator<Item = Unit>, answers: &mut Vec<Answer>) -> Result<(), Error> {
+/// Why a batch failed.
+struct Failure {
+    error: Error,
+    /// The log may lack what later commits would rest on.
+    failed_sync: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, failed_sync: false }
+    }
+}
+
+fn run_batch(
+    tx: &mut Tx,
+    batch: impl Iterator<Item = Unit>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), Failure> {
     statement(tx, "BEGIN IMMEDIATE")?;
     for unit in batch {
         statement(tx, "SAVEPOINT unit")?;
@@ -151,22 +199,66 @@ fn run_batch(tx: &mut Tx, batch: impl Iterator<Item = Unit>, answers: &mut Vec<A
         statement(tx, "RELEASE unit")?;
     }
     run_now(Box::pin(tx.flush()))?;
-    statement(tx, "COMMIT")
+    commit(tx)
+}
+
+fn commit(tx: &Tx) -> Result<(), Failure> {
+    let Session::Sqlite(connection) = tx.session() else { unreachable!("the connection is SQLite's") };
+    execute_raw(connection, "COMMIT", &[]).map(|_| ()).map_err(|error| {
+        let failed_sync = is_failed_sync(&error);
+        let error = match failure("COMMIT", &error) {
+            // The log may hold the commit all the same, and the next start then finds it there.
+            Error::Unavailable { reason } if is_io(&error) => Error::Unknown { reason },
+            other => other,
+        };
+        Failure { error, failed_sync }
+    })
+}
+
+fn is_io(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure)
 }
 
 fn statement(tx: &Tx, sql: &'static str) -> Result<(), Error> {
-    let TxConnection::Sqlite(connection) = &tx.connection else { unreachable!("the connection is SQLite's") };
-    execute(connection, sql, &[]).map(|_| ())
+    let Session::Sqlite(connection) = tx.session() else { unreachable!("the connection is SQLite's") };
+    execute_raw(connection, sql, &[]).map(|_| ()).map_err(|e| failure(sql, &e))
 }
 
-fn checkpoint(path: &PathBuf, stop: &(Mutex<bool>, Condvar), wal_pages: &AtomicU64, written: &AtomicBool) {
-    let connection = match super::connect(path) {
+/// Ends the process: nothing may be acknowledged on top of a log that may have lost something.
+fn end_process(path: &Path, error: &Error) -> ! {
+    tracing::error!(database = %path.display(), %error, "the log cannot be synced; ending the process, start it again");
+    eprintln!("nephos: {}: the log cannot be synced ({error}); start again", path.display());
+    std::process::exit(1)
+}
+
+/// Runs a checkpoint and returns the log's length in pages, if nothing hindered it.
+fn checkpoint(connection: &Connection, path: &Path, pragma: &str) -> Option<u64> {
+    match connection.query_row(pragma, [], |row| row.get::<_, i64>(1)) {
+        Ok(pages) => u64::try_from(pages).ok(),
+        Err(error) if is_failed_sync(&error) => end_process(path, &failure(pragma, &error)),
+        Err(error) => {
+            tracing::debug!(%error, "the write-ahead log is folded in later");
+            None
+        }
+    }
+}
+
+fn checkpoint_regularly(
+    path: &Path,
+    stop: &(Mutex<bool>, Condvar),
+    wal_pages: &AtomicU64,
+    written: &AtomicBool,
+) {
+    let connection = match connect(path) {
         Ok(connection) => connection,
         Err(error) => {
             tracing::error!(%error, "no checkpointer: the write-ahead log is folded in by the writer alone");
             return;
         }
     };
+    // Truncating takes the writer's lock: whoever holds it, or reads from the log, goes first.
+    let _ = connection.busy_timeout(Duration::ZERO);
+    let mut idle_looks = 0;
     loop {
         let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stopped, _) =
@@ -175,13 +267,20 @@ fn checkpoint(path: &PathBuf, stop: &(Mutex<bool>, Condvar), wal_pages: &AtomicU
             return;
         }
         drop(stopped);
-        if !written.swap(false, Ordering::AcqRel) {
+        if written.swap(false, Ordering::AcqRel) {
+            idle_looks = 0;
+            if let Some(pages) = checkpoint(&connection, path, "PRAGMA wal_checkpoint(PASSIVE)") {
+                wal_pages.store(pages, Ordering::Release);
+            }
             continue;
         }
-        let log: rusqlite::Result<i64> =
-            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1));
-        if let Ok(pages) = log {
-            wal_pages.store(u64::try_from(pages).unwrap_or(0), Ordering::Release);
+        // A log that grew under load is given back to the disk once the load is over.
+        if idle_looks < IDLE_LOOKS {
+            idle_looks += 1;
+        } else if wal_pages.load(Ordering::Acquire) > 0
+            && checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)") == Some(0)
+        {
+            wal_pages.store(0, Ordering::Release);
         }
     }
 }

@@ -126,8 +126,14 @@ impl Files {
         }
         let left = moves.iter().map(|(_, from, _)| *from).collect();
         let moved: Vec<(BlobId, Location, Location)> = moves;
-        if !moved.is_empty() {
-            store::blobs::moved(&self.0.db, moved).await?;
+        if !moved.is_empty()
+            && let Err(error) = store::blobs::moved(&self.0.db, moved).await
+        {
+            if error.is_unknown() {
+                // Rows may yet name the copies, so this process never gives their claims back.
+                std::mem::forget(claims);
+            }
+            return Err(error.into());
         }
         drop(claims);
         Ok(left)

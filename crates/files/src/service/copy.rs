@@ -184,12 +184,8 @@ impl Files {
         };
         let (blob, quoted) = (received.blob, is_quoted(&target));
         let copy = Object { blob, ..copy };
-        let named =
-            self.name_blob(target, &request.container, &request.name, copy, (request.only_new, false)).await;
-        if named.is_err() {
-            self.discard(blob).await;
-        }
-        drop(received.claim);
+        let (container, flags) = (&request.container, (request.only_new, false));
+        let named = self.name_blob(target, container, &request.name, copy, flags, received.claim).await;
         named.map(|object| Some(Stored { object, quoted }))
     }
 

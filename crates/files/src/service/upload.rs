@@ -129,18 +129,16 @@ impl Files {
             expires: request.expires,
             version: None,
         };
-        let blob = object.blob;
         let quoted = is_quoted(&found);
         let from_elsewhere = context.carried.is_some();
-        let named = self.name_blob(found, container, name, object, (request.only_new, from_elsewhere)).await;
-        if named.is_err() {
-            self.discard(blob).await;
-        }
-        drop(received.claim);
+        let flags = (request.only_new, from_elsewhere);
+        let named = self.name_blob(found, container, name, object, flags, received.claim).await;
         named.map(|object| Stored { object, quoted })
     }
 
-    /// The unit that points the name at its bytes, counts them and lets the old ones go.
+    /// The unit that points the name at its bytes, counts them and releases the old ones. If it fails, the new bytes are
+    /// deleted; if its outcome is not known they stay, since the name may point at them: the orphan sweep decides from
+    /// the rows. `claim` keeps the bytes' volume until the row is known to be there or not.
     pub(super) async fn name_blob(
         &self,
         container: Container,
@@ -148,29 +146,39 @@ impl Files {
         name: &str,
         object: Object,
         (only_new, from_elsewhere): (bool, bool),
+        claim: Claim,
     ) -> Result<Object> {
         let carried = is_carried(&container.metadata);
+        let blob = object.blob;
         let input = (container, container_name.to_owned(), name.to_owned(), object, only_new);
-        let Named { object, freed } = self
-            .0
-            .db
-            .write(input, move |(container, container_name, name, object, only_new), tx| {
-                Box::pin(async move {
-                    let there =
-                        store::containers::still_there(tx, container.account, container_name, container.id);
-                    if !there.await? {
-                        return Err(Error::NotFound);
-                    }
-                    if from_elsewhere {
-                        must_be_newer(tx, container, name, object.changed).await?;
-                    }
-                    if let Some(blob) = &object.blob {
-                        store::blobs::insert(tx, blob).await?;
-                    }
-                    store_object(tx, container, name, object, *only_new).await
-                })
+        let named = self.0.db.write(input, move |(container, container_name, name, object, only_new), tx| {
+            Box::pin(async move {
+                let there =
+                    store::containers::still_there(tx, container.account, container_name, container.id);
+                if !there.await? {
+                    return Err(Error::NotFound);
+                }
+                if from_elsewhere {
+                    must_be_newer(tx, container, name, object.changed).await?;
+                }
+                if let Some(blob) = &object.blob {
+                    store::blobs::insert(tx, blob).await?;
+                }
+                store_object(tx, container, name, object, *only_new).await
             })
-            .await?;
+        });
+        let Named { object, freed } = match named.await {
+            Ok(named) => named,
+            Err(unknown @ Error::Unknown(_)) => {
+                // The row may still arrive, so this process never gives the claim back.
+                std::mem::forget(claim);
+                return Err(unknown);
+            }
+            Err(error) => {
+                self.discard(blob).await;
+                return Err(error);
+            }
+        };
         self.after_write(&object, freed);
         self.after_change(carried);
         Ok(object)

@@ -24,6 +24,7 @@ mod routes;
 mod signatures;
 mod strangers;
 mod sync;
+mod unknown;
 mod uploads;
 mod versions;
 mod websites;

@@ -129,6 +129,8 @@ impl Images {
                     runner.wake();
                 }
             }
+            // The image may exist: what was announced and did not arrive is given up by the sweep.
+            Err(Error::Database(error)) if error.is_unknown() => {}
             Err(_) => {
                 let given_up = async {
                     self.discard_unused(id).await?;

@@ -48,7 +48,7 @@ impl Fault {
             }
             Error::Refused(_) | Error::Conflict(_) => Self::new("cloudServersFault", 409, text),
             Error::NoCapacity(_) => Self::new("serverCapacityUnavailable", 503, text),
-            Error::Unavailable(_) => Self::new("serviceUnavailable", 503, text),
+            Error::Unavailable(_) | Error::Unknown(_) => Self::new("serviceUnavailable", 503, text),
             Error::OverLimit { retry_at: None, .. } => Self::new("overLimit", 413, text),
             Error::OverLimit { retry_at: Some(at), .. } => {
                 // A part of a second is a whole one: whoever comes then is let in.

@@ -162,7 +162,7 @@ impl From<Error> for Fault {
             Error::BrokeOff => Self::status(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)),
             Error::TooSlow => Self::status(StatusCode::REQUEST_TIMEOUT),
             Error::Full => Self::status(StatusCode::INSUFFICIENT_STORAGE),
-            Error::Unavailable(reason) => {
+            Error::Unavailable(reason) | Error::Unknown(reason) => {
                 tracing::warn!(reason, "unavailable");
                 Self::status(StatusCode::SERVICE_UNAVAILABLE)
             }

@@ -1,0 +1,124 @@
+//! Where the databases of a cloud are.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::session::pool::{Pool, redacted};
+
+/// Connections of one process to PostgreSQL unless configured. Three processes, with a lock's connection each, fit into
+/// the 97 that PostgreSQL admits by default.
+pub const CONNECTIONS: usize = 30;
+
+/// Where the databases of this cloud are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A directory that holds one SQLite file per service.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server; each service has a schema of its own there.
+    Postgres(Server),
+}
+
+impl Location {
+    /// Reads `sqlite:`, `sqlite:DIR` or `postgres://…`; plain `sqlite:` means `data_dir`.
+    ///
+    /// # Errors
+    /// [`Error::Location`] when the URL names no engine.
+    pub fn parse(url: &str, data_dir: &Path) -> Result<Self> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Server::new(url, CONNECTIONS)));
+        }
+        match url.strip_prefix("sqlite:") {
+            Some("") => Ok(Self::Sqlite(data_dir.join("db"))),
+            Some(dir) => Ok(Self::Sqlite(PathBuf::from(dir))),
+            None => Err(Error::Location {
+                url: redacted(url),
+                reason: "expected sqlite:, sqlite:DIR or postgres://…".into(),
+            }),
+        }
+    }
+
+    /// The same place with another number of connections, which means something for PostgreSQL only.
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        match self {
+            Self::Postgres(server) => Self::Postgres(Server::new(&server.url, connections)),
+            sqlite @ Self::Sqlite(_) => sqlite,
+        }
+    }
+
+    /// Whether several processes may share it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Whether this process is the only one that uses it: SQLite's always is, PostgreSQL's while this process holds the
+    /// [`crate::ExclusiveLock`].
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(server) => server.exclusive.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// A PostgreSQL server and this process's connections to it, which all clones share.
+#[derive(Clone)]
+pub struct Server {
+    url: String,
+    connections: usize,
+    pool: Arc<OnceLock<Result<Pool>>>,
+    exclusive: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// A server by its URL, with at most so many connections.
+    #[must_use]
+    pub fn new(url: &str, connections: usize) -> Self {
+        Self { url: url.to_owned(), connections, pool: Arc::default(), exclusive: Arc::default() }
+    }
+
+    /// At most so many connections are open at once, beside one for [`crate::ExclusiveLock`].
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// The prefix of this cloud's schemas, empty unless the URL sets one.
+    ///
+    /// # Errors
+    /// [`Error::Location`] for a URL that cannot be used.
+    pub fn schema_prefix(&self) -> Result<String> {
+        Ok(self.pool()?.connector().schema_prefix())
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn set_exclusive(&self) {
+        self.exclusive.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn pool(&self) -> Result<&Pool> {
+        self.pool.get_or_init(|| Pool::new(&self.url, self.connections)).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = redacted(&self.url);
+        f.debug_struct("Server").field("url", &url).field("connections", &self.connections).finish()
+    }
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.url, self.connections) == (&other.url, other.connections)
+    }
+}
+
+impl Eq for Server {}
