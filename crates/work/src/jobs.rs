@@ -1,4 +1,8 @@
 //! Jobs as rows: written in the unit that makes them necessary, changed only under their fence.
+//!
+//! `due` and `deadline` are instants of the service's clock. Leases run by the database's clock, which all processes share.
+
+use std::time::Duration;
 
 use database::{Database, Error, Tx, params};
 
@@ -7,15 +11,15 @@ use crate::clock::Time;
 /// A job to be done.
 #[derive(Clone, Debug)]
 pub struct NewJob<'a> {
-    /// Which handler takes it, in the service's own words.
+    /// Which handler runs it; each service has its own kinds.
     pub kind: &'a str,
     /// What it is about, such as a server's id.
     pub subject: &'a str,
     /// Its state, as JSON.
     pub payload: String,
-    /// Not before this.
+    /// It does not start before this.
     pub due: Time,
-    /// After this it is not carried forward any more but failed with a reason.
+    /// After this it fails with a reason instead of being continued.
     pub deadline: Time,
 }
 
@@ -24,13 +28,13 @@ pub struct NewJob<'a> {
 pub struct Job {
     /// Its id, ordered by time.
     pub id: String,
-    /// Which handler takes it.
+    /// Which handler runs it.
     pub kind: String,
     /// What it is about.
     pub subject: String,
     /// Its state, as JSON.
     pub payload: String,
-    /// When it was written.
+    /// When it was enqueued.
     pub created: Time,
     /// When it must have ended.
     pub deadline: Time,
@@ -40,12 +44,12 @@ pub struct Job {
     pub fence: i64,
 }
 
-/// The lease was lost to another process: whatever was to be written must not be.
+/// The lease was lost to another process: its holder must not write any more.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the job's lease is lost")]
 pub struct LeaseLost;
 
-/// Writes a job within a unit and answers its id.
+/// Enqueues a job within a unit and returns its id.
 ///
 /// # Errors
 /// The database's.
@@ -60,8 +64,8 @@ pub async fn enqueue(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<String,
     Ok(id)
 }
 
-/// Writes a job within a unit, unless its like waits in nobody's hands already: one whose step may be under way, its lease
-/// run out or not, might have passed what this one is for.
+/// Enqueues a job within a unit unless an identical unclaimed one exists. A claimed job does not count: it may already be
+/// past the step that this one is needed for.
 ///
 /// # Errors
 /// The database's.
@@ -74,7 +78,7 @@ pub async fn enqueue_once(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<()
     Ok(())
 }
 
-/// Drops every job about `subject`, such as when the subject is deleted; their holders lose their fence.
+/// Deletes every job about `subject`, such as when the subject is deleted; their holders lose their leases.
 ///
 /// # Errors
 /// The database's.
@@ -92,7 +96,7 @@ impl Job {
         Ok(row.map(|row| row.get::<i64>(0)).transpose()? == Some(self.fence))
     }
 
-    /// Within a unit: keeps the job's new state, due at once.
+    /// Within a unit: saves the job's new state; `false` if the lease was lost.
     ///
     /// # Errors
     /// The database's.
@@ -101,7 +105,7 @@ impl Job {
         Ok(tx.execute(sql, params![self.id, self.fence, payload]).await? == 1)
     }
 
-    /// Within a unit: the job is done.
+    /// Within a unit: deletes the job, which is done; `false` if the lease was lost.
     ///
     /// # Errors
     /// The database's.
@@ -111,87 +115,87 @@ impl Job {
     }
 }
 
-/// Claims up to `limit` jobs that are due and in nobody's hands.
+/// Claims up to `limit` jobs that are due and unclaimed, for the duration of `lease`.
+///
+/// Concurrent claims skip each other's rows instead of conflicting.
 pub(crate) async fn claim(
     db: &Database,
     owner: &str,
     now: Time,
-    lease_until: Time,
+    lease: Duration,
     limit: i64,
 ) -> Result<Vec<Job>, Error> {
-    // A look without a transaction first: an idle runner must cost nothing.
-    let due = "SELECT id FROM jobs WHERE due <= $1 AND lease_until <= $1 ORDER BY due, id LIMIT $2";
-    if limit == 0 || db.rows(due, params![now.0, limit]).await?.is_empty() {
+    // Look without writing first: an idle runner must cost nothing.
+    let due = "SELECT id FROM jobs WHERE due <= $1 AND lease_until <= now_micros() LIMIT 1";
+    if limit == 0 || db.rows(due, params![now.0]).await?.is_empty() {
         return Ok(Vec::new());
     }
-    db.write((owner.to_owned(), now, lease_until, limit), move |(owner, now, until, limit), tx| {
-        Box::pin(async move {
-            let mut claimed = Vec::new();
-            for mut row in tx.rows(due, params![now.0, *limit]).await? {
-                let id: String = row.take(0)?;
-                let sql =
-                    "UPDATE jobs SET owner = $2, lease_until = $3, fence = fence + 1, attempts = attempts + 1
-                           WHERE id = $1
-                           RETURNING kind, subject, payload, created, deadline, attempts, fence";
-                if let Some(mut row) = tx.row(sql, params![id, owner, until.0]).await? {
-                    claimed.push(Job {
-                        kind: row.take(0)?,
-                        subject: row.take(1)?,
-                        payload: row.take(2)?,
-                        created: Time(row.take(3)?),
-                        deadline: Time(row.take(4)?),
-                        attempts: row.take(5)?,
-                        fence: row.take(6)?,
-                        id,
-                    });
-                }
-            }
-            Ok(claimed)
+    let sql = "WITH claimed AS MATERIALIZED (
+                 SELECT id FROM jobs WHERE due <= $1 AND lease_until <= now_micros()
+                 ORDER BY due, id LIMIT $2 FOR UPDATE SKIP LOCKED)
+               UPDATE jobs SET owner = $3, lease_until = now_micros() + $4, fence = fence + 1, attempts = attempts + 1
+               WHERE id IN (SELECT id FROM claimed)
+               RETURNING id, kind, subject, payload, created, deadline, attempts, fence, due";
+    let mut rows = db.write_rows(sql, params![now.0, limit, owner, micros(lease)]).await?;
+    rows.sort_by_key(|row| (row.get::<i64>(8).unwrap_or(0), row.get::<String>(0).unwrap_or_default()));
+    let job = |mut row: database::Row| {
+        Ok(Job {
+            id: row.take(0)?,
+            kind: row.take(1)?,
+            subject: row.take(2)?,
+            payload: row.take(3)?,
+            created: Time(row.take(4)?),
+            deadline: Time(row.take(5)?),
+            attempts: row.take(6)?,
+            fence: row.take(7)?,
         })
-    })
-    .await
+    };
+    rows.into_iter().map(job).collect()
 }
 
-/// Gives a job back, to be taken up again at `due`.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Releases a job, to be claimed again from `due` on.
 pub(crate) async fn release(db: &Database, job: &Job, due: Time) -> Result<(), Error> {
-    let sql = "UPDATE jobs SET due = $3, lease_until = 0 WHERE id = $1 AND fence = $2";
-    db.execute(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
+    let sql = "UPDATE jobs SET due = $3, lease_until = 0 WHERE id = $1 AND fence = $2 RETURNING id";
+    db.write_rows(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
 }
 
 /// What a renewal finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The job is in this process's hands as before.
+    /// This process holds the job as before.
     Still,
-    /// It is done or cancelled.
+    /// The job is done or cancelled.
     Gone,
-    /// Another process has it.
+    /// Another process holds it.
     Lost,
 }
 
-/// Keeps a job in this process's hands until `until`.
-pub(crate) async fn renew(db: &Database, job: &Job, until: Time) -> Result<Held, Error> {
-    let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2";
-    if db.execute(sql, params![job.id, job.fence, until.0]).await? == 1 {
+/// Renews a job's lease for the duration of `lease`.
+pub(crate) async fn renew(db: &Database, job: &Job, lease: Duration) -> Result<Held, Error> {
+    let sql = "UPDATE jobs SET lease_until = now_micros() + $3 WHERE id = $1 AND fence = $2 RETURNING id";
+    if !db.write_rows(sql, params![job.id, job.fence, micros(lease)]).await?.is_empty() {
         return Ok(Held::Still);
     }
     let other = db.row("SELECT fence FROM jobs WHERE id = $1", params![job.id]).await?;
     Ok(if other.is_some() { Held::Lost } else { Held::Gone })
 }
 
-/// Jobs looked at for the next one that is due, however many wait; more than a runner has in hand.
+/// Jobs looked at for the next one that is due, however many wait; more than a runner holds.
 const FIRST: i64 = 1024;
 
-/// When the next job that nobody holds is due, or a held one's lease ends.
+/// When the next unclaimed job is due. Claimed ones are looked at again regularly: their leases may run out.
 pub(crate) async fn next_due(db: &Database) -> Result<Option<Time>, Error> {
-    // Those in someone's hands were due before, so that they come first; behind them any that is free is the next one.
-    let sql = "SELECT MIN(CASE WHEN due > lease_until THEN due ELSE lease_until END)
-               FROM (SELECT due, lease_until FROM jobs ORDER BY due LIMIT $1) AS first";
+    let sql = "SELECT MIN(due) FROM (SELECT due, lease_until FROM jobs ORDER BY due LIMIT $1) AS first
+               WHERE lease_until <= now_micros()";
     let row = db.row(sql, params![FIRST]).await?;
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 
-/// Forgets what processes of an earlier life held, where no other process shares the database.
+/// Releases the jobs that an earlier process held. Only for the sole process on a database.
 ///
 /// # Errors
 /// The database's.

@@ -1,8 +1,8 @@
 //! Durable jobs, leases and time, as a library: the tables are part of each service's own database.
 //!
-//! A job is a row that survives a crash and is carried forward by whoever holds its lease, in small steps that
-//! may each run twice. A step that concerns another service is a job too: written in the transaction that made
-//! it necessary, delivered until the other side has taken it (an outbox).
+//! A job is a row that survives a crash and is run by whoever holds its lease, in small steps that may each run
+//! twice. A step that concerns another service is a job too: enqueued in the transaction that made it necessary,
+//! delivered until the other service has taken it (an outbox).
 
 pub mod clock;
 pub mod jobs;

@@ -1,4 +1,7 @@
-//! Carries jobs forward: claims what is due, keeps its leases, gives back what is not done.
+//! Runs jobs: claims what is due, renews leases while steps run, releases what is not done.
+//!
+//! A step never outlives its lease. A process that cannot renew, because it is cut off from the database, drops the step
+//! a good while before the database gives the job to another process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +13,34 @@ use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Time};
 use crate::jobs::{self, Held, Job};
+use crate::lease::{Uptime, usable_until};
 
-/// How long a claim holds without a renewal.
+/// How long a claim lasts without a renewal.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often claims are renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// An idle runner looks at least this often, since other processes write jobs too.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-const _: () = assert!(RENEW_EVERY.as_secs() * 2 < LEASE.as_secs(), "a claim must survive one missed renewal");
+/// A renewal that failed is repeated this often within what is left of the lease, in parts of it.
+const RETRIES: u32 = 30;
 
 /// What becomes of a job after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The handler finished it within its own unit, or it is no longer this holder's.
     Ended,
-    /// Go on at once.
+    /// Run the next step at once.
     Continue,
-    /// Look again after this long.
+    /// Run the next step after this long.
     After(Duration),
 }
 
 /// What a service does with its jobs.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Takes the job one or more steps further. May run again from the last saved payload after a crash, and
-    /// must then come to the same end.
+    /// Runs one or more steps of the job. It may run again from the last saved payload after a crash, and must then have
+    /// the same result. It is dropped when the job's lease cannot be kept.
     async fn step(&self, job: &Job) -> Next;
 
-    /// The deadline has passed: end the job and say so where its user sees it.
+    /// The deadline has passed: ends the job and says so where its user sees it.
     async fn expired(&self, job: &Job) -> Next;
 }
 
@@ -51,7 +53,7 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
-    /// A job was written: look now.
+    /// A job was enqueued: look now.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -74,37 +76,49 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Starts carrying jobs forward.
+    /// Starts running jobs.
     #[must_use]
     pub fn start(self, handler: Arc<dyn Handler>) -> RunnerHandle {
+        self.start_with_lease(handler, LEASE)
+    }
+
+    /// As [`Runner::start`], with leases of another duration: for tests of what happens when they run out.
+    #[must_use]
+    pub fn start_with_lease(self, handler: Arc<dyn Handler>, lease: Duration) -> RunnerHandle {
         let wake = Arc::new(Notify::new());
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = watch::channel(false);
         let handle = RunnerHandle { wake: Arc::clone(&wake), stop, ended };
         tokio::spawn(async move {
-            self.run(handler, &wake, stopped).await;
+            self.run(handler, lease, &wake, stopped).await;
             end.send_replace(true);
         });
         handle
     }
 
-    async fn run(self, handler: Arc<dyn Handler>, wake: &Notify, mut stopped: watch::Receiver<bool>) {
+    async fn run(
+        self,
+        handler: Arc<dyn Handler>,
+        lease: Duration,
+        wake: &Notify,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         let owner = crate::owner();
         let mut steps = JoinSet::new();
         loop {
-            // Nobody is left who could wake it or stop it: it ends as well.
+            // Nobody is left who could wake or stop it: it ends as well.
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 break;
             }
             while steps.try_join_next().is_some() {}
-            let now = self.clock.now();
+            let (now, sent) = (self.clock.now(), Uptime::now());
             let free = self.concurrency.saturating_sub(steps.len());
             let limit = i64::try_from(free).unwrap_or(i64::MAX);
-            match jobs::claim(&self.db, &owner, now, now.after(LEASE), limit).await {
+            match jobs::claim(&self.db, &owner, now, lease, limit).await {
                 Ok(claimed) => {
                     for job in claimed {
-                        let (db, clock) = (self.db.clone(), self.clock.clone());
-                        steps.spawn(carry(db, clock, Arc::clone(&handler), job, now));
+                        let keeper = Keeper { db: self.db.clone(), job: job.clone(), lease };
+                        steps.spawn(run_step(self.clock.clone(), Arc::clone(&handler), job, keeper, sent));
                     }
                 }
                 Err(error) => tracing::warn!(%error, "cannot claim jobs"),
@@ -127,51 +141,73 @@ impl Runner {
             return far;
         }
         match jobs::next_due(&self.db).await {
-            // What is running shows up as leased; it wakes the loop itself when it ends.
+            // What is running is leased and not counted; it wakes the loop itself when it ends.
             Ok(Some(due)) => due.max(self.clock.now().after(Duration::from_millis(5))),
             _ => far,
         }
     }
 }
 
-async fn carry(db: Database, clock: Clock, handler: Arc<dyn Handler>, job: Job, claimed: Time) {
+async fn run_step(clock: Clock, handler: Arc<dyn Handler>, job: Job, keeper: Keeper, sent: Uptime) {
     let step = async {
         if clock.now() >= job.deadline { handler.expired(&job).await } else { handler.step(&job).await }
     };
     let next = tokio::select! {
         next = step => next,
-        // What this one still writes is refused by the fence.
-        () = lose(&db, &clock, &job, claimed) => return,
+        // Dropping the step ends what it does on hosts; what it still writes is refused by the fence.
+        () = keeper.keep(sent) => return,
     };
-    match next {
-        Next::Ended => {}
-        Next::Continue => give_back(&db, &job, clock.now()).await,
-        Next::After(wait) => give_back(&db, &job, clock.now().after(wait)).await,
+    let due = match next {
+        Next::Ended => return,
+        Next::Continue => clock.now(),
+        Next::After(wait) => clock.now().after(wait),
+    };
+    if let Err(error) = jobs::release(&keeper.db, &job, due).await {
+        tracing::warn!(%error, job = job.id, "cannot release a job; its lease will run out");
     }
 }
 
-/// Keeps a job's lease; ends when another process has it, or soon after it is gone.
-async fn lose(db: &Database, clock: &Clock, job: &Job, claimed: Time) {
-    let mut renewed = claimed;
-    loop {
-        // A lease runs out by the clock, which may be advanced or set; the machine's own time is there should it stand still.
-        tokio::select! {
-            () = clock.until(renewed.after(RENEW_EVERY)) => {}
-            () = tokio::time::sleep(RENEW_EVERY) => {}
-        }
-        renewed = clock.now();
-        match jobs::renew(db, job, renewed.after(LEASE)).await {
-            Ok(Held::Still) => {}
-            Ok(Held::Lost) => return,
-            // What the step clears up behind a job that it has ended is not cut off.
-            Ok(Held::Gone) => return tokio::time::sleep(LEASE).await,
-            Err(error) => tracing::warn!(%error, job = job.id, "cannot renew a job's lease"),
-        }
-    }
+/// Keeps the lease of a job whose step is running.
+struct Keeper {
+    db: Database,
+    job: Job,
+    lease: Duration,
 }
 
-async fn give_back(db: &Database, job: &Job, due: Time) {
-    if let Err(error) = jobs::release(db, job, due).await {
-        tracing::warn!(%error, job = job.id, "cannot give a job back; its lease will run out");
+impl Keeper {
+    /// Renews the lease that was asked for at `sent`. Returns when the step must end: when another process has the job,
+    /// before the lease runs out because it could not be renewed, or a while after the job is gone.
+    async fn keep(&self, sent: Uptime) {
+        let mut end = usable_until(sent, self.lease);
+        let mut next = sent.after(self.lease / 3);
+        loop {
+            next.come().await;
+            let sent = Uptime::now();
+            let renewed = tokio::select! {
+                renewed = jobs::renew(&self.db, &self.job, self.lease) => renewed,
+                () = end.come() => break,
+            };
+            // An answer may have come late, after the machine was suspended.
+            if end.remaining().is_zero() {
+                break;
+            }
+            match renewed {
+                Ok(Held::Still) => {
+                    end = usable_until(sent, self.lease);
+                    next = sent.after(self.lease / 3);
+                }
+                Ok(Held::Lost) => {
+                    tracing::warn!(job = self.job.id, "another process has taken a job over");
+                    return;
+                }
+                // The step may be cleaning up after a job that it has ended.
+                Ok(Held::Gone) => return tokio::time::sleep(self.lease).await,
+                Err(error) => {
+                    tracing::warn!(%error, job = self.job.id, "cannot renew a job's lease; retrying");
+                    next = Uptime::now().after(self.lease / RETRIES);
+                }
+            }
+        }
+        tracing::warn!(job = self.job.id, "stopping a step: its lease could not be renewed in time");
     }
 }

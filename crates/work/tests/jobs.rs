@@ -1,13 +1,15 @@
 //! Jobs and leases, on both engines.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use database::testing::{Proxy, Scratch};
 use database::{Database, Migration, on_each_engine, params};
 use tokio::sync::Notify;
-use work::{Clock, Handler, Job, NewJob, Next, Runner, Time, jobs, lease};
+use work::lease::{self, Uptime};
+use work::{Clock, Handler, Job, NewJob, Next, Runner, Time, jobs};
 
 const TABLES: &[Migration] = &[Migration { version: 1, sql: work::TABLES }];
 
@@ -63,7 +65,7 @@ impl Handler for Counter {
     }
 }
 
-/// Keeps a job in hand until it is let go.
+/// A step that takes until it is let go.
 struct Keeper {
     steps: AtomicU32,
     let_go: Notify,
@@ -131,36 +133,149 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_job_in_hand_is_kept_however_fast_the_clock_goes(location: &Location) {
+    async fn a_running_job_keeps_its_lease_whatever_the_services_clock_says(location: &Location) {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let handler = Arc::new(Keeper { steps: AtomicU32::new(0), let_go: Notify::new() });
         enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
-        let runner = Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start(handler.clone());
-        let leased_until = |seconds: i64| {
-            let db = db.clone();
-            let leased = async move {
-                let sql = "SELECT COUNT(*) FROM jobs WHERE fence = 1 AND lease_until = $1";
-                while db.row(sql, params![seconds * 1_000_000]).await.unwrap().unwrap().get::<i64>(0).unwrap() == 0 {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            // Sooner than by the machine's own time.
-            async move { tokio::time::timeout(Duration::from_secs(5), leased).await.expect("the lease is kept") }
-        };
-        leased_until(1030).await;
-        for renewal in 1..=6 {
-            clock.advance(Duration::from_secs(10));
-            leased_until(1030 + 10 * renewal).await;
+        let lease = Duration::from_millis(600);
+        let runner =
+            Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start_with_lease(handler.clone(), lease);
+        let mut leased = std::collections::BTreeSet::new();
+        // Taken, and renewed five times: longer than the lease.
+        while leased.len() < 6 {
+            clock.advance(Duration::from_secs(1));
+            let row = db.row("SELECT lease_until FROM jobs WHERE fence = 1", &[]).await.unwrap();
+            leased.extend(row.map(|row| row.get::<i64>(0).unwrap()).filter(|until| *until > 0));
+            assert!(handler.steps.load(Ordering::SeqCst) <= 1);
         }
-        assert_eq!(handler.steps.load(Ordering::SeqCst), 1);
         handler.let_go.notify_one();
-        leased_until(0).await;
         runner.stop().await;
+        let row = db.row("SELECT fence, lease_until FROM jobs", &[]).await.unwrap().unwrap();
+        assert_eq!((row.get::<i64>(0).unwrap(), row.get::<i64>(1).unwrap()), (1, 0));
     }
 }
 
-/// Ends its job, and clears up behind it once it is let go.
+/// A step that takes until it is dropped; it notes when that was.
+#[derive(Default)]
+struct Endless {
+    started: OnceLock<Instant>,
+    dropped: Arc<OnceLock<Instant>>,
+}
+
+struct NoteDrop(Arc<OnceLock<Instant>>);
+
+impl Drop for NoteDrop {
+    fn drop(&mut self) {
+        let _ = self.0.set(Instant::now());
+    }
+}
+
+#[async_trait]
+impl Handler for Endless {
+    async fn step(&self, _: &Job) -> Next {
+        let _ = self.started.set(Instant::now());
+        let _note = NoteDrop(Arc::clone(&self.dropped));
+        std::future::pending().await
+    }
+
+    async fn expired(&self, _: &Job) -> Next {
+        Next::Ended
+    }
+}
+
+async fn until_set(moment: &OnceLock<Instant>, what: &str) -> Instant {
+    let set = async {
+        while moment.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), set).await.unwrap_or_else(|_| panic!("never: {what}"));
+    *moment.get().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_cut_off_from_the_database_stops_before_its_successor_starts() {
+    let scratch = Scratch::postgres();
+    let proxy = Proxy::before(&scratch.location).await;
+    let (lease, clock) = (Duration::from_secs(3), Clock::system());
+    let (first, second) = (Arc::new(Endless::default()), Arc::new(Endless::default()));
+    let (db, cut_off) = (open(&scratch.location).await, open(&proxy.location).await);
+    enqueue(&db, &clock, "x", clock.now(), clock.now().after(Duration::from_secs(3600))).await;
+    let runner = |db: &Database| Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 };
+    let _first = runner(&cut_off).start_with_lease(first.clone(), lease);
+    until_set(&first.started, "the first runs it").await;
+    let other = runner(&db).start_with_lease(second.clone(), lease);
+    proxy.isolate(true);
+    let started = async {
+        while second.started.get().is_none() {
+            other.wake();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), started).await.expect("the second takes it over");
+    let taken_over = *second.started.get().unwrap();
+    let stopped = *first.dropped.get().expect("the first has stopped when the second starts");
+    assert!(stopped < taken_over, "{:?} too late", stopped - taken_over);
+    proxy.isolate(false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_ahead_does_not_take_leased_jobs() {
+    let scratch = Scratch::postgres();
+    let db = open(&scratch.location).await;
+    let (clock, ahead) =
+        (Clock::frozen_at(Time::from_seconds(1000)), Clock::frozen_at(Time::from_seconds(1_000_000)));
+    let (first, second) = (Arc::new(Endless::default()), Arc::new(Endless::default()));
+    enqueue(&db, &clock, "first", clock.now(), Time(i64::MAX)).await;
+    let _first = Runner { db: db.clone(), clock: clock.clone(), concurrency: 1 }.start(first.clone());
+    until_set(&first.started, "the first job").await;
+    enqueue(&db, &clock, "second", clock.now(), Time(i64::MAX)).await;
+    let _second = Runner { db: db.clone(), clock: ahead, concurrency: 4 }.start(second.clone());
+    until_set(&second.started, "the second job").await;
+    let rows = db.rows("SELECT kind, fence FROM jobs ORDER BY kind", &[]).await.unwrap();
+    let found: Vec<(String, i64)> =
+        rows.iter().map(|row| (row.get(0).unwrap(), row.get(1).unwrap())).collect();
+    assert_eq!(found, [("first".to_owned(), 1), ("second".to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_skips_a_job_that_another_transaction_is_changing() {
+    let scratch = Scratch::postgres();
+    let db = open(&scratch.location).await;
+    let clock = Clock::system();
+    let far = clock.now().after(Duration::from_secs(3600));
+    enqueue(&db, &clock, "first", clock.now(), far).await;
+    enqueue(&db, &clock, "second", clock.now(), far).await;
+    let (locked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let changing = tokio::spawn({
+        let (db, input) = (db.clone(), (Arc::clone(&locked), Arc::clone(&go_on)));
+        async move {
+            let changed: Result<u64, database::Error> = db
+                .write(input, |(locked, go_on), tx| {
+                    Box::pin(async move {
+                        let changed =
+                            tx.execute("UPDATE jobs SET attempts = 7 WHERE kind = 'first'", &[]).await?;
+                        locked.notify_one();
+                        go_on.notified().await;
+                        Ok(changed)
+                    })
+                })
+                .await;
+            changed.unwrap()
+        }
+    });
+    locked.notified().await;
+    let handler = Arc::new(Endless::default());
+    let _runner = Runner { db: db.clone(), clock, concurrency: 4 }.start(handler.clone());
+    until_set(&handler.started, "the job that nobody locks is claimed").await;
+    let claimed = db.row("SELECT kind FROM jobs WHERE fence = 1", &[]).await.unwrap().unwrap();
+    assert_eq!(claimed.get::<String>(0).unwrap(), "second");
+    go_on.notify_one();
+    assert_eq!(changing.await.unwrap(), 1);
+}
+
+/// Ends its job, and cleans up after it once it is let go.
 struct Clearing {
     db: Database,
     let_go: Notify,
@@ -183,20 +298,19 @@ impl Handler for Clearing {
 }
 
 on_each_engine! {
-    async fn what_a_step_clears_up_behind_its_job_is_not_cut_off(location: &Location) {
+    async fn a_step_finishes_its_cleanup_after_its_job_ended(location: &Location) {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let handler =
             Arc::new(Clearing { db: db.clone(), let_go: Notify::new(), cleared: AtomicU32::new(0) });
         enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
-        let runner = Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start(handler.clone());
+        let lease = Duration::from_secs(3);
+        let begun = Uptime::now();
+        let runner =
+            Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start_with_lease(handler.clone(), lease);
         until_no_job_is_left(&db).await;
-        // The renewal that finds no job is one of many.
-        for _ in 0..100 {
-            clock.advance(Duration::from_secs(10));
-            assert_eq!(jobs_left(&db).await, 0);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        // A renewal comes after a third of the lease and finds no job.
+        begun.after(lease / 2).come().await;
         handler.let_go.notify_one();
         runner.stop().await;
         assert_eq!(handler.cleared.load(Ordering::SeqCst), 1);
@@ -204,7 +318,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_job_is_written_once_while_its_like_waits(location: &Location) {
+    async fn a_job_is_enqueued_once_while_an_identical_one_is_unclaimed(location: &Location) {
         let db = open(location).await;
         let now = Time::from_seconds(1000);
         let write = async |payload: &'static str| {
@@ -220,7 +334,7 @@ on_each_engine! {
             jobs_left(&db).await
         };
         assert_eq!((write("a").await, write("a").await, write("b").await), (1, 1, 2));
-        // What is in hand may have passed what the new one is for.
+        // A claimed one may be past what the new one is for.
         db.execute("UPDATE jobs SET lease_until = $1", params![now.0 - 1]).await.unwrap();
         assert_eq!((write("a").await, write("a").await), (3, 3));
     }
@@ -247,15 +361,21 @@ on_each_engine! {
 on_each_engine! {
     async fn a_lease_has_one_holder_and_its_fence_grows(location: &Location) {
         let db = open(location).await;
-        let clock = Clock::frozen_at(Time::from_seconds(1000));
-        let minute = Duration::from_secs(60);
-        let first = lease::take(&db, &clock, "reaper", "a", minute).await.unwrap().expect("free");
+        let (minute, moment) = (Duration::from_secs(60), Duration::from_millis(20));
+        let first = lease::take(&db, "reaper", "a", minute).await.unwrap().expect("free");
         assert_eq!(first.fence, 1);
-        assert_eq!(lease::take(&db, &clock, "reaper", "b", minute).await.unwrap(), None);
-        clock.advance(Duration::from_secs(30));
-        assert_eq!(lease::take(&db, &clock, "reaper", "a", minute).await.unwrap().expect("renewed").fence, 1);
-        clock.advance(Duration::from_secs(61));
-        assert_eq!(lease::take(&db, &clock, "reaper", "b", minute).await.unwrap().expect("run out").fence, 2);
-        assert_eq!(lease::take(&db, &clock, "reaper", "a", minute).await.unwrap(), None);
+        assert!(first.usable_until <= Uptime::now().after(minute * 2 / 3));
+        assert_eq!(lease::take(&db, "reaper", "b", minute).await.unwrap(), None);
+        assert_eq!(lease::take(&db, "reaper", "a", moment).await.unwrap().expect("renewed").fence, 1);
+        let taken = async {
+            loop {
+                if let Some(taken) = lease::take(&db, "reaper", "b", minute).await.unwrap() {
+                    return taken;
+                }
+            }
+        };
+        let taken = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("it runs out");
+        assert_eq!(taken.fence, 2);
+        assert_eq!(lease::take(&db, "reaper", "a", minute).await.unwrap(), None);
     }
 }

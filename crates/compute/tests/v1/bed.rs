@@ -467,19 +467,12 @@ impl Bed {
         answers.into_iter().flatten().collect()
     }
 
-    /// Lets time pass no faster than jobs in hand can keep their leases, as on a clock that nobody moves.
+    /// Lets time pass in steps, so that what is due in between happens in between.
     pub async fn pass(&self, by: Duration) {
-        let sql = "SELECT COUNT(*) FROM jobs WHERE lease_until > $1 AND lease_until <= $2";
         let end = self.clock.now().after(by);
         while self.clock.now() < end {
-            let now = self.clock.now();
-            let step = end.since(now).min(Duration::from_secs(10));
-            let mut found = self.database().await.row(sql, params![now.0, now.after(step).0]).await.unwrap();
-            if found.take().unwrap().get::<i64>(0).unwrap() == 0 {
-                self.clock.advance(step);
-            } else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            self.clock.advance(end.since(self.clock.now()).min(Duration::from_secs(10)));
+            tokio::task::yield_now().await;
         }
     }
 
