@@ -1,5 +1,6 @@
 //! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
 
+mod access;
 mod backups;
 mod browser;
 mod clients;

@@ -144,9 +144,14 @@ fn operators_run_accounts_from_the_command_line() {
     cloud.admin_json(&["tenant", "delete", "acme"]);
     let admin = sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
     let operator = format!("X-Auth-Token: {}", admin.header("x-auth-token"));
+    assert_eq!(curl(&["-H", &operator, &format!("{account}/c/o")]).status, 404);
     until("its objects to be gone", PATIENCE, || {
-        (curl(&["-H", &operator, &format!("{account}/c/o")]).status == 404).then_some(())
+        cloud.query("files", "SELECT name FROM objects").is_empty().then_some(())
     });
+    // Its user stays, of no tenant.
+    let left = sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef");
+    assert_eq!((left.status, left.header("x-storage-url")), (204, ""));
+    cloud.admin_json(&["user", "delete", "ann"]);
     assert_eq!(sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef").status, 401);
 }
 

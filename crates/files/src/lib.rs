@@ -10,4 +10,4 @@ pub mod service;
 mod store;
 
 pub use error::{Error, Result};
-pub use service::{Context, Files, Settings};
+pub use service::{Context, Files, Settings, TenantState, Tenants};

@@ -24,6 +24,7 @@ mod quotas;
 mod rates;
 mod read;
 mod scrub;
+mod tenants;
 mod upload;
 mod versions;
 mod write;
@@ -54,6 +55,7 @@ pub use pins::Pinned;
 pub use rates::{Pace, Paced};
 pub use read::{Content, Found, LINKS_MAX, Look};
 pub use scrub::{Damage, Scrub};
+pub use tenants::{TenantState, Tenants};
 pub use upload::{Body, Incoming, PutRequest, Stored};
 pub use versions::Deleted;
 
@@ -141,6 +143,8 @@ pub struct Context {
     pub watch: Option<Arc<Watch>>,
     /// What is done is carried here from another cloud, where it was done at this time.
     pub carried: Option<Time>,
+    /// The cloud itself asks, for no request: it reaches accounts whose tenant is gone.
+    pub internal: bool,
 }
 
 /// What a signature made with a key of an account or a container opens: that account's or container's objects.
@@ -165,6 +169,7 @@ struct Inner {
     meter: Meter,
     settings: Settings,
     running: rates::Running,
+    tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
     /// When the database was created, in milliseconds since 1970, if it is known to be younger than the bytes may be.
     database_since: Option<u64>,
@@ -216,6 +221,7 @@ impl Files {
             meter,
             settings,
             running: rates::Running::default(),
+            tenants: std::sync::OnceLock::new(),
             logs: logs::Logs::default(),
             database_since: None,
             unreadable: std::sync::Mutex::default(),

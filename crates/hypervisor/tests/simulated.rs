@@ -60,8 +60,20 @@ async fn a_restarted_process_finds_its_machines() {
         let hosts = open(uri, &options).unwrap();
         let machine = build(hosts[1].as_ref()).await.id;
         hosts[1].start(machine).await.unwrap();
+        hosts[1].set_password(machine, "root", "a secret password").await.unwrap();
         machine
     };
+    let (mut left, mut files) = (vec![directory.path().to_owned()], 0);
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let kept = std::fs::read(&path).unwrap();
+        assert!(!kept.windows(17).any(|bytes| bytes == b"a secret password"), "{}", path.display());
+        files += 1;
+    }
+    assert!(files > 0);
     let hosts = open(uri, &options).unwrap();
     let names: Vec<_> = hosts.iter().map(|host| host.host()).collect();
     assert_eq!(names, ["simulated-1", "simulated-2", "simulated-3"]);

@@ -83,8 +83,11 @@ impl TenantDeleted for Objects {
     }
 
     async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
-        let context =
-            files::Context { caller: Some(Arc::new(Caller::console())), ..files::Context::default() };
+        let context = files::Context {
+            caller: Some(Arc::new(Caller::console())),
+            internal: true,
+            ..files::Context::default()
+        };
         for prefix in ["AUTH", "SERVICE"] {
             match self.0.delete_account(&context, &format!("{prefix}_{tenant_id}")).await {
                 Ok(()) | Err(files::Error::NotFound) => {}

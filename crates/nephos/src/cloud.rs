@@ -17,7 +17,8 @@ use work::Clock;
 
 use crate::certificate;
 use crate::config::{Bad, Config};
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
+use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
 use crate::{clearing, openrc, pools, rehearsal};
 
@@ -73,6 +74,7 @@ impl Cloud {
         let files = Files::open_with(&config.database, stores, clock.clone(), meter.clone(), files_settings)
             .await
             .map_err(|e| database(&e))?;
+        files.ask_tenants(Arc::new(IdentityTokens(Arc::clone(&identity))));
         files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
@@ -109,7 +111,14 @@ impl Cloud {
 
 /// The bytes of each storage policy.
 fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, Bad> {
-    let open = |dir: &std::path::PathBuf| Local::open(dir).map(|store| Arc::new(store) as Arc<dyn Blobs>);
+    let open = |dir: &std::path::PathBuf| {
+        let store = Local::open(dir)?;
+        // A store may lie outside the data directory; nothing in it is reached through a closed one.
+        if let Err(error) = data_dir::close_to_others(dir, data_dir::LEVELS) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot take others' rights on the directory of objects' bytes");
+        }
+        Ok::<_, blobs::Error>(Arc::new(store) as Arc<dyn Blobs>)
+    };
     config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| Bad::new("blobs", e))
 }
 

@@ -2,10 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 
 use crate::config::Bad;
 
@@ -29,12 +29,14 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if need be and locks it.
+    /// Makes the directory if need be and locks it. From then on everything that this process makes is for its owner
+    /// alone, and what an earlier version left open to others is closed.
     ///
     /// # Errors
     /// [`Bad`] when it cannot be written or another process has it.
     pub fn hold(path: &Path) -> Result<Self, Bad> {
         let failed = |error: std::io::Error| Bad::new("data_dir", format!("{}: {error}", path.display()));
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let mut lock = OpenOptions::new()
             .read(true)
@@ -50,6 +52,7 @@ impl DataDir {
             let holder = holder.trim();
             return Err(Bad::new("data_dir", format!("{}: in use by process {holder}", path.display())));
         }
+        close_to_others(path, 0).map_err(failed)?;
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -59,5 +62,72 @@ impl DataDir {
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+/// Levels of directories whose entries are closed one by one. What lies deeper is many files, such as objects' bytes, and
+/// cannot be reached through closed directories.
+pub const LEVELS: u32 = 2;
+
+/// Takes all rights on a file or directory, and on what is in it, from everybody but its owner.
+///
+/// # Errors
+/// The system's.
+pub fn close_to_others(path: &Path, level: u32) -> std::io::Result<()> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7700))?;
+    }
+    if !metadata.is_dir() || level >= LEVELS || path.file_name().is_some_and(|name| name == "blobs") {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        match close_to_others(&entry?.path(), level + 1) {
+            // The server's socket and drafts come and go.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_open_to_others_is_closed_at_start() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("data");
+        let (db, volume) = (dir.join("db/files.db"), dir.join("blobs/volumes/1"));
+        for file in [&db, &volume, &dir.join("openrc"), &scratch.path().join("outside")] {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "x").unwrap();
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        for open in [&dir, &dir.join("db"), &dir.join("blobs"), &dir.join("blobs/volumes")] {
+            std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::os::unix::fs::symlink(scratch.path().join("outside"), dir.join("link")).unwrap();
+        let held = DataDir::hold(&dir).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (path, expected) in [
+            (dir.clone(), 0o700),
+            (dir.join("db"), 0o700),
+            (db, 0o600),
+            (dir.join("blobs"), 0o700),
+            (dir.join("openrc"), 0o600),
+            (dir.join("lock"), 0o600),
+            (scratch.path().join("outside"), 0o644),
+        ] {
+            assert_eq!(mode(&path), expected, "{}", path.display());
+        }
+        std::fs::write(held.join("new"), "x").unwrap();
+        std::fs::create_dir(held.join("made")).unwrap();
+        assert_eq!((mode(&dir.join("new")), mode(&dir.join("made"))), (0o600, 0o700));
     }
 }

@@ -24,3 +24,15 @@ impl compute::Tokens for IdentityTokens {
         })
     }
 }
+
+#[async_trait]
+impl files::Tenants for IdentityTokens {
+    async fn state(&self, tenant_id: &str) -> Result<files::TenantState, String> {
+        let enabled = self.0.tenant_enabled(tenant_id).await.map_err(|reason| reason.to_string())?;
+        Ok(match enabled {
+            Some(true) => files::TenantState::Enabled,
+            Some(false) => files::TenantState::Disabled,
+            None => files::TenantState::Missing,
+        })
+    }
+}

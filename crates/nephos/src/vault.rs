@@ -47,7 +47,7 @@ impl FilesVault {
             expires: work::Time(i64::MAX),
             delegation: None,
         };
-        let context = Context { caller: Some(Arc::new(caller)), ..Context::default() };
+        let context = Context { caller: Some(Arc::new(caller)), internal: true, ..Context::default() };
         Self { files, operator_tenant: operator_tenant.to_owned(), context }
     }
 

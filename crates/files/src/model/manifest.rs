@@ -326,11 +326,46 @@ pub fn to_json(kept: &[Kept]) -> String {
 pub fn length(kept: &Kept) -> u64 {
     match kept {
         Kept::Data { data } => STANDARD.decode(data).map_or(0, |data| data.len() as u64),
-        Kept::Object(object) => match &object.range {
-            Some(range) => part(range, object.bytes).map_or(0, |part| part.end - part.start),
-            None => object.bytes,
-        },
+        Kept::Object(object) => {
+            let part = part_of(object);
+            part.end - part.start
+        }
     }
+}
+
+/// The part of its object that a kept segment means. Reading and announcing a manifest both use it, so that what is
+/// sent is as long as what was announced.
+#[must_use]
+pub fn part_of(object: &KeptObject) -> std::ops::Range<u64> {
+    match &object.range {
+        Some(range) => part(range, object.bytes).unwrap_or(0..0),
+        None => 0..object.bytes,
+    }
+}
+
+/// Reads a manifest in the form in which it is kept, as another cloud sends it, and returns it with its length.
+///
+/// # Errors
+/// [`Error::Page`] for what is no such manifest, or one whose segments cannot be.
+pub fn parse_kept(json: &[u8]) -> Result<(Vec<Kept>, u64), Error> {
+    let refused = || Error::Page("Not an SLO manifest".into());
+    let kept: Vec<Kept> = serde_json::from_slice(json).map_err(|_| refused())?;
+    let mut size = 0u64;
+    for segment in &kept {
+        let fits = match segment {
+            Kept::Data { data } => STANDARD.decode(data).is_ok_and(|data| !data.is_empty()),
+            Kept::Object(object) => {
+                let named = object.name.trim_start_matches('/').split_once('/');
+                let bytes = i64::try_from(object.bytes);
+                let range = object.range.as_ref().map_or(Ok(()), |range| check_range(range, bytes.ok()));
+                named.is_some_and(|(container, name)| !container.is_empty() && !name.is_empty())
+                    && bytes.is_ok()
+                    && range.is_ok()
+            }
+        };
+        size = size.checked_add(length(segment)).filter(|_| fits).ok_or_else(refused)?;
+    }
+    if i64::try_from(size).is_err() { Err(refused()) } else { Ok((kept, size)) }
 }
 
 /// The ETag of the whole: the MD5 of its segments' ETags.
@@ -427,6 +462,37 @@ mod tests {
             "{:.80}",
             keys
         );
+    }
+
+    #[test]
+    fn a_manifest_from_another_cloud_must_hold_together() {
+        let object = |range: &str, bytes: u64| {
+            format!(
+                r#"[{{"name": "/c/x", "bytes": {bytes}, "hash": "h", "content_type": "t", "last_modified": "m",
+                     "range": {range}, "sub_slo": true}}]"#
+            )
+        };
+        for (json, expected) in [
+            (object("null", 5), Some(5)),
+            (object("\"1-2\"", 5), Some(2)),
+            (object("\"1-9\"", 5), Some(4)),
+            (object("\"-2\"", 5), Some(2)),
+            (object("\"3-\"", 5), Some(2)),
+            (object("\"4-2\"", 5), None),
+            (object("\"9-10\"", 5), None),
+            (object("\"0-1,3-4\"", 5), None),
+            (object("\"x\"", 5), None),
+            (object("null", u64::MAX), None),
+            (object("null", 5).replace("/c/x", "/c"), None),
+            (r#"[{"data": "%"}]"#.to_owned(), None),
+            ("{}".to_owned(), None),
+            ("[]".to_owned(), Some(0)),
+        ] {
+            let read = parse_kept(json.as_bytes()).ok().map(|(_, size)| size);
+            assert_eq!(read, expected, "{json}");
+        }
+        let two = object("null", 1 << 62).replace(']', "") + "," + &object("null", 1 << 62).replace('[', "");
+        assert!(parse_kept(two.as_bytes()).is_err(), "their sum is more than a length can be");
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub struct AccountView {
 impl Files {
     /// Asks whether the caller may do this to an account, whose ACL is read only if nothing else lets the caller in.
     pub(super) async fn admit(&self, context: &Context, account: &str, action: Action) -> Result<()> {
+        self.check_tenant(context, account).await?;
         let refused = match authorise(context, account, Place::default(), action) {
             Err(Error::Forbidden) => Error::Forbidden,
             other => return other,
@@ -90,6 +91,7 @@ impl Files {
     /// [`Error::Forbidden`] for all but the operator (seed 002).
     pub async fn put_account(&self, context: &Context, name: &str, changes: Changes) -> Result<bool> {
         authorise(context, name, Place::default(), Action::ManageAccount)?;
+        self.check_tenant(context, name).await?;
         name::check_account(name, self.limits())?;
         if name::tenant_of(name).is_none() {
             return Err(Error::Invalid("an account is called AUTH_ and its tenant's id".into()));
@@ -153,6 +155,7 @@ impl Files {
     /// [`Error::Forbidden`] for all but the operator (seed 002), [`Error::NotFound`].
     pub async fn delete_account(&self, context: &Context, name: &str) -> Result<()> {
         authorise(context, name, Place::default(), Action::ManageAccount)?;
+        self.check_tenant(context, name).await?;
         let mut first = true;
         loop {
             let found = self

@@ -56,6 +56,7 @@ impl Files {
         container: &str,
         size: u64,
     ) -> Result<Option<(Container, Result<()>)>> {
+        self.check_tenant(context, account).await?;
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let Some(found) = found else { return Ok(None) };
         let metadata = Some(&found.metadata);

@@ -49,6 +49,7 @@ impl Files {
         name: &str,
         action: Action,
     ) -> Result<Container> {
+        self.check_tenant(context, account).await?;
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, name).await?;
         let metadata = found.as_ref().map(|container| &container.metadata);
         if let Some(watch) = &context.watch {

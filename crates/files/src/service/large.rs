@@ -14,7 +14,7 @@ use super::upload::Body;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::listing::{Line, Query};
-use crate::model::manifest::{Kept, KeptObject};
+use crate::model::manifest::{Kept, KeptObject, part_of};
 use crate::model::shape::Shape;
 
 /// Manifests inside manifests (Swift, SLO: `max_slo_recursion_depth`).
@@ -198,14 +198,6 @@ fn segment_of(kept: Kept) -> Segment {
             }
         }
     }
-}
-
-fn part_of(object: &KeptObject) -> Range<u64> {
-    let given = object.range.as_ref().and_then(|range| {
-        let (first, last) = range.split_once('-')?;
-        Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
-    });
-    given.unwrap_or(0..object.bytes)
 }
 
 /// A part of a segment, and how many manifests led to it.

@@ -182,7 +182,8 @@ impl Files {
         let packed = Bytes::from(packed.map_err(|e| Error::Internal(e.to_string()))?);
         let md5 = hex::encode(fast_md5::digest(&packed));
         let name = log_name(container, Time(hour.saturating_mul(HOUR_MICROS)), &md5);
-        let context = Context { caller: Some(Arc::new(Caller::console())), ..Context::default() };
+        let context =
+            Context { caller: Some(Arc::new(Caller::console())), internal: true, ..Context::default() };
         self.put_container(&context, account, LOGS, Changes::default(), None).await?;
         let put = PutRequest {
             length: Some(packed.len() as u64),

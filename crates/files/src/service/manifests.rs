@@ -85,9 +85,7 @@ impl Files {
     ) -> Result<Stored> {
         self.container_for(context, account, container, Action::WriteObject).await?;
         let sent = self.read_manifest(body).await?;
-        let kept: Vec<Kept> =
-            serde_json::from_slice(&sent).map_err(|_| Error::Page("Not an SLO manifest".into()))?;
-        let size = kept.iter().map(manifest::length).fold(0u64, u64::saturating_add);
+        let (kept, size) = manifest::parse_kept(&sent)?;
         let shape = Some(Shape::Manifest { etag: manifest::etag(&kept), size });
         let request = PutRequest { length: Some(sent.len() as u64), shape, ..request };
         self.put_object(context, account, container, name, request, &mut Incoming::of(sent.into())).await

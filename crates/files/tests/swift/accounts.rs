@@ -68,3 +68,66 @@ on_each_engine! {
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/1", &[]).await.status, 404);
     }
 }
+
+struct States(std::sync::Mutex<std::collections::HashMap<&'static str, files::TenantState>>);
+
+#[async_trait::async_trait]
+impl files::Tenants for States {
+    async fn state(&self, tenant: &str) -> Result<files::TenantState, String> {
+        Ok(self.0.lock().unwrap().get(tenant).copied().unwrap_or(files::TenantState::Missing))
+    }
+}
+
+on_each_engine! {
+    /// Published objects of a disabled tenant are closed, by every way; operators are told of tenants that do not exist.
+    async fn an_account_is_as_open_as_its_tenant(location: &Location) {
+        use files::TenantState::{Disabled, Enabled};
+        let cloud = cloud(location).await;
+        let states = std::sync::Arc::new(States(std::sync::Mutex::new([("1", Enabled), ("2", Enabled), ("9", Enabled)].into())));
+        cloud.files.ask_tenants(states.clone());
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-read", ".r:*,.rlistings,2"), ("x-container-write", "2"),
+            ("x-container-meta-temp-url-key", "key")]).await;
+        cloud.put("/v1/AUTH_1/c/o", "x").await;
+        let stranger = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+            let all = [headers, &[("content-length", "0")]].concat();
+            cloud.call("stranger", method, path, &all, "").await.status.as_u16()
+        };
+        assert_eq!(stranger("PUT", "/v1/AUTH_2/links", &[]).await, 201);
+        let link = [("x-symlink-target", "c/o"), ("x-symlink-target-account", "AUTH_1")];
+        assert_eq!(stranger("PUT", "/v1/AUTH_2/links/l", &link).await, 201);
+        let signed = {
+            let text = "GET\n1389457000\n/v1/AUTH_1/c/o";
+            format!("/v1/AUTH_1/c/o?temp_url_sig={}&temp_url_expires=1389457000", crate::signatures::signed(aws_lc_rs::hmac::HMAC_SHA256, "key", text))
+        };
+        let seen = async || {
+            let nobody = async |path: &str| cloud.call("", "GET", path, &[], "").await.status.as_u16();
+            let copy = [("destination", "links/copy"), ("destination-account", "AUTH_2")];
+            [
+                nobody("/v1/AUTH_1/c/o").await,
+                nobody("/v1/AUTH_1/c").await,
+                nobody(&signed).await,
+                stranger("GET", "/v1/AUTH_1/c/o", &[]).await,
+                stranger("PUT", "/v1/AUTH_1/c/new", &[]).await,
+                stranger("GET", "/v1/AUTH_2/links/l", &[]).await,
+                stranger("COPY", "/v1/AUTH_1/c/o", &copy).await,
+                cloud.call("operator", "GET", "/v1/AUTH_1/c/o", &[], "").await.status.as_u16(),
+            ]
+        };
+        assert_eq!(seen().await, [200, 200, 200, 200, 201, 200, 201, 200]);
+        states.0.lock().unwrap().insert("1", Disabled);
+        assert_eq!(seen().await, [401, 401, 401, 403, 403, 403, 403, 200]);
+        states.0.lock().unwrap().insert("1", Enabled);
+        assert_eq!(seen().await, [200, 200, 200, 200, 201, 200, 201, 200]);
+        // Gone: what a deletion has not reached yet is closed, too.
+        states.0.lock().unwrap().remove("1");
+        assert_eq!(seen().await, [401, 401, 401, 403, 403, 403, 403, 404]);
+        for (method, path) in [
+            ("GET", "/v1/AUTH_404"), ("HEAD", "/v1/AUTH_404"), ("PUT", "/v1/AUTH_404"), ("POST", "/v1/AUTH_404"),
+            ("DELETE", "/v1/AUTH_404"), ("PUT", "/v1/AUTH_404/c"), ("POST", "/v1/AUTH_404/c"), ("GET", "/v1/AUTH_404/c"),
+            ("PUT", "/v1/AUTH_404/c/o"), ("GET", "/v1/AUTH_404/c/o"), ("DELETE", "/v1/AUTH_404/c/o"),
+        ] {
+            let answer = cloud.call("operator", method, path, &[("content-length", "0")], "").await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+        }
+    }
+}

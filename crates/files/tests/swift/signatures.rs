@@ -5,7 +5,7 @@ use crate::harness::{Cloud, cloud};
 
 const ENDS: &str = "1389453500";
 
-fn signed(algorithm: hmac::Algorithm, key: &str, text: &str) -> String {
+pub fn signed(algorithm: hmac::Algorithm, key: &str, text: &str) -> String {
     hex::encode(hmac::sign(&hmac::Key::new(algorithm, key.as_bytes()), text.as_bytes()))
 }
 

@@ -260,3 +260,49 @@ on_each_engine! {
         assert_eq!(info["container_sync"], serde_json::json!({"realms": {"TEST": {"clusters": {"OTHER": {"current": true}}}}}));
     }
 }
+
+on_each_engine! {
+    /// What another cloud sends as a manifest is checked as one: a reversed range would announce one length and send
+    /// another. Manifests within manifests give exactly what they announce.
+    async fn manifests_from_elsewhere_announce_what_they_send(location: &Location) {
+        let cloud = cloud_with(location, settings(1)).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[KEY]).await;
+        let stored = cloud.put("/v1/AUTH_1/c/part", "0123456789").await;
+        let hash = stored.header("etag").to_owned();
+        let send = async |name: &str, manifest: String| {
+            let (path, at) = (format!("/v1/AUTH_1/c/{name}"), "1389453424.00000");
+            let text = signed_text("PUT", &path, at, "nonce", "shared");
+            let auth = format!("test nonce {}", sign("realm key", &text));
+            let length = manifest.len().to_string();
+            let headers = [("x-container-sync-auth", auth.as_str()), ("x-timestamp", at),
+                ("x-static-large-object", "True"), ("content-length", &length)];
+            cloud.call("", "PUT", &path, &headers, manifest).await.status.as_u16()
+        };
+        let one = |path: &str, hash: &str, bytes: u64, range: &str, nested: bool| format!(
+            r#"{{"name": "{path}", "bytes": {bytes}, "hash": "{hash}", "content_type": "t",
+                "last_modified": "2014-01-11T15:17:03.000000", "range": {range}, "sub_slo": {nested}}}"#);
+        for (range, status) in [(r#""4-2""#, 400), (r#""20-30""#, 400), (r#""0-1,2-3""#, 400), (r#""x""#, 400)] {
+            assert_eq!(send("bad", format!("[{}]", one("/c/part", &hash, 10, range, false))).await, status, "{range}");
+        }
+        for (name, range, expected) in [
+            ("first", r#""0-3""#, "0123"), ("last", r#""-3""#, "789"), ("rest", r#""7-""#, "789"),
+            ("beyond", r#""8-20""#, "89"), ("whole", "null", "0123456789"),
+        ] {
+            let segment = one("/c/part", &hash, 10, range, false);
+            assert_eq!(send(name, format!("[{segment}, {segment}]")).await, 201, "{name}");
+            let inner = cloud.owner("GET", &format!("/v1/AUTH_1/c/{name}"), &[]).await;
+            let text = expected.repeat(2);
+            assert_eq!((inner.text(), inner.header("content-length")), (text.as_str(), &*text.len().to_string()));
+            let etag = inner.header("etag").trim_matches('"').to_owned();
+            // Nested, and a part that begins in one segment and ends in the other.
+            let size = text.len() as u64;
+            let nested = one(&format!("/c/{name}"), &etag, size, r#""1-""#, true);
+            assert_eq!(send("outer", format!("[{nested}]")).await, 201);
+            let outer = cloud.owner("GET", "/v1/AUTH_1/c/outer", &[]).await;
+            assert_eq!((outer.text(), outer.header("content-length")), (&text[1..], &*(size - 1).to_string()), "{name}");
+            let part = cloud.owner("GET", "/v1/AUTH_1/c/outer", &[("range", "bytes=1-2")]).await;
+            assert_eq!(part.text(), &text[2..4]);
+            cloud.owner("DELETE", "/v1/AUTH_1/c/outer", &[]).await;
+        }
+    }
+}

@@ -46,6 +46,8 @@ pub struct Machine {
     pub reason: String,
     pub console: String,
     pub boots: u32,
+    /// Never written to the state file. A real host keeps no passwords either: the guest does.
+    #[serde(skip)]
     pub password: Option<String>,
 }
 

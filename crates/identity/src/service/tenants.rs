@@ -96,6 +96,23 @@ impl Identity {
         self.db.read(input, |(caller, id), tx| Box::pin(visible_tenant(tx, caller, id))).await
     }
 
+    /// Whether a tenant is enabled, and its domain, too; `None` when there is none of that id. For services that are
+    /// asked by nobody of the tenant, such as for what it published.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn tenant_enabled(&self, id: &str) -> Result<Option<bool>, database::Error> {
+        self.db
+            .read(id.to_owned(), |id, tx| {
+                Box::pin(async move {
+                    let Some(tenant) = store::tenants::by_id(tx, id).await? else { return Ok(None) };
+                    let domain = store::domains::by_id(tx, &tenant.domain_id).await?;
+                    Ok(Some(tenant.enabled && domain.is_some_and(|domain| domain.enabled)))
+                })
+            })
+            .await
+    }
+
     /// A tenant of that name that the caller may see.
     pub(crate) async fn tenant_named(&self, caller: &Caller, name: &str) -> Result<Tenant, Error> {
         self.db
