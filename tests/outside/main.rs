@@ -5,6 +5,7 @@ mod backups;
 mod browser;
 mod clients;
 mod custom_images;
+mod disk;
 mod durability;
 mod machines;
 mod passwords;

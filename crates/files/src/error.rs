@@ -103,7 +103,9 @@ impl From<blobs::Error> for Error {
     fn from(error: blobs::Error) -> Self {
         match error {
             blobs::Error::Full => Self::Full,
-            blobs::Error::Closing | blobs::Error::ReadOnly => Self::Unavailable(error.to_string()),
+            blobs::Error::Closing | blobs::Error::ReadOnly | blobs::Error::Io { .. } => {
+                Self::Unavailable(error.to_string())
+            }
             other => Self::Internal(other.to_string()),
         }
     }

@@ -206,6 +206,14 @@ impl Writer {
             let placed = place.map(|location| Placed { location, claim: self.volumes.claim(number) });
             let _ = append.done.send(placed.map_err(|e| Error::io("appending to a volume", &e)));
         }
+        if written.unusable && self.tail.as_ref().is_some_and(|tail| tail.end == 0) {
+            // Nothing in it was acknowledged, so a disk that fails all the time does not fill up with such volumes.
+            self.close();
+            if let Err(error) = self.volumes.remove(number) {
+                tracing::warn!(%error, volume = number, "an empty volume stays");
+            }
+            return;
+        }
         if written.unusable || self.tail.as_ref().is_some_and(|tail| tail.end >= self.volume_bytes_max) {
             self.close();
         }

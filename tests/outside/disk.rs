@@ -1,0 +1,204 @@
+//! Disks that are full, that fail, and that take no writes.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tests::client::Client;
+use tests::cloud::{API_KEY, Cloud, PATIENCE, succeed, until};
+use tests::http::sign_in;
+
+const OBJECT_BYTES: usize = 32 << 10;
+
+fn connect(cloud: &Cloud) -> Client {
+    let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
+    let mut client = Client::connect(cloud.port(), &token).unwrap();
+    assert_eq!(client.send("PUT", "/v1/AUTH_100001/d", &[], b"").unwrap().status, 201);
+    client
+}
+
+fn path(n: usize) -> String {
+    format!("/v1/AUTH_100001/d/o-{n:05}")
+}
+
+/// A cloud whose data directory is a disk of its own.
+struct SmallDisk {
+    cloud: Cloud,
+}
+
+impl SmallDisk {
+    fn start(size: &str) -> Self {
+        // The fourth word of the command is the data directory.
+        let script =
+            format!("mkdir -p \"$4\" && mount -t tmpfs -o size={size},mode=700 tmpfs \"$4\" && exec \"$@\"");
+        let wrapper = ["unshare", "--mount", "sh", "-c", &script, "--"];
+        Self { cloud: Cloud::start_with(&["--hypervisor", "simulated:"], &wrapper) }
+    }
+
+    /// The data directory, as the program sees it.
+    fn data(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.cloud.pid(), self.cloud.data().display()))
+    }
+
+    fn free_kib(&self) -> u64 {
+        // Not df, which looks the path up among the mounts of its own namespace.
+        let shown = succeed(Command::new("stat").args(["-f", "-c", "%a %S"]).arg(self.data()));
+        let (blocks, size) = shown.trim().split_once(' ').unwrap();
+        blocks.parse::<u64>().unwrap() * size.parse::<u64>().unwrap() / 1024
+    }
+
+    /// Another program takes all but so much of the disk.
+    fn leave_free_kib(&self, kib: u64) {
+        let take = self.free_kib().saturating_sub(kib);
+        succeed(
+            Command::new("fallocate").args(["-l", &format!("{take}KiB")]).arg(self.data().join("filler")),
+        );
+    }
+
+    fn count(&self, below: &str) -> usize {
+        std::fs::read_dir(self.data().join(below)).unwrap().count()
+    }
+}
+
+#[test]
+fn a_full_disk_takes_what_fits_deletes_and_recovers() {
+    let disk = SmallDisk::start("150m");
+    let mut client = connect(&disk.cloud);
+    let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![7; bytes]).unwrap().status;
+    let stored = (0..).find(|n| put(*n, OBJECT_BYTES) != 201).unwrap();
+    assert!(stored * OBJECT_BYTES > 100 << 20, "only {stored} objects fit");
+    for n in 0..400 {
+        assert_eq!(put(stored + n, OBJECT_BYTES), 507);
+    }
+    assert!(disk.count("blobs/volumes") <= 2, "{} volumes", disk.count("blobs/volumes"));
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", disk.cloud.pid())).unwrap().count();
+    assert!(descriptors < 150, "{descriptors} descriptors are open");
+    assert!(disk.free_kib() > 4 << 10, "{} KiB are held back", disk.free_kib());
+
+    // Another program takes what was held back, too: deletions work all the same, every one of them.
+    disk.leave_free_kib(64);
+    let mut client =
+        Client::connect(disk.cloud.port(), sign_in(&disk.cloud.url, "admin", API_KEY).header("x-auth-token"))
+            .unwrap();
+    for n in (0..stored).filter(|n| n % 5 != 0) {
+        let deleted = client.send("DELETE", &path(n), &[], b"").unwrap();
+        assert_eq!(deleted.status, 204, "object {n} of {stored}: {deleted:?}");
+    }
+    // Compaction gives the space back by itself, although it has next to none to work in.
+    until("compaction to free space", PATIENCE, || (disk.free_kib() > 80 << 10).then_some(()));
+    std::fs::remove_file(disk.data().join("filler")).unwrap();
+    let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![8; bytes]).unwrap().status;
+    until("the service to take uploads again", PATIENCE, || (put(1, OBJECT_BYTES) == 201).then_some(()));
+    for n in (0..stored / 2).filter(|n| n % 5 != 0) {
+        assert_eq!(put(n, OBJECT_BYTES), 201, "object {n}");
+    }
+    disk.leave_free_kib(20 << 10);
+    assert_eq!(put(1, 100), 201, "100 bytes fit into 20 MiB");
+    for n in (0..stored).filter(|n| n % 5 == 0) {
+        let kept = client.send("GET", &path(n), &[], b"").unwrap();
+        assert!(kept.status == 200 && kept.body == vec![7; OBJECT_BYTES], "object {n}: {}", kept.status);
+    }
+}
+
+/// strace, attached to a running program, which makes calls fail.
+struct Failing {
+    strace: Child,
+    _dir: tempfile::TempDir,
+    log: PathBuf,
+}
+
+impl Failing {
+    fn calls(cloud: &Cloud, calls: &str, error: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let strace = Command::new("strace")
+            .args(["-f", "-y", "-p", &cloud.pid().to_string(), "-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:error={error}"), "-o"])
+            .arg(&log)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", cloud.pid());
+        until("strace to be attached", PATIENCE, || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            (!status.contains("TracerPid:\t0")).then_some(())
+        });
+        // All threads are attached, not the first alone.
+        until("strace to follow every thread", PATIENCE, || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", cloud.pid())).unwrap();
+            let traced = |task: std::io::Result<std::fs::DirEntry>| {
+                let status = std::fs::read_to_string(task.unwrap().path().join("status"));
+                status.map_or(true, |status| !status.contains("TracerPid:\t0"))
+            };
+            tasks.map(traced).all(|traced| traced).then_some(())
+        });
+        Self { strace, _dir: dir, log }
+    }
+
+    /// Lets calls succeed again; what was tried meanwhile.
+    fn end(mut self) -> String {
+        succeed(Command::new("kill").args(["-s", "INT", &self.strace.id().to_string()]));
+        self.strace.wait().unwrap();
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+#[test]
+fn a_failed_sync_is_not_repeated_and_costs_nothing_acknowledged() {
+    let cloud = Cloud::start();
+    let mut client = connect(&cloud);
+    let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![7; bytes]).unwrap().status;
+    assert_eq!((put(0, 1000), put(1, 1_500_000)), (201, 201));
+    // SQLite uses fsync; fdatasync is for volumes and files with one blob.
+    let failing = Failing::calls(&cloud, "fdatasync", "EIO");
+    for n in 2..12 {
+        assert_eq!(put(n, 1000), 503);
+    }
+    assert_eq!(put(12, 1_500_000), 503);
+    let tried = failing.end();
+    let mut files: Vec<&str> = tried
+        .lines()
+        .filter_map(|line| Some(line.split_once("fdatasync(")?.1.split_once('<')?.1.split_once('>')?.0))
+        .collect();
+    assert!(files.len() >= 11, "{tried}");
+    files.sort_unstable();
+    let count = files.len();
+    files.dedup();
+    assert_eq!(files.len(), count, "no file was synced again after its sync had failed: {tried}");
+    let volumes = std::fs::read_dir(cloud.data().join("blobs/volumes")).unwrap().count();
+    assert!(volumes <= 3, "volumes without anything acknowledged are removed: {volumes}");
+    assert_eq!((put(13, 1000), put(14, 1_500_000)), (201, 201));
+    for n in [0, 1, 13, 14] {
+        assert_eq!(client.send("GET", &path(n), &[], b"").unwrap().status, 200, "object {n}");
+    }
+    for n in 2..13 {
+        assert_eq!(client.send("GET", &path(n), &[], b"").unwrap().status, 404, "object {n}");
+    }
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_is_unavailable_and_recovers() {
+    let cloud = Cloud::start();
+    let mut client = connect(&cloud);
+    assert_eq!(client.send("PUT", &path(0), &[], b"before").unwrap().status, 201);
+    let failing = Failing::calls(&cloud, "pwrite64,fallocate", "EROFS");
+    for (method, path, body) in [
+        ("PUT", path(1), &b"small"[..]),
+        ("PUT", path(1), &[7; 2_000_000]),
+        ("PUT", path(1), b""),
+        ("POST", path(0), b""),
+        ("DELETE", path(0), b""),
+        ("PUT", "/v1/AUTH_100001/other".into(), b""),
+    ] {
+        let answer = client.send(method, &path, &[("X-Object-Meta-A", "b")], body).unwrap();
+        let length = body.len();
+        // A large file is written by other calls than those that fail here, and its row is not.
+        assert!([503, 507].contains(&answer.status), "{method} {path} of {length}: {answer:?}");
+    }
+    assert_eq!(client.send("GET", &path(0), &[], b"").unwrap().body, b"before");
+    failing.end();
+    until("writes to work again", PATIENCE, || {
+        (client.send("PUT", &path(1), &[], b"after").unwrap().status == 201).then_some(())
+    });
+    assert_eq!(client.send("GET", &path(1), &[], b"").unwrap().body, b"after");
+}

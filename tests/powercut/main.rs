@@ -1,0 +1,319 @@
+//! Power cuts, simulated: the program runs under strace, which records each change of its data directory. From the record this
+//! builds what a disk may hold when the power fails at any moment: what syncs that had returned cover, and any part of
+//! what came later, torn and out of order, names included. The program then starts on it, and everything that was
+//! acknowledged must be there.
+//!
+//! The same record shows that each sync is needed: the check must fail if the syncs of one kind had done nothing.
+//!
+//! `NEPHOS_POWER_CUTS` is how many cuts are made, `NEPHOS_POWER_CUT_SEED` where they are.
+
+mod disk;
+mod trace;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use disk::{Disk, Keep, kind_of_sync};
+use tests::client::Client;
+use tests::cloud::{API_KEY, Cloud, PASSWORD, PATIENCE, clean, free_port, program, until};
+use tests::http::sign_in;
+use trace::{CALLS, Change, Trace};
+use workload::{History, Value, allowed};
+
+const ACCOUNT: &str = "/v1/AUTH_100001";
+/// Cuts that the ordinary test run makes; `make powercuts` makes more.
+const CUTS: usize = 80;
+/// Cuts tried for each kind of sync, at most, to see that it is needed.
+const TRIES: usize = 40;
+const AT_ONCE: usize = 2;
+/// A simulated server that is being built is ready long before this.
+const BUILT_WITHIN: Duration = Duration::from_secs(20);
+/// Syncs without which this workload loses nothing: what they make durable is not acknowledged to any of its clients.
+const NOT_SEEN: [&str; 5] = [
+    // SQLite writes these while a database is created; an unfinished creation is begun again.
+    "-journal",
+    // Nothing is stored there.
+    "blobs/policy-1",
+    // Without it the operator sets another password by `nephos user set`.
+    "openrc.new",
+    // Usage of the last seconds may be lost.
+    "db/meter.db",
+    // The first images and networks are created again if they are absent.
+    "db/images.db",
+];
+
+/// What was recorded.
+struct Record {
+    trace: Trace,
+    root: std::path::PathBuf,
+    histories: Vec<History>,
+    token: String,
+    /// The line at which the token had left for its user.
+    signed_in: usize,
+    /// The server that was built, and the line at which its creation was acknowledged.
+    server: (String, usize),
+}
+
+fn record(dir: &Path) -> Record {
+    let path = dir.join("trace");
+    let shown = path.to_str().expect("a path");
+    // -D: the program is the child that the test signals and waits for, strace its own child's tracer.
+    let wrapper = ["strace", "-D", "-f", "-y", "-xx", "-s", "4000000", "-e", CALLS, "-o", shown];
+    let mut cloud =
+        Cloud::start_with(&["--hypervisor", "simulated:?delay=20", "--files-scrub-rate", "0"], &wrapper);
+    let signed = sign_in(&cloud.url, "admin", API_KEY);
+    let (token, transaction) =
+        (signed.header("x-auth-token").to_owned(), signed.header("x-trans-id").to_owned());
+    let mut histories = workload::run(cloud.port(), &token, ACCOUNT);
+    let mut client = Client::connect(cloud.port(), &token).expect("a connection");
+    let body = br#"{"server": {"name": "first", "imageId": 1, "flavorId": 1}}"#;
+    let headers = [("Content-Type", "application/json")];
+    let built = client.send("POST", "/servers/v1.0/100001/servers", &headers, body).expect("a response");
+    assert_eq!(built.status, 202, "{}", String::from_utf8_lossy(&built.body));
+    let created = built.header("x-trans-id").to_ascii_lowercase();
+    let answer: serde_json::Value = serde_json::from_slice(&built.body).expect("JSON");
+    let server = format!("/servers/v1.0/100001/servers/{}", answer["server"]["id"]);
+    active(&mut client, &server).expect("a server");
+    let root = cloud.data();
+    cloud.kill();
+    // strace goes once what it traces has gone.
+    until("the trace to be whole", PATIENCE, || {
+        let ended = std::fs::read(&path).ok()?;
+        let tail = ended.len().saturating_sub(4096);
+        String::from_utf8_lossy(&ended[tail..]).contains("+++ killed by SIGKILL").then_some(())
+    });
+    let trace = Trace::read(&std::fs::read_to_string(&path).expect("a trace"), &root);
+    for step in histories.iter_mut().flatten() {
+        assert!(trace.responses.contains_key(&step.transaction), "{step:?} left no trace");
+    }
+    assert_model_matches(&trace, &root);
+    let signed_in = trace.responses[&transaction.to_ascii_lowercase()];
+    let server = (server, trace.responses[&created]);
+    Record { trace, root, histories, token, signed_in, server }
+}
+
+/// With everything kept, the model must hold what the disk really holds; otherwise it proves nothing.
+fn assert_model_matches(trace: &Trace, root: &Path) {
+    let dir = tempfile::tempdir().expect("a directory");
+    Disk::at(trace, root, trace.lines, &|_| false).write(dir.path(), Keep::Everything);
+    let mut compared = 0;
+    let mut waiting = vec![root.to_owned()];
+    while let Some(real) = waiting.pop() {
+        let modelled = dir.path().join(real.strip_prefix(root).expect("a path below"));
+        if real.is_dir() {
+            waiting.extend(
+                std::fs::read_dir(&real).expect("a directory").map(|entry| entry.expect("an entry").path()),
+            );
+            assert!(modelled.is_dir(), "{} is missing from the model", real.display());
+        } else if real.is_file() && !real.to_string_lossy().ends_with("-shm") {
+            let (expected, found) = (tests::cloud::read(&real), std::fs::read(&modelled).unwrap_or_default());
+            let differs = expected.iter().zip(&found).position(|(a, b)| a != b);
+            let lengths = (expected.len(), found.len());
+            assert!(expected == found, "{} differs at {differs:?} of {lengths:?}", real.display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 15, "{compared} files were compared");
+}
+
+fn active(client: &mut Client, server: &str) -> Result<(), String> {
+    let deadline = Instant::now() + BUILT_WITHIN;
+    loop {
+        let shown =
+            client.send("GET", server, &[("Accept", "application/json")], b"").map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&shown.body).into_owned();
+        if shown.status != 200 {
+            return Err(format!("the server that was created: {} {text}", shown.status));
+        }
+        let shown: serde_json::Value = serde_json::from_slice(&shown.body).map_err(|e| e.to_string())?;
+        if shown["server"]["status"] == "ACTIVE" {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the server that was created is not built: {text}"));
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Cuts the power at `line` and starts the program on what is left; what is wrong, if anything is.
+fn cut(record: &Record, line: usize, keep: Keep, ignored: &dyn Fn(&Path) -> bool) -> Result<(), String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    Disk::at(&record.trace, &record.root, line, ignored).write(&data, keep);
+    let port = free_port();
+    let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+    let mut command = Command::new(program());
+    command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--hypervisor", "simulated:?delay=1", "--files-scrub-rate", "0"]);
+    clean(&mut command);
+    command.env("NEPHOS_ADMIN_PASSWORD", PASSWORD).env("NEPHOS_ADMIN_API_KEY", API_KEY);
+    command.env("NEPHOS_SERVERS_RATE_LIMITS", "off");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null()).spawn().expect("it starts");
+    let mut said = String::new();
+    let _ = BufReader::new(child.stdout.take().expect("its output")).read_line(&mut said);
+    let outcome = if said.starts_with("ready ") {
+        check(record, line, port, &data)
+    } else {
+        Err(format!(
+            "it does not start: {}",
+            std::fs::read_to_string(dir.path().join("log")).unwrap_or_default()
+        ))
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    outcome
+}
+
+fn check(record: &Record, line: usize, port: u16, data: &Path) -> Result<(), String> {
+    let broken = |e: std::io::Error| format!("no response: {e}");
+    if record.signed_in > line {
+        return Ok(());
+    }
+    let mut client = Client::connect(port, &record.token).map_err(broken)?;
+    let acknowledged = |transaction: &str| record.trace.responses[transaction] <= line;
+    for history in &record.histories {
+        for (path, values) in allowed(history, &acknowledged) {
+            let response = client.send("GET", &path, &[], b"").map_err(broken)?;
+            let meta = response.header("x-object-meta-n").to_owned();
+            let found = match response.status {
+                404 => Value::Absent,
+                200 => Value::Content { bytes: response.body, meta },
+                other => return Err(format!("{path}: {other}")),
+            };
+            if !values.contains(&found) {
+                return Err(format!(
+                    "{path}: {} instead of {:?}",
+                    short(&found),
+                    values.iter().map(short).collect::<Vec<_>>()
+                ));
+            }
+        }
+    }
+    if record.server.1 <= line {
+        active(&mut client, &record.server.0)?;
+    }
+    let mut doctor = Command::new(program());
+    doctor.args(["doctor", "--deep", "--json", "--data-dir"]).arg(data);
+    clean(&mut doctor);
+    let report = doctor.output().expect("the doctor");
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout)
+        .map_err(|_| String::from_utf8_lossy(&report.stderr).into_owned())?;
+    for field in ["broken", "repaired"] {
+        if report[field].as_array().is_none_or(|found| !found.is_empty()) {
+            return Err(format!("{field}: {}", report[field]));
+        }
+    }
+    Ok(())
+}
+
+fn short(value: &Value) -> String {
+    match value {
+        Value::Absent => "nothing".into(),
+        Value::Content { bytes, meta } => {
+            format!(
+                "{} bytes, {:?}, meta {meta}",
+                bytes.len(),
+                String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+            )
+        }
+    }
+}
+
+/// Tries cuts, some at once, until all are tried or `enough` says so of what was wrong.
+fn try_cuts(
+    record: &Record,
+    cuts: &[(usize, Keep)],
+    ignored: &(dyn Fn(&Path) -> bool + Sync),
+    enough: impl Fn(&[String]) -> bool + Sync,
+) -> Vec<String> {
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((line, keep)) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if enough(&wrong.lock().expect("what was wrong")) {
+                        return;
+                    }
+                    if let Err(what) = cut(record, *line, *keep, ignored) {
+                        let what = format!("cut at line {line}, kept {keep:?}: {what}");
+                        wrong.lock().expect("what was wrong").push(what);
+                    }
+                }
+            });
+        }
+    });
+    wrong.into_inner().expect("what was wrong")
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged_and_every_sync_is_needed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let record = record(dir.path());
+    let trace = &record.trace;
+    let seed = variable("NEPHOS_POWER_CUT_SEED", 1);
+    let count = usize::try_from(variable("NEPHOS_POWER_CUTS", CUTS as u64)).expect("a number");
+    // Lines at which the disk changes, and the responses, are where a cut can make a difference.
+    let mut lines: BTreeSet<usize> =
+        trace.events.iter().flat_map(|event| [event.begun, event.ended]).collect();
+    lines.extend(trace.responses.values());
+    let lines: Vec<usize> = lines.into_iter().collect();
+    let cuts: Vec<(usize, Keep)> = (0..count)
+        .map(|n| {
+            // Spread over the whole run, a little off the even steps by the seed.
+            let step = lines.len() / count.max(1);
+            let at = n * step + usize::try_from(seed).unwrap_or(0) * 7919 % step.max(1);
+            let keep = match n % 4 {
+                0 => Keep::Nothing,
+                1 => Keep::Everything,
+                _ => Keep::Some(seed.wrapping_mul(1_000_003).wrapping_add(n as u64)),
+            };
+            (lines[at.min(lines.len() - 1)], keep)
+        })
+        .collect();
+    let wrong = try_cuts(&record, &cuts, &|_| false, |_| false);
+    println!("{} cuts among {} changes (seed {seed})", cuts.len(), trace.events.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let mut syncs: BTreeMap<String, usize> = BTreeMap::new();
+    for event in &trace.events {
+        if let Change::Sync { path } = &event.change {
+            *syncs.entry(kind_of_sync(path, &record.root)).or_default() += 1;
+        }
+    }
+    println!("syncs: {syncs:?}");
+    // With the syncs of one kind gone, some cut just after a response must lose something.
+    let mut acknowledged: Vec<usize> =
+        trace.responses.values().copied().filter(|line| *line > record.signed_in).collect();
+    acknowledged.sort_unstable();
+    let tries = TRIES.min(acknowledged.len());
+    let after: Vec<(usize, Keep)> =
+        (1..=tries).map(|n| (acknowledged[n * acknowledged.len() / tries - 1], Keep::Nothing)).collect();
+    let mut needless = Vec::new();
+    for kind in syncs.keys().filter(|kind| !NOT_SEEN.iter().any(|not_seen| kind.contains(not_seen))) {
+        let ignored = |path: &Path| kind_of_sync(path, &record.root) == *kind;
+        let wrong = try_cuts(&record, &after, &ignored, |wrong| !wrong.is_empty());
+        match wrong.first() {
+            Some(what) => {
+                println!("without the syncs of {kind:?}: {}", what.lines().next().unwrap_or_default())
+            }
+            None => needless.push(kind.clone()),
+        }
+    }
+    assert_eq!(
+        needless,
+        Vec::<String>::new(),
+        "nothing is lost without these syncs, so the test does not see them"
+    );
+}
