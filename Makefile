@@ -2,8 +2,10 @@
 # test-oracle: thousands of generated requests to Nephos and to Swift, which must answer alike
 # fuzz: the parsers of untrusted bytes, for some minutes, with a seed that is printed
 # install: the program, its manual and completions, under PREFIX
+# soak: kill -9 at random moments under 32 clients, 500 times
+# powercuts: simulated power cuts, a thousand of them
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test test-oracle fuzz lint bench install kills
+.PHONY: run test test-oracle fuzz lint bench install soak powercuts kills
 
 run:
 	@scripts/run.sh
@@ -26,6 +28,12 @@ bench:
 PREFIX ?= /usr/local
 install:
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+soak:
+	@scripts/soak.sh
+
+powercuts:
+	@scripts/powercuts.sh
 
 kills:
 	@scripts/kills.sh
