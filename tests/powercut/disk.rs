@@ -305,7 +305,7 @@ impl Chance {
         match self.keep {
             Keep::Nothing => false,
             Keep::Everything => true,
-            Keep::Some(_) => self.random() % 2 == 0,
+            Keep::Some(_) => self.random().is_multiple_of(2),
         }
     }
 
@@ -314,7 +314,7 @@ impl Chance {
             Keep::Some(_) => match self.fate {
                 0 => false,
                 1 => true,
-                _ => self.random() % 2 == 0,
+                _ => self.random().is_multiple_of(2),
             },
             Keep::Nothing | Keep::Everything => self.keeps(),
         }

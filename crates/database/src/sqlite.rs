@@ -1,6 +1,7 @@
 //! SQLite: one writer thread with group commit, a pool of readers, and a checkpointer of its own.
 
 mod reader;
+mod space;
 mod writer;
 
 use std::path::Path;
@@ -23,7 +24,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn open(dir: &Path, service: &'static str, migrations: &[Migration]) -> Result<Self> {
         let failed = |reason: String| Error::Open { service, reason };
-        std::fs::create_dir_all(dir).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
+        create_dir(dir).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
         let path = dir.join(format!("{service}.db"));
         let mut connection = connect(&path).map_err(|e| failed(e.to_string()))?;
         migrate(&mut connection, service, migrations)?;
@@ -84,6 +85,13 @@ pub(crate) fn run_now<T, E: From<Error>>(
             Err(Error::statement("unit", "it awaited something beside its transaction").into())
         }
     }
+}
+
+/// Creates the directory of databases. SQLite syncs the names of its files in there; this syncs the directory's own.
+fn create_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(above)?.sync_all()
 }
 
 fn migrate(connection: &mut Connection, service: &'static str, migrations: &[Migration]) -> Result<()> {

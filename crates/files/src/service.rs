@@ -97,10 +97,16 @@ pub struct Settings {
     pub realms: Realms,
     /// How fast and how often everything that is stored is checked in the background.
     pub scrub: Scrub,
+    /// How long after a start a database that others share may still carry out what an earlier process sent to it, so that rows
+    /// may appear which name what that process stored. Nothing of it is removed before.
+    pub settling: Duration,
 }
 
 /// As often as Swift's own expirer looks.
 const EXPIRED_STAY: Duration = Duration::from_secs(300);
+
+/// Twice as long as the database lets a statement take.
+const SETTLING: Duration = Duration::from_secs(120);
 
 /// The hour that log objects are named after.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
@@ -122,6 +128,7 @@ impl Default for Settings {
             info_key: None,
             realms: Realms::default(),
             scrub: Scrub::default(),
+            settling: SETTLING,
         }
     }
 }
@@ -171,6 +178,8 @@ struct Inner {
     running: rates::Running,
     tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
+    /// Volumes of earlier processes, and until when they stay although no row names anything in them.
+    inherited: (std::collections::BTreeSet<i64>, tokio::time::Instant),
     /// When the database was created, in milliseconds since 1970, if it is known to be younger than the bytes may be.
     database_since: Option<u64>,
     /// Volumes that hold bytes which the disk does not give.
@@ -214,9 +223,13 @@ impl Files {
     ) -> std::result::Result<Self, database::Error> {
         let db = Database::open(location, "files", store::MIGRATIONS).await?;
         let stop = tokio::sync::watch::Sender::new(false);
+        let blobs = PolicyStores::new(stores);
+        let settling = if location.is_shared() { settings.settling } else { Duration::ZERO };
+        let volumes = blobs.volumes().iter().map(|volume| volume.number).collect();
         let files = Self(Arc::new(Inner {
             db,
-            blobs: PolicyStores::new(stores),
+            blobs,
+            inherited: (volumes, tokio::time::Instant::now() + settling),
             clock,
             meter,
             settings,

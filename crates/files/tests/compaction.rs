@@ -46,7 +46,7 @@ impl Bed {
         let meter = Meter::open(location, clock.clone()).await.unwrap();
         // Compaction and the scrub run when the tests say so.
         let scrub = Scrub { bytes_per_second: 0, ..Scrub::default() };
-        let settings = Settings { scrub, ..Settings::default() };
+        let settings = Settings { scrub, settling: Duration::ZERO, ..Settings::default() };
         let files = Files::open(location, blobs.clone(), clock, meter, settings).await.unwrap();
         files.put_container(&operator(), "AUTH_1", "c", Changes::default(), None).await.unwrap();
         Self { files, blobs }

@@ -5,8 +5,9 @@ use std::io;
 
 use rustix::fs::FallocateFlags;
 
-/// Space that ordinary writes leave free, in bytes: deletions need some of it in the database, compaction a little more.
-pub(super) const HELD_BACK_BYTES: u64 = 8 << 20;
+/// Space that uploads leave free, in bytes: deletions need some of it in the database, compaction a little more. More than the
+/// database's own reserve, so that uploads do not take what the database has given up for deletions.
+pub(super) const HELD_BACK_BYTES: u64 = 12 << 20;
 /// With less than this free, compaction gives space back while it works, in bytes.
 const SHORT_BYTES: u64 = 64 << 20;
 /// A volume grows in steps of this, so that most syncs need not record a new length, in bytes.

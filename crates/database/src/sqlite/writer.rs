@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::run_now;
+use super::space::Reserve;
 use crate::error::Error;
 use crate::session::Session;
 use crate::session::sqlite::{connect, execute_raw, failure, is_failed_sync};
@@ -74,14 +75,15 @@ impl Writer {
         let wal_pages = Arc::new(AtomicU64::new(1));
         let written = Arc::new(AtomicBool::new(false));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let reserve = Arc::new(Reserve::open(path.parent().unwrap_or(Path::new(".")))?);
         let thread = std::thread::Builder::new().name(format!("{service}-writer")).spawn({
             let (wal_pages, written) = (Arc::clone(&wal_pages), Arc::clone(&written));
-            let path = path.clone();
-            move || write_batches(connection, units, &path, &wal_pages, &written)
+            let (path, reserve) = (path.clone(), Arc::clone(&reserve));
+            move || write_batches(connection, units, &path, &reserve, &wal_pages, &written)
         })?;
         let checkpointer = std::thread::Builder::new().name(format!("{service}-checkpoint")).spawn({
             let stop = Arc::clone(&stop);
-            move || checkpoint_regularly(&path, &stop, &wal_pages, &written)
+            move || checkpoint_regularly(&path, &reserve, &stop, &wal_pages, &written)
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), checkpointer: Some(checkpointer), stop })
     }
@@ -132,11 +134,16 @@ fn write_batches(
     mut connection: Connection,
     mut units: mpsc::Receiver<Unit>,
     path: &Path,
+    reserve: &Reserve,
     wal_pages: &AtomicU64,
     written: &AtomicBool,
 ) {
     let mut batch = Vec::with_capacity(BATCH_UNITS_MAX);
     while units.blocking_recv_many(&mut batch, BATCH_UNITS_MAX) > 0 {
+        if reserve.give_up_if_low() {
+            // The log is written over from its beginning, so that it need not grow.
+            checkpoint(&connection, path, "PRAGMA wal_checkpoint(RESTART)");
+        }
         let mut tx = Tx::new(Session::Sqlite(connection), 0);
         let mut answers = Vec::with_capacity(batch.len());
         let fate = run_batch(&mut tx, batch.drain(..), &mut answers);
@@ -245,6 +252,7 @@ fn checkpoint(connection: &Connection, path: &Path, pragma: &str) -> Option<u64>
 
 fn checkpoint_regularly(
     path: &Path,
+    reserve: &Reserve,
     stop: &(Mutex<bool>, Condvar),
     wal_pages: &AtomicU64,
     written: &AtomicBool,
@@ -267,6 +275,7 @@ fn checkpoint_regularly(
             return;
         }
         drop(stopped);
+        reserve.take();
         if written.swap(false, Ordering::AcqRel) {
             idle_looks = 0;
             if let Some(pages) = checkpoint(&connection, path, "PRAGMA wal_checkpoint(PASSIVE)") {

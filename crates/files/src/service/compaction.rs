@@ -3,6 +3,8 @@
 
 use blobs::{BlobId, Location, Volume};
 
+use tokio::time::Instant;
+
 use super::Files;
 use crate::error::Result;
 use crate::store;
@@ -68,6 +70,10 @@ impl Files {
 
     /// Removes a volume in which no row names a blob, and none is about to; false if there is one.
     async fn remove_if_dead(&self, volume: &Volume) -> Result<bool> {
+        let (inherited, until) = &self.0.inherited;
+        if inherited.contains(&volume.number) && Instant::now() < *until {
+            return Ok(false);
+        }
         // The claims come first: who had one when this was asked has committed its row before the rows are read.
         if volume.claimed || store::blobs::names_volume(&self.0.db, volume.number).await? {
             return Ok(false);

@@ -186,6 +186,7 @@ impl FilesConfig {
                 bytes_per_second: scrub_rate << 20,
                 every: Duration::from_secs(scrub_interval),
             },
+            settling: Settings::default().settling,
         };
         Ok(Self { settings, stores })
     }
