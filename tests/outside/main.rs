@@ -13,6 +13,7 @@ mod seeds;
 mod server_clients;
 mod servers;
 mod starting;
+mod strangers;
 mod tidy;
 mod tls;
 mod twins;

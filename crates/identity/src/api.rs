@@ -19,6 +19,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, StatusCode, Uri};
 use tower::ServiceExt;
 use web::listener::ServiceName;
+use web::wire::Refused;
 use web::{Format, Request, Response};
 
 use crate::service::Identity;
@@ -190,6 +191,23 @@ impl Identity {
             .route_service("/identity", at_root(versions.clone()))
             .route_service("/identity/", at_root(versions))
     }
+}
+
+/// The answer to a request that is refused before its path is looked at, in the dialect that the path belongs to.
+#[must_use]
+pub fn refuse(refused: &Refused) -> Response {
+    let path = refused.path().unwrap_or_default();
+    let path = path.strip_prefix("/identity").unwrap_or(path);
+    let failure = Failure::Service(Error::invalid(refused.reason.clone()));
+    let mut response = match path.split('/').nth(1).unwrap_or_default() {
+        "v2.0" => v2::fault(&failure, refused.format),
+        "v1.1" => v11::fault(&failure, refused.format),
+        "v1.0" | "v1" | "auth" => refused.reason.clone().into_response(),
+        _ => v3::fault(&failure, refused.format),
+    };
+    *response.status_mut() = refused.status;
+    response.extensions_mut().insert(ServiceName("identity"));
+    response
 }
 
 /// A dialect's router behind what all of them do alike: the format that is asked for, a path without the slash at its

@@ -11,7 +11,7 @@ mod service;
 mod settings;
 mod store;
 
-pub use api::{Route, routes};
+pub use api::{Route, refuse, routes};
 pub use key::{MasterKey, MasterKeyError, Unsealable};
 pub use model::{Caller, DEFAULT_DOMAIN, Delegation, Grant, Product, Right, RoleRef, TenantRef};
 pub use service::admin::{

@@ -1,12 +1,14 @@
 //! The configuration: flags beat variables beat the file beat the defaults.
 
 mod database;
+mod listening;
 mod storage;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+pub use listening::Connections;
 use serde::Deserialize;
 pub use storage::FilesConfig;
 
@@ -50,6 +52,8 @@ pub struct File {
     servers: Servers,
     networks: Networks,
     files: storage::Files,
+    connections: Connections,
+    metrics: listening::Metrics,
     log: Log,
 }
 
@@ -179,6 +183,10 @@ pub struct Config {
     pub networks: Networks,
     /// Cloud Files.
     pub files: FilesConfig,
+    /// How many connections there may be.
+    pub connections: Connections,
+    /// Where metrics are read without a token, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Logging.
     pub log: Log,
 }
@@ -232,6 +240,8 @@ impl Config {
             servers_v1: file.servers.v1,
             networks: file.networks,
             files,
+            connections: file.connections.checked()?,
+            metrics_listen: file.metrics.listen()?,
             log: file.log,
         })
     }
@@ -419,6 +429,9 @@ mod tests {
             ("[identity]\nsendmail = '/bin/true'\nmail_from = 'me'", "identity.mail_from: "),
             ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
             ("liste = 'x'", "line 1: unknown field `liste`"),
+            ("[connections]\nmax = 0", "connections.max: "),
+            ("[connections]\nper_address = 0", "connections.per_address: "),
+            ("[metrics]\nlisten = 'nowhere'", "metrics.listen: "),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),
             ("[files.limits]\ncontainer_listing_limit = 0", "files.limits.container_listing_limit: "),
             ("[files]\nexpired_stay = -1", "line 2: "),

@@ -6,7 +6,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
+use identity::{Denied, Identity};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -14,6 +15,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use web::Response;
+use web::listener::{Limits, Options};
 use web::metrics::Handle as MetricsHandle;
 
 use crate::certificate;
@@ -21,7 +24,7 @@ use crate::cloud::Cloud;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::tokens::IdentityTokens;
-use crate::{Failure, admin, runtime};
+use crate::{Failure, admin, descriptors, refuse, runtime};
 
 /// Serves until it is asked to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
@@ -39,11 +42,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| Bad::new("listen", format!("{}: {e}", config.listen)))?;
+    let metrics_listener = match config.metrics_listen {
+        None => None,
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|e| Bad::new("metrics.listen", format!("{address}: {e}")))?)
+        }
+    };
+    let files = descriptors::raise();
     let metrics = web::metrics::install();
+    tokio::spawn(web::metrics::keep_up(metrics.clone()));
     let cloud = Arc::new(Cloud::open(config, dir).await?);
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
-    let router = files::api::swift::hosted(routes(&cloud, metrics), cloud.files.settings());
+    let router = files::api::swift::hosted(routes(&cloud, metrics.clone()), cloud.files.settings());
     let router = web::forwarded::behind(config.trusted_proxies.clone(), router);
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
@@ -57,13 +69,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     }
     let openrc = config.data_dir.join("openrc");
     println!("ready api={} openrc={}", config.public_url, openrc.display());
-    let mut asked = stopping.clone();
-    let asked = async move {
-        let _ = asked.wait_for(|stop| *stop).await;
+    let asked = || {
+        let mut stopping = stopping.clone();
+        async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }
     };
-    let clock = cloud.clock.clone();
-    let refuse = files::api::swift::refuse;
-    let listening = tokio::spawn(web::listener::serve(listener, tls, router, clock, refuse, asked));
+    let limits = Limits { proxies: config.trusted_proxies.clone(), ..config.connections.limits(files) };
+    let options = |tls, limits| Options { tls, clock: cloud.clock.clone(), refuse: refuse::refuse, limits };
+    let listening = tokio::spawn(web::listener::serve(listener, router, options(tls, limits), asked()));
+    if let Some(listener) = metrics_listener {
+        let router = Router::new().route("/metrics", get(show_metrics).with_state(metrics));
+        let options = options(None, Limits::for_files(0));
+        tokio::spawn(web::listener::serve(listener, router, options, asked()));
+    }
     tokio::select! {
         () = asked_to_stop.wait() => {}
         () = cloud.lock.lost() => {
@@ -102,7 +121,7 @@ fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
     let tokens = Arc::new(IdentityTokens(Arc::clone(&cloud.identity)));
     Router::new()
         .route("/healthz", get(|| async { "OK\n" }))
-        .route("/metrics", get(show_metrics).with_state(metrics))
+        .route("/metrics", get(show_metrics_to_operators).with_state((metrics, Arc::clone(&cloud.identity))))
         .route("/", get(versions))
         .route("/cdn/{*path}", any(unpublished))
         .merge(cloud.identity.router())
@@ -112,6 +131,20 @@ fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
 
 async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+}
+
+/// Metrics tell who uses the cloud how much, so without a listener of their own they are for operators.
+async fn show_metrics_to_operators(
+    State((metrics, identity)): State<(MetricsHandle, Arc<Identity>)>,
+    headers: HeaderMap,
+) -> Response {
+    let token = headers.get("x-auth-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    match identity.authenticate(token).await {
+        Ok(caller) if caller.operator => show_metrics(State(metrics)).await.into_response(),
+        Ok(_) => (StatusCode::FORBIDDEN, "Metrics are for operators.\n").into_response(),
+        Err(Denied::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(_) => (StatusCode::UNAUTHORIZED, "X-Auth-Token of an operator is missing.\n").into_response(),
+    }
 }
 
 /// What is served here, for people and programs that look at the root.

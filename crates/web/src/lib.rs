@@ -5,10 +5,15 @@
 pub mod body;
 pub mod client;
 pub mod conditional;
+mod connections;
+mod early;
 pub mod format;
 pub mod forwarded;
+mod framing;
 pub mod gzip;
+mod head;
 pub mod json;
+mod linger;
 pub mod listener;
 pub mod metrics;
 mod patience;

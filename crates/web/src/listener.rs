@@ -1,38 +1,50 @@
-//! The listener: takes connections, gives each request its id, logs and counts it, and drains on stop.
+//! The listener: accepts connections, gives each request its id, logs and counts it, and drains on stop.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tower::ServiceExt;
 use work::Clock;
 
+pub use crate::connections::Limits;
+use crate::connections::{Busy, Connections, Full, Seat};
+use crate::early::{Asked, Rest};
+use crate::head::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::linger::{Lingering, Stream};
 use crate::metrics;
 use crate::patience::Patient;
 use crate::tls::Tls;
 use crate::transaction::TransactionId;
-use crate::wire::{Answered, Refuse, Signs, Wire};
+use crate::wire::{Exchange, Refuse, Refused, Wire};
+use crate::{Format, Response};
 
-/// A client has this long to send a request's head; an idle connection closes after it (guide, Persistent
-/// Connections: 20 seconds).
+/// A client has this long to send a request's head; a connection without a request is closed after it (guide,
+/// Persistent Connections: 20 seconds).
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
-/// All headers of a request together, in bytes.
-const HEAD_BYTES_MAX: usize = 128 * 1024;
-/// Headers of a request: Swift's 90 metadata items and what else a request carries.
-const HEADERS_MAX: usize = 200;
+/// A connection that is asked to close has this long.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Requests under way when the program is told to stop have this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+/// Without a free file descriptor, the listener looks again after this long.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+/// A shortage is logged no more often than this.
+const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Which service answered, for the log and the metrics: a dialect puts it into its responses' extensions.
 #[derive(Clone, Copy, Debug)]
@@ -42,54 +54,93 @@ pub struct ServiceName(pub &'static str);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub std::net::SocketAddr);
 
-/// Serves `router` on `listener`, over TLS if it is given, until `stop` resolves, then lets requests under way end.
-/// What is answered to a head that cannot be read, `refuse` says.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Arc<Tls>>,
-    router: Router,
-    clock: Clock,
-    refuse: Refuse,
-    stop: impl Future<Output = ()>,
-) {
-    let connections =
-        Connections { builder: builder(), graceful: GracefulShutdown::new(), router, clock, refuse };
-    // Clients that shake hands, none of whom holds up another; nothing of theirs is under way yet at the end.
-    let mut handshakes = JoinSet::new();
-    tokio::pin!(stop);
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+/// How a listener serves.
+pub struct Options {
+    /// The certificate; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Time, for transaction ids.
+    pub clock: Clock,
+    /// What is answered to requests that no dialect gets to see.
+    pub refuse: Refuse,
+    /// How many connections there may be.
+    pub limits: Limits,
+}
+
+/// Serves `router` on `listener` until `stop` resolves, then lets requests under way end.
+pub async fn serve(listener: TcpListener, router: Router, options: Options, stop: impl Future<Output = ()>) {
+    let (stopping, is_stopping) = watch::channel(false);
+    let connections = Connections::new(options.limits.clone());
+    let shared = Arc::new(Shared { builder: builder(), router, options, is_stopping });
+    let mut shortage = Shortage::default();
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    if let Some(seat) = seat(&connections, peer.ip(), &mut shortage).await {
+                        let _ = stream.set_nodelay(true);
+                        tokio::spawn(Arc::clone(&shared).take(stream, Peer(peer), seat));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of file descriptors, mostly: those in use must get a chance to be given back.
-                    tracing::warn!(%error, "cannot take a connection");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
+                    let evicted = connections.evict();
+                    shortage.log(&format!("{error}; {evicted} idle connections were closed"));
+                    tokio::select! {
+                        () = connections.one_ends() => {}
+                        () = tokio::time::sleep(SHORTAGE_PAUSE) => {}
+                    }
                 }
-            },
-            Some(shaken) = handshakes.join_next() => {
-                match shaken {
-                    Ok((Ok(stream), peer)) => connections.take(stream, Peer(peer), Scheme::Https),
-                    Ok((Err(error), peer)) => tracing::debug!(%error, %peer, "no handshake"),
-                    Err(error) => tracing::warn!(%error, "a handshake failed"),
-                }
-                continue;
             }
-        };
-        let _ = stream.set_nodelay(true);
-        match &tls {
-            None => connections.take(stream, Peer(peer), Scheme::Http),
-            Some(tls) => {
-                let tls = Arc::clone(tls);
-                handshakes.spawn(async move { (tls.accept(stream).await, peer) });
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = accepting => {}
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    if tokio::time::timeout(DRAIN_WITHIN, connections.all_end()).await.is_err() {
+        tracing::warn!("requests still under way were cut off");
+    }
+}
+
+/// A place for a connection that was accepted; `None` where its address has too many.
+async fn seat(
+    connections: &Arc<Connections>,
+    address: std::net::IpAddr,
+    shortage: &mut Shortage,
+) -> Option<Seat> {
+    loop {
+        match connections.seat(address) {
+            Ok(seat) => return Some(seat),
+            Err(Full::ForAddress) => {
+                shortage.log(&format!("{address} has too many connections with requests under way"));
+                return None;
+            }
+            Err(Full::Everywhere) => {
+                shortage.log("every connection has a request under way");
+                connections.one_ends().await;
             }
         }
     }
-    drop((listener, handshakes));
-    if tokio::time::timeout(DRAIN_WITHIN, connections.graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests still under way were cut off");
+}
+
+/// Logs why no connection can be taken, but not each time.
+#[derive(Default)]
+struct Shortage {
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Shortage {
+    fn log(&mut self, reason: &str) {
+        metrics::shortage();
+        if self.logged.is_some_and(|logged| logged.elapsed() < SHORTAGE_LOG_INTERVAL) {
+            self.unlogged += 1;
+            return;
+        }
+        tracing::warn!(reason, earlier = self.unlogged, "cannot take a connection");
+        *self = Self { logged: Some(Instant::now()), unlogged: 0 };
     }
 }
 
@@ -119,36 +170,105 @@ enum Scheme {
     Https,
 }
 
-/// The open connections and what answers them.
-struct Connections {
+/// What all connections of a listener have in common.
+struct Shared {
     builder: auto::Builder<TokioExecutor>,
-    graceful: GracefulShutdown,
     router: Router,
-    clock: Clock,
-    refuse: Refuse,
+    options: Options,
+    is_stopping: watch::Receiver<bool>,
 }
 
-impl Connections {
-    fn take<S>(&self, stream: S, peer: Peer, scheme: Scheme)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (router, clock) = (self.router.clone(), self.clock.clone());
-        let signs = Signs::new(clock.clone(), self.refuse);
-        let stream = TokioIo::new(Wire::new(Patient::new(stream), Arc::clone(&signs)));
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            signs.begin();
-            let (signs, version) = (Arc::clone(&signs), request.version());
-            let answer = answer(router.clone(), clock.clone(), peer, scheme, request);
-            async move { Ok::<http::Response<Answered>, Infallible>(signs.finish(version, answer.await)) }
-        });
-        let connection = self.builder.serve_connection_with_upgrades(stream, service);
-        let connection = self.graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+impl Shared {
+    async fn take(self: Arc<Self>, stream: TcpStream, peer: Peer, seat: Seat) {
+        let Some(tls) = self.options.tls.clone() else {
+            return self.serve(stream, peer, Scheme::Http, seat).await;
+        };
+        let mut is_stopping = self.is_stopping.clone();
+        let stream = tokio::select! {
+            shaken = tls.accept(stream) => shaken,
+            () = seat.evicted() => return,
+            // Nothing is under way yet.
+            _ = is_stopping.wait_for(|stops| *stops) => return,
+        };
+        match stream {
+            Ok(stream) => self.serve(stream, peer, Scheme::Https, seat).await,
+            Err(error) => tracing::debug!(%error, peer = %peer.0, "no handshake"),
+        }
+    }
+
+    async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, scheme: Scheme, seat: Seat) {
+        let exchange = Exchange::new(self.options.clock.clone(), self.options.refuse);
+        let stream = Patient::new(Lingering::new(stream, seat.clone()));
+        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange)));
+        let (asked_on, shared) = (seat.clone(), Arc::clone(&self));
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            exchange.begin();
+            let (busy, exchange) = (asked_on.request(), Arc::clone(&exchange));
+            let (method, version) = (request.method().clone(), request.version());
+            let answer = answer(Arc::clone(&shared), peer, scheme, request);
+            async move {
+                let response = answer.await;
+                exchange.finish(&method, version, &response);
+                Ok::<_, Infallible>(response.map(|body| Answered { body, _busy: busy }))
             }
         });
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let mut is_stopping = self.is_stopping.clone();
+        let mut is_closing = false;
+        let mut check = tokio::time::Instant::now() + HEAD_WITHIN;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = seat.evicted() => return,
+                _ = is_stopping.wait_for(|stops| *stops), if !is_closing => {
+                    connection.as_mut().graceful_shutdown();
+                    is_closing = true;
+                }
+                () = tokio::time::sleep_until(check) => {
+                    let now = tokio::time::Instant::now();
+                    match seat.idle() {
+                        Some(idle) if idle >= HEAD_WITHIN && is_closing => return,
+                        Some(idle) if idle >= HEAD_WITHIN => {
+                            connection.as_mut().graceful_shutdown();
+                            is_closing = true;
+                            check = now + CLOSE_WITHIN;
+                        }
+                        idle => check = now + HEAD_WITHIN.saturating_sub(idle.unwrap_or_default()),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An answer's body; its connection is busy until it has gone.
+struct Answered {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -164,34 +284,74 @@ fn complete(head: &mut http::HeaderMap, uri: &http::Uri, scheme: Scheme) {
     }
 }
 
-/// A path as the log may show it: v1.1 and v2.0 of identity name tokens in theirs.
+/// What is wrong with a request's `Host`, which HTTP/1.1 demands (RFC 9112, 3.2).
+fn wrong_host(request: &http::Request<Incoming>) -> Option<String> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else {
+        let is_missing = request.version() == http::Version::HTTP_11;
+        return is_missing.then(|| "The request has no Host header".to_owned());
+    };
+    if hosts.next().is_some() {
+        return Some("The request has more than one Host header".to_owned());
+    }
+    let is_host = host.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && !b"/\\?#@,".contains(byte));
+    (!is_host).then(|| format!("The Host header {host:?} is not a host"))
+}
+
+/// A path as the log may show it: v1.1 and v2.0 of identity have tokens in theirs, and however such a path is spelt, what
+/// follows the word is left out.
 fn without_token(path: &str) -> String {
-    for segment in ["/tokens/", "/token/"] {
-        if let Some((before, after)) = path.split_once(segment) {
-            let rest = after.split_once('/').map_or("", |(_, rest)| rest);
-            let slash = if rest.is_empty() { "" } else { "/" };
-            return format!("{before}{segment}…{slash}{rest}");
+    const WORD: &str = "token";
+    let mut plain = path.to_owned();
+    for _ in 0..4 {
+        let decoded = percent_encoding::percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+        if decoded == plain {
+            break;
+        }
+        plain = decoded;
+    }
+    if !plain.to_ascii_lowercase().contains(WORD) {
+        return path.to_owned();
+    }
+    let mut shown = Vec::new();
+    let mut is_next_hidden = false;
+    for segment in plain.split('/') {
+        if segment.is_empty() {
+            shown.push(String::new());
+        } else if let Some(at) = segment.to_ascii_lowercase().find(WORD) {
+            let end = at + WORD.len();
+            let end = end + usize::from(segment[end..].starts_with(['s', 'S']));
+            shown.push(format!("{}{}", &segment[..end], if end < segment.len() { "…" } else { "" }));
+            is_next_hidden = true;
+        } else {
+            shown.push(if is_next_hidden { "…".to_owned() } else { segment.to_owned() });
+            is_next_hidden = false;
         }
     }
-    path.to_owned()
+    shown.join("/")
 }
 
 async fn answer(
-    router: Router,
-    clock: Clock,
+    shared: Arc<Shared>,
     peer: Peer,
     scheme: Scheme,
-    request: http::Request<hyper::body::Incoming>,
-) -> http::Response<Body> {
+    mut request: http::Request<Incoming>,
+) -> Response {
     let started = Instant::now();
-    let id = TransactionId::new(clock.now().seconds());
+    let id = TransactionId::new(shared.options.clock.now().seconds());
     let (method, path) = (request.method().clone(), without_token(request.uri().path()));
-    let mut request = request.map(Body::new);
     let uri = request.uri().clone();
     complete(request.headers_mut(), &uri, scheme);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(peer);
-    let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let (asked, rest) = (Asked::of(&request), Rest::default());
+    let wrong = wrong_host(&request);
+    let request = request.map(|incoming| rest.watch(incoming));
+    let mut response = match wrong {
+        Some(reason) => refuse(shared.options.refuse, &uri, reason, request),
+        None => shared.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
+    };
+    rest.settle(&asked, response.headers_mut()).await;
     let took = started.elapsed();
     let service = response.extensions().get::<ServiceName>().map_or("other", |name| name.0);
     let status = response.status();
@@ -199,11 +359,16 @@ async fn answer(
     // The query is left out: it may carry signatures.
     tracing::info!(target: "request", %id, service, %method, path, status = status.as_u16(),
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert("x-trans-id", value.clone());
-        response.headers_mut().insert("x-openstack-request-id", value);
-    }
+    id.show(response.headers_mut());
     response
+}
+
+/// The answer to a request that no dialect gets to see.
+fn refuse(refuse: Refuse, uri: &http::Uri, reason: String, request: http::Request<Body>) -> Response {
+    let request = crate::format::negotiate(request);
+    let format = request.extensions().get::<Format>().copied().unwrap_or_default();
+    let target = Some(uri.path().as_bytes().to_vec());
+    refuse(&Refused { status: StatusCode::BAD_REQUEST, target, reason, format })
 }
 
 #[cfg(test)]
@@ -215,6 +380,26 @@ mod tests {
         assert_eq!(without_token("/v2.0/tokens/abc"), "/v2.0/tokens/…");
         assert_eq!(without_token("/identity/v2.0/tokens/abc/endpoints"), "/identity/v2.0/tokens/…/endpoints");
         assert_eq!(without_token("/v1.1/token/abc"), "/v1.1/token/…");
-        assert_eq!(without_token("/v1/AUTH_1/c/o"), "/v1/AUTH_1/c/o");
+        assert_eq!(without_token("/v1/AUTH_1/c/o%20x"), "/v1/AUTH_1/c/o%20x");
+        for path in [
+            "/v2.0/token%73/TOK",
+            "/v2.0/%74oken%73/TOK",
+            "/v2.0/%2574oken%2573/TOK",
+            "/v2.0/TOKENS/TOK",
+            "/v2.0/tokens//TOK",
+            "/v2.0/tokens%2FTOK/endpoints",
+            "/v2.0/tokens%252FTOK",
+            "//v2.0//tokens///TOK/",
+            "/v2.0/tokens;x=TOK",
+            "/v2.0/tokens/tokens/TOK",
+            "/identity/v1.1/token/TOK",
+            "/v2.0/xtokens/TOK",
+        ] {
+            let shown = without_token(path);
+            assert!(
+                !shown.contains("TOK\"") && !shown.replace("TOKENS", "").contains("TOK"),
+                "{path}: {shown}"
+            );
+        }
     }
 }

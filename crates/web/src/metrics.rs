@@ -19,6 +19,17 @@ pub fn install() -> Handle {
         .expect("one recorder a process")
 }
 
+/// How often samples are folded into their buckets.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Folds samples into their buckets every few seconds, for ever: without it each is kept until somebody reads the metrics.
+pub async fn keep_up(metrics: Handle) {
+    loop {
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
+        metrics.run_upkeep();
+    }
+}
+
 /// Counts one answered request.
 pub(crate) fn request(
     service: &'static str,
@@ -31,6 +42,11 @@ pub(crate) fn request(
     metrics::counter!("nephos_requests_total", "service" => service, "method" => method, "status" => class)
         .increment(1);
     metrics::histogram!("nephos_request_seconds", "service" => service).record(took.as_secs_f64());
+}
+
+/// Counts a time at which no connection could be taken.
+pub(crate) fn shortage() {
+    metrics::counter!("nephos_connection_shortages_total").increment(1);
 }
 
 /// Only known methods become labels: a client must not be able to make up new time series.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderValue};
+
 /// A request's id in Swift's form: `tx`, 21 hex digits, `-`, the time in 10 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionId(Arc<str>);
@@ -20,6 +22,14 @@ impl TransactionId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Adds it to an answer's headers.
+    pub(crate) fn show(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_str(self.as_str()) {
+            headers.insert("x-trans-id", value.clone());
+            headers.insert("x-openstack-request-id", value);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use http::{Method, Uri};
 use identity::Right;
 use tower::Service;
 use web::listener::ServiceName;
+use web::wire::Refused;
 use web::{Format, Response, Routes, format, gzip};
 
 use super::Tokens;
@@ -159,6 +160,15 @@ fn without_slash(mut request: Request) -> Request {
 
 fn format_of(request: &Request) -> Format {
     request.extensions().get().copied().unwrap_or_default()
+}
+
+/// The answer to a request that is refused before its path is looked at.
+#[must_use]
+pub fn refuse(refused: &Refused) -> Response {
+    let mut response = Fault::bad_request(&refused.reason).render(refused.format);
+    *response.status_mut() = refused.status;
+    response.extensions_mut().insert(ServiceName("servers"));
+    response
 }
 
 fn not_found(request: &Request) -> Response {

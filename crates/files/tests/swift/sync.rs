@@ -37,7 +37,9 @@ async fn serving(location: &Location, listener: TcpListener, port: u16) -> Cloud
     let cloud = cloud_with(location, settings(port)).await;
     let (router, clock) = (cloud.router.clone(), cloud.clock.clone());
     let refuse = files::api::swift::refuse;
-    tokio::spawn(web::listener::serve(listener, None, router, clock, refuse, std::future::pending()));
+    let limits = web::listener::Limits::for_files(1024);
+    let options = web::listener::Options { tls: None, clock, refuse, limits };
+    tokio::spawn(web::listener::serve(listener, router, options, std::future::pending()));
     cloud.files.carry(Arc::new(Clouds::default()));
     cloud
 }

@@ -1,11 +1,11 @@
 //! What is about the deployment and no account: health, Flash's policy, and paths that name no account.
 
 use http::{Method, StatusCode};
-use web::wire::{Refusal, Refused};
+use web::wire::Refused;
 use web::{Request, Response};
 
 use super::answer;
-use super::fault::{self, Fault};
+use super::fault::Fault;
 use crate::model::name;
 
 /// `/healthcheck` (Swift, healthcheck).
@@ -27,18 +27,16 @@ pub(super) async fn no_account(request: Request) -> Response {
     fault.into_response("unknown", request.method() == Method::HEAD)
 }
 
-/// What is answered to a head that could not be read: as Swift does where its path is why, and its page otherwise.
-pub fn refuse(refused: Refused<'_>) -> Refusal {
-    match refused.target {
-        Some(target) if target.starts_with(b"/v1/") => Refusal {
-            status: StatusCode::PRECONDITION_FAILED,
-            content_type: "text/plain; charset=UTF-8",
-            body: name::NOT_TEXT.to_owned(),
-        },
-        _ => Refusal {
-            status: refused.status,
-            content_type: "text/html; charset=UTF-8",
-            body: fault::page(refused.status),
-        },
+/// The answer to a request that is refused before its path is looked at: as Swift's where the path is why, and otherwise a
+/// page that says what is wrong.
+pub fn refuse(refused: &Refused) -> Response {
+    let target = refused.target.as_deref().unwrap_or_default();
+    if target.starts_with(b"/v1/") && std::str::from_utf8(target).is_err() {
+        return Fault::text(StatusCode::PRECONDITION_FAILED, name::NOT_TEXT).into_response("unknown", false);
     }
+    let title = refused.status.canonical_reason().unwrap_or("Refused");
+    let mut page = format!("<html><h1>{title}</h1><p>");
+    web::xml::escape_into(&refused.reason, &mut page);
+    page.push_str(".</p></html>");
+    answer::html(refused.status, page)
 }

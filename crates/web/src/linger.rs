@@ -1,0 +1,138 @@
+//! Closing a connection in stages (RFC 9112, 9.6): first the sending half, and the rest once the peer has closed too or has
+//! had time to. A connection that is closed at once while the peer still sends is reset, and an answer that the peer has
+//! not read yet is lost.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::connections::Seat;
+use crate::early::{DRAIN_BYTES_MAX, DRAIN_PAUSE_MAX, DRAIN_WITHIN};
+
+/// A stream over a TCP connection.
+pub(crate) trait OverTcp {
+    /// The connection, without what was over it.
+    fn into_tcp(self) -> TcpStream;
+}
+
+impl OverTcp for TcpStream {
+    fn into_tcp(self) -> TcpStream {
+        self
+    }
+}
+
+impl OverTcp for TlsStream<TcpStream> {
+    fn into_tcp(self) -> TcpStream {
+        self.into_inner().0
+    }
+}
+
+/// A stream that is closed in stages when it is dropped, unless the peer has closed it or it must go at once.
+pub(crate) struct Lingering<S: Stream> {
+    stream: Option<S>,
+    seat: Seat,
+    /// The peer has closed its half, or the connection is broken.
+    is_over: bool,
+}
+
+/// What [`Lingering`] is about.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'static> Stream for S {}
+
+impl<S: Stream> Lingering<S> {
+    pub(crate) fn new(stream: S, seat: Seat) -> Self {
+        Self { stream: Some(stream), seat, is_over: false }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let poll = act(Pin::new(stream));
+        self.is_over |= matches!(poll, Poll::Ready(Err(_)));
+        poll
+    }
+}
+
+impl<S: Stream> AsyncRead for Lingering<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.with(|stream| stream.poll_read(context, buffer)))?;
+        self.is_over |= buffer.filled().len() == before && buffer.remaining() > 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for Lingering<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(context))
+    }
+}
+
+impl<S: Stream> Drop for Lingering<S> {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        if self.is_over || self.seat.is_evicted() {
+            return;
+        }
+        let seat = self.seat.clone();
+        seat.linger();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = drain(stream) => {}
+                    () = seat.evicted() => {}
+                    () = tokio::time::sleep(DRAIN_WITHIN) => {}
+                }
+            });
+        }
+    }
+}
+
+async fn drain<S: Stream>(mut stream: S) {
+    if !matches!(tokio::time::timeout(DRAIN_PAUSE_MAX, stream.shutdown()).await, Ok(Ok(()))) {
+        return;
+    }
+    // What comes in is not deciphered any more.
+    let mut stream = stream.into_tcp();
+    let (mut left, mut buffer) = (DRAIN_BYTES_MAX, vec![0; 16 * 1024]);
+    loop {
+        let read = tokio::time::timeout(DRAIN_PAUSE_MAX, stream.read(&mut buffer)).await;
+        let Ok(Ok(read @ 1..)) = read else { return };
+        let Some(rest) = left.checked_sub(read as u64) else { return };
+        left = rest;
+    }
+}
