@@ -8,6 +8,7 @@ mod custom_images;
 mod disk;
 mod durability;
 mod machines;
+mod parts;
 mod passwords;
 mod seeds;
 mod server_clients;

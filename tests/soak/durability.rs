@@ -175,6 +175,11 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the moment of the kill is random; nothing is waited for")]
+fn wait_until_killed(life: Duration) {
+    std::thread::sleep(life);
+}
+
 fn soak(rounds: u64, seed: u64) -> Result<u64, String> {
     let database = std::env::var("NEPHOS_SOAK_DATABASE").unwrap_or_else(|_| "sqlite:".into());
     let mut cloud = Cloud::start_with(&["--hypervisor", "simulated:", "--database", &database], &[]);
@@ -203,7 +208,7 @@ fn soak(rounds: u64, seed: u64) -> Result<u64, String> {
                 .iter_mut()
                 .map(|worker| scope.spawn(move || worker.work(port, token, stop)))
                 .collect();
-            std::thread::sleep(life);
+            wait_until_killed(life);
             cloud.kill();
             stop.store(true, Ordering::Relaxed);
             working

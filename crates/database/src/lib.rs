@@ -9,6 +9,7 @@
 //! A unit whose COMMIT was sent and not answered ends in [`Error::Unknown`]: it may be in the database. Its caller must
 //! not undo, free or repeat anything then.
 
+mod binding;
 mod error;
 mod exclusive;
 mod location;
@@ -24,6 +25,7 @@ mod value;
 
 use std::sync::Arc;
 
+pub use binding::{Binding, CloudRow};
 pub use error::{Error, Result};
 pub use exclusive::ExclusiveLock;
 pub use location::{CONNECTIONS, Location, Server};

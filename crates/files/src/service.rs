@@ -100,6 +100,9 @@ pub struct Settings {
     /// How long after a start a database that others share may still carry out what an earlier process sent to it, so that rows
     /// may appear which name what that process stored. Nothing of it is removed before.
     pub settling: Duration,
+    /// When the database was created, in milliseconds since 1970; 0 if that is not known. Bytes that are older than it are never
+    /// deleted as orphans: they may be another database's.
+    pub database_since: u64,
 }
 
 /// As often as Swift's own expirer looks.
@@ -129,6 +132,7 @@ impl Default for Settings {
             realms: Realms::default(),
             scrub: Scrub::default(),
             settling: SETTLING,
+            database_since: 0,
         }
     }
 }
@@ -180,8 +184,6 @@ struct Inner {
     logs: logs::Logs,
     /// Volumes of earlier processes, and until when they stay although no row names anything in them.
     inherited: (std::collections::BTreeSet<i64>, tokio::time::Instant),
-    /// When the database was created, in milliseconds since 1970, if it is known to be younger than the bytes may be.
-    database_since: Option<u64>,
     /// Volumes that hold bytes which the disk does not give.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
     garbage: Notify,
@@ -236,7 +238,6 @@ impl Files {
             running: rates::Running::default(),
             tenants: std::sync::OnceLock::new(),
             logs: logs::Logs::default(),
-            database_since: None,
             unreadable: std::sync::Mutex::default(),
             garbage: Notify::new(),
             expiring: Notify::new(),

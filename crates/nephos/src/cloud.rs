@@ -16,6 +16,7 @@ use networks::Networks;
 use work::Clock;
 
 use crate::certificate;
+use crate::cloud_id::{self, CloudId};
 use crate::config::{Bad, Config};
 use crate::data_dir::{self, DataDir};
 use crate::tokens::IdentityTokens;
@@ -64,17 +65,23 @@ impl Cloud {
         let in_use = || database(&"in use by another process; several processes need blobs on S3");
         let lock =
             ExclusiveLock::take(&config.database).await.map_err(|e| database(&e))?.ok_or_else(in_use)?;
+        let stores = stores(config)?;
+        let cloud_id = CloudId::check(&dir, &config.database, &stores, &key, &clock).await?;
         let meter = Meter::open(&config.database, clock.clone()).await.map_err(|e| database(&e))?;
         let identity = Identity::open(&config.database, clock.clone(), Arc::clone(&key), settings(config))
             .await
             .map_err(|e| database(&e))?;
-        let files_settings =
-            files::Settings { master: Some(Arc::clone(&key)), ..config.files.settings.clone() };
-        let stores = stores(config)?;
-        let files = Files::open_with(&config.database, stores, clock.clone(), meter.clone(), files_settings)
-            .await
-            .map_err(|e| database(&e))?;
+        let files_settings = files::Settings {
+            master: Some(Arc::clone(&key)),
+            database_since: u64::try_from(cloud_id.files_since()).unwrap_or(0),
+            ..config.files.settings.clone()
+        };
+        let files =
+            Files::open_with(&config.database, stores.clone(), clock.clone(), meter.clone(), files_settings)
+                .await
+                .map_err(|e| database(&e))?;
         files.ask_tenants(Arc::new(IdentityTokens(Arc::clone(&identity))));
+        cloud_id::check_named(&files, &stores).await?;
         files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
@@ -92,6 +99,7 @@ impl Cloud {
         )
         .await
         .map_err(|e| database(&e))?;
+        cloud_id.bind(&config.database, &stores).await?;
         if let Some(sendmail) = &config.sendmail {
             identity.send_mail_by(Arc::new(sendmail.clone()));
         }

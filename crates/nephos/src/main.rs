@@ -8,6 +8,7 @@ mod certificate;
 mod clearing;
 mod cli;
 mod cloud;
+mod cloud_id;
 mod config;
 mod data_dir;
 mod descriptors;

@@ -70,6 +70,14 @@ impl Files {
         Ok(report)
     }
 
+    /// Whether any row names a blob in volumes with these numbers, or one in a file of its own that counts as among them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn names_blobs_in(&self, numbers: std::ops::Range<i64>) -> Result<bool> {
+        Ok(store::blobs::names_store(&self.0.db, numbers).await?)
+    }
+
     async fn audit_references(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
         for wrong in store::audit::references(&self.0.db).await? {
             let what = format!("blob {} is named {} times, not {}", wrong.blob, wrong.found, wrong.counted);

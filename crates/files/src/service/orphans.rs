@@ -95,7 +95,7 @@ impl Files {
         for store in self.0.blobs.stores() {
             for id in store.aside_for(age).await? {
                 // Blobs that are older than the database may belong to another one.
-                if self.0.database_since.is_some_and(|since| id.created_ms() < since) {
+                if id.created_ms() < self.settings().database_since {
                     continue;
                 }
                 if !store::blobs::is_known(&self.0.db, id).await? {

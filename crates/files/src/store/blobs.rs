@@ -192,6 +192,12 @@ pub(crate) async fn names_volume(db: &Database, volume: i64) -> Result<bool, Err
     Ok(db.row("SELECT 1 FROM blobs WHERE volume = $1 LIMIT 1", params![volume]).await?.is_some())
 }
 
+/// Whether any row names a blob whose volume's number is in this range, or a file of its own that counts as in it.
+pub(crate) async fn names_store(db: &Database, numbers: std::ops::Range<i64>) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM blobs WHERE volume >= $1 AND volume < $2 LIMIT 1";
+    Ok(db.row(sql, params![numbers.start, numbers.end]).await?.is_some())
+}
+
 /// Where a blob is now, if a row names it.
 pub(crate) async fn location(db: &Database, id: BlobId) -> Result<Option<Location>, Error> {
     let sql = "SELECT id, volume, place, size FROM blobs WHERE id = $1";

@@ -187,6 +187,7 @@ impl FilesConfig {
                 every: Duration::from_secs(scrub_interval),
             },
             settling: Settings::default().settling,
+            database_since: 0,
         };
         Ok(Self { settings, stores })
     }

@@ -1,0 +1,21 @@
+//! A database says which cloud's it is.
+
+use database::{Binding, CloudRow, Database, Migration, on_each_engine};
+
+const TABLES: &[Migration] =
+    &[Migration { version: 1, sql: "CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY) WITHOUT ROWID;" }];
+
+on_each_engine! {
+    async fn a_database_is_absent_unbound_and_bound_for_good(location: &Location) {
+        assert_eq!(Binding::read(location, "s").await.unwrap(), Binding::Absent);
+        drop(Database::open(location, "s", TABLES).await.unwrap());
+        assert_eq!(Binding::read(location, "s").await.unwrap(), Binding::Unbound);
+        let row = CloudRow { cloud: "one".into(), key_check: "k".into(), since: 7 };
+        Binding::write(location, "s", &row).await.unwrap();
+        let other = CloudRow { cloud: "two".into(), ..row.clone() };
+        Binding::write(location, "s", &other).await.unwrap();
+        assert_eq!(Binding::read(location, "s").await.unwrap(), Binding::Bound(row));
+        assert_eq!(Binding::read(location, "other").await.unwrap(), Binding::Absent);
+        drop(Database::open(location, "s", TABLES).await.unwrap());
+    }
+}

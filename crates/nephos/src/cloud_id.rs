@@ -1,0 +1,218 @@
+//! What ties a cloud's parts together: an id in the data directory, in each service's database and in each directory of bytes,
+//! and what tells its master key. A start with the wrong part, or without one, is refused before anything is changed.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blobs::{Blobs, PolicyStores};
+use database::{Binding, CloudRow, Location};
+use identity::MasterKey;
+use serde::{Deserialize, Serialize};
+use work::Clock;
+
+use crate::config::Bad;
+use crate::data_dir::{DataDir, write_private};
+
+/// The services that have databases, by the names of these.
+const SERVICES: [&str; 6] = ["meter", "identity", "files", "images", "networks", "compute"];
+const FILE: &str = "cloud-id";
+
+/// `DIR/cloud-id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct File {
+    /// The cloud's id.
+    id: String,
+    key_check: String,
+    /// The services whose databases say that they are this cloud's.
+    databases: Vec<String>,
+    /// How many storage policies' directories say so.
+    stores: usize,
+}
+
+/// What was found at a start and is to be written once everything is open.
+pub struct CloudId {
+    file: File,
+    path: PathBuf,
+    now: i64,
+    bindings: Vec<(&'static str, Binding)>,
+}
+
+impl CloudId {
+    /// Reads what every part says, and refuses to go on if they do not belong together.
+    ///
+    /// # Errors
+    /// [`Bad`] names the part that does not.
+    pub async fn check(
+        dir: &DataDir,
+        location: &Location,
+        stores: &[Arc<dyn Blobs>],
+        key: &MasterKey,
+        clock: &Clock,
+    ) -> Result<Self, Bad> {
+        let path = dir.join(FILE);
+        let known = read(&path)?;
+        let mut bindings = Vec::new();
+        for service in SERVICES {
+            let binding = Binding::read(location, service).await.map_err(|e| Bad::new("database", e))?;
+            bindings.push((service, binding));
+        }
+        let marks = stores.iter().map(|store| store.cloud()).collect::<Result<Vec<_>, _>>();
+        let marks = marks.map_err(|e| Bad::new("blobs", e))?;
+        let bound = bindings.iter().find_map(|(_, binding)| match binding {
+            Binding::Bound(row) => Some(row.clone()),
+            _ => None,
+        });
+        let key_check = hex(&key.derive("cloud-id: which key this is")[..16]);
+        // A data directory without the file: a first start, one of an earlier version, or a new one beside a database.
+        let file = known.clone().unwrap_or_else(|| {
+            let id = bound.as_ref().map(|row| row.cloud.clone());
+            let id = id.or_else(|| marks.iter().flatten().next().cloned());
+            let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            File { id, key_check: key_check.clone(), databases: Vec::new(), stores: 0 }
+        });
+        check_databases(&file, location, &bindings)?;
+        check_stores(&file, stores, &marks, &bindings)?;
+        if file.key_check != key_check || bound.is_some_and(|row| row.key_check != key_check) {
+            let reason = "it is not the key that this cloud was created with";
+            return Err(Bad::new("master.key", reason));
+        }
+        let now = clock.now().0 / 1000;
+        Ok(Self { file, path, now, bindings })
+    }
+
+    /// When the database of objects was created, in milliseconds since 1970; 0 if it is not known.
+    pub fn files_since(&self) -> i64 {
+        match self.bindings.iter().find(|(service, _)| *service == "files") {
+            Some((_, Binding::Bound(row))) => row.since,
+            Some((_, Binding::Absent)) => self.now,
+            _ => 0,
+        }
+    }
+
+    /// Writes the id into every part that does not have it yet, now that all are open, and notes that they have it.
+    ///
+    /// # Errors
+    /// [`Bad`] names what could not be written.
+    pub async fn bind(self, location: &Location, stores: &[Arc<dyn Blobs>]) -> Result<(), Bad> {
+        for (service, binding) in &self.bindings {
+            let since = match binding {
+                Binding::Bound(_) => continue,
+                Binding::Absent => self.now,
+                Binding::Unbound => 0,
+            };
+            let (cloud, key_check) = (self.file.id.clone(), self.file.key_check.clone());
+            let row = CloudRow { cloud, key_check, since };
+            Binding::write(location, service, &row).await.map_err(|e| Bad::new("database", e))?;
+        }
+        for store in stores {
+            if store.cloud().map_err(|e| Bad::new("blobs", e))?.is_none() {
+                store.set_cloud(&self.file.id).map_err(|e| Bad::new("blobs", e))?;
+            }
+        }
+        let databases = SERVICES.map(str::to_owned).to_vec();
+        let file = File { databases, stores: stores.len().max(self.file.stores), ..self.file };
+        if read(&self.path)?.as_ref() == Some(&file) {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(&file).map_err(|e| Bad::new(FILE, e))?;
+        write_private(&self.path, &(text + "\n")).map_err(|e| Bad::new(FILE, e))
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Option<File>, Bad> {
+    let shown = path.display();
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            serde_json::from_str(&text).map(Some).map_err(|e| Bad::new(FILE, format!("{shown}: {e}")))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Bad::new(FILE, format!("{shown}: {error}"))),
+    }
+}
+
+fn check_databases(file: &File, location: &Location, bindings: &[(&str, Binding)]) -> Result<(), Bad> {
+    let place = match location {
+        Location::Sqlite(dir) => dir.display().to_string(),
+        Location::Postgres(_) => "the PostgreSQL server".to_owned(),
+    };
+    let refuse = |what: String| Err(Bad::new("database", what));
+    for (service, binding) in bindings {
+        let noted = file.databases.iter().any(|known| known == service);
+        match binding {
+            Binding::Bound(row) if row.cloud != file.id => {
+                return refuse(format!("{place}: the {service} database is another cloud's ({})", row.cloud));
+            }
+            Binding::Absent if noted => {
+                return refuse(format!(
+                    "{place}: the {service} database of this cloud is missing; restore it, or say where it is"
+                ));
+            }
+            Binding::Unbound if noted => {
+                return refuse(format!("{place}: the {service} database is not the one that this cloud had"));
+            }
+            _ => {}
+        }
+    }
+    // A directory of an earlier version: what a cloud cannot do without must be there if anything else is.
+    let is_there = |service: &str| bindings.iter().any(|(name, b)| *name == service && *b != Binding::Absent);
+    if !is_there("identity")
+        && SERVICES.iter().any(|service| !["meter", "identity"].contains(service) && is_there(service))
+    {
+        return refuse(format!("{place}: the identity database is missing beside the others; restore it"));
+    }
+    Ok(())
+}
+
+fn check_stores(
+    file: &File,
+    stores: &[Arc<dyn Blobs>],
+    marks: &[Option<String>],
+    bindings: &[(&str, Binding)],
+) -> Result<(), Bad> {
+    let refuse = |store: &Arc<dyn Blobs>, what: String| {
+        Err(Bad::new("blobs", format!("{}: {what}", store.describe())))
+    };
+    let files_is_absent = bindings.iter().any(|(name, b)| *name == "files" && *b == Binding::Absent);
+    for (index, (store, mark)) in stores.iter().zip(marks).enumerate() {
+        match mark {
+            Some(mark) if *mark != file.id => {
+                return refuse(store, format!("the objects in it are another cloud's ({mark})"));
+            }
+            None if index < file.stores => {
+                return refuse(store, "it does not hold this cloud's objects; say where they are".into());
+            }
+            None if files_is_absent && !store.is_empty() => {
+                return refuse(
+                    store,
+                    "it holds objects, and the files database is missing; restore it".into(),
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a store that is empty although rows name what should be in it: a directory of an earlier version, moved.
+///
+/// # Errors
+/// [`Bad`] names the store.
+pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Result<(), Bad> {
+    for (index, store) in stores.iter().enumerate() {
+        if store.is_empty()
+            && files
+                .names_blobs_in(PolicyStores::numbers(index))
+                .await
+                .map_err(|e| Bad::new("database", e))?
+        {
+            let reason = format!("{}: it is empty, and objects' bytes should be in it", store.describe());
+            return Err(Bad::new("blobs", reason));
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
