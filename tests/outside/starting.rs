@@ -28,8 +28,11 @@ fn a_first_start_makes_what_it_needs() {
     assert_eq!((mode("openrc"), mode("master.key"), mode("admin.sock")), (0o600, 0o600, 0o600));
     assert_eq!(curl(&[&format!("{}/healthz", cloud.url)]).status, 200);
     assert_eq!(curl(&[&format!("{}/metrics", cloud.url)]).status, 401);
-    let root = curl(&[&format!("{}/", cloud.url)]).json();
-    assert_eq!(root["name"], "nephos");
+    let root = curl(&[&format!("{}/", cloud.url)]);
+    assert_eq!((root.status, root.json()["name"].as_str()), (300, Some("nephos")));
+    let versions = curl(&[&format!("{}/identity", cloud.url)]);
+    assert_eq!((versions.status, &versions.json()["versions"]), (300, &root.json()["versions"]));
+    assert!(root.json().get("version").is_none(), "keystoneauth would read it as a version's document");
     // A single word that is no path of any service is Swift's to refuse.
     for (path, status) in [("/v9", 412), ("/nothing/here", 404)] {
         assert_eq!(curl(&[&format!("{}{path}", cloud.url)]).status, status, "{path}");

@@ -90,7 +90,9 @@ impl Failure {
         match self {
             Self::Service(error) => match error {
                 Error::Invalid { .. } => StatusCode::BAD_REQUEST,
-                Error::Credentials | Error::Token | Error::Disabled => StatusCode::UNAUTHORIZED,
+                Error::Credentials | Error::UnknownToken | Error::Token | Error::Disabled => {
+                    StatusCode::UNAUTHORIZED
+                }
                 Error::Forbidden { .. } | Error::PasswordExpired { .. } => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,

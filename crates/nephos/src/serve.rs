@@ -122,7 +122,7 @@ fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "OK\n" }))
         .route("/metrics", get(show_metrics_to_operators).with_state((metrics, Arc::clone(&cloud.identity))))
-        .route("/", get(versions))
+        .route("/", get(versions).with_state(Arc::clone(&cloud.identity)))
         .route("/cdn/{*path}", any(unpublished))
         .merge(cloud.identity.router())
         .merge(files::api::swift::router(cloud.files.clone(), tokens.clone()))
@@ -147,18 +147,17 @@ async fn show_metrics_to_operators(
     }
 }
 
-/// What is served here, for people and programs that look at the root.
-async fn versions() -> impl IntoResponse {
-    let document = serde_json::json!({
-        "name": "nephos",
-        "version": env!("CARGO_PKG_VERSION"),
-        "services": {
-            "identity": ["/identity/v1.0", "/identity/v1.1", "/identity/v2.0", "/identity/v3"],
-            "files": ["/v1"],
-            "servers": ["/servers/v1.0"],
-        },
+/// What is served here. Keystone's clients take an address without a path for that of identity, so it has the versions
+/// in the form that they read, and the same status as `/identity`.
+async fn versions(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
+    let mut document = identity.versions();
+    document["name"] = "nephos".into();
+    document["services"] = serde_json::json!({
+        "identity": ["/identity/v1.0", "/identity/v1.1", "/identity/v2.0", "/identity/v3"],
+        "files": ["/v1"],
+        "servers": ["/servers/v1.0"],
     });
-    ([(header::CONTENT_TYPE, "application/json")], document.to_string())
+    (StatusCode::MULTIPLE_CHOICES, [(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
 /// Nothing is published yet: every container answers as one that was never CDN-enabled, which clients expect.

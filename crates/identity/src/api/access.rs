@@ -75,9 +75,19 @@ impl FromRequestParts<Shared> for Access {
     }
 }
 
-/// A header's value, if it is text.
+/// A header's value, if it is ASCII text, as tokens are.
 pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// A header's value as text that people choose, such as a name or a password: UTF-8, or else ISO 8859-1, which Python's
+/// clients send.
+pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let bytes = headers.get(name)?.as_bytes();
+    Some(match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    })
 }
 
 /// Where the request came from.

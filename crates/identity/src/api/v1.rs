@@ -8,7 +8,7 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use web::{Format, Response};
 
-use crate::api::access::{Origin, header};
+use crate::api::access::{Origin, header_text};
 use crate::api::{Answered, Failure, Shared, dialect};
 use crate::service::error::Error;
 use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
@@ -52,7 +52,7 @@ async fn answer(
     kind: TokenKind,
     status: StatusCode,
 ) -> Answered {
-    let given = |name: &str, other: &str| header(headers, name).or_else(|| header(headers, other));
+    let given = |name: &str, other: &str| header_text(headers, name).or_else(|| header_text(headers, other));
     let (Some(user), Some(key)) =
         (given("x-auth-user", "x-storage-user"), given("x-auth-key", "x-storage-pass"))
     else {
@@ -60,9 +60,9 @@ async fn answer(
     };
     let (wanted, user) = match user.split_once(':') {
         Some((tenant, user)) => (Wanted::TenantIdOrName(tenant.to_owned()), user),
-        None => (Wanted::Usual, user),
+        None => (Wanted::Usual, user.as_str()),
     };
-    let proof = Proof::Key { user: Named::name(user), key: key.to_owned() };
+    let proof = Proof::Key { user: Named::name(user), key };
     let signed_in = identity.sign_in(SignIn { proof, wanted, address: origin.address, kind }).await?;
     let left = signed_in.session.caller.expires.since(identity.clock.now()).as_secs();
     let mut response = status.into_response();

@@ -49,6 +49,8 @@ pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     let status = match failure {
         // Keystone tells a disabled user nothing more than anybody else who may not in.
         Failure::Service(Error::Disabled | Error::PasswordExpired { .. }) => StatusCode::UNAUTHORIZED,
+        // As if the token were a resource that was asked for.
+        Failure::Service(Error::UnknownToken) => StatusCode::NOT_FOUND,
         other => other.status(),
     };
     let message = match failure {
@@ -58,6 +60,7 @@ pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
         Failure::Service(Error::PasswordExpired { user_id }) => {
             format!("The password is expired and needs to be changed for user: {user_id}.")
         }
+        Failure::Service(Error::UnknownToken) => "Failed to validate token".to_owned(),
         other => other.message(),
     };
     let title = status.canonical_reason().unwrap_or("Error");

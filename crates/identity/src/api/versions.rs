@@ -43,8 +43,16 @@ impl Version {
     }
 }
 
+impl Identity {
+    /// All versions, in the form in which Keystone's clients look for them at `/identity` and at the root.
+    #[must_use]
+    pub fn versions(&self) -> Value {
+        let values: Vec<Value> = VERSIONS.iter().map(|version| version.json(self)).collect();
+        json!({"versions": {"values": values}})
+    }
+}
+
 /// `GET /identity`: 300 with all versions (Keystone).
 pub(crate) async fn list(State(identity): State<Shared>) -> Response {
-    let values: Vec<Value> = VERSIONS.iter().map(|version| version.json(&identity)).collect();
-    answer(StatusCode::MULTIPLE_CHOICES, &json!({"versions": {"values": values}}))
+    answer(StatusCode::MULTIPLE_CHOICES, &identity.versions())
 }

@@ -98,6 +98,15 @@ pub struct CatalogService {
     pub builtin: bool,
 }
 
+/// Whose names a client looks for services by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// `swift`, `nova`.
+    OpenStack,
+    /// `cloudFiles`, `cloudServersOpenStack`.
+    Rackspace,
+}
+
 /// A whole catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
@@ -167,6 +176,30 @@ impl Catalog {
         let published =
             PUBLISHED.iter().filter(|p| p.deployed.is_none_or(|s| settings.services.contains(&s)));
         Self { services: published.map(|p| p.service(settings)).collect() }
+    }
+
+    /// The services that are shown to clients which look for these names: one for each type and region, since clients
+    /// refuse to choose between two, and all that operators added. Without `regions_hidden`, services that have no
+    /// region in v2.0 count as being in the cloud's.
+    pub fn shown(&self, names: Names, regions_hidden: bool) -> impl Iterator<Item = &CatalogService> {
+        let enabled = || self.services.iter().enumerate().filter(|(_, entry)| entry.service.enabled);
+        // Those with the wanted kind of name come first, and among equals the first of the table.
+        let rank = move |(index, entry): (usize, &CatalogService)| {
+            (entry.rackspace != (names == Names::Rackspace), index)
+        };
+        let place = move |entry: &CatalogService| regions_hidden && entry.regionless;
+        enabled()
+            .filter(move |candidate| {
+                let (_, entry) = *candidate;
+                let better = |other: (usize, &CatalogService)| {
+                    other.1.builtin
+                        && other.1.service.kind == entry.service.kind
+                        && place(other.1) == place(entry)
+                        && rank(other) < rank(*candidate)
+                };
+                !entry.builtin || !enabled().any(better)
+            })
+            .map(|(_, entry)| entry)
     }
 
     /// The URL of the first public endpoint of that service name for a tenant.
@@ -255,6 +288,50 @@ mod tests {
             .map(|s| &*s.service.name)
             .collect();
         assert_eq!(compute, ["nova", "cloudServersOpenStack", "cloudServers"]);
+    }
+
+    #[test]
+    fn no_client_sees_two_services_of_one_type_and_region() {
+        // Every combination of services that can be deployed.
+        for chosen in 0u32..1 << Service::ALL.len() {
+            let mut settings = Settings::new("http://cloud");
+            let bits = Service::ALL.into_iter().enumerate();
+            settings.services =
+                bits.filter(|(bit, _)| chosen >> bit & 1 == 1).map(|(_, service)| service).collect();
+            let catalog = Catalog::deployed(&settings);
+            let all: std::collections::BTreeSet<_> =
+                catalog.services.iter().map(|s| s.service.kind.clone()).collect();
+            for (names, hidden) in
+                [(Names::OpenStack, false), (Names::OpenStack, true), (Names::Rackspace, true)]
+            {
+                let shown: Vec<_> = catalog.shown(names, hidden).collect();
+                let mut places: Vec<_> =
+                    shown.iter().map(|s| (&s.service.kind, hidden && s.regionless)).collect();
+                places.sort();
+                let count = places.len();
+                places.dedup();
+                assert_eq!(places.len(), count, "{names:?} {:?}", settings.services);
+                let kinds: std::collections::BTreeSet<_> =
+                    shown.iter().map(|s| s.service.kind.clone()).collect();
+                assert_eq!(kinds, all, "no type is left out");
+            }
+        }
+    }
+
+    #[test]
+    fn clients_see_the_names_that_they_look_for() {
+        let catalog = Catalog::deployed(&Settings::new("http://cloud"));
+        let names = |names, hidden| -> Vec<&str> {
+            catalog.shown(names, hidden).map(|entry| &*entry.service.name).collect()
+        };
+        let v3 = names(Names::OpenStack, false);
+        assert!(v3.contains(&"swift") && v3.contains(&"nova") && v3.contains(&"cloudFeeds"));
+        assert!(!v3.contains(&"cloudFiles") && !v3.contains(&"cloudServers"), "{v3:?}");
+        let by_key = names(Names::Rackspace, true);
+        for name in ["cloudFiles", "cloudServersOpenStack", "cloudServers", "keystone", "cinderv3"] {
+            assert!(by_key.contains(&name), "{name}");
+        }
+        assert!(!by_key.contains(&"swift") && !by_key.contains(&"nova"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 /// Characters in a name at most.
 pub const NAME_MAX: usize = 255;
+/// Characters in the name of a tenant or domain at most, as in Keystone.
+pub const PLACE_NAME_MAX: usize = 64;
 
 /// Why a name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,10 +15,12 @@ pub enum NameError {
         field: &'static str,
     },
     /// It has too many.
-    #[error("{field} is longer than {NAME_MAX} characters")]
+    #[error("{field} is longer than {max} characters")]
     Long {
         /// The field at fault.
         field: &'static str,
+        /// How many it may have.
+        max: usize,
     },
     /// It has one that would not survive headers, paths or `tenant:user`.
     #[error("{field} must not contain {found:?}")]
@@ -52,6 +56,17 @@ pub fn is_id(text: &str) -> bool {
     digits || (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// Checks that the name of a tenant or domain is no longer than [`PLACE_NAME_MAX`].
+///
+/// # Errors
+/// [`NameError::Long`].
+pub fn check_place_name(field: &'static str, name: &str) -> Result<(), NameError> {
+    if name.chars().count() > PLACE_NAME_MAX {
+        return Err(NameError::Long { field, max: PLACE_NAME_MAX });
+    }
+    Ok(())
+}
+
 /// Checks a name that ACLs can hold, which is a user's or a tenant's: as [`check_name`] does, and that it is not
 /// [reserved](NameError::Reserved).
 ///
@@ -75,7 +90,7 @@ pub fn check_name(field: &'static str, name: &str, colon: bool) -> Result<(), Na
         return Err(NameError::Empty { field });
     }
     if name.chars().count() > NAME_MAX {
-        return Err(NameError::Long { field });
+        return Err(NameError::Long { field, max: NAME_MAX });
     }
     if let Some(found) = name.chars().find(|c| c.is_control() || *c == '/' || (*c == ':' && !colon)) {
         return Err(NameError::Character { field, found });

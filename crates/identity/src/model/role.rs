@@ -1,5 +1,5 @@
-//! Roles: what each of the cloud's own opens. Others that an operator makes open nothing by themselves, but ACLs can
-//! name them.
+//! Roles: what each of the cloud's own opens. Others that an operator makes open nothing here; tokens show them to other
+//! programs.
 
 use super::caller::{Grant, Product, Right};
 
@@ -41,6 +41,8 @@ const fn on(name: &'static str, description: &'static str, product: Product, rig
 pub const OPERATOR: &str = "operator";
 /// Everything on one tenant, its users included.
 pub const ADMIN: &str = "admin";
+/// Keystone's name for one who may do on a project what its admin may.
+pub const MANAGER: &str = "manager";
 /// A service's own tokens.
 pub const SERVICE: &str = "service";
 /// The account's owner, in v2.0's words.
@@ -55,6 +57,10 @@ pub const BUILTIN_ROLES: &[BuiltinRole] = &[
     on_all(ADMIN, "Everything on a tenant", Right::Administer),
     on_all("creator", "Look, create and change on a tenant", Right::Create),
     on_all("observer", "Look at a tenant", Right::Observe),
+    // Keystone's names for the same, which its clients require.
+    on_all(MANAGER, "Everything on a tenant, as admin", Right::Administer),
+    on_all("member", "Look, create and change on a tenant, as creator", Right::Create),
+    on_all("reader", "Look at a tenant, as observer", Right::Observe),
     on_all(USER_ADMIN, "The account's owner", Right::Administer),
     on(USER_MANAGE, "Manages the account's users", Product::Identity, Right::Administer),
     BuiltinRole {

@@ -103,15 +103,22 @@ impl Identity {
             return Err(Error::not_found("service", &endpoint.service_id));
         }
         room(catalog.services.iter().filter(|s| !s.builtin).map(|s| s.endpoints.len()).sum())?;
-        if let Some(region) = &endpoint.region
-            && !self.regions().await?.iter().any(|found| found.id == *region)
-        {
-            return Err(Error::invalid(format!("there is no region {region}")));
+        // A region that is not there yet comes with its first endpoint (Keystone).
+        let regions = self.regions().await?;
+        let missing = endpoint.region.clone().filter(|id| !regions.iter().any(|found| found.id == *id));
+        if let Some(id) = &missing {
+            check_name("region_id", id, true)?;
+            room(regions.len())?;
         }
         let now = self.clock.now();
         self.db
-            .write((caller.clone(), endpoint), move |(caller, endpoint), tx| {
+            .write((caller.clone(), endpoint, missing), move |(caller, endpoint, missing), tx| {
                 Box::pin(async move {
+                    if let Some(id) = missing {
+                        let region = Region { id: id.clone(), parent_id: None, description: String::new() };
+                        store::catalog::put_region(tx, &region).await?;
+                        note(tx, now, caller, "region.put", id, "").await?;
+                    }
                     store::catalog::put_endpoint(tx, endpoint).await?;
                     note(tx, now, caller, "endpoint.put", &endpoint.id, &endpoint.url).await?;
                     Ok(endpoint.clone())

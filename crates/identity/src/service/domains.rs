@@ -2,7 +2,7 @@
 
 use database::Tx;
 
-use crate::model::{Caller, Domain, check_name};
+use crate::model::{Caller, Domain, check_name, check_place_name};
 use crate::service::accounts::operator_only;
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -46,6 +46,7 @@ impl Identity {
     ) -> Result<Domain, Error> {
         operator_only(caller)?;
         check_name("name", name, false)?;
+        check_place_name("name", name)?;
         check_text("description", description)?;
         let domain = Domain {
             id: secrets::new_id(),
@@ -118,6 +119,7 @@ impl Identity {
         operator_only(caller)?;
         if let Some(name) = &change.name {
             check_name("name", name, false)?;
+            check_place_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         if id == "default" && change.enabled == Some(false) {

@@ -18,6 +18,9 @@ pub enum Error {
     /// The name and what should prove it do not fit, whoever that is.
     #[error("Unable to authenticate user with credentials provided.")]
     Credentials,
+    /// The token that was to be exchanged for another one is not good.
+    #[error("Unable to authenticate user with credentials provided.")]
+    UnknownToken,
     /// There is no good token.
     #[error("No valid token provided. Please use the 'X-Auth-Token' header with a valid token.")]
     Token,

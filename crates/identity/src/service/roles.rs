@@ -4,7 +4,7 @@ use database::Tx;
 use work::Time;
 
 use crate::model::{
-    ADMIN, Assignment, Caller, Right, Role, Scope, USER_ADMIN, User, builtin_role_id, check_name,
+    ADMIN, Assignment, Caller, MANAGER, Right, Role, Scope, USER_ADMIN, User, builtin_role_id, check_name,
 };
 use crate::service::accounts::{
     NOT_AUTHORIZED, account_of, may_assign, operator_only, still_governed, visible_user,
@@ -320,7 +320,7 @@ impl Identity {
                     let Some(tenant_id) = user.tenant_id else { return Ok(Vec::new()) };
                     let scope = Scope::Tenant(tenant_id);
                     let mut admins: Vec<User> = Vec::new();
-                    for name in [ADMIN, USER_ADMIN] {
+                    for name in [ADMIN, MANAGER, USER_ADMIN] {
                         let filter = Filter {
                             role_id: Some(builtin_role_id(name)),
                             scope: Some(scope.clone()),

@@ -263,7 +263,7 @@ impl Identity {
 
     async fn prove_token(&self, token: &str) -> Result<Proven, Error> {
         let base = self.session(token).await.map_err(|denied| match Error::from(denied) {
-            Error::Token => Error::Credentials,
+            Error::Token => Error::UnknownToken,
             other => other,
         })?;
         let (id, credential_id) = (base.user.id.clone(), base.token.credential_id.clone());

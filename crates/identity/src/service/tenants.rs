@@ -5,7 +5,7 @@ use std::time::Duration;
 use database::Tx;
 use work::NewJob;
 
-use crate::model::{Caller, Product, Right, Scope, Tenant, check_acl_name};
+use crate::model::{Caller, Product, Right, Scope, Tenant, check_acl_name, check_place_name};
 use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
@@ -64,6 +64,7 @@ impl Identity {
     pub(crate) async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant, Error> {
         operator_only(caller)?;
         check_acl_name("name", &new.name)?;
+        check_place_name("name", &new.name)?;
         check_text("description", &new.description)?;
         let now = self.clock.now();
         self.db
@@ -160,6 +161,7 @@ impl Identity {
     ) -> Result<Tenant, Error> {
         if let Some(name) = &change.name {
             check_acl_name("name", name)?;
+            check_place_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         let now = self.clock.now();

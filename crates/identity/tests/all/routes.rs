@@ -76,6 +76,7 @@ const OPERATOR: &[&str] = &[
     "DELETE /v3/endpoints/{endpoint_id}",
     "POST /v3/regions",
     "PATCH /v3/regions/{region_id}",
+    "PUT /v3/regions/{region_id}",
     "DELETE /v3/regions/{region_id}",
 ];
 
@@ -194,6 +195,9 @@ async fn every_route_lets_in_who_it_should_and_nobody_else() {
     // What each role meets at each level: 0 open, 1 token, 2 look at users, 3 manage users, 4 operator.
     let roles: &[(&str, usize)] = &[
         ("admin", 3),
+        ("manager", 3),
+        ("member", 2),
+        ("reader", 2),
         ("identity:user-admin", 3),
         ("identity:user-manage", 3),
         ("creator", 2),

@@ -79,3 +79,30 @@ async fn only_deployed_services_have_urls() {
     assert!(!reply.headers.contains_key("x-server-management-url"));
     assert!(!reply.headers.contains_key("x-cdn-management-url"));
 }
+
+#[tokio::test]
+async fn names_and_passwords_need_not_be_ascii() {
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = Cloud::start(&scratch.location).await;
+    let administration = cloud.identity.administration();
+    administration.create_tenant("café", "").await.unwrap();
+    let new = identity::NewTenantUser {
+        name: "zoë".into(),
+        tenant: "café".into(),
+        password: Some("schön ❤".into()),
+        ..identity::NewTenantUser::default()
+    };
+    administration.create_user(new).await.unwrap();
+    let sign_in = async |user: &[u8], key: &[u8]| {
+        let request = http::Request::get("/auth/v1.0").header("x-auth-user", user).header("x-auth-key", key);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(cloud.router.clone(), request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(sign_in("café:zoë".as_bytes(), "schön ❤".as_bytes()).await, 200);
+    assert_eq!(sign_in("zoë".as_bytes(), "schön ❤".as_bytes()).await, 200);
+    assert_eq!(sign_in("zoë".as_bytes(), b"sch\xf6n").await, 401);
+    let latin = identity::UserChange { password: Some("schön".into()), ..identity::UserChange::default() };
+    administration.set_user("zoë", latin).await.unwrap();
+    // As Python's clients send it: ISO 8859-1.
+    assert_eq!(sign_in(b"zo\xeb", b"sch\xf6n").await, 200);
+}

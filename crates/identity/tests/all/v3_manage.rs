@@ -220,12 +220,21 @@ on_each_engine! {
         let bad = [
             (json!({"service_id": id(&service), "interface": "public", "url": "ftp://x"}), 400),
             (json!({"service_id": id(&service), "interface": "none", "url": "http://x"}), 400),
-            (json!({"service_id": id(&service), "interface": "public", "url": "http://x", "region_id": "MOON"}), 400),
             (json!({"service_id": "nonsense", "interface": "public", "url": "http://x"}), 404),
         ];
         for (body, status) in bad {
             cloud.json(Method::POST, "/v3/endpoints", &admin, json!({"endpoint": body})).await.expect(status);
         }
+        // A region comes with its first endpoint, and by PUT.
+        let body = json!({"service_id": id(&service), "interface": "public", "url": "http://x", "region_id": "MOON"});
+        let made = create(&cloud, &admin, "/v3/endpoints", "endpoint", body).await;
+        cloud.get("/v3/regions/MOON", &admin).await.expect(200);
+        cloud.delete(&format!("/v3/endpoints/{}", id(&made)), &admin).await.expect(204);
+        cloud.delete("/v3/regions/MOON", &admin).await.expect(204);
+        let put = async |body: Value| cloud.json(Method::PUT, "/v3/regions/MARS", &admin, json!({"region": body})).await;
+        assert_eq!(put(json!({"description": "red"})).await.expect(201).value()["region"]["id"], "MARS");
+        put(json!({})).await.expect(409);
+        put(json!({"id": "VENUS"})).await.expect(400);
         let catalog = cloud.get("/v3/auth/catalog", &admin).await.expect(200).value();
         let dns = catalog["catalog"].as_array().unwrap().iter().find(|s| s["type"] == "dns").unwrap();
         assert_eq!(dns["endpoints"][0]["url"], "https://dns.example/v2/100001");
@@ -246,6 +255,10 @@ on_each_engine! {
         assert_eq!(changed.expect(200).value()["service"]["name"], "names");
         cloud.delete(&path, &admin).await.expect(204);
         cloud.delete(&path, &admin).await.expect(404);
+        // A service without endpoints is in the catalog all the same.
+        let catalog = cloud.get("/v3/auth/catalog", &admin).await.expect(200).value();
+        let dns = catalog["catalog"].as_array().unwrap().iter().find(|s| s["type"] == "dns").unwrap();
+        assert_eq!(dns["endpoints"], json!([]));
         cloud.delete("/v3/regions/ORD", &admin).await.expect(204);
         cloud.delete(&format!("/v3/services/{}", id(&service)), &admin).await.expect(204);
 

@@ -13,6 +13,9 @@ use crate::model::realms::Realms;
 use crate::model::signature::{Digest, is_signed};
 use crate::service::LINKS_MAX;
 
+/// The release of Swift whose API this is: clients compare it to know what they can use.
+const SWIFT_VERSION: &str = "2.38.0";
+
 pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> Response {
     let mut response = match *request.method() {
         Method::OPTIONS => {
@@ -107,7 +110,7 @@ fn describe(settings: &Settings) -> Value {
         .collect();
     let mut info = json!({
         "swift": {
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": SWIFT_VERSION,
             "strict_cors_mode": true,
             "policies": policies,
             "allow_account_management": true,

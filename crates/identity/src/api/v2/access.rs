@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use web::xml::Element;
 
 use crate::api::v2::{RAX_AUTH, XMLNS};
-use crate::model::{BuiltinRole, Catalog, CatalogService, Interface, Method, Session};
+use crate::model::{BuiltinRole, Catalog, CatalogService, Interface, Method, Names, Session};
 
 /// One endpoint with what v2.0 shows beside it.
 pub(crate) struct Shown<'c> {
@@ -17,20 +17,16 @@ pub(crate) struct Shown<'c> {
     pub(crate) admin: Option<String>,
 }
 
-/// The endpoints that a session sees. Clients of API keys look for services by Rackspace's names, or by type and
-/// refuse two of one type; others look for OpenStack's names too.
+/// The endpoints that a session sees: those of Rackspace's names for clients of API keys, those of OpenStack's for others.
 pub(crate) fn endpoints<'c>(catalog: &'c Catalog, session: &'c Session) -> Vec<Shown<'c>> {
     let tenant_id = session.token.scope.tenant();
     if tenant_id.is_none() {
         return Vec::new();
     }
     let by_api_key = session.token.methods.contains(&Method::ApiKey);
+    let names = if by_api_key { Names::Rackspace } else { Names::OpenStack };
     let mut shown = Vec::new();
-    for entry in catalog.services.iter().filter(|entry| entry.service.enabled) {
-        let twin = |other: &CatalogService| other.rackspace && other.service.kind == entry.service.kind;
-        if by_api_key && !entry.rackspace && entry.builtin && catalog.services.iter().any(twin) {
-            continue;
-        }
+    for entry in catalog.shown(names, true) {
         let url = |interface: Interface, region: Option<&str>| {
             let found = entry.endpoints.iter().find(|endpoint| {
                 endpoint.enabled && endpoint.interface == interface && endpoint.region.as_deref() == region

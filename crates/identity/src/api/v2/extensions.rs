@@ -74,7 +74,8 @@ impl Extension {
 async fn list(origin: Origin) -> Answered {
     let json: Vec<Value> = EXTENSIONS.iter().map(Extension::json).collect();
     let xml = Element::new("extensions").attr("xmlns", XMLNS).children(EXTENSIONS.iter().map(Extension::xml));
-    Ok(Answer::ok(json!({"extensions": json, "extensions_links": []}), xml).in_format(origin.format))
+    Ok(Answer::ok(json!({"extensions": {"values": json}, "extensions_links": []}), xml)
+        .in_format(origin.format))
 }
 
 async fn show(origin: Origin, Path(alias): Path<String>) -> Answered {

@@ -41,7 +41,9 @@ pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, Wanted), Error> {
             "auth must have passwordCredentials, RAX-KSKEY:apiKeyCredentials or token",
         ));
     };
-    let wanted = match (auth.text_if("tenantId")?, auth.text_if("tenantName")?) {
+    // Clients send an empty name where their user has not set any.
+    let given = |name: &str| Ok::<_, Error>(auth.text_if(name)?.filter(|text| !text.is_empty()));
+    let wanted = match (given("tenantId")?, given("tenantName")?) {
         (Some(_), Some(_)) => return Err(Error::invalid("auth must have tenantId or tenantName, not both")),
         (Some(id), None) => Wanted::Tenant(Named::Id(id)),
         (None, Some(name)) => Wanted::Tenant(Named::name(&name)),

@@ -29,6 +29,7 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::POST, "/regions", Need::Operator, create_region)
         .add(Method::GET, "/regions/{region_id}", Need::Token, show_region)
         .add(Method::PATCH, "/regions/{region_id}", Need::Operator, update_region)
+        .add(Method::PUT, "/regions/{region_id}", Need::Operator, create_region_named)
         .add(Method::DELETE, "/regions/{region_id}", Need::Operator, delete_region)
 }
 
@@ -236,6 +237,26 @@ async fn create_region(State(identity): State<Shared>, access: Access, JsonBody(
     let given = Fields::inside(&body, "region")?;
     let region = Region {
         id: given.text_if("id")?.unwrap_or_else(new_id),
+        parent_id: given.text_if("parent_region_id")?,
+        description: given.text_if("description")?.unwrap_or_default(),
+    };
+    let made = identity.put_region(&access.session.caller, region, true).await?;
+    Ok(one(&identity, StatusCode::CREATED, &made))
+}
+
+/// `PUT /regions/{id}`: as POST, with the id in the path.
+async fn create_region_named(
+    State(identity): State<Shared>,
+    access: Access,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Answered {
+    let given = Fields::inside(&body, "region")?;
+    if given.text_if("id")?.is_some_and(|other| other != id) {
+        return Err(Error::invalid("region.id is another one than in the path").into());
+    }
+    let region = Region {
+        id,
         parent_id: given.text_if("parent_region_id")?,
         description: given.text_if("description")?.unwrap_or_default(),
     };

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use work::Time;
 
-use crate::model::{Catalog, Method, Scope, Session};
+use crate::model::{Catalog, Method, Names, Scope, Session};
 
 /// The names of the ways in which a token was got; v3 knows no API keys.
 fn methods(session: &Session) -> Vec<&'static str> {
@@ -70,10 +70,11 @@ pub(crate) fn body(session: &Session, catalog: Option<&Catalog>) -> Value {
     json!({"token": token})
 }
 
-/// The catalog for a tenant: only endpoints that are on and whose URL can be told.
+/// The catalog for a tenant: only endpoints that are on and whose URL can be told. A service that an operator added is
+/// there without any, too (Keystone).
 pub(crate) fn catalog_of(catalog: &Catalog, tenant_id: Option<&str>) -> Vec<Value> {
     let mut entries = Vec::new();
-    for entry in catalog.services.iter().filter(|entry| entry.service.enabled) {
+    for entry in catalog.shown(Names::OpenStack, false) {
         let endpoints: Vec<Value> = entry
             .endpoints
             .iter()
@@ -89,7 +90,7 @@ pub(crate) fn catalog_of(catalog: &Catalog, tenant_id: Option<&str>) -> Vec<Valu
                 }))
             })
             .collect();
-        if !endpoints.is_empty() {
+        if !endpoints.is_empty() || !entry.builtin {
             let service = &entry.service;
             entries.push(json!({
                 "id": service.id, "type": service.kind, "name": service.name, "endpoints": endpoints,
