@@ -13,6 +13,8 @@ pub(crate) mod users;
 
 use database::Migration;
 
+use crate::model::DEFAULT_DOMAIN;
+
 /// The tables, oldest change first.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
@@ -20,6 +22,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, sql: include_str!("store/passwords.sql") },
     Migration { version: 4, sql: include_str!("store/names.sql") },
     Migration { version: 5, sql: include_str!("store/token_limit.sql") },
+    Migration { version: 6, sql: include_str!("store/domain_names.sql") },
 ];
 
 /// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.
@@ -27,4 +30,18 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
 pub(crate) struct Page {
     pub(crate) marker: String,
     pub(crate) limit: i64,
+}
+
+/// What the column `name` of users and tenants holds. Names are unique in their domain, and the column is unique in its
+/// table: it has the plain name in the domain `default`, and `DOMAIN/name` in any other. A name has no slash.
+pub(crate) fn key_of(domain_id: &str, name: &str) -> String {
+    if domain_id == DEFAULT_DOMAIN { name.to_owned() } else { format!("{domain_id}/{name}") }
+}
+
+/// The name that a row's column `name` stands for.
+pub(crate) fn name_of(key: String) -> String {
+    match key.split_once('/') {
+        Some((_, name)) => name.to_owned(),
+        None => key,
+    }
 }

@@ -211,7 +211,7 @@ pub enum Tenant {
 pub enum User {
     /// Make a user; the password and API key are shown once
     Create {
-        /// Its name, unique in the cloud
+        /// Its name, unique in its domain
         name: String,
         /// Its tenant's name or id
         #[arg(long, value_name = "T")]

@@ -24,7 +24,7 @@ pub struct Domain {
 pub struct Tenant {
     /// Its numeric id as text.
     pub id: String,
-    /// Its name, unique in the cloud.
+    /// Its name, unique in its domain.
     pub name: String,
     /// The domain it is in.
     pub domain_id: String,
@@ -42,7 +42,7 @@ pub struct Tenant {
 pub struct User {
     /// Its id.
     pub id: String,
-    /// Its name, unique in the cloud.
+    /// Its name, unique in its domain.
     pub name: String,
     /// The domain it is in.
     pub domain_id: String,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use database::Tx;
 
-use crate::model::{ApplicationCredential, Method, Scope, Session, Tenant, Token, User, hash_of};
+use crate::model::{
+    ApplicationCredential, DEFAULT_DOMAIN, Method, Scope, Session, Tenant, Token, User, hash_of, is_id,
+};
 use crate::service::accounts::managed_user;
 use crate::service::error::Error;
 use crate::service::secrets::{self, fits_random};
@@ -32,7 +34,7 @@ pub(crate) enum Named {
 }
 
 impl Named {
-    /// By name alone, which is unique in the cloud.
+    /// By name in the domain `default`.
     pub(crate) fn name(name: &str) -> Self {
         Self::Name { name: name.to_owned(), domain: None }
     }
@@ -351,10 +353,8 @@ impl Identity {
                 Ok(Scope::Tenant(found.id))
             }
             Wanted::TenantIdOrName(text) => {
-                let found = match self.find_tenant(Named::Id(text.clone())).await? {
-                    Some(found) => Some(found),
-                    None => self.find_tenant(Named::name(text)).await?,
-                };
+                let named = if is_id(text) { Named::Id(text.clone()) } else { Named::name(text) };
+                let found = self.find_tenant(named).await?;
                 Ok(Scope::Tenant(found.ok_or(Error::Credentials)?.id))
             }
             Wanted::Domain(named) => {
@@ -370,11 +370,10 @@ impl Identity {
                 Box::pin(async move {
                     Ok(match named {
                         Named::Id(id) => store::tenants::by_id(tx, id).await?,
-                        Named::Name { name, domain } => {
-                            let found = store::tenants::by_name(tx, name).await?;
-                            let wanted = domain_of(tx, domain.as_ref()).await?;
-                            found.filter(|tenant| wanted.fits(&tenant.domain_id))
-                        }
+                        Named::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
+                            Some(domain) => store::tenants::by_name(tx, &domain, name).await?,
+                            None => None,
+                        },
                     })
                 })
             })
@@ -537,26 +536,12 @@ enum Secret<'a> {
     Either(&'a str),
 }
 
-/// A domain that was asked for.
-enum DomainWanted {
-    Any,
-    None,
-    Id(String),
-}
-
-impl DomainWanted {
-    fn fits(&self, id: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::None => false,
-            Self::Id(wanted) => wanted == id,
-        }
+/// The id of the domain that was asked for, `default` if none was; `None` when there is no such domain.
+async fn domain_of(tx: &mut Tx, named: Option<&DomainName>) -> Result<Option<String>, Error> {
+    match named {
+        Some(named) => domain_id(tx, named).await,
+        None => Ok(Some(DEFAULT_DOMAIN.to_owned())),
     }
-}
-
-async fn domain_of(tx: &mut Tx, named: Option<&DomainName>) -> Result<DomainWanted, Error> {
-    let Some(named) = named else { return Ok(DomainWanted::Any) };
-    Ok(domain_id(tx, named).await?.map_or(DomainWanted::None, DomainWanted::Id))
 }
 
 async fn domain_id(tx: &mut Tx, named: &DomainName) -> Result<Option<String>, Error> {
@@ -574,11 +559,10 @@ async fn domain_id(tx: &mut Tx, named: &DomainName) -> Result<Option<String>, Er
 async fn find_user(tx: &mut Tx, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
     Ok(match named {
         Named::Id(id) => store::users::with_secrets_by_id(tx, id).await?,
-        Named::Name { name, domain } => {
-            let found = store::users::with_secrets_by_name(tx, name).await?;
-            let wanted = domain_of(tx, domain.as_ref()).await?;
-            found.filter(|(user, _)| wanted.fits(&user.domain_id))
-        }
+        Named::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
+            Some(domain) => store::users::with_secrets_by_name(tx, &domain, name).await?,
+            None => None,
+        },
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use database::Tx;
 use work::NewJob;
 
-use crate::model::{Caller, Product, Right, Scope, Tenant, check_acl_name, check_place_name};
+use crate::model::{Caller, DEFAULT_DOMAIN, Product, Right, Scope, Tenant, check_acl_name, check_place_name};
 use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
@@ -114,12 +114,12 @@ impl Identity {
             .await
     }
 
-    /// A tenant of that name that the caller may see.
+    /// A tenant of that name in the domain `default` that the caller may see.
     pub(crate) async fn tenant_named(&self, caller: &Caller, name: &str) -> Result<Tenant, Error> {
         self.db
             .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
                 Box::pin(async move {
-                    let found = store::tenants::by_name(tx, name).await?;
+                    let found = store::tenants::by_name(tx, DEFAULT_DOMAIN, name).await?;
                     let found = found.ok_or_else(|| Error::not_found("project", name))?;
                     visible_tenant(tx, caller, &found.id).await.map_err(|_| Error::not_found("project", name))
                 })

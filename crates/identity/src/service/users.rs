@@ -1,6 +1,6 @@
 //! Users: make, look at, change, delete; passwords and API keys.
 
-use crate::model::{Caller, Method, Right, Scope, User, check_acl_name};
+use crate::model::{Caller, DEFAULT_DOMAIN, Method, Right, Scope, User, check_acl_name};
 use crate::service::accounts::{
     NOT_AUTHORIZED, account_of, full_rights, managed_user, operator_only, owned_user, still_governed,
     visible_user,
@@ -185,12 +185,12 @@ impl Identity {
         self.db.read(input, |(caller, id), tx| Box::pin(visible_user(tx, caller, id))).await
     }
 
-    /// A user of that name that the caller may see.
+    /// A user of that name in the domain `default` that the caller may see.
     pub(crate) async fn user_named(&self, caller: &Caller, name: &str) -> Result<User, Error> {
         self.db
             .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
                 Box::pin(async move {
-                    let found = store::users::by_name(tx, name).await?;
+                    let found = store::users::by_name(tx, DEFAULT_DOMAIN, name).await?;
                     let found = found.ok_or_else(|| Error::not_found("user", name))?;
                     visible_user(tx, caller, &found.id).await.map_err(|_| Error::not_found("user", name))
                 })

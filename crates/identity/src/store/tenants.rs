@@ -4,7 +4,7 @@ use database::{Error, Row, Tx, params};
 use work::Time;
 
 use crate::model::Tenant;
-use crate::store::Page;
+use crate::store::{Page, key_of, name_of};
 
 /// Which tenants a list shows.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Filter {
 fn read(mut row: Row) -> Result<Tenant, Error> {
     Ok(Tenant {
         id: row.take(0)?,
-        name: row.take(1)?,
+        name: name_of(row.take(1)?),
         domain_id: row.take(2)?,
         description: row.take(3)?,
         enabled: row.take(4)?,
@@ -35,12 +35,13 @@ pub(crate) async fn next_id(tx: &mut Tx) -> Result<String, Error> {
     Ok(id.to_string())
 }
 
-/// Writes a tenant; `false` when its name is taken.
+/// Writes a tenant; `false` when its name is taken in its domain.
 pub(crate) async fn insert(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
     let sql = "INSERT INTO tenants (id, name, domain_id, description, enabled, created)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     let t = tenant;
-    let params = params![t.id, t.name, t.domain_id, t.description, t.enabled, t.created.0];
+    let name = key_of(&t.domain_id, &t.name);
+    let params = params![t.id, name, t.domain_id, t.description, t.enabled, t.created.0];
     Ok(tx.execute(sql, params).await? == 1)
 }
 
@@ -49,21 +50,21 @@ pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Tenant>, Error
     tx.row(sql, params![id]).await?.map(read).transpose()
 }
 
-pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Tenant>, Error> {
+pub(crate) async fn by_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<Tenant>, Error> {
     let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants WHERE name = $1";
-    tx.row(sql, params![name]).await?.map(read).transpose()
+    tx.row(sql, params![key_of(domain_id, name)]).await?.map(read).transpose()
 }
 
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<Tenant>, Error> {
     let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants
                WHERE id > $1
-                 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
                  AND (CAST($4 AS BIGINT) IS NULL OR enabled = $4)
                ORDER BY id LIMIT $5";
     let of_user = "SELECT id, name, domain_id, description, enabled, created FROM tenants
                WHERE id > $1
-                 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
                  AND (CAST($4 AS BIGINT) IS NULL OR enabled = $4)
                  AND id IN (SELECT tenant_id FROM users WHERE id = $6 AND tenant_id IS NOT NULL
@@ -82,11 +83,12 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
 
 /// Writes what may change of a tenant; `false` when its new name is taken by another.
 pub(crate) async fn update(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
-    if by_name(tx, &tenant.name).await?.is_some_and(|other| other.id != tenant.id) {
+    if by_name(tx, &tenant.domain_id, &tenant.name).await?.is_some_and(|other| other.id != tenant.id) {
         return Ok(false);
     }
     let sql = "UPDATE tenants SET name = $2, description = $3, enabled = $4 WHERE id = $1";
-    tx.execute(sql, params![tenant.id, tenant.name, tenant.description, tenant.enabled]).await?;
+    let name = key_of(&tenant.domain_id, &tenant.name);
+    tx.execute(sql, params![tenant.id, name, tenant.description, tenant.enabled]).await?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@ use database::{Error, Row, Tx, params};
 use work::Time;
 
 use crate::model::User;
-use crate::store::Page;
+use crate::store::{Page, key_of, name_of};
 
 /// What is kept of a user's secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Filter {
 fn read(row: &mut Row) -> Result<User, Error> {
     Ok(User {
         id: row.take(0)?,
-        name: row.take(1)?,
+        name: name_of(row.take(1)?),
         domain_id: row.take(2)?,
         tenant_id: row.take(3)?,
         email: row.take(4)?,
@@ -53,7 +53,7 @@ fn read_secrets(row: &mut Row, from: usize) -> Result<Secrets, Error> {
     })
 }
 
-/// Writes a user; `false` when its name is taken.
+/// Writes a user; `false` when its name is taken in its domain.
 pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Result<bool, Error> {
     let sql =
         "INSERT INTO users (id, name, domain_id, tenant_id, email, description, enabled, region, created,
@@ -61,9 +61,10 @@ pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Resul
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
     let u = user;
     let set = secrets.password_set.map(|time| time.0);
+    let name = key_of(&u.domain_id, &u.name);
     let params = params![
         u.id,
-        u.name,
+        name,
         u.domain_id,
         u.tenant_id,
         u.email,
@@ -82,8 +83,8 @@ pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> 
     Ok(with_secrets_by_id(tx, id).await?.map(|(user, _)| user))
 }
 
-pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<User>, Error> {
-    Ok(with_secrets_by_name(tx, name).await?.map(|(user, _)| user))
+pub(crate) async fn by_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<User>, Error> {
+    Ok(with_secrets_by_name(tx, domain_id, name).await?.map(|(user, _)| user))
 }
 
 pub(crate) async fn with_secrets_by_id(tx: &mut Tx, id: &str) -> Result<Option<(User, Secrets)>, Error> {
@@ -94,11 +95,15 @@ pub(crate) async fn with_secrets_by_id(tx: &mut Tx, id: &str) -> Result<Option<(
     row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
 }
 
-pub(crate) async fn with_secrets_by_name(tx: &mut Tx, name: &str) -> Result<Option<(User, Secrets)>, Error> {
+pub(crate) async fn with_secrets_by_name(
+    tx: &mut Tx,
+    domain_id: &str,
+    name: &str,
+) -> Result<Option<(User, Secrets)>, Error> {
     let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id),
                       password, password_set, api_key FROM users WHERE name = $1";
-    let row = tx.row(sql, params![name]).await?;
+    let row = tx.row(sql, params![key_of(domain_id, name)]).await?;
     row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
 }
 
@@ -107,7 +112,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
     let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
-               WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+               WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
@@ -115,7 +120,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
         "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
-               WHERE tenant_id = $7 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+               WHERE tenant_id = $7 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
@@ -124,7 +129,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
                WHERE (tenant_id = $7 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $7))
-                 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
+                 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR email = $3) AND (CAST($4 AS TEXT) IS NULL OR domain_id = $4)
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
@@ -148,14 +153,15 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
 
 /// Writes what may change of a user; `false` when its new name is taken by another.
 pub(crate) async fn update(tx: &mut Tx, user: &User) -> Result<bool, Error> {
-    if by_name(tx, &user.name).await?.is_some_and(|other| other.id != user.id) {
+    if by_name(tx, &user.domain_id, &user.name).await?.is_some_and(|other| other.id != user.id) {
         return Ok(false);
     }
     let sql =
         "UPDATE users SET name = $2, tenant_id = $3, email = $4, description = $5, enabled = $6, region = $7
                WHERE id = $1";
     let u = user;
-    let params = params![u.id, u.name, u.tenant_id, u.email, u.description, u.enabled, u.region];
+    let name = key_of(&u.domain_id, &u.name);
+    let params = params![u.id, name, u.tenant_id, u.email, u.description, u.enabled, u.region];
     tx.execute(sql, params).await?;
     Ok(true)
 }

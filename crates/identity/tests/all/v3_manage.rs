@@ -295,3 +295,55 @@ on_each_engine! {
         cloud.get("/v3/projects?limit=-1", &admin).await.expect(400);
     }
 }
+
+on_each_engine! {
+    async fn names_are_unique_in_their_domain(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.admin().await;
+        let mut made = Vec::new();
+        for domain in ["default", "other"] {
+            let domain_id = match domain {
+                "default" => "default".to_owned(),
+                name => id(&create(&cloud, &admin, "/v3/domains", "domain", json!({"name": name})).await),
+            };
+            let project = json!({"name": "web", "domain_id": domain_id});
+            let project = create(&cloud, &admin, "/v3/projects", "project", project.clone()).await;
+            let user = json!({"name": "jane", "domain_id": domain_id, "password": format!("password of {domain}")});
+            let user = create(&cloud, &admin, "/v3/users", "user", user).await;
+            assert_eq!((project["name"].as_str(), user["name"].as_str()), (Some("web"), Some("jane")));
+            let again = json!({"project": {"name": "web", "domain_id": domain_id}});
+            cloud.json(Method::POST, "/v3/projects", &admin, again).await.expect(409);
+            let again = json!({"user": {"name": "jane", "domain_id": domain_id}});
+            cloud.json(Method::POST, "/v3/users", &admin, again).await.expect(409);
+            let role = identity::model::builtin_role_id("member");
+            let path = format!("/v3/projects/{}/users/{}/roles/{role}", id(&project), id(&user));
+            cloud.json(Method::PUT, &path, &admin, json!({})).await.expect(204);
+            made.push((domain_id, id(&project), id(&user)));
+        }
+        for (path, list, name) in [("/v3/projects", "projects", "web"), ("/v3/users", "users", "jane")] {
+            let all = cloud.get(&format!("{path}?name={name}"), &admin).await.expect(200).value();
+            assert_eq!(names(&all, list), [name, name]);
+            for (domain, project, user) in &made {
+                let found = cloud.get(&format!("{path}?name={name}&domain_id={domain}"), &admin).await.expect(200).value();
+                assert_eq!(names(&found, list), [name]);
+                assert!([project, user].contains(&&id(&found[list][0])));
+            }
+        }
+        // Each signs in with its own domain, and without one in the domain `default`.
+        for (domain, project, user) in &made {
+            let password = format!("password of {}", if domain == "default" { "default" } else { "other" });
+            let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {
+                "name": "jane", "domain": {"id": domain}, "password": password}}},
+                "scope": {"project": {"name": "web", "domain": {"id": domain}}}}});
+            let token = cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(201).value();
+            assert_eq!(token["token"]["user"]["id"], user.as_str());
+            assert_eq!(token["token"]["project"]["id"], project.as_str());
+        }
+        cloud.sign_in("jane", "password of default").await.expect(200);
+        cloud.sign_in("jane", "password of other").await.expect(401);
+        // Renaming heeds the domain, too.
+        let spare = create(&cloud, &admin, "/v3/users", "user", json!({"name": "june", "domain_id": made[1].0})).await;
+        let rename = json!({"user": {"name": "jane"}});
+        cloud.json(Method::PATCH, &format!("/v3/users/{}", id(&spare)), &admin, rename).await.expect(409);
+    }
+}
