@@ -125,12 +125,12 @@ impl Failing {
         });
         // All threads are attached, not the first alone.
         until("strace to follow every thread", PATIENCE, || {
-            let tasks = std::fs::read_dir(format!("/proc/{}/task", cloud.pid())).unwrap();
+            let mut tasks = std::fs::read_dir(format!("/proc/{}/task", cloud.pid())).unwrap();
             let traced = |task: std::io::Result<std::fs::DirEntry>| {
                 let status = std::fs::read_to_string(task.unwrap().path().join("status"));
                 status.map_or(true, |status| !status.contains("TracerPid:\t0"))
             };
-            tasks.map(traced).all(|traced| traced).then_some(())
+            tasks.all(traced).then_some(())
         });
         Self { strace, _dir: dir, log }
     }

@@ -7,6 +7,7 @@ mod clients;
 mod custom_images;
 mod disk;
 mod durability;
+mod golden;
 mod machines;
 mod parts;
 mod passwords;
