@@ -5,6 +5,7 @@ mod admission;
 mod archive;
 mod audit;
 mod authorise;
+mod budget;
 mod carrying;
 mod compaction;
 mod containers;
@@ -41,6 +42,7 @@ use work::{Clock, Time};
 
 pub use accounts::AccountView;
 pub use audit::{AuditOptions, AuditReport};
+pub use budget::Usage;
 pub use carrying::{Parcel, Remote};
 pub(crate) use containers::OWNERS;
 pub use containers::{ContainerPut, ContainerView};
@@ -58,6 +60,8 @@ pub use scrub::{Damage, Scrub};
 pub use tenants::{TenantState, Tenants};
 pub use upload::{Body, Incoming, PutRequest, Stored};
 pub use versions::Deleted;
+
+use budget::Budget;
 
 use crate::model::cname::Lookup;
 use crate::model::limits::Limits;
@@ -103,7 +107,15 @@ pub struct Settings {
     /// When the database was created, in milliseconds since 1970; 0 if that is not known. Bytes that are older than it are never
     /// deleted as orphans: they may be another database's.
     pub database_since: u64,
+    /// Memory for bodies of uploads that are under way, in bytes. One tenant has at most half of it.
+    pub upload_memory: u64,
 }
+
+/// Memory for uploads unless it is said.
+const UPLOAD_MEMORY: u64 = 256 << 20;
+
+/// Requests under way whose bodies name or hold many objects, in all tenants together.
+const BULK_REQUESTS_MAX: u64 = 32;
 
 /// As often as Swift's own expirer looks.
 const EXPIRED_STAY: Duration = Duration::from_secs(300);
@@ -133,6 +145,7 @@ impl Default for Settings {
             scrub: Scrub::default(),
             settling: SETTLING,
             database_since: 0,
+            upload_memory: UPLOAD_MEMORY,
         }
     }
 }
@@ -180,6 +193,10 @@ struct Inner {
     meter: Meter,
     settings: Settings,
     running: rates::Running,
+    /// Memory of uploads.
+    uploads: Arc<Budget>,
+    /// Manifests, archives and bulk deletions.
+    bulk: Arc<Budget>,
     tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
     /// Volumes of earlier processes, and until when they stay although no row names anything in them.
@@ -234,6 +251,8 @@ impl Files {
             inherited: (volumes, tokio::time::Instant::now() + settling),
             clock,
             meter,
+            uploads: Budget::of(settings.upload_memory),
+            bulk: Budget::of(BULK_REQUESTS_MAX),
             settings,
             running: rates::Running::default(),
             tenants: std::sync::OnceLock::new(),
@@ -276,12 +295,29 @@ impl Files {
         Time(self.0.clock.now().0 / 10 * 10)
     }
 
+    /// The memory that uploads have now, in bytes.
+    #[must_use]
+    pub fn upload_memory(&self) -> Usage {
+        self.0.uploads.usage()
+    }
+
+    /// Waits until a request may read a body that names or holds many objects; it may until what this returns is dropped.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] where the caller's tenant has too many such requests under way for a minute.
+    pub async fn bulk_share(&self, context: &Context, account: &str) -> crate::Result<BulkShare> {
+        Ok(BulkShare(self.0.bulk.take(&context.tenant_for(account), 1).await?))
+    }
+
     /// The meter that traffic is counted in.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.0.meter
     }
 }
+
+/// The right to read a body that names or holds many objects.
+pub struct BulkShare(#[expect(dead_code, reason = "held for its drop")] budget::Share);
 
 /// A key for a new row: ordered by time, with room for a thousand in one microsecond.
 fn fresh_id(now: Time) -> i64 {

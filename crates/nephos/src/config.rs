@@ -434,6 +434,7 @@ mod tests {
             ("[metrics]\nlisten = 'nowhere'", "metrics.listen: "),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),
             ("[files.limits]\ncontainer_listing_limit = 0", "files.limits.container_listing_limit: "),
+            ("[files]\nupload_memory = 1", "files.upload_memory: "),
             ("[files]\nexpired_stay = -1", "line 2: "),
             ("[files]\nread_only = 'yes'", "line 2: "),
             ("[files]\naccess_log_interval = 0", "files.access_log_interval: "),

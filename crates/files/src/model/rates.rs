@@ -26,6 +26,12 @@ pub struct Rates {
     pub account_whitelist: Vec<String>,
     /// Accounts that get nothing at all.
     pub account_blacklist: Vec<String>,
+    /// Segments of large objects below so many bytes are limited (Swift, SLO: `rate_limit_under_size`).
+    pub rate_limit_under_size: u64,
+    /// So many of them are read at once.
+    pub rate_limit_after_segment: u64,
+    /// Those behind, in segments a second; 0 for no limit.
+    pub rate_limit_segments_per_sec: f64,
 }
 
 impl Default for Rates {
@@ -38,6 +44,9 @@ impl Default for Rates {
             container_listing_ratelimits: Vec::new(),
             account_whitelist: Vec::new(),
             account_blacklist: Vec::new(),
+            rate_limit_under_size: 1 << 20,
+            rate_limit_after_segment: 10,
+            rate_limit_segments_per_sec: 1.0,
         }
     }
 }
@@ -65,6 +74,7 @@ impl Rates {
             ("account_ratelimit", self.account_ratelimit),
             ("max_sleep_time_seconds", self.max_sleep_time_seconds),
             ("rate_buffer_seconds", self.rate_buffer_seconds),
+            ("rate_limit_segments_per_sec", self.rate_limit_segments_per_sec),
         ];
         for (key, value) in plain {
             if !(0.0..=1e9).contains(&value) {

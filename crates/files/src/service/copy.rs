@@ -177,10 +177,13 @@ impl Files {
         copy: Object,
     ) -> Result<Option<Stored>> {
         let (size, policy) = (found.object.size, target.policy);
+        let tenant = name::tenant_of(&request.account).unwrap_or(&request.account);
         let Some(content) = self.open_object(&found.object, 0..size).await? else { return Ok(None) };
         let received = match content {
-            Content::Whole(bytes) => self.receive(policy, Some(size), &mut Incoming::of(bytes)).await?,
-            Content::Stream(mut body) => self.receive(policy, Some(size), body.as_mut()).await?,
+            Content::Whole(bytes) => {
+                self.receive(policy, tenant, Some(size), &mut Incoming::of(bytes)).await?
+            }
+            Content::Stream(mut body) => self.receive(policy, tenant, Some(size), body.as_mut()).await?,
         };
         let (blob, quoted) = (received.blob, is_quoted(&target));
         let copy = Object { blob, ..copy };

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use work::Time;
 
 use super::read::{Content, Found, Look};
 use super::upload::Body;
@@ -50,6 +52,20 @@ enum Segment {
 }
 
 impl Segment {
+    /// Makes this part of an object one with the part behind it, if `next` is that.
+    fn continues_with(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (
+                Self::Object { container, name, etag, part, size, is_manifest: false },
+                Self::Object { container: c, name: n, etag: e, part: p, size: s, is_manifest: false },
+            ) if (&*container, &*name, &*etag, *size, part.end) == (c, n, e, *s, p.start) => {
+                part.end = p.end;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn length(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -165,6 +181,9 @@ impl Files {
             ahead: slices(&segments.list, range.clone(), 0),
             open: None,
             left: range.end - range.start,
+            last: None,
+            small: 0,
+            next_small: self.0.clock.now(),
         };
         let first = reader.next().await.map_err(|error| match error {
             Error::NotFound | Error::Forbidden | Error::Unauthenticated => Error::Conflict(String::new()),
@@ -210,7 +229,7 @@ struct Slice {
 /// The parts of segments that a range of the whole needs.
 fn slices(list: &[Segment], range: Range<u64>, depth: usize) -> VecDeque<Slice> {
     let mut at = 0;
-    let mut found = VecDeque::new();
+    let mut found: VecDeque<Slice> = VecDeque::new();
     for segment in list {
         let (start, end) = (at, at + segment.length());
         at = end;
@@ -218,6 +237,13 @@ fn slices(list: &[Segment], range: Range<u64>, depth: usize) -> VecDeque<Slice> 
             continue;
         }
         let within = range.start.max(start) - start..range.end.min(end) - start;
+        if let Some(Slice { segment: before, range, .. }) = found.back_mut()
+            && before.continues_with(segment)
+        {
+            // Adjacent parts of one object are read as one.
+            range.end += within.end - within.start;
+            continue;
+        }
         found.push_back(Slice { segment: segment.clone(), range: within, depth });
     }
     found
@@ -231,6 +257,12 @@ struct Assembled {
     ahead: VecDeque<Slice>,
     open: Option<Box<dyn Body>>,
     left: u64,
+    /// The object that was opened last, since segments are often parts of one.
+    last: Option<(String, String, Found)>,
+    /// Small segments that were opened.
+    small: u64,
+    /// When the next small segment may be opened, once enough were.
+    next_small: Time,
 }
 
 #[async_trait]
@@ -265,6 +297,25 @@ impl Assembled {
         piece
     }
 
+    /// Holds back a reader of many small segments, each of which costs as much as a large one (Swift, SLO rate limit).
+    async fn pace(&mut self, length: u64) {
+        let rates = &self.files.settings().rates;
+        let rate = rates.rate_limit_segments_per_sec;
+        if length >= rates.rate_limit_under_size || rate <= 0.0 {
+            return;
+        }
+        self.small += 1;
+        if self.small <= rates.rate_limit_after_segment {
+            return;
+        }
+        let clock = &self.files.0.clock;
+        let at = self.next_small.max(clock.now());
+        self.next_small = at.after(Duration::from_secs_f64(1.0 / rate));
+        if at > clock.now() {
+            clock.until(at).await;
+        }
+    }
+
     /// Opens a slice; `None` when it was a manifest whose own slices come next.
     async fn begin(&mut self, slice: Slice) -> Result<Option<Content>> {
         let (container, name, etag, part, size, is_manifest) = match slice.segment {
@@ -277,8 +328,14 @@ impl Assembled {
             }
         };
         let range = part.start + slice.range.start..part.start + slice.range.end;
-        let look = Look { manifest: !is_manifest && etag.is_none(), ..Look::default() };
-        let found = self.files.look(&self.context, &self.account, &container, &name, look).await?;
+        self.pace(range.end - range.start).await;
+        let found = match self.last.take() {
+            Some((c, n, found)) if (&c, &n) == (&container, &name) && !is_manifest => found,
+            _ => {
+                let look = Look { manifest: !is_manifest && etag.is_none(), ..Look::default() };
+                self.files.look(&self.context, &self.account, &container, &name, look).await?
+            }
+        };
         let changed = etag.is_some_and(|etag| etag != found.etag())
             || (found.size() != size && range.end > found.size());
         if changed || found.size() != size {
@@ -286,7 +343,9 @@ impl Assembled {
         }
         if !found.is_large() {
             let replaced = || Error::Conflict(format!("segment {container}/{name} was replaced"));
-            return self.files.open_object(&found.object, range).await?.ok_or_else(replaced).map(Some);
+            let opened = self.files.open_object(&found.object, range).await?.ok_or_else(replaced)?;
+            self.last = Some((container, name, found));
+            return Ok(Some(opened));
         }
         if slice.depth + 1 >= DEPTH_MAX {
             return Err(Error::Conflict("manifests are nested too deeply".into()));

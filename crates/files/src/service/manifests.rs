@@ -39,9 +39,10 @@ impl Files {
         // The caller is authorised before the body is read. That the container exists is checked when the manifest is
         // stored: what is wrong with the manifest comes first, as in Swift.
         self.may_store(context, account, Some(container)).await?;
+        let share = self.bulk_share(context, account).await?;
         let sent = self.read_manifest(body).await?;
         let asked = manifest::parse(&sent, (container, name), self.limits().max_manifest_segments)?;
-        drop(sent);
+        drop((sent, share));
         let (mut kept, mut problems, mut size) = (Vec::with_capacity(asked.len()), Vec::new(), 0u64);
         let count = asked.len();
         for (index, asked) in asked.into_iter().enumerate() {

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
 
 use super::authorise::Action;
 use super::carrying::{is_carried, must_be_newer};
@@ -19,8 +18,13 @@ use crate::model::shape::Shape;
 use crate::store;
 use work::Time;
 
-/// Pieces on their way to the hasher of a large upload.
-const PIECES_HASHING: usize = 8;
+/// Bytes of a large upload that wait to be hashed.
+const HASHED_AT_ONCE: usize = 128 << 10;
+/// What a large upload holds in memory, in bytes: pieces on their way to the disk and to the hasher. A small one whose
+/// length is not known yet may need as much.
+const LARGE_BYTES_HELD: u64 = PACKED_BYTES_MAX as u64;
+/// What any upload holds, in bytes.
+const SMALL_BYTES_HELD: u64 = 4 << 10;
 
 /// The bytes of an upload, as they come.
 #[async_trait]
@@ -105,7 +109,8 @@ impl Files {
         {
             return Err(Error::Precondition("an object of that name exists".into()));
         }
-        let received = self.receive(found.policy, request.length, body).await?;
+        let tenant = context.tenant_for(account);
+        let received = self.receive(found.policy, &tenant, request.length, body).await?;
         if request.length.is_none()
             && let Err(over) = self.check_quotas(context, &found, received.size).await
         {
@@ -194,16 +199,21 @@ impl Files {
         }
     }
 
-    /// Takes an upload into the store of a policy, encrypted where that is configured.
+    /// Takes an upload of `tenant`'s into the store of a policy, encrypted where that is configured. Nothing of it is read
+    /// before there is memory for it.
     pub(super) async fn receive(
         &self,
         policy: i64,
+        tenant: &str,
         announced: Option<u64>,
         body: &mut dyn Body,
     ) -> Result<Received> {
         let limit = self.limits().max_file_size;
+        let is_packed = announced.is_none_or(|length| length <= PACKED_BYTES_MAX as u64);
+        let memory = announced.filter(|_| is_packed).unwrap_or(LARGE_BYTES_HELD);
+        let _share = self.0.uploads.take(tenant, memory.max(SMALL_BYTES_HELD)).await?;
         let mut head = BytesMut::new();
-        while head.len() <= PACKED_BYTES_MAX {
+        while is_packed && head.len() <= PACKED_BYTES_MAX {
             let Some(piece) = body.next().await? else {
                 return self.pack(policy, announced, head.freeze()).await;
             };
@@ -221,14 +231,14 @@ impl Files {
         let mut writer = self.0.blobs.create(self.store_for(policy), id).await?;
         let mut hasher = Hasher::start();
         let mut size = 0;
-        let mut next = Some(head.freeze());
+        let mut next = if head.is_empty() { body.next().await? } else { Some(head.freeze()) };
         while let Some(piece) = next {
             let at = size;
             size += piece.len() as u64;
             if size > limit {
                 return Err(Error::TooLarge);
             }
-            hasher.update(piece.clone()).await;
+            hasher.update(piece.clone()).await?;
             let kept = match &cipher {
                 Some(cipher) => cipher.apply(at, &piece)?,
                 None => piece,
@@ -297,33 +307,51 @@ pub(super) struct Received {
     pub(super) claim: Claim,
 }
 
-/// MD5 of a large upload, on a thread of its own so that hashing and writing overlap.
+/// MD5 of a large upload, beside its writing. No thread is held while nothing arrives.
 struct Hasher {
-    pieces: mpsc::Sender<Bytes>,
-    task: tokio::task::JoinHandle<[u8; 16]>,
+    state: Hashing,
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
+}
+
+enum Hashing {
+    Idle(fast_md5::Md5),
+    Busy(tokio::task::JoinHandle<fast_md5::Md5>),
+    Lost,
 }
 
 impl Hasher {
     fn start() -> Self {
-        let (pieces, mut receiver) = mpsc::channel::<Bytes>(PIECES_HASHING);
-        let task = tokio::task::spawn_blocking(move || {
-            let mut md5 = fast_md5::Md5::new();
-            while let Some(piece) = receiver.blocking_recv() {
-                md5.update(&piece);
-            }
-            md5.finalize()
-        });
-        Self { pieces, task }
+        Self { state: Hashing::Idle(fast_md5::Md5::new()), waiting: Vec::new(), waiting_bytes: 0 }
     }
 
-    async fn update(&mut self, piece: Bytes) {
-        // It ends only with the runtime, and `finish` says so.
-        let _ = self.pieces.send(piece).await;
+    async fn update(&mut self, piece: Bytes) -> Result<()> {
+        self.waiting_bytes += piece.len();
+        self.waiting.push(piece);
+        if self.waiting_bytes >= HASHED_AT_ONCE {
+            let mut md5 = self.idle().await?;
+            let pieces = std::mem::take(&mut self.waiting);
+            self.waiting_bytes = 0;
+            self.state = Hashing::Busy(tokio::task::spawn_blocking(move || {
+                pieces.iter().for_each(|piece| md5.update(piece));
+                md5
+            }));
+        }
+        Ok(())
     }
 
-    async fn finish(self) -> Result<String> {
-        drop(self.pieces);
-        let digest = self.task.await.map_err(|e| Error::Unavailable(e.to_string()))?;
-        Ok(hex::encode(digest))
+    /// What was hashed so far.
+    async fn idle(&mut self) -> Result<fast_md5::Md5> {
+        match std::mem::replace(&mut self.state, Hashing::Lost) {
+            Hashing::Idle(md5) => Ok(md5),
+            Hashing::Busy(task) => task.await.map_err(|e| Error::Unavailable(e.to_string())),
+            Hashing::Lost => Err(Error::Unavailable("hashing was cut off".into())),
+        }
+    }
+
+    async fn finish(mut self) -> Result<String> {
+        let mut md5 = self.idle().await?;
+        self.waiting.iter().for_each(|piece| md5.update(piece));
+        Ok(hex::encode(md5.finalize()))
     }
 }

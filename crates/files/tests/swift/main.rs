@@ -4,6 +4,7 @@ mod accounts;
 mod advisories;
 mod aliases;
 mod browsers;
+mod budgets;
 mod bulk;
 mod containers;
 mod creators;

@@ -20,6 +20,8 @@ const SECONDS_MAX: u64 = 10 * 366 * 86_400;
 const SCRUB_RATE_MAX: u64 = 1 << 20;
 /// CNAMEs that one look-up may follow.
 const DEPTH_MAX: u64 = 16;
+/// MiB for uploads at least: two tenants' large ones fit.
+const UPLOAD_MEMORY_MIN: u64 = 8;
 /// Policies have an index in each volume's number.
 const POLICIES_MAX: usize = 1000;
 
@@ -36,6 +38,7 @@ pub struct Files {
     cname_lookup_depth: Option<u64>,
     access_log_interval: Option<u64>,
     info_key: Option<String>,
+    upload_memory: Option<u64>,
     scrub_rate: Option<u64>,
     scrub_interval: Option<u64>,
     policies: Vec<PolicyKeys>,
@@ -160,6 +163,11 @@ impl FilesConfig {
             7 * 86_400,
             (1, SECONDS_MAX),
         )?;
+        let upload_memory = file.upload_memory.unwrap_or(256);
+        if !(UPLOAD_MEMORY_MIN..=SCRUB_RATE_MAX).contains(&upload_memory) {
+            let reason = format!("{upload_memory}: expected {UPLOAD_MEMORY_MIN} or more MiB");
+            return Err(Bad::new("files.upload_memory", reason));
+        }
         check_limits(&file.limits)?;
         file.ratelimit.check().map_err(|(key, why)| Bad::new(&format!("files.ratelimit.{key}"), why))?;
         let (policies, stores) = policies(file.policies, blobs, data_dir)?;
@@ -188,6 +196,7 @@ impl FilesConfig {
             },
             settling: Settings::default().settling,
             database_since: 0,
+            upload_memory: upload_memory << 20,
         };
         Ok(Self { settings, stores })
     }

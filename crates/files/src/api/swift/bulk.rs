@@ -25,6 +25,7 @@ impl Call<'_> {
     ) -> Result<Response, Fault> {
         let account = target.account();
         let body = body.open(self, (account, target.container()), Purpose::Delete).await?;
+        let _share = self.files.bulk_share(self.context, account).await?;
         let mut report = Deletions::default();
         let Some(form) = Form::accepted(&request.headers) else {
             report.stopped = Some((StatusCode::NOT_ACCEPTABLE, String::new()));

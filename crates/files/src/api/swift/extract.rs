@@ -49,6 +49,7 @@ impl Call<'_> {
         let Some(coding) = Coding::of_archive(&kind) else {
             return Err(Fault::html(StatusCode::BAD_REQUEST, "Unsupported archive format"));
         };
+        let _share = self.files.bulk_share(self.context, target.account()).await?;
         let mut done = Extraction::default();
         let Some(form) = Form::accepted(&request.headers) else {
             done.stopped = Some((StatusCode::NOT_ACCEPTABLE, String::new()));

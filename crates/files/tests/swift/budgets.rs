@@ -1,0 +1,132 @@
+//! What requests under way may hold, and how tenants share it.
+
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use axum::body::Body;
+use database::on_each_engine;
+use files::Settings;
+use http_body_util::BodyExt;
+use tokio::task::JoinSet;
+use web::probe::Probe;
+
+use crate::harness::{Cloud, cloud, cloud_with};
+
+const MIB: u64 = 1 << 20;
+
+/// Waits for something that other tasks bring about.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("waited for {what}"));
+}
+
+/// Begins requests of `token`'s whose bodies stall after their first bytes.
+fn stalled(
+    cloud: &Cloud,
+    tasks: &mut JoinSet<()>,
+    count: usize,
+    (token, method, path, length): (&'static str, &'static str, &'static str, u64),
+) -> Vec<Probe> {
+    (0..count)
+        .map(|_| {
+            let (probe, router) = (Probe::default(), cloud.router.clone());
+            let body = probe.body(vec![b'x'; 1000], true);
+            tasks.spawn(async move {
+                let request = http::Request::builder().method(method).uri(path).header("x-auth-token", token);
+                let request = request.header("content-length", length).body(body).unwrap();
+                let _ = tower::ServiceExt::oneshot(router, request).await;
+            });
+            probe
+        })
+        .collect()
+}
+
+fn begun(probes: &[Probe]) -> usize {
+    probes.iter().filter(|probe| probe.bytes() > 0).count()
+}
+
+on_each_engine! {
+    async fn stalled_uploads_take_their_tenants_memory_and_no_more(location: &Location) {
+        let cloud = cloud_with(location, Settings { upload_memory: 8 * MIB, ..Settings::default() }).await;
+        for account in ["AUTH_1", "AUTH_2"] {
+            let made = cloud.call("operator", "PUT", &format!("/v1/{account}/c"), &[("content-length", "0")], "").await;
+            assert_eq!(made.status, 201);
+        }
+        for length in [MIB, 100 * MIB] {
+            let mut tasks = JoinSet::new();
+            let uploads = stalled(&cloud, &mut tasks, 40, ("owner", "PUT", "/v1/AUTH_1/c/o", length));
+            until("the tenant's share to be used up", || cloud.files.upload_memory().by_tenant.get("1") == Some(&(4 * MIB))).await;
+            until("what has its share to be read", || begun(&uploads) == 4).await;
+            // Another tenant's uploads find room, small and large.
+            for length in [1, 2 * MIB] {
+                let body = vec![b'y'; usize::try_from(length).unwrap()];
+                let put = cloud.call("stranger", "PUT", "/v1/AUTH_2/c/o", &[("content-length", &length.to_string())], body).await;
+                assert_eq!(put.status, 201);
+            }
+            assert_eq!((begun(&uploads), cloud.files.upload_memory().used), (4, 4 * MIB));
+            tasks.shutdown().await;
+            until("memory to be given back", || cloud.files.upload_memory().used == 0).await;
+        }
+    }
+}
+
+on_each_engine! {
+    async fn requests_of_many_objects_are_bounded_for_each_tenant(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let mut tasks = JoinSet::new();
+        let requests = stalled(&cloud, &mut tasks, 20, ("owner", "POST", "/v1/AUTH_1?bulk-delete", 5000));
+        until("as many as may to be read", || begun(&requests) == 16).await;
+        let other = [("content-length", "4"), ("content-type", "text/plain")];
+        let deleted = cloud.call("stranger", "POST", "/v1/AUTH_2?bulk-delete", &other, "none").await;
+        assert!(deleted.text().contains("Number Not Found: 1\n"), "{}", deleted.text());
+        assert_eq!(begun(&requests), 16);
+        tasks.shutdown().await;
+        let own = cloud.call("owner", "POST", "/v1/AUTH_1?bulk-delete", &other, "none").await;
+        assert!(own.text().contains("Number Not Found: 1\n"), "{}", own.text());
+    }
+}
+
+on_each_engine! {
+    async fn many_small_segments_are_read_one_a_second(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let mut segments = Vec::new();
+        for index in 0..13 {
+            cloud.send("PUT", &format!("/v1/AUTH_1/c/s{index:02}"), &[], "x").await;
+            segments.push(format!("{{\"path\": \"/c/s{index:02}\"}}"));
+        }
+        let manifest = format!("[{}]", segments.join(","));
+        assert_eq!(cloud.send("PUT", "/v1/AUTH_1/c/slo?multipart-manifest=put", &[], &manifest).await.status, 201);
+        let request = http::Request::get("/v1/AUTH_1/c/slo").header("x-auth-token", "owner").body(Body::empty()).unwrap();
+        let mut body = tower::ServiceExt::oneshot(cloud.router.clone(), request).await.unwrap().into_body();
+        let mut read = 0;
+        while read < 11 {
+            read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        // Ten at once, the eleventh a second's first, and the others wait for their seconds.
+        for expected in 12..=13 {
+            let mut next = Box::pin(body.frame());
+            let waits = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(waits.is_pending(), "segment {expected} came too soon");
+            cloud.clock.advance(Duration::from_secs(1));
+            read += next.await.unwrap().unwrap().into_data().unwrap().len();
+            assert_eq!(read, expected);
+        }
+        assert!(body.frame().await.is_none());
+
+        // Adjacent parts of one object are one segment to read.
+        cloud.send("PUT", "/v1/AUTH_1/c/whole", &[], &"0123456789".repeat(5)).await;
+        let parts: Vec<_> = (0..50).map(|at| format!("{{\"path\": \"/c/whole\", \"range\": \"{at}-{at}\"}}")).collect();
+        let manifest = format!("[{}]", parts.join(","));
+        assert_eq!(cloud.send("PUT", "/v1/AUTH_1/c/parts?multipart-manifest=put", &[], &manifest).await.status, 201);
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/parts", &[]).await.text(), "0123456789".repeat(5));
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/parts", &[("range", "bytes=13-16")]).await.text(), "3456");
+    }
+}
