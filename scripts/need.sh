@@ -7,7 +7,7 @@ build=(build-essential pkg-config ca-certificates curl)
 machines=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-daemon-config-nwfilter libvirt-clients
   qemu-system-x86 qemu-utils dnsmasq-base iproute2 iptables ebtables util-linux)
 guest=(dpkg e2fsprogs fdisk cpio kmod grub-common grub-pc-bin)
-tests=(genisoimage libarchive-tools sshpass openssh-client rclone python3 python3-venv postgresql strace imagemagick
+tests=(genisoimage libarchive-tools sshpass openssh-client openssl rclone python3 python3-venv postgresql strace imagemagick
   ruby ruby-fog-rackspace libxml2-utils xz-utils restic duplicity python3-swiftclient chromium chromium-driver)
 bench=(nginx-light wrk openssl python3 nova-api)
 

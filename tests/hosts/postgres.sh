@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A private PostgreSQL for the tests, on a unix socket and a loopback port of its own.
-#   postgres.sh start DIR   prints its URL
+#   postgres.sh start DIR [tls]   prints its URL; with tls, the server has a certificate for localhost by DIR/ca.pem
 #   postgres.sh stop DIR
 set -euo pipefail
-verb=$1 dir=$2
+verb=$1 dir=$2 tls=${3:-}
 bin=$(dirname "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)")
 [ -x "$bin/initdb" ] || { echo "postgres.sh: no initdb: apt-get install postgresql" >&2; exit 2; }
 
@@ -16,6 +16,18 @@ as_owner() {
   fi
 }
 
+# A certificate for localhost, and the authority that issued it.
+certify() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=test authority" \
+    -keyout "$dir/ca.key" -out "$dir/ca.pem"
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=localhost" \
+    -keyout "$dir/server.key" -out "$dir/server.csr"
+  openssl x509 -req -in "$dir/server.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial -days 2 \
+    -extfile <(echo "subjectAltName=DNS:localhost") -out "$dir/server.pem"
+  chmod 600 "$dir/server.key"
+  [ "$(id -u)" != 0 ] || chown nobody:nogroup "$dir/server.key" "$dir/server.pem"
+}
+
 case $verb in
 start)
   if [ ! -s "$dir/data/PG_VERSION" ]; then
@@ -26,8 +38,12 @@ start)
   fi
   if [ ! -s "$dir/port" ] || ! as_owner "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; then
     port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    as_owner "$bin/pg_ctl" -D "$dir/data" -w -l "$dir/server.log" \
-      -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c fsync=off" \
+    options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c fsync=off"
+    if [ "$tls" = tls ]; then
+      certify >>"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
+      options+=" -c ssl=on -c ssl_cert_file=$dir/server.pem -c ssl_key_file=$dir/server.key"
+    fi
+    as_owner "$bin/pg_ctl" -D "$dir/data" -w -l "$dir/server.log" -o "$options" \
       start >/dev/null
     echo "$port" >"$dir/port"
   fi
@@ -37,7 +53,7 @@ stop)
   as_owner "$bin/pg_ctl" -D "$dir/data" -m immediate stop >/dev/null
   ;;
 *)
-  echo "usage: postgres.sh start|stop DIR" >&2
+  echo "usage: postgres.sh start|stop DIR [tls]" >&2
   exit 2
   ;;
 esac

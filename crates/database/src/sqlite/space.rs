@@ -51,6 +51,11 @@ impl Reserve {
         }
     }
 
+    /// Whether space is held back now.
+    pub(super) fn is_held(&self) -> bool {
+        self.path.exists()
+    }
+
     fn free(&self) -> Option<u64> {
         let found = rustix::fs::fstatvfs(&self.dir).ok()?;
         Some(found.f_bavail.saturating_mul(found.f_frsize))

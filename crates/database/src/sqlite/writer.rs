@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,15 +18,19 @@ use super::run_now;
 use super::space::Reserve;
 use crate::error::Error;
 use crate::session::Session;
-use crate::session::sqlite::{connect, execute_raw, failure, is_failed_sync};
+use crate::session::sqlite::{BUSY_TIMEOUT, connect, execute_raw, failure, is_failed_sync};
 use crate::tx::{BoxFuture, Tx};
 
 /// Units in one transaction at most.
 const BATCH_UNITS_MAX: usize = 512;
 /// Units waiting before submitters wait.
 const QUEUE_UNITS: usize = 4096;
-/// Pages in the write-ahead log (8 KiB each) at which the writer itself waits for a full checkpoint: 128 MiB.
-const WAL_PAGES_MAX: u64 = 16 * 1024;
+/// Bytes of the write-ahead log at which the writer itself empties it.
+const LOG_BYTES_MAX: u64 = 128 << 20;
+/// How much further the log grows before that is tried again, where a reader hindered it.
+const LOG_BYTES_MORE: u64 = 32 << 20;
+/// How long the writer waits for readers that still need the log.
+const READERS_WITHIN: Duration = Duration::from_secs(1);
 /// How often the checkpointer looks whether something was written.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(300);
 /// Looks in a row that find nothing written before the log is truncated.
@@ -71,19 +75,17 @@ impl Writer {
         service: &'static str,
     ) -> std::io::Result<Self> {
         let (queue, units) = mpsc::channel(QUEUE_UNITS);
-        // An earlier process may have left a log.
-        let wal_pages = Arc::new(AtomicU64::new(1));
         let written = Arc::new(AtomicBool::new(false));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let reserve = Arc::new(Reserve::open(path.parent().unwrap_or(Path::new(".")))?);
         let thread = std::thread::Builder::new().name(format!("{service}-writer")).spawn({
-            let (wal_pages, written) = (Arc::clone(&wal_pages), Arc::clone(&written));
-            let (path, reserve) = (path.clone(), Arc::clone(&reserve));
-            move || write_batches(connection, units, &path, &reserve, &wal_pages, &written)
+            let (path, written) = (path.clone(), Arc::clone(&written));
+            let reserve = Arc::clone(&reserve);
+            move || write_batches(connection, units, &path, &reserve, &written)
         })?;
         let checkpointer = std::thread::Builder::new().name(format!("{service}-checkpoint")).spawn({
             let stop = Arc::clone(&stop);
-            move || checkpoint_regularly(&path, &reserve, &stop, &wal_pages, &written)
+            move || checkpoint_regularly(&path, &reserve, &stop, &written)
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), checkpointer: Some(checkpointer), stop })
     }
@@ -135,9 +137,9 @@ fn write_batches(
     mut units: mpsc::Receiver<Unit>,
     path: &Path,
     reserve: &Reserve,
-    wal_pages: &AtomicU64,
     written: &AtomicBool,
 ) {
+    let (log, mut empty_at) = (log_of(path), LOG_BYTES_MAX);
     let mut batch = Vec::with_capacity(BATCH_UNITS_MAX);
     while units.blocking_recv_many(&mut batch, BATCH_UNITS_MAX) > 0 {
         if reserve.give_up_if_low() {
@@ -164,10 +166,13 @@ fn write_batches(
             answer(fate.clone());
         }
         written.store(true, Ordering::Release);
-        if wal_pages.load(Ordering::Acquire) > WAL_PAGES_MAX {
+        let logged = length(&log);
+        if logged > empty_at {
             // The checkpointer cannot keep up: writers wait here, so that the log stays bounded.
-            checkpoint(&connection, path, "PRAGMA wal_checkpoint(RESTART)");
-            wal_pages.store(0, Ordering::Release);
+            let _ = connection.busy_timeout(READERS_WITHIN);
+            checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
+            let _ = connection.busy_timeout(BUSY_TIMEOUT);
+            empty_at = if length(&log) == 0 { LOG_BYTES_MAX } else { logged + LOG_BYTES_MORE };
         }
     }
     // Leaves nothing to recover, so that the next start is quick.
@@ -238,23 +243,30 @@ fn end_process(path: &Path, error: &Error) -> ! {
     std::process::exit(1)
 }
 
-/// Runs a checkpoint and returns the log's length in pages, if nothing hindered it.
-fn checkpoint(connection: &Connection, path: &Path, pragma: &str) -> Option<u64> {
-    match connection.query_row(pragma, [], |row| row.get::<_, i64>(1)) {
-        Ok(pages) => u64::try_from(pages).ok(),
+/// Runs a checkpoint, as far as nothing hinders it.
+fn checkpoint(connection: &Connection, path: &Path, pragma: &str) {
+    match connection.query_row(pragma, [], |_| Ok(())) {
         Err(error) if is_failed_sync(&error) => end_process(path, &failure(pragma, &error)),
-        Err(error) => {
-            tracing::debug!(%error, "the write-ahead log is folded in later");
-            None
-        }
+        Err(error) => tracing::debug!(%error, "the write-ahead log is folded in later"),
+        Ok(()) => {}
     }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// A file's length; 0 where there is none.
+fn length(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |found| found.len())
 }
 
 fn checkpoint_regularly(
     path: &Path,
     reserve: &Reserve,
     stop: &(Mutex<bool>, Condvar),
-    wal_pages: &AtomicU64,
     written: &AtomicBool,
 ) {
     let connection = match connect(path) {
@@ -266,7 +278,7 @@ fn checkpoint_regularly(
     };
     // Truncating takes the writer's lock: whoever holds it, or reads from the log, goes first.
     let _ = connection.busy_timeout(Duration::ZERO);
-    let mut idle_looks = 0;
+    let (log, mut idle_looks) = (log_of(path), 0);
     loop {
         let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stopped, _) =
@@ -278,18 +290,13 @@ fn checkpoint_regularly(
         reserve.take();
         if written.swap(false, Ordering::AcqRel) {
             idle_looks = 0;
-            if let Some(pages) = checkpoint(&connection, path, "PRAGMA wal_checkpoint(PASSIVE)") {
-                wal_pages.store(pages, Ordering::Release);
-            }
-            continue;
-        }
-        // A log that grew under load is given back to the disk once the load is over.
-        if idle_looks < IDLE_LOOKS {
+            checkpoint(&connection, path, "PRAGMA wal_checkpoint(PASSIVE)");
+        } else if idle_looks < IDLE_LOOKS {
             idle_looks += 1;
-        } else if wal_pages.load(Ordering::Acquire) > 0
-            && checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)") == Some(0)
-        {
-            wal_pages.store(0, Ordering::Release);
+        } else if length(&log) > 0 && reserve.is_held() {
+            // A log that grew under load is given back to the disk once the load is over. On a full disk it is kept, so
+            // that it can be written over.
+            checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
         }
     }
 }
