@@ -59,8 +59,9 @@ impl Database {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
             Location::Postgres(server) => {
-                let pool = server.pool()?.clone();
-                Engine::Postgres(Arc::new(postgres::Postgres::open(pool, service, migrations).await?))
+                let (pool, isolation) = (server.pool()?.clone(), server.isolation());
+                let opened = postgres::Postgres::open(pool, isolation, service, migrations).await?;
+                Engine::Postgres(Arc::new(opened))
             }
         };
         Ok(Self { engine: Arc::new(engine) })

@@ -72,19 +72,36 @@ pub struct Server {
     connections: usize,
     pool: Arc<OnceLock<Result<Pool>>>,
     exclusive: Arc<AtomicBool>,
+    isolation: &'static str,
 }
 
 impl Server {
     /// A server by its URL, with at most so many connections.
     #[must_use]
     pub fn new(url: &str, connections: usize) -> Self {
-        Self { url: url.to_owned(), connections, pool: Arc::default(), exclusive: Arc::default() }
+        Self {
+            url: url.to_owned(),
+            connections,
+            pool: Arc::default(),
+            exclusive: Arc::default(),
+            isolation: "SERIALIZABLE",
+        }
     }
 
     /// At most so many connections are open at once, beside one for [`crate::ExclusiveLock`].
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
+    }
+
+    /// The same server with units at another isolation level, for tests of what must hold without serializability.
+    #[must_use]
+    pub fn with_isolation(&self, isolation: &'static str) -> Self {
+        Self { isolation, ..Self::new(&self.url, self.connections) }
+    }
+
+    pub(crate) fn isolation(&self) -> &'static str {
+        self.isolation
     }
 
     /// The prefix of this cloud's schemas, empty unless the URL sets one.

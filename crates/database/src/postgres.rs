@@ -11,7 +11,7 @@ use crate::migration::{self, Migration};
 use crate::session::Session;
 use crate::session::pool::{PATIENCE, Pool, PooledClient};
 use crate::statement::schema_for_postgres;
-use crate::tx::{BoxFuture, Tx};
+use crate::tx::{BoxFuture, SLOTS, Tx};
 use crate::value::{Cell, Row, Value};
 
 /// Attempts at a unit before its caller is told about the conflicts.
@@ -23,12 +23,12 @@ const ATTEMPTS_BESIDE: u32 = 3;
 const CONNECTIONS_TRIED: u32 = 5;
 /// How long the answer to COMMIT is waited for. It takes long when a synchronous standby is away.
 const COMMIT_WITHIN: Duration = Duration::from_secs(30);
-/// Slots of a folded counter.
-const SLOTS: i64 = 8;
 
 pub(crate) struct Postgres {
     pool: Pool,
     schema: Arc<str>,
+    /// Of units: SERIALIZABLE but in tests.
+    isolation: &'static str,
     next_slot: AtomicI64,
     /// Held shared by a unit beside others, alone by one that met too many conflicts. Fair: later ones wait.
     turn: RwLock<()>,
@@ -37,6 +37,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) async fn open(
         pool: Pool,
+        isolation: &'static str,
         service: &'static str,
         migrations: &[Migration],
     ) -> Result<Self, Error> {
@@ -49,7 +50,7 @@ impl Postgres {
         let client = pool.get().await.map_err(failed)?;
         migrate(&client, &schema, service, migrations).await.map_err(failed)?;
         client.recycle();
-        Ok(Self { pool, schema, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
+        Ok(Self { pool, schema, isolation, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
     }
 
     async fn write<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
@@ -93,7 +94,7 @@ impl Postgres {
             Ok(client) => client,
             Err(error) => return Attempt::Done(Err(error.into())),
         };
-        if let Err(error) = client.begin("SERIALIZABLE", &self.schema).await {
+        if let Err(error) = client.begin(self.isolation, &self.schema).await {
             return Attempt::failed(error);
         }
         let slot = self.next_slot.fetch_add(1, Ordering::Relaxed).rem_euclid(SLOTS);

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::value::{Cell, Row, Value};
 
+/// Slots of a folded counter on PostgreSQL.
+pub(crate) const SLOTS: i64 = 8;
+
 /// A boxed future that may borrow for `'a`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -95,7 +98,8 @@ impl Tx {
 
     /// Adds `deltas` at the end of the transaction, merged with every other unit's for the same key.
     ///
-    /// `sql` takes the key's cells and then one parameter per delta, and must add. With SQLite it runs once per
+    /// `sql` takes the key's cells and then one parameter per delta, and must add to a row. One that finds no row is a
+    /// conflict, and the unit is repeated. With SQLite it runs once per
     /// batch and key; until then a reader inside the batch does not see it, so a unit that needs the sum reads
     /// after [`Tx::flush`].
     pub fn fold(&mut self, sql: &'static str, key: Vec<Cell>, deltas: &[i64]) {
@@ -115,9 +119,22 @@ impl Tx {
         for ((sql, key), sums) in all {
             let mut params: Vec<Value<'_>> = key.iter().map(Value::from).collect();
             params.extend(sums.iter().map(|sum| Value::Int(*sum)));
-            self.execute(sql, &params).await?;
+            if self.execute(sql, &params).await? == 0 {
+                self.fold_lost(sql)?;
+            }
         }
         Ok(())
+    }
+
+    /// What was to be added to is gone: another unit deleted it since this one looked.
+    fn fold_lost(&mut self, sql: &str) -> Result<()> {
+        if self.slots() == 1 {
+            // One writer runs its units in order, so that whoever deletes sees what was added. The batch's other units
+            // are not to blame.
+            tracing::error!(sql, "a sum was added to no row");
+            return Ok(());
+        }
+        self.noted(Err(Error::Conflict))
     }
 
     /// The unit is kept: what it folded is the batch's now.
@@ -132,6 +149,15 @@ impl Tx {
         self.folds.clear();
         let written = std::mem::take(&mut self.written);
         merge(&mut self.batch, written);
+    }
+
+    /// Over how many slots a counter is spread: 1 with SQLite, 8 with PostgreSQL.
+    #[must_use]
+    pub fn slots(&self) -> i64 {
+        match self.session {
+            Session::Sqlite(_) => 1,
+            Session::Postgres(_) => SLOTS,
+        }
     }
 
     /// Which of a counter's few slots this unit adds to, so that concurrent writers do not meet in one row:

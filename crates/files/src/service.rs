@@ -1,5 +1,6 @@
 //! What Cloud Files can do. Every operation asks [`authorise`] first.
 
+mod access;
 mod accounts;
 mod admission;
 mod archive;
@@ -122,6 +123,8 @@ const EXPIRED_STAY: Duration = Duration::from_secs(300);
 
 /// Twice as long as the database lets a statement take.
 const SETTLING: Duration = Duration::from_secs(120);
+/// An upload that took longer is authorised again before it is stored.
+const RECHECK_AFTER: Duration = Duration::from_secs(10);
 
 /// The hour that log objects are named after.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
@@ -169,6 +172,15 @@ pub struct Context {
     pub carried: Option<Time>,
     /// The cloud itself asks, for no request: it reaches accounts whose tenant is gone.
     pub internal: bool,
+    /// Looks the caller up again, after an upload that took long.
+    pub recheck: Option<Arc<dyn Recheck>>,
+}
+
+/// A token, as it counts at this moment.
+#[async_trait::async_trait]
+pub trait Recheck: std::fmt::Debug + Send + Sync {
+    /// Whom it stands for; `None` once it was revoked or ran out.
+    async fn caller(&self) -> Option<Arc<Caller>>;
 }
 
 /// What a signature made with a key of an account or a container opens: that account's or container's objects.

@@ -41,6 +41,16 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
                   begun BIGINT NOT NULL, checked BIGINT NOT NULL, finished BIGINT
               ) WITHOUT ROWID;",
     },
+    // Every container has all its counters from the start.
+    Migration {
+        version: 4,
+        sql: "INSERT INTO container_counts (container, slot, objects, bytes)
+              SELECT c.id, s.slot, 0, 0 FROM containers c CROSS JOIN (
+                  SELECT 0 AS slot UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
+                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS s
+              WHERE NOT EXISTS (
+                  SELECT 1 FROM container_counts n WHERE n.container = c.id AND n.slot = s.slot);",
+    },
 ];
 
 const TABLES: &str = "CREATE TABLE accounts (

@@ -263,12 +263,7 @@ fn length(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |found| found.len())
 }
 
-fn checkpoint_regularly(
-    path: &Path,
-    reserve: &Reserve,
-    stop: &(Mutex<bool>, Condvar),
-    written: &AtomicBool,
-) {
+fn checkpoint_regularly(path: &Path, reserve: &Reserve, stop: &(Mutex<bool>, Condvar), written: &AtomicBool) {
     let connection = match connect(path) {
         Ok(connection) => connection,
         Err(error) => {

@@ -137,11 +137,11 @@ impl Files {
             (account.to_owned(), container.to_owned(), changes, self.limits().clone(), self.now(), policy);
         self.0
             .db
-            .write(input, |(account, name, changes, limits, now, policy), tx| {
+            .write(input, |(account_name, name, changes, limits, now, policy), tx| {
                 Box::pin(async move {
-                    let account = match store::accounts::find(tx, account).await? {
+                    let account = match store::accounts::find(tx, account_name).await? {
                         Some(found) => found,
-                        None => accounts::make(tx, account, *now).await?,
+                        None => accounts::make(tx, account_name, *now).await?,
                     };
                     if let Some(mut found) = store::containers::find(tx, account.id, name).await? {
                         if policy.is_some_and(|policy| policy != found.policy) {
@@ -164,6 +164,9 @@ impl Files {
                         policy: policy.unwrap_or(0),
                     };
                     change(&mut made, changes, limits)?;
+                    if !store::accounts::hold(tx, account.id, account_name).await? {
+                        return Err(Error::NotFound);
+                    }
                     store::containers::insert(tx, name, &made).await?;
                     store::accounts::add(tx, account.id, made.policy, 1, 0, 0);
                     Ok::<_, Error>(ContainerPut::Created)
@@ -253,8 +256,6 @@ impl Files {
                     if store::objects::any(tx, found.id).await? {
                         return Err(Error::NotEmpty);
                     }
-                    // Whatever was folded for it in this batch must not bring its counters' rows back.
-                    tx.flush().await?;
                     store::containers::delete(tx, *account, name, found.id).await?;
                     store::accounts::add(tx, *account, found.policy, -1, 0, 0);
                     Ok(())

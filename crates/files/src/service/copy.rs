@@ -12,7 +12,6 @@ use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
 use crate::model::shape::{Link, Shape};
-use crate::store;
 use work::Time;
 
 /// Where a copy goes and what is different about it.
@@ -127,7 +126,7 @@ impl Files {
             Some(Shape::Link(link)) => Some(Shape::Link(with_account(link, request))),
             other => other.clone(),
         };
-        let (now, quoted) = (self.now(), is_quoted(&target));
+        let now = self.now();
         let copy = Object {
             created: now,
             changed: now,
@@ -141,27 +140,25 @@ impl Files {
         if let Some(blob) = &copy.blob
             && !self.suits(blob, target.policy)?
         {
-            return self.store_apart(found, request, target, copy).await;
+            return self.store_apart(context, found, request, target, copy).await;
         }
-        let carried = is_carried(&target.metadata);
+        let place = (request.account.as_str(), request.container.as_str());
+        let access = self.access(context, place, &target, Action::WriteObject);
         let copied = self
             .0
             .db
-            .write((target, request.clone(), copy), |(target, request, copy), tx| {
+            .write((access, request.clone(), copy), |(access, request, copy), tx| {
                 Box::pin(async move {
-                    let there =
-                        store::containers::still_there(tx, target.account, &request.container, target.id);
-                    if !there.await? {
-                        return Err(Error::NotFound);
-                    }
+                    let target = &access.container_with_room(tx, copy.size).await?;
                     if !share(tx, copy).await? {
                         return Ok(None);
                     }
-                    store_object(tx, target, &request.name, copy, request.only_new).await.map(Some)
+                    let named = store_object(tx, target, &request.name, copy, request.only_new).await?;
+                    Ok::<_, Error>(Some((named, is_quoted(target), is_carried(&target.metadata))))
                 })
             })
             .await?;
-        Ok(copied.map(|Named { object, freed }| {
+        Ok(copied.map(|(Named { object, freed }, quoted, carried)| {
             self.after_write(&object, freed);
             self.after_change(carried);
             Stored { object, quoted }
@@ -171,13 +168,17 @@ impl Files {
     /// Stores a copy with bytes of its own, since its container's policy keeps them elsewhere or encrypted.
     async fn store_apart(
         &self,
+        context: &Context,
         found: &Found,
         request: &CopyRequest,
         target: Container,
         copy: Object,
     ) -> Result<Option<Stored>> {
+        let begun = self.0.clock.now();
         let (size, policy) = (found.object.size, target.policy);
         let tenant = name::tenant_of(&request.account).unwrap_or(&request.account);
+        let place = (request.account.as_str(), request.container.as_str());
+        let access = self.access(context, place, &target, Action::WriteObject);
         let Some(content) = self.open_object(&found.object, 0..size).await? else { return Ok(None) };
         let received = match content {
             Content::Whole(bytes) => {
@@ -185,11 +186,15 @@ impl Files {
             }
             Content::Stream(mut body) => self.receive(policy, tenant, Some(size), body.as_mut()).await?,
         };
-        let (blob, quoted) = (received.blob, is_quoted(&target));
-        let copy = Object { blob, ..copy };
-        let (container, flags) = (&request.container, (request.only_new, false));
-        let named = self.name_blob(target, container, &request.name, copy, flags, received.claim).await;
-        named.map(|object| Some(Stored { object, quoted }))
+        let access = match self.caller_now(context, begun).await {
+            Ok(context) => access.by(context),
+            Err(refused) => {
+                self.discard(received.blob).await;
+                return Err(refused);
+            }
+        };
+        let (copy, flags) = (Object { blob: received.blob, ..copy }, (request.only_new, false));
+        self.name_blob(access, &request.name, copy, flags, received.claim).await.map(Some)
     }
 
     /// Looks at a source, as copying reads it.

@@ -48,15 +48,17 @@ impl Files {
         let container_name = container;
         let container = self.container_for(context, account, container, Action::WriteObject).await?;
         let may_delete = may_delete(context, account, &container, container_name);
+        let access = self.access(context, (account, container_name), &container, Action::WriteObject);
         request.metadata.check_totals("x-object-meta-", self.limits())?;
         let open_expired = context.open_expired && self.settings().allow_open_expired;
         let carried = is_carried(&container.metadata);
-        let input = (container, name.to_owned(), request, self.now(), open_expired);
+        let input = (access, name.to_owned(), request, self.now(), open_expired);
         let object = self
             .0
             .db
-            .write(input, move |(container, name, request, now, open_expired), tx| {
+            .write(input, move |(access, name, request, now, open_expired), tx| {
                 Box::pin(async move {
+                    let container = &access.container(tx).await?;
                     let found = store::objects::find_in(tx, container.id, name).await?;
                     let mut object = found
                         .filter(|found| *open_expired || !found.is_expired(*now))
@@ -96,15 +98,17 @@ impl Files {
         name: &str,
         expected: Expected,
     ) -> Result<Deleted> {
-        let container = self.container_for(context, account, container, Action::DeleteObject).await?;
-        let carried = is_carried(&container.metadata);
+        let found = self.container_for(context, account, container, Action::DeleteObject).await?;
+        let carried = is_carried(&found.metadata);
+        let access = self.access(context, (account, container), &found, Action::DeleteObject);
         let input =
-            (container, name.to_owned(), expected, context.carried_or(self.now()), context.carried.is_some());
+            (access, name.to_owned(), expected, context.carried_or(self.now()), context.carried.is_some());
         let deleted = self
             .0
             .db
-            .write(input, |(container, name, expected, now, from_elsewhere), tx| {
+            .write(input, |(access, name, expected, now, from_elsewhere), tx| {
                 Box::pin(async move {
+                    let container = &access.container(tx).await?;
                     if *from_elsewhere {
                         must_be_newer(tx, container, name, *now).await?;
                     }

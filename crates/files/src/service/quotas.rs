@@ -1,5 +1,7 @@
 //! Quotas: looked at only where the metadata at hand says that there are some.
 
+use database::Tx;
+
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Container;
@@ -14,52 +16,78 @@ impl Files {
         container: &Container,
         size: u64,
     ) -> Result<()> {
-        self.check_container_quota(container, size).await?;
-        let operator = context.caller.as_ref().is_some_and(|caller| caller.operator);
-        if !operator && container.account_metadata.may_hold("quota") {
-            self.check_account_quota(container, size).await?;
-        }
-        Ok(())
-    }
-
-    async fn check_container_quota(&self, container: &Container, size: u64) -> Result<()> {
-        let bytes = quota::limit(&container.metadata, quota::CONTAINER_BYTES);
-        let count = quota::limit(&container.metadata, quota::CONTAINER_COUNT);
-        if bytes.is_none() && count.is_none() {
+        if !has_quotas(context, container) {
             return Ok(());
         }
-        let counts = self
-            .0
-            .db
-            .read(container.id, |id, tx| {
-                Box::pin(async move { Ok::<_, Error>(store::containers::counts(tx, *id).await?) })
-            })
-            .await?;
-        exceeded(bytes, counts.bytes, size, "Upload exceeds quota.")?;
-        exceeded(count, counts.objects, 1, "Upload exceeds quota.")
-    }
-
-    async fn check_account_quota(&self, container: &Container, size: u64) -> Result<()> {
-        let metadata = container.account_metadata.read();
         let policy = self.settings().policies.name(container.policy).to_ascii_lowercase();
-        let limit = |name: &str| quota::limit(&metadata, name);
-        let bytes = limit(quota::ACCOUNT_BYTES).or_else(|| limit(quota::ACCOUNT_BYTES_OLD));
-        let count = limit(quota::ACCOUNT_COUNT);
-        let policy_bytes = limit(&format!("{}-policy-{policy}", quota::ACCOUNT_BYTES));
-        let policy_count = limit(&format!("{}-policy-{policy}", quota::ACCOUNT_COUNT));
-        let by_policy = self
-            .0
-            .db
-            .read(container.account, |id, tx| {
-                Box::pin(async move { Ok::<_, Error>(store::accounts::counts(tx, *id).await?) })
-            })
-            .await?;
-        exceeded(bytes, by_policy.values().map(|counts| counts.bytes).sum(), size, "Upload exceeds quota.")?;
-        exceeded(count, by_policy.values().map(|counts| counts.objects).sum(), 1, "Upload exceeds quota.")?;
-        let own = by_policy.get(&container.policy).copied().unwrap_or_default();
-        exceeded(policy_bytes, own.bytes, size, "Upload exceeds policy quota.")?;
-        exceeded(policy_count, own.objects, 1, "Upload exceeds policy quota.")
+        let input = (context.clone(), container.clone(), policy, size);
+        let checked = self.0.db.read(input, |(context, container, policy, size), tx| {
+            Box::pin(async move { check(tx, context, container, policy, *size).await })
+        });
+        checked.await
     }
+}
+
+/// Whether there is any quota that binds the caller.
+fn has_quotas(context: &Context, container: &Container) -> bool {
+    let of_container = |name: &str| quota::limit(&container.metadata, name).is_some();
+    of_container(quota::CONTAINER_BYTES)
+        || of_container(quota::CONTAINER_COUNT)
+        || (!is_operator(context) && container.account_metadata.may_hold("quota"))
+}
+
+fn is_operator(context: &Context) -> bool {
+    context.caller.as_ref().is_some_and(|caller| caller.operator)
+}
+
+/// Within a unit that writes: whether an object of `size` bytes more fits beside all that was written before it.
+pub(super) async fn check_in(
+    tx: &mut Tx,
+    context: &Context,
+    container: &Container,
+    policy: &str,
+    size: u64,
+) -> Result<()> {
+    if has_quotas(context, container) {
+        // The counters may lag within a batch.
+        tx.flush().await?;
+        check(tx, context, container, policy, size).await?;
+    }
+    Ok(())
+}
+
+async fn check(tx: &mut Tx, context: &Context, container: &Container, policy: &str, size: u64) -> Result<()> {
+    check_container_quota(tx, container, size).await?;
+    if !is_operator(context) && container.account_metadata.may_hold("quota") {
+        check_account_quota(tx, container, policy, size).await?;
+    }
+    Ok(())
+}
+
+async fn check_container_quota(tx: &mut Tx, container: &Container, size: u64) -> Result<()> {
+    let bytes = quota::limit(&container.metadata, quota::CONTAINER_BYTES);
+    let count = quota::limit(&container.metadata, quota::CONTAINER_COUNT);
+    if bytes.is_none() && count.is_none() {
+        return Ok(());
+    }
+    let counts = store::containers::counts(tx, container.id).await?;
+    exceeded(bytes, counts.bytes, size, "Upload exceeds quota.")?;
+    exceeded(count, counts.objects, 1, "Upload exceeds quota.")
+}
+
+async fn check_account_quota(tx: &mut Tx, container: &Container, policy: &str, size: u64) -> Result<()> {
+    let metadata = container.account_metadata.read();
+    let limit = |name: &str| quota::limit(&metadata, name);
+    let bytes = limit(quota::ACCOUNT_BYTES).or_else(|| limit(quota::ACCOUNT_BYTES_OLD));
+    let count = limit(quota::ACCOUNT_COUNT);
+    let policy_bytes = limit(&format!("{}-policy-{policy}", quota::ACCOUNT_BYTES));
+    let policy_count = limit(&format!("{}-policy-{policy}", quota::ACCOUNT_COUNT));
+    let by_policy = store::accounts::counts(tx, container.account).await?;
+    exceeded(bytes, by_policy.values().map(|counts| counts.bytes).sum(), size, "Upload exceeds quota.")?;
+    exceeded(count, by_policy.values().map(|counts| counts.objects).sum(), 1, "Upload exceeds quota.")?;
+    let own = by_policy.get(&container.policy).copied().unwrap_or_default();
+    exceeded(policy_bytes, own.bytes, size, "Upload exceeds policy quota.")?;
+    exceeded(policy_count, own.objects, 1, "Upload exceeds policy quota.")
 }
 
 fn exceeded(limit: Option<u64>, used: u64, more: u64, text: &str) -> Result<()> {

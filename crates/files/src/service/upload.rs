@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed};
 use bytes::{Bytes, BytesMut};
 
+use super::access::Access;
 use super::authorise::Action;
 use super::carrying::{is_carried, must_be_newer};
 use super::encryption::Cipher;
 use super::write::{Named, store_object};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::{Blob, Container, Object, SealedKey};
+use crate::model::entry::{Blob, Object, SealedKey};
 use crate::model::etag::is_quoted;
 use crate::model::metadata::Metadata;
 use crate::model::name;
@@ -93,7 +94,9 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<Stored> {
+        let begun = self.0.clock.now();
         let found = self.container_for(context, account, container, Action::WriteObject).await?;
+        let access = self.access(context, (account, container), &found, Action::WriteObject);
         self.may_expire(context, account, (&found, container), name, request.expires).await?;
         self.check_quotas(context, &found, request.length.unwrap_or(0)).await?;
         name::check_object(name, self.limits())?;
@@ -111,12 +114,13 @@ impl Files {
         }
         let tenant = context.tenant_for(account);
         let received = self.receive(found.policy, &tenant, request.length, body).await?;
-        if request.length.is_none()
-            && let Err(over) = self.check_quotas(context, &found, received.size).await
-        {
-            self.discard(received.blob).await;
-            return Err(over);
-        }
+        let context = &match self.caller_now(context, begun).await {
+            Ok(context) => context,
+            Err(refused) => {
+                self.discard(received.blob).await;
+                return Err(refused);
+            }
+        };
         if request.etag.as_ref().is_some_and(|etag| *etag != received.etag) {
             self.discard(received.blob).await;
             return Err(Error::WrongEtag);
@@ -134,11 +138,8 @@ impl Files {
             expires: request.expires,
             version: None,
         };
-        let quoted = is_quoted(&found);
-        let from_elsewhere = context.carried.is_some();
-        let flags = (request.only_new, from_elsewhere);
-        let named = self.name_blob(found, container, name, object, flags, received.claim).await;
-        named.map(|object| Stored { object, quoted })
+        let flags = (request.only_new, context.carried.is_some());
+        self.name_blob(access.by(context.clone()), name, object, flags, received.claim).await
     }
 
     /// The unit that points the name at its bytes, counts them and releases the old ones. If it fails, the new bytes are
@@ -146,33 +147,28 @@ impl Files {
     /// the rows. `claim` keeps the bytes' volume until the row is known to be there or not.
     pub(super) async fn name_blob(
         &self,
-        container: Container,
-        container_name: &str,
+        access: Access,
         name: &str,
         object: Object,
         (only_new, from_elsewhere): (bool, bool),
         claim: Claim,
-    ) -> Result<Object> {
-        let carried = is_carried(&container.metadata);
+    ) -> Result<Stored> {
         let blob = object.blob;
-        let input = (container, container_name.to_owned(), name.to_owned(), object, only_new);
-        let named = self.0.db.write(input, move |(container, container_name, name, object, only_new), tx| {
+        let input = (access, name.to_owned(), object);
+        let named = self.0.db.write(input, move |(access, name, object), tx| {
             Box::pin(async move {
-                let there =
-                    store::containers::still_there(tx, container.account, container_name, container.id);
-                if !there.await? {
-                    return Err(Error::NotFound);
-                }
+                let container = &access.container_with_room(tx, object.size).await?;
                 if from_elsewhere {
                     must_be_newer(tx, container, name, object.changed).await?;
                 }
                 if let Some(blob) = &object.blob {
                     store::blobs::insert(tx, blob).await?;
                 }
-                store_object(tx, container, name, object, *only_new).await
+                let named = store_object(tx, container, name, object, only_new).await?;
+                Ok((named, is_quoted(container), is_carried(&container.metadata)))
             })
         });
-        let Named { object, freed } = match named.await {
+        let (Named { object, freed }, quoted, carried) = match named.await {
             Ok(named) => named,
             Err(unknown @ Error::Unknown(_)) => {
                 // The row may still arrive, so this process never gives the claim back.
@@ -186,7 +182,7 @@ impl Files {
         };
         self.after_write(&object, freed);
         self.after_change(carried);
-        Ok(object)
+        Ok(Stored { object, quoted })
     }
 
     /// Tells the sweeps what a write left for them.

@@ -4,6 +4,7 @@
 use database::Tx;
 use work::Time;
 
+use super::access::Access;
 use super::authorise::Action;
 use super::objects::Expected;
 use super::read::owners_alone;
@@ -92,6 +93,8 @@ pub(super) async fn mark_deleted(
     let version = after_all(tx, container.id, name, now).await?;
     store::versions::insert(tx, container.id, name, version, &marker(version)).await?;
     store::objects::delete(tx, container.id, name).await?;
+    // Also where nothing was counted: the marker must not go into a container that is being deleted.
+    store::containers::add(tx, container.id, 0, 0);
     count_change(tx, container, -i64::from(counted), 0);
     Ok((version, existed))
 }
@@ -192,17 +195,23 @@ impl Files {
                 return self.delete_object(context, account, container_name, name, expected).await;
             }
             VersionId::Null => {
-                return self.delete_current(container, name).await.map(|()| Deleted::default());
+                let access =
+                    self.access(context, (account, container_name), &container, Action::DeleteObject);
+                return self.delete_current(access, name).await.map(|()| Deleted::default());
             }
             VersionId::At(at) => at,
         };
         owners_alone(context, account, &container)?;
-        must_keep_versions(&container)?;
+        let access = self.access(context, (account, container_name), &container, Action::DeleteObject);
         let current = self
             .0
             .db
-            .write((container, name.to_owned()), move |(container, name), tx| {
-                Box::pin(async move { remove(tx, container, name, at).await })
+            .write((access, name.to_owned()), move |(access, name), tx| {
+                Box::pin(async move {
+                    let container = &access.container(tx).await?;
+                    must_keep_versions(container)?;
+                    remove(tx, container, name, at).await
+                })
             })
             .await?;
         self.0.garbage.notify_one();
@@ -210,13 +219,16 @@ impl Files {
         Ok(Deleted { version: Some(id), current: Some(current) })
     }
 
-    async fn delete_current(&self, container: Container, name: &str) -> Result<()> {
+    async fn delete_current(&self, access: Access, name: &str) -> Result<()> {
         let now = self.now();
         let removed = self
             .0
             .db
-            .write((container, name.to_owned()), move |(container, name), tx| {
-                Box::pin(async move { super::write::remove(tx, container, name, now).await })
+            .write((access, name.to_owned()), move |(access, name), tx| {
+                Box::pin(async move {
+                    let container = &access.container(tx).await?;
+                    super::write::remove(tx, container, name, now).await
+                })
             })
             .await?;
         self.0.garbage.notify_one();
@@ -235,15 +247,17 @@ impl Files {
         name: &str,
         id: VersionId,
     ) -> Result<Object> {
-        let container = self.container_for(context, account, container, Action::WriteObject).await?;
-        owners_alone(context, account, &container)?;
+        let found = self.container_for(context, account, container, Action::WriteObject).await?;
+        owners_alone(context, account, &found)?;
         let VersionId::At(at) = id else { return Err(Error::Page("Invalid version parameter".into())) };
-        must_keep_versions(&container)?;
+        let access = self.access(context, (account, container), &found, Action::WriteObject);
         let restored = self
             .0
             .db
-            .write((container, name.to_owned()), move |(container, name), tx| {
+            .write((access, name.to_owned()), move |(access, name), tx| {
                 Box::pin(async move {
+                    let container = &access.container(tx).await?;
+                    must_keep_versions(container)?;
                     let found = store::versions::find(tx, container.id, name, at).await?;
                     let mut object = found.ok_or(Error::NoVersion { marker: None })?;
                     object.version = Some(at);

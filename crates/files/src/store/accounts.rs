@@ -30,6 +30,12 @@ pub(crate) async fn insert(tx: &mut Tx, name: &str, account: &Account) -> Result
     .map(|_| ())
 }
 
+/// Makes a unit conflict with whoever deletes the account: it writes to the row that they delete.
+pub(crate) async fn hold(tx: &mut Tx, id: i64, name: &str) -> Result<bool, Error> {
+    let sql = "UPDATE accounts SET id = id WHERE name = $1 AND id = $2";
+    Ok(tx.execute(sql, params![name.as_bytes(), id]).await? == 1)
+}
+
 pub(crate) async fn set_metadata(tx: &mut Tx, id: i64, name: &str, metadata: &Metadata) -> Result<(), Error> {
     let sql = "UPDATE accounts SET meta = $3 WHERE name = $1 AND id = $2";
     tx.execute(sql, params![name.as_bytes(), id, metadata.to_column()]).await.map(|_| ())

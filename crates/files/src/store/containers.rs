@@ -33,11 +33,23 @@ pub(crate) async fn find_by_path(
     account: &str,
     name: &str,
 ) -> Result<(Option<Container>, Stored), Error> {
-    let sql = "SELECT c.id, c.created, c.changed, c.meta, c.policy, a.id, a.meta FROM accounts a
-               LEFT JOIN containers c ON c.account = a.id AND c.name = $2 WHERE a.name = $1";
-    let Some(mut row) = db.row(sql, params![account.as_bytes(), name.as_bytes()]).await? else {
-        return Ok((None, Stored::default()));
-    };
+    by_path(db.row(BY_PATH, params![account.as_bytes(), name.as_bytes()]).await?)
+}
+
+/// As [`find_by_path`], within a unit.
+pub(crate) async fn find_by_path_in(
+    tx: &mut Tx,
+    account: &str,
+    name: &str,
+) -> Result<(Option<Container>, Stored), Error> {
+    by_path(tx.row(BY_PATH, params![account.as_bytes(), name.as_bytes()]).await?)
+}
+
+const BY_PATH: &str = "SELECT c.id, c.created, c.changed, c.meta, c.policy, a.id, a.meta FROM accounts a
+                       LEFT JOIN containers c ON c.account = a.id AND c.name = $2 WHERE a.name = $1";
+
+fn by_path(row: Option<Row>) -> Result<(Option<Container>, Stored), Error> {
+    let Some(mut row) = row else { return Ok((None, Stored::default())) };
     let account_metadata: String = row.take(6)?;
     if row.get::<Option<i64>>(0)?.is_none() {
         return Ok((None, Stored(account_metadata)));
@@ -67,8 +79,12 @@ pub(crate) async fn insert(tx: &mut Tx, name: &str, container: &Container) -> Re
             container.policy
         ],
     )
-    .await
-    .map(|_| ())
+    .await?;
+    for slot in 0..tx.slots() {
+        let sql = "INSERT INTO container_counts (container, slot, objects, bytes) VALUES ($1, $2, 0, 0)";
+        tx.execute(sql, params![container.id, slot]).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn update(tx: &mut Tx, name: &str, container: &Container) -> Result<(), Error> {
@@ -77,16 +93,16 @@ pub(crate) async fn update(tx: &mut Tx, name: &str, container: &Container) -> Re
     tx.execute(sql, params![container.account, name.as_bytes(), changed, meta]).await.map(|_| ())
 }
 
+/// Deletes a container and its counters.
+///
+/// Every unit that puts something into a container updates one of its counters, and this deletes them all, so that the
+/// two conflict under plain snapshot isolation too.
 pub(crate) async fn delete(tx: &mut Tx, account: i64, name: &str, id: i64) -> Result<(), Error> {
+    // What the batch counted comes first, while there are rows to add it to.
+    tx.flush().await?;
     tx.execute("DELETE FROM container_counts WHERE container = $1", params![id]).await?;
     let sql = "DELETE FROM containers WHERE account = $1 AND name = $2";
     tx.execute(sql, params![account, name.as_bytes()]).await.map(|_| ())
-}
-
-pub(crate) async fn still_there(tx: &mut Tx, account: i64, name: &str, id: i64) -> Result<bool, Error> {
-    let sql = "SELECT id FROM containers WHERE account = $1 AND name = $2";
-    let row = tx.row(sql, params![account, name.as_bytes()]).await?;
-    Ok(row.map(|row| row.get::<i64>(0)).transpose()? == Some(id))
 }
 
 pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
@@ -99,12 +115,10 @@ pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
     Ok(Counts { containers: 0, objects: unsigned(sums.0), bytes: unsigned(sums.1) })
 }
 
-/// Counts a change at the end of the batch.
+/// Counts a change at the end of the batch. The unit conflicts with whoever deletes the container, and is repeated.
 pub(crate) fn add(tx: &mut Tx, id: i64, objects: i64, bytes: i64) {
-    let sql = "INSERT INTO container_counts (container, slot, objects, bytes) VALUES ($1, $2, $3, $4)
-               ON CONFLICT (container, slot) DO UPDATE SET
-                 objects = container_counts.objects + excluded.objects,
-                 bytes = container_counts.bytes + excluded.bytes";
+    let sql = "UPDATE container_counts SET objects = objects + $3, bytes = bytes + $4
+               WHERE container = $1 AND slot = $2";
     let slot = tx.slot();
     tx.fold(sql, vec![Cell::Int(id), Cell::Int(slot)], &[objects, bytes]);
 }

@@ -1,7 +1,7 @@
 //! A Cloud Files of a test's own, and requests to it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -22,6 +22,7 @@ pub struct Cloud {
     pub clock: Clock,
     pub files: Files,
     pub dir: tempfile::TempDir,
+    revoked: Revoked,
 }
 
 pub struct Answer {
@@ -40,12 +41,15 @@ impl Answer {
     }
 }
 
-struct Fixed(HashMap<&'static str, Arc<Caller>>);
+struct Fixed(HashMap<&'static str, Arc<Caller>>, Revoked);
+
+/// Tokens that count no more.
+type Revoked = Arc<Mutex<HashSet<String>>>;
 
 #[async_trait]
 impl Tokens for Fixed {
     async fn caller(&self, token: &str) -> Option<Arc<Caller>> {
-        self.0.get(token).cloned()
+        self.0.get(token).filter(|_| !self.1.lock().unwrap().contains(token)).cloned()
     }
 }
 
@@ -95,11 +99,17 @@ pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::Te
         ("none", caller("1", None, false)),
         ("stranger", caller("2", Some(Right::Administer), false)),
     ]);
-    let router = hosted(router(files.clone(), Arc::new(Fixed(tokens))), &settings);
-    Cloud { router, clock, files, dir }
+    let revoked = Revoked::default();
+    let router = hosted(router(files.clone(), Arc::new(Fixed(tokens, Arc::clone(&revoked)))), &settings);
+    Cloud { router, clock, files, dir, revoked }
 }
 
 impl Cloud {
+    /// From now on a token stands for nobody.
+    pub fn revoke(&self, token: &str) {
+        self.revoked.lock().unwrap().insert(token.to_owned());
+    }
+
     /// `token` may be empty for nobody.
     pub async fn call(
         &self,

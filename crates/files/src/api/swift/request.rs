@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use http::HeaderMap;
 use http::request::Parts;
 use identity::Caller;
@@ -9,9 +10,9 @@ use percent_encoding::percent_decode_str;
 use web::query::Query;
 
 use super::fault::Fault;
-use super::{Swift, carried, headers, tempurl};
+use super::{Swift, Tokens, carried, headers, tempurl};
 use crate::model::name::Target;
-use crate::service::Watch;
+use crate::service::{Recheck, Watch};
 use crate::{Context, Error};
 
 pub(super) struct Parsed {
@@ -66,16 +67,44 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     let referrer =
         headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let open_expired = headers::says_yes(headers, "x-open-expired");
-    Ok(Context { caller, service, referrer, open_expired, ..Context::default() })
+    let recheck = token_of(headers)?.map(|token| {
+        Arc::new(Token { tokens: Arc::clone(&swift.tokens), token: token.to_owned() }) as Arc<dyn Recheck>
+    });
+    Ok(Context { caller, service, referrer, open_expired, recheck, ..Context::default() })
+}
+
+/// A request's token, to be looked up again.
+struct Token {
+    tokens: Arc<dyn Tokens>,
+    token: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[async_trait]
+impl Recheck for Token {
+    async fn caller(&self) -> Option<Arc<Caller>> {
+        self.tokens.caller(&self.token).await
+    }
 }
 
 pub(super) async fn caller(swift: &Swift, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Fault> {
-    let Some(name) = ["x-auth-token", "x-storage-token"].iter().find(|name| headers.contains_key(**name))
-    else {
-        return Ok(None);
-    };
-    let refused = || Fault::from(Error::Unauthenticated).withheld();
-    caller_of(swift, headers, name).await.map(Some).ok_or_else(refused)
+    let Some(token) = token_of(headers)? else { return Ok(None) };
+    swift.tokens.caller(token).await.map(Some).ok_or_else(refused)
+}
+
+/// The caller's token, if one came along.
+fn token_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let found = ["x-auth-token", "x-storage-token"].iter().find_map(|name| headers.get(*name));
+    found.map(|value| value.to_str().map_err(|_| refused())).transpose()
+}
+
+fn refused() -> Fault {
+    Fault::from(Error::Unauthenticated).withheld()
 }
 
 async fn caller_of(swift: &Swift, headers: &HeaderMap, name: &str) -> Option<Arc<Caller>> {

@@ -1,0 +1,76 @@
+//! Deletions beside writes into what is deleted, with PostgreSQL at an isolation level that does not find the conflict by
+//! itself.
+
+use database::Location;
+use database::testing::Scratch;
+
+use crate::harness::{Cloud, cloud};
+
+const ROUNDS: u32 = 60;
+
+async fn at_snapshot_isolation() -> (Scratch, Cloud) {
+    let scratch = Scratch::postgres();
+    let Location::Postgres(server) = &scratch.location else { unreachable!("it is PostgreSQL") };
+    let cloud = cloud(&Location::Postgres(server.with_isolation("REPEATABLE READ"))).await;
+    (scratch, cloud)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_is_deleted_or_written_to_and_never_both() {
+    let (_scratch, cloud) = at_snapshot_isolation().await;
+    let mut outcomes = std::collections::BTreeMap::new();
+    for round in 0..ROUNDS {
+        // Keys of rows are made of the time.
+        cloud.clock.advance(std::time::Duration::from_millis(1));
+        let container = format!("/v1/AUTH_1/c{round}");
+        assert_eq!(cloud.owner("PUT", &container, &[]).await.status, 201);
+        let object = format!("{container}/o");
+        let (put, deleted) = tokio::join!(cloud.put(&object, "x"), cloud.owner("DELETE", &container, &[]));
+        let there = cloud.owner("GET", &object, &[]).await.status.as_u16();
+        let outcome = (put.status.as_u16(), deleted.status.as_u16(), there);
+        assert!([(201, 409, 200), (404, 204, 404)].contains(&outcome), "round {round}: {outcome:?}");
+        *outcomes.entry(outcome).or_insert(0) += 1;
+    }
+    println!("{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_versioned_container_is_deleted_or_gets_a_marker_and_never_both() {
+    let (_scratch, cloud) = at_snapshot_isolation().await;
+    for round in 0..ROUNDS {
+        // Keys of rows are made of the time.
+        cloud.clock.advance(std::time::Duration::from_millis(1));
+        let container = format!("/v1/AUTH_1/v{round}");
+        assert_eq!(cloud.owner("PUT", &container, &[("x-versions-enabled", "true")]).await.status, 201);
+        let object = format!("{container}/o");
+        let (marked, deleted) =
+            tokio::join!(cloud.owner("DELETE", &object, &[]), cloud.owner("DELETE", &container, &[]));
+        // A marker answers 404, for there was nothing to delete; it has an id.
+        let made = !marked.header("x-object-version-id").is_empty();
+        let outcome = (made, deleted.status.as_u16());
+        assert!([(true, 409), (false, 204)].contains(&outcome), "round {round}: {outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_deleted_with_every_container_that_was_made() {
+    let (_scratch, cloud) = at_snapshot_isolation().await;
+    for round in 0..ROUNDS {
+        // Keys of rows are made of the time.
+        cloud.clock.advance(std::time::Duration::from_millis(1));
+        let account = format!("/v1/AUTH_{}", 1000 + round);
+        let container = format!("{account}/c");
+        let operator = async |method: &str, path: &str| {
+            cloud.call("operator", method, path, &[("content-length", "0")], "").await.status.as_u16()
+        };
+        assert_eq!(operator("PUT", &account).await, 201);
+        let (made, deleted) = tokio::join!(operator("PUT", &container), operator("DELETE", &account));
+        assert_eq!(deleted, 204);
+        // Made before and deleted with it, or made in an account of its own behind it: never in one that is gone.
+        let (account_there, there) = (operator("HEAD", &account).await, operator("HEAD", &container).await);
+        let orphan = there == 204 && account_there == 404;
+        assert!(!orphan && (made == 201 || made == 404), "round {round}: {made}, {account_there}, {there}");
+        let listed = cloud.call("operator", "GET", &account, &[], "").await;
+        assert_eq!(listed.text() == "c\n", there == 204, "round {round}");
+    }
+}
