@@ -137,7 +137,7 @@ on_each_engine! {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let handler = Arc::new(Keeper { steps: AtomicU32::new(0), let_go: Notify::new() });
-        enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
+        enqueue(&db, &clock, "x", clock.now(), Time(i64::MAX)).await;
         let lease = Duration::from_millis(600);
         let runner =
             Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start_with_lease(handler.clone(), lease);
@@ -148,6 +148,7 @@ on_each_engine! {
             let row = db.row("SELECT lease_until FROM jobs WHERE fence = 1", &[]).await.unwrap();
             leased.extend(row.map(|row| row.get::<i64>(0).unwrap()).filter(|until| *until > 0));
             assert!(handler.steps.load(Ordering::SeqCst) <= 1);
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         handler.let_go.notify_one();
         runner.stop().await;
