@@ -3,9 +3,10 @@
 # fuzz: the parsers of untrusted bytes, for some minutes, with a seed that is printed
 # install: the program, its manual and completions, under PREFIX
 # soak: kill -9 at random moments under 32 clients, 500 times
+# soak-memory: the memory of a process under mixed clients for an hour
 # powercuts: simulated power cuts, a thousand of them
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test test-oracle fuzz lint bench install soak powercuts kills
+.PHONY: run test test-oracle fuzz lint bench install soak soak-memory powercuts kills
 
 run:
 	@scripts/run.sh
@@ -31,6 +32,9 @@ install:
 
 soak:
 	@scripts/soak.sh
+
+soak-memory:
+	@scripts/soak-memory.sh
 
 powercuts:
 	@scripts/powercuts.sh

@@ -294,7 +294,9 @@ fn wrong_host(request: &http::Request<Incoming>) -> Option<String> {
     if hosts.next().is_some() {
         return Some("The request has more than one Host header".to_owned());
     }
-    let is_host = host.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && !b"/\\?#@,".contains(byte));
+    // Names of containers in it may be UTF-8 (Swift, Domain remap).
+    let is_host =
+        host.as_bytes().iter().all(|byte| *byte > b' ' && *byte != 0x7f && !b"/\\?#@,".contains(byte));
     (!is_host).then(|| format!("The Host header {host:?} is not a host"))
 }
 

@@ -200,6 +200,9 @@ async fn other_heads_that_cannot_be_read_are_refused_with_what_is_wrong() {
     stream.write_all(many.as_bytes()).await.unwrap();
     let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 431 ") && answer.ends_with("more than 200 headers"), "{answer}");
+    let mut named = quiet().await;
+    named.write_all("GET /without HTTP/1.1\r\nHost: gr\u{fc}n.example.com\r\n\r\n".as_bytes()).await.unwrap();
+    assert!(read_to(&mut named, "\r\n\r\n").await.starts_with("HTTP/1.1 204 "), "a host that is UTF-8");
     let mut old = quiet().await;
     old.write_all(b"GET /length HTTP/1.0\r\n\r\n").await.unwrap();
     assert!(read_all(&mut old).await.starts_with("HTTP/1.0 200 OK\r\n"), "HTTP/1.0 needs no Host");
