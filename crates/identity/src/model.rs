@@ -3,6 +3,7 @@
 mod caller;
 mod catalog;
 mod credential;
+mod extra;
 mod name;
 mod password;
 mod role;
@@ -13,6 +14,7 @@ mod user;
 pub use caller::{Caller, DEFAULT_DOMAIN, Delegation, Grant, Product, Right, RoleRef, TenantRef};
 pub use catalog::{Catalog, CatalogService, Endpoint, Interface, Names, Region, ServiceRecord};
 pub use credential::{ApplicationCredential, Ec2Credential};
+pub use extra::{EXTRA_MAX, Extra, ExtraError};
 pub use name::{NAME_MAX, NameError, PLACE_NAME_MAX, check_acl_name, check_name, check_place_name, is_id};
 pub use password::{HISTORY_MAX, PasswordPolicy, PasswordPolicyError};
 pub use role::{ADMIN, BUILTIN_ROLES, BuiltinRole, MANAGER, Role, USER_ADMIN, builtin_role_id};

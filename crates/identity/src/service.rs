@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use work::{Clock, RunnerHandle};
 
 use crate::key::MasterKey;
-use crate::model::{BUILTIN_ROLES, Caller, Catalog, Role, builtin_role_id};
+use crate::model::{BUILTIN_ROLES, Caller, Catalog, Extra, Role, builtin_role_id};
 use crate::service::error::Error;
 use crate::service::guard::Guard;
 use crate::service::passwords::Passwords;
@@ -179,6 +179,7 @@ async fn seed_roles(db: &Database) -> Result<(), database::Error> {
             name: role.name.to_owned(),
             description: role.description.to_owned(),
             builtin: true,
+            extra: Extra::default(),
         })
         .filter(|role| !known.iter().any(|found| found.id == role.id))
         .collect();

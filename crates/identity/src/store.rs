@@ -23,6 +23,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, sql: include_str!("store/names.sql") },
     Migration { version: 5, sql: include_str!("store/token_limit.sql") },
     Migration { version: 6, sql: include_str!("store/domain_names.sql") },
+    Migration { version: 7, sql: include_str!("store/extra.sql") },
 ];
 
 /// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.

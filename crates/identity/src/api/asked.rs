@@ -26,6 +26,13 @@ impl Asked {
         self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
     }
 
+    /// All parameters, decoded; what is not UTF-8 is left out.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.query
+            .pairs()
+            .filter_map(|(key, value)| Some((key.to_owned(), std::str::from_utf8(value).ok()?.to_owned())))
+    }
+
     /// A parameter that is set unless it says no (Keystone: `?include_names`, `?include_names=True`).
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.query.text(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"))

@@ -100,6 +100,22 @@ impl<'b> Fields<'b> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Whether there are no fields.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Whether a field is a number.
+    pub(crate) fn is_number(&self, name: &str) -> bool {
+        self.get(name).is_some_and(Value::is_number)
+    }
+
+    /// The fields but for those whose name is `left_out`.
+    pub(crate) fn without(&self, left_out: impl Fn(&str) -> bool) -> Map<String, Value> {
+        let kept = self.map.iter().filter(|(name, _)| !left_out(name));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Whether there is a field of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

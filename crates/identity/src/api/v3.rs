@@ -4,7 +4,9 @@ mod assignments;
 mod auth;
 mod catalog;
 mod credentials;
+mod crud;
 mod domains;
+mod filters;
 mod projects;
 mod roles;
 mod token;
@@ -18,6 +20,7 @@ use web::{Format, Response};
 use crate::api::asked::Asked;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table, json as answer};
+use crate::model::Extra;
 use crate::service::Listed;
 use crate::service::error::Error;
 
@@ -113,9 +116,17 @@ pub(crate) trait Resource {
     /// Its own fields.
     fn fields(&self) -> Value;
 
+    /// What clients gave it beside them.
+    fn extra(&self) -> Option<&Extra> {
+        None
+    }
+
     /// It with its links.
     fn view(&self, shared: &Shared) -> Value {
         let mut view = self.fields();
+        for (name, value) in self.extra().into_iter().flat_map(|extra| &extra.0) {
+            view[name] = value.clone();
+        }
         view["links"] = links(shared, &format!("/{}/{}", Self::MANY, self.id()));
         view
     }

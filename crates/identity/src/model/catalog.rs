@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::extra::Extra;
 use crate::settings::{Service, Settings};
 
 /// Who an endpoint is for.
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub url: String,
     /// Published or not.
     pub enabled: bool,
+    /// What v3's clients gave it beside that.
+    pub extra: Extra,
 }
 
 /// A service as v3 manages it.
@@ -68,6 +71,8 @@ pub struct ServiceRecord {
     pub description: String,
     /// Published or not.
     pub enabled: bool,
+    /// What v3's clients gave it beside that.
+    pub extra: Extra,
 }
 
 /// A region.
@@ -79,6 +84,8 @@ pub struct Region {
     pub parent_id: Option<String>,
     /// Free text.
     pub description: String,
+    /// What v3's clients gave it beside that.
+    pub extra: Extra,
 }
 
 /// One service of a catalog with its endpoints, before the tenant is filled in.
@@ -222,6 +229,7 @@ impl Published {
             region: Some(settings.region.clone()),
             url: format!("{base}{}", self.path),
             enabled: true,
+            extra: Extra::default(),
         });
         CatalogService {
             service: ServiceRecord {
@@ -230,6 +238,7 @@ impl Published {
                 name: self.name.to_owned(),
                 description: String::new(),
                 enabled: true,
+                extra: Extra::default(),
             },
             endpoints: endpoints.into(),
             version: self.version,

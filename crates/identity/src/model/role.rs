@@ -2,6 +2,7 @@
 //! programs.
 
 use super::caller::{Grant, Product, Right};
+use super::extra::Extra;
 
 /// A role.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -14,6 +15,9 @@ pub struct Role {
     pub description: String,
     /// The cloud's own: cannot be renamed or deleted.
     pub builtin: bool,
+    /// What v3's clients gave it beside that.
+    #[serde(skip)]
+    pub extra: Extra,
 }
 
 /// One of the cloud's own roles.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use work::Time;
 
 use super::caller::RoleRef;
+use super::extra::Extra;
 use super::scope::Scope;
 
 /// A domain: v3's frame for tenants and users.
@@ -17,6 +18,9 @@ pub struct Domain {
     pub description: String,
     /// Nobody of a disabled domain signs in.
     pub enabled: bool,
+    /// What v3's clients gave it beside that.
+    #[serde(skip)]
+    pub extra: Extra,
 }
 
 /// A tenant: an account, v3's project.
@@ -35,6 +39,9 @@ pub struct Tenant {
     /// When it was made.
     #[serde(serialize_with = "iso")]
     pub created: Time,
+    /// What v3's clients gave it beside that.
+    #[serde(skip)]
+    pub extra: Extra,
 }
 
 /// A user, without secrets.
@@ -62,6 +69,9 @@ pub struct User {
     /// When its password is good no more, where its account has a policy.
     #[serde(skip)]
     pub password_expires: Option<Time>,
+    /// What v3's clients gave it beside that.
+    #[serde(skip)]
+    pub extra: Extra,
 }
 
 /// One user's role in one place.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Caller, Scope, Tenant, User};
+use crate::model::{Caller, Extra, Scope, Tenant, User};
 use crate::service::Identity;
 use crate::service::error::Error;
 use crate::service::roles::{AssignmentQuery, RoleQuery};
@@ -136,6 +136,7 @@ impl Administration<'_> {
             description: description.to_owned(),
             enabled: true,
             domain_id: None,
+            extra: Extra::default(),
         };
         Ok(tenant_view(self.identity.create_tenant(&self.caller, new).await?))
     }
@@ -164,8 +165,12 @@ impl Administration<'_> {
     /// [`Error`].
     pub async fn set_tenant(&self, id_or_name: &str, change: TenantChange) -> Result<TenantView, Error> {
         let found = self.find_tenant(id_or_name).await?;
-        let change =
-            ChangedTenant { name: change.name, description: change.description, enabled: change.enabled };
+        let change = ChangedTenant {
+            name: change.name,
+            description: change.description,
+            enabled: change.enabled,
+            extra: Extra::default(),
+        };
         Ok(tenant_view(self.identity.update_tenant(&self.caller, &found.id, change).await?))
     }
 

@@ -1,6 +1,6 @@
 //! The first start: an empty database gets its first tenant and user.
 
-use crate::model::{Caller, Scope, Tenant, User, builtin_role_id};
+use crate::model::{Caller, Extra, Scope, Tenant, User, builtin_role_id};
 use crate::service::error::Error;
 use crate::service::signin::API_KEYS;
 use crate::service::users::check_password;
@@ -72,6 +72,7 @@ impl Identity {
                         description: "The operator's own".to_owned(),
                         enabled: true,
                         created: now,
+                        extra: Extra::default(),
                     };
                     store::tenants::insert(tx, &tenant).await?;
                     let user = User {
@@ -85,6 +86,7 @@ impl Identity {
                         region: None,
                         created: now,
                         password_expires: None,
+                        extra: Extra::default(),
                     };
                     if !store::users::insert(tx, &user, kept).await? {
                         return Err(Error::conflict("A user named admin already exists."));

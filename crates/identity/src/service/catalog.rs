@@ -1,6 +1,6 @@
 //! The catalog: what is deployed, and what operators added to it.
 
-use crate::model::{Caller, Catalog, CatalogService, Endpoint, Region, ServiceRecord, check_name};
+use crate::model::{Caller, Catalog, CatalogService, Endpoint, Extra, Region, ServiceRecord, check_name};
 use crate::service::accounts::operator_only;
 use crate::service::error::Error;
 use crate::service::users::check_text;
@@ -48,6 +48,7 @@ impl Identity {
         check_name("type", &service.kind, true)?;
         check_text("name", &service.name)?;
         check_text("description", &service.description)?;
+        service.extra.check()?;
         let catalog = self.catalog().await?;
         not_builtin(&catalog, &service.id)?;
         room(catalog.services.iter().filter(|s| !s.builtin).count())?;
@@ -96,6 +97,7 @@ impl Identity {
         if !good {
             return Err(Error::invalid("url must be an http or https URL"));
         }
+        endpoint.extra.check()?;
         let catalog = self.catalog().await?;
         not_builtin(&catalog, &endpoint.service_id)?;
         not_builtin_endpoint(&catalog, &endpoint.id)?;
@@ -115,7 +117,12 @@ impl Identity {
             .write((caller.clone(), endpoint, missing), move |(caller, endpoint, missing), tx| {
                 Box::pin(async move {
                     if let Some(id) = missing {
-                        let region = Region { id: id.clone(), parent_id: None, description: String::new() };
+                        let region = Region {
+                            id: id.clone(),
+                            parent_id: None,
+                            description: String::new(),
+                            extra: Extra::default(),
+                        };
                         store::catalog::put_region(tx, &region).await?;
                         note(tx, now, caller, "region.put", id, "").await?;
                     }
@@ -157,7 +164,12 @@ impl Identity {
             .db
             .read((), |(), tx| Box::pin(async move { Ok::<_, Error>(store::catalog::regions(tx).await?) }))
             .await?;
-        let own = Region { id: self.settings.region.clone(), parent_id: None, description: String::new() };
+        let own = Region {
+            id: self.settings.region.clone(),
+            parent_id: None,
+            description: String::new(),
+            extra: Extra::default(),
+        };
         let others = added.into_iter().filter(|region| region.id != own.id);
         Ok(std::iter::once(own.clone()).chain(others).collect())
     }
@@ -171,6 +183,7 @@ impl Identity {
     ) -> Result<Region, Error> {
         operator_only(caller)?;
         check_name("id", &region.id, true)?;
+        region.extra.check()?;
         check_text("description", &region.description)?;
         let regions = self.regions().await?;
         let there = regions.iter().any(|found| found.id == region.id);
@@ -187,7 +200,7 @@ impl Identity {
         if let Some(parent) = &region.parent_id
             && (*parent == region.id || !regions.iter().any(|found| found.id == *parent))
         {
-            return Err(Error::invalid(format!("there is no region {parent} that could be the parent")));
+            return Err(Error::not_found("region", parent));
         }
         if region.parent_id.as_ref() == Some(&self.settings.region) {
             return Err(Error::invalid("the cloud's own region has no parts"));

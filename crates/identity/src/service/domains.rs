@@ -2,9 +2,10 @@
 
 use database::Tx;
 
-use crate::model::{Caller, Domain, check_name, check_place_name};
-use crate::service::accounts::operator_only;
+use crate::model::{Caller, Domain, Extra, check_name, check_place_name};
+use crate::service::accounts::{operator_only, still_governed};
 use crate::service::error::Error;
+use crate::service::tenants::remove_tenant;
 use crate::service::users::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
@@ -15,6 +16,8 @@ pub(crate) struct ChangedDomain {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) enabled: Option<bool>,
+    /// Further attributes to be set.
+    pub(crate) extra: Extra,
 }
 
 /// Which domains to list.
@@ -43,16 +46,19 @@ impl Identity {
         name: &str,
         description: &str,
         enabled: bool,
+        extra: Extra,
     ) -> Result<Domain, Error> {
         operator_only(caller)?;
         check_name("name", name, false)?;
         check_place_name("name", name)?;
         check_text("description", description)?;
+        extra.check()?;
         let domain = Domain {
             id: secrets::new_id(),
             name: name.to_owned(),
             description: description.to_owned(),
             enabled,
+            extra,
         };
         let now = self.clock.now();
         self.db
@@ -135,6 +141,8 @@ impl Identity {
                     domain.name = c.name.unwrap_or(domain.name);
                     domain.description = c.description.unwrap_or(domain.description);
                     domain.enabled = c.enabled.unwrap_or(domain.enabled);
+                    domain.extra.merge(&c.extra);
+                    domain.extra.check()?;
                     if !store::domains::update(tx, &domain).await? {
                         return Err(taken(&domain.name));
                     }
@@ -147,7 +155,7 @@ impl Identity {
         Ok(domain)
     }
 
-    /// Deletes a domain that is disabled and empty.
+    /// Deletes a domain that is disabled, with its projects and users, as Keystone does.
     pub(crate) async fn delete_domain(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         let now = self.clock.now();
@@ -160,9 +168,14 @@ impl Identity {
                             "Cannot delete a domain that is enabled, please disable it first.",
                         ));
                     }
-                    if store::domains::is_used(tx, id).await? {
-                        return Err(Error::conflict("The domain still has projects or users."));
+                    for tenant in store::tenants::of_domain(tx, id).await? {
+                        remove_tenant(tx, now, caller, &tenant).await?;
                     }
+                    for user in store::users::of_domain(tx, id).await? {
+                        store::users::delete(tx, &user).await?;
+                        note(tx, now, caller, "user.delete", &user, "with its domain").await?;
+                    }
+                    still_governed(tx).await?;
                     store::grants::delete_scope(tx, &crate::model::Scope::Domain(id.clone())).await?;
                     store::domains::delete(tx, id).await?;
                     note(tx, now, caller, "domain.delete", id, &domain.name).await
@@ -170,6 +183,9 @@ impl Identity {
             })
             .await?;
         self.sessions.forget_all();
+        if let Some(runner) = self.runner.get() {
+            runner.wake();
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::key::{MasterKeyError, Unsealable};
-use crate::model::NameError;
+use crate::model::{ExtraError, NameError};
 use crate::service::sessions::Denied;
 
 /// Why an operation was not done; nothing was changed.
@@ -107,6 +107,12 @@ impl From<database::Error> for Error {
 
 impl From<NameError> for Error {
     fn from(error: NameError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<ExtraError> for Error {
+    fn from(error: ExtraError) -> Self {
         Self::invalid(error.to_string())
     }
 }

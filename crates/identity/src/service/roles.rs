@@ -4,7 +4,8 @@ use database::Tx;
 use work::Time;
 
 use crate::model::{
-    ADMIN, Assignment, Caller, MANAGER, Right, Role, Scope, USER_ADMIN, User, builtin_role_id, check_name,
+    ADMIN, Assignment, Caller, Extra, MANAGER, Right, Role, Scope, USER_ADMIN, User, builtin_role_id,
+    check_name,
 };
 use crate::service::accounts::{
     NOT_AUTHORIZED, account_of, may_assign, operator_only, still_governed, visible_user,
@@ -50,6 +51,8 @@ pub(crate) struct NamedAssignment {
 pub(crate) struct ChangedRole {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
+    /// Further attributes to be set.
+    pub(crate) extra: Extra,
 }
 
 /// Gives a role by its name, within a unit.
@@ -105,15 +108,18 @@ impl Identity {
         caller: &Caller,
         name: &str,
         description: &str,
+        extra: Extra,
     ) -> Result<Role, Error> {
         operator_only(caller)?;
         check_name("name", name, true)?;
         check_text("description", description)?;
+        extra.check()?;
         let role = Role {
             id: secrets::new_id(),
             name: name.to_owned(),
             description: description.to_owned(),
             builtin: false,
+            extra,
         };
         let now = self.clock.now();
         self.db
@@ -177,6 +183,8 @@ impl Identity {
                     let mut role = own_role(tx, id).await?;
                     role.name = change.name.clone().unwrap_or(role.name);
                     role.description = change.description.clone().unwrap_or(role.description);
+                    role.extra.merge(&change.extra);
+                    role.extra.check()?;
                     if !store::roles::update(tx, &role).await? {
                         return Err(taken(&role.name));
                     }

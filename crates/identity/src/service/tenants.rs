@@ -5,7 +5,9 @@ use std::time::Duration;
 use database::Tx;
 use work::NewJob;
 
-use crate::model::{Caller, DEFAULT_DOMAIN, Product, Right, Scope, Tenant, check_acl_name, check_place_name};
+use crate::model::{
+    Caller, DEFAULT_DOMAIN, Extra, Product, Right, Scope, Tenant, check_acl_name, check_place_name,
+};
 use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
@@ -21,6 +23,7 @@ pub(crate) struct NewTenant {
     pub(crate) description: String,
     pub(crate) enabled: bool,
     pub(crate) domain_id: Option<String>,
+    pub(crate) extra: Extra,
 }
 
 /// What is to change of a tenant; `None` stays.
@@ -29,6 +32,8 @@ pub(crate) struct ChangedTenant {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) enabled: Option<bool>,
+    /// Further attributes to be set.
+    pub(crate) extra: Extra,
 }
 
 /// Which tenants to list.
@@ -66,6 +71,7 @@ impl Identity {
         check_acl_name("name", &new.name)?;
         check_place_name("name", &new.name)?;
         check_text("description", &new.description)?;
+        new.extra.check()?;
         let now = self.clock.now();
         self.db
             .write((caller.clone(), new), move |(caller, new), tx| {
@@ -80,6 +86,7 @@ impl Identity {
                         description: new.description.clone(),
                         enabled: new.enabled,
                         created: now,
+                        extra: new.extra.clone(),
                     };
                     if !store::tenants::insert(tx, &tenant).await? {
                         return Err(taken(&tenant.name));
@@ -178,6 +185,8 @@ impl Identity {
                     tenant.name = c.name.unwrap_or(tenant.name);
                     tenant.description = c.description.unwrap_or(tenant.description);
                     tenant.enabled = c.enabled.unwrap_or(tenant.enabled);
+                    tenant.extra.merge(&c.extra);
+                    tenant.extra.check()?;
                     if !store::tenants::update(tx, &tenant).await? {
                         return Err(taken(&tenant.name));
                     }
@@ -202,19 +211,7 @@ impl Identity {
             .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
                 Box::pin(async move {
                     let tenant = visible_tenant(tx, caller, id).await?;
-                    let scope = Scope::Tenant(id.clone());
-                    store::grants::delete_scope(tx, &scope).await?;
-                    store::tokens::delete_of_scope(tx, &scope).await?;
-                    store::tenants::delete(tx, id).await?;
-                    let job = NewJob {
-                        kind: TENANT_DELETED,
-                        subject: id,
-                        payload: String::new(),
-                        due: now,
-                        deadline: now.after(patience()),
-                    };
-                    work::jobs::enqueue(tx, now, &job).await?;
-                    note(tx, now, caller, "tenant.delete", id, &tenant.name).await
+                    remove_tenant(tx, now, caller, &tenant).await
                 })
             })
             .await?;
@@ -273,6 +270,28 @@ impl Identity {
     pub(crate) fn token_lifetime(&self) -> Duration {
         self.settings.token_lifetime
     }
+}
+
+/// Deletes a tenant and the roles and tokens on it, and leaves a job for what it has in other services.
+pub(crate) async fn remove_tenant(
+    tx: &mut Tx,
+    now: work::Time,
+    caller: &Caller,
+    tenant: &Tenant,
+) -> Result<(), Error> {
+    let scope = Scope::Tenant(tenant.id.clone());
+    store::grants::delete_scope(tx, &scope).await?;
+    store::tokens::delete_of_scope(tx, &scope).await?;
+    store::tenants::delete(tx, &tenant.id).await?;
+    let job = NewJob {
+        kind: TENANT_DELETED,
+        subject: &tenant.id,
+        payload: String::new(),
+        due: now,
+        deadline: now.after(patience()),
+    };
+    work::jobs::enqueue(tx, now, &job).await?;
+    note(tx, now, caller, "tenant.delete", &tenant.id, &tenant.name).await
 }
 
 fn taken(name: &str) -> Error {

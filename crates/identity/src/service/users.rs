@@ -1,6 +1,6 @@
 //! Users: make, look at, change, delete; passwords and API keys.
 
-use crate::model::{Caller, DEFAULT_DOMAIN, Method, Right, Scope, User, check_acl_name};
+use crate::model::{Caller, DEFAULT_DOMAIN, Extra, Method, Right, Scope, User, check_acl_name};
 use crate::service::accounts::{
     NOT_AUTHORIZED, account_of, full_rights, managed_user, operator_only, owned_user, still_governed,
     visible_user,
@@ -31,6 +31,7 @@ pub(crate) struct NewUser {
     pub(crate) region: Option<String>,
     /// Roles on its account, by name.
     pub(crate) roles: Vec<String>,
+    pub(crate) extra: Extra,
 }
 
 /// What is to change of a user; `None` stays.
@@ -43,6 +44,8 @@ pub(crate) struct ChangedUser {
     pub(crate) tenant_id: Option<Option<String>>,
     pub(crate) password: Option<String>,
     pub(crate) region: Option<Option<String>>,
+    /// Further attributes to be set.
+    pub(crate) extra: Extra,
 }
 
 /// Which users to list.
@@ -93,6 +96,7 @@ impl Identity {
     pub(crate) async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<(User, String), Error> {
         check_acl_name("name", &new.name)?;
         check_text("description", &new.description)?;
+        new.extra.check()?;
         new.email.as_deref().map_or(Ok(()), check_email)?;
         new.password.as_deref().map_or(Ok(()), check_password)?;
         new.api_key.as_deref().map_or(Ok(()), check_api_key)?;
@@ -159,6 +163,7 @@ impl Identity {
                         region: new.region.clone(),
                         created: now,
                         password_expires: None,
+                        extra: new.extra.clone(),
                     };
                     if !store::users::insert(tx, &user, kept).await? {
                         return Err(taken(&user.name));
@@ -320,6 +325,8 @@ impl Identity {
                         user.enabled = c.enabled.unwrap_or(user.enabled);
                         user.tenant_id = c.tenant_id.unwrap_or(user.tenant_id);
                         user.region = c.region.unwrap_or(user.region);
+                        user.extra.merge(&c.extra);
+                        user.extra.check()?;
                         if !store::users::update(tx, &user).await? {
                             return Err(taken(&user.name));
                         }

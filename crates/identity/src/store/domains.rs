@@ -2,28 +2,35 @@
 
 use database::{Error, Row, Tx, params};
 
-use crate::model::Domain;
+use crate::model::{Domain, Extra};
 use crate::store::Page;
 
 fn read(mut row: Row) -> Result<Domain, Error> {
-    Ok(Domain { id: row.take(0)?, name: row.take(1)?, description: row.take(2)?, enabled: row.take(3)? })
+    Ok(Domain {
+        id: row.take(0)?,
+        name: row.take(1)?,
+        description: row.take(2)?,
+        enabled: row.take(3)?,
+        extra: Extra::from_text(&row.take::<String>(4)?),
+    })
 }
 
 /// Writes a domain; `false` when its name is taken.
 pub(crate) async fn insert(tx: &mut Tx, domain: &Domain) -> Result<bool, Error> {
-    let sql = "INSERT INTO domains (id, name, description, enabled) VALUES ($1, $2, $3, $4)
+    let sql = "INSERT INTO domains (id, name, description, enabled, extra) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT DO NOTHING";
-    let params = params![domain.id, domain.name, domain.description, domain.enabled];
+    let extra = domain.extra.to_text();
+    let params = params![domain.id, domain.name, domain.description, domain.enabled, extra];
     Ok(tx.execute(sql, params).await? == 1)
 }
 
 pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Domain>, Error> {
-    let sql = "SELECT id, name, description, enabled FROM domains WHERE id = $1";
+    let sql = "SELECT id, name, description, enabled, extra FROM domains WHERE id = $1";
     tx.row(sql, params![id]).await?.map(read).transpose()
 }
 
 pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Domain>, Error> {
-    let sql = "SELECT id, name, description, enabled FROM domains WHERE name = $1";
+    let sql = "SELECT id, name, description, enabled, extra FROM domains WHERE name = $1";
     tx.row(sql, params![name]).await?.map(read).transpose()
 }
 
@@ -34,7 +41,7 @@ pub(crate) async fn list(
     enabled: Option<bool>,
     page: &Page,
 ) -> Result<Vec<Domain>, Error> {
-    let sql = "SELECT id, name, description, enabled FROM domains
+    let sql = "SELECT id, name, description, enabled, extra FROM domains
                WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2)
                  AND (CAST($3 AS BIGINT) IS NULL OR enabled = $3)
                ORDER BY id LIMIT $4";
@@ -44,7 +51,7 @@ pub(crate) async fn list(
 
 /// Domains on which the user has a role, or in which it is.
 pub(crate) async fn of_user(tx: &mut Tx, user_id: &str) -> Result<Vec<Domain>, Error> {
-    let sql = "SELECT id, name, description, enabled FROM domains
+    let sql = "SELECT id, name, description, enabled, extra FROM domains
                WHERE id IN (SELECT SUBSTR(scope, 3) FROM grants WHERE user_id = $1 AND scope LIKE 'd:%')
                ORDER BY id";
     tx.rows(sql, params![user_id]).await?.into_iter().map(read).collect()
@@ -55,15 +62,13 @@ pub(crate) async fn update(tx: &mut Tx, domain: &Domain) -> Result<bool, Error> 
     if by_name(tx, &domain.name).await?.is_some_and(|other| other.id != domain.id) {
         return Ok(false);
     }
-    let sql = "UPDATE domains SET name = $2, description = $3, enabled = $4 WHERE id = $1";
-    tx.execute(sql, params![domain.id, domain.name, domain.description, domain.enabled]).await?;
+    let sql = "UPDATE domains SET name = $2, description = $3, enabled = $4, extra = $5 WHERE id = $1";
+    tx.execute(
+        sql,
+        params![domain.id, domain.name, domain.description, domain.enabled, domain.extra.to_text()],
+    )
+    .await?;
     Ok(true)
-}
-
-/// Whether a tenant or a user is in it.
-pub(crate) async fn is_used(tx: &mut Tx, id: &str) -> Result<bool, Error> {
-    let sql = "SELECT id FROM tenants WHERE domain_id = $1 UNION ALL SELECT id FROM users WHERE domain_id = $1 LIMIT 1";
-    Ok(tx.row(sql, params![id]).await?.is_some())
 }
 
 pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {

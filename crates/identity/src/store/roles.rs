@@ -2,32 +2,40 @@
 
 use database::{Error, Row, Tx, params};
 
-use crate::model::Role;
+use crate::model::{Extra, Role};
 use crate::store::Page;
 
 fn read(mut row: Row) -> Result<Role, Error> {
-    Ok(Role { id: row.take(0)?, name: row.take(1)?, description: row.take(2)?, builtin: row.take(3)? })
+    Ok(Role {
+        id: row.take(0)?,
+        name: row.take(1)?,
+        description: row.take(2)?,
+        builtin: row.take(3)?,
+        extra: Extra::from_text(&row.take::<String>(4)?),
+    })
 }
 
 /// Writes a role; `false` when its name is taken.
 pub(crate) async fn insert(tx: &mut Tx, role: &Role) -> Result<bool, Error> {
-    let sql =
-        "INSERT INTO roles (id, name, description, builtin) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-    Ok(tx.execute(sql, params![role.id, role.name, role.description, role.builtin]).await? == 1)
+    let sql = "INSERT INTO roles (id, name, description, builtin, extra) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+    Ok(tx
+        .execute(sql, params![role.id, role.name, role.description, role.builtin, role.extra.to_text()])
+        .await?
+        == 1)
 }
 
 pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Role>, Error> {
-    let sql = "SELECT id, name, description, builtin FROM roles WHERE id = $1";
+    let sql = "SELECT id, name, description, builtin, extra FROM roles WHERE id = $1";
     tx.row(sql, params![id]).await?.map(read).transpose()
 }
 
 pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Role>, Error> {
-    let sql = "SELECT id, name, description, builtin FROM roles WHERE name = $1";
+    let sql = "SELECT id, name, description, builtin, extra FROM roles WHERE name = $1";
     tx.row(sql, params![name]).await?.map(read).transpose()
 }
 
 pub(crate) async fn list(tx: &mut Tx, name: Option<&str>, page: &Page) -> Result<Vec<Role>, Error> {
-    let sql = "SELECT id, name, description, builtin FROM roles
+    let sql = "SELECT id, name, description, builtin, extra FROM roles
                WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name = $2) ORDER BY id LIMIT $3";
     tx.rows(sql, params![page.marker, name, page.limit]).await?.into_iter().map(read).collect()
 }
@@ -37,8 +45,8 @@ pub(crate) async fn update(tx: &mut Tx, role: &Role) -> Result<bool, Error> {
     if by_name(tx, &role.name).await?.is_some_and(|other| other.id != role.id) {
         return Ok(false);
     }
-    let sql = "UPDATE roles SET name = $2, description = $3 WHERE id = $1";
-    tx.execute(sql, params![role.id, role.name, role.description]).await?;
+    let sql = "UPDATE roles SET name = $2, description = $3, extra = $4 WHERE id = $1";
+    tx.execute(sql, params![role.id, role.name, role.description, role.extra.to_text()]).await?;
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 use database::{Error, Row, Tx, params};
 use work::Time;
 
-use crate::model::Tenant;
+use crate::model::{Extra, Tenant};
 use crate::store::{Page, key_of, name_of};
 
 /// Which tenants a list shows.
@@ -24,6 +24,7 @@ fn read(mut row: Row) -> Result<Tenant, Error> {
         description: row.take(3)?,
         enabled: row.take(4)?,
         created: Time(row.take(5)?),
+        extra: Extra::from_text(&row.take::<String>(6)?),
     })
 }
 
@@ -37,32 +38,33 @@ pub(crate) async fn next_id(tx: &mut Tx) -> Result<String, Error> {
 
 /// Writes a tenant; `false` when its name is taken in its domain.
 pub(crate) async fn insert(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
-    let sql = "INSERT INTO tenants (id, name, domain_id, description, enabled, created)
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO tenants (id, name, domain_id, description, enabled, created, extra)
+               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     let t = tenant;
     let name = key_of(&t.domain_id, &t.name);
-    let params = params![t.id, name, t.domain_id, t.description, t.enabled, t.created.0];
+    let extra = t.extra.to_text();
+    let params = params![t.id, name, t.domain_id, t.description, t.enabled, t.created.0, extra];
     Ok(tx.execute(sql, params).await? == 1)
 }
 
 pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Tenant>, Error> {
-    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants WHERE id = $1";
+    let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants WHERE id = $1";
     tx.row(sql, params![id]).await?.map(read).transpose()
 }
 
 pub(crate) async fn by_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<Tenant>, Error> {
-    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants WHERE name = $1";
+    let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants WHERE name = $1";
     tx.row(sql, params![key_of(domain_id, name)]).await?.map(read).transpose()
 }
 
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<Tenant>, Error> {
-    let sql = "SELECT id, name, domain_id, description, enabled, created FROM tenants
+    let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants
                WHERE id > $1
                  AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
                  AND (CAST($4 AS BIGINT) IS NULL OR enabled = $4)
                ORDER BY id LIMIT $5";
-    let of_user = "SELECT id, name, domain_id, description, enabled, created FROM tenants
+    let of_user = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants
                WHERE id > $1
                  AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
                  AND (CAST($3 AS TEXT) IS NULL OR domain_id = $3)
@@ -86,14 +88,22 @@ pub(crate) async fn update(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> 
     if by_name(tx, &tenant.domain_id, &tenant.name).await?.is_some_and(|other| other.id != tenant.id) {
         return Ok(false);
     }
-    let sql = "UPDATE tenants SET name = $2, description = $3, enabled = $4 WHERE id = $1";
+    let sql = "UPDATE tenants SET name = $2, description = $3, enabled = $4, extra = $5 WHERE id = $1";
     let name = key_of(&tenant.domain_id, &tenant.name);
-    tx.execute(sql, params![tenant.id, name, tenant.description, tenant.enabled]).await?;
+    tx.execute(sql, params![tenant.id, name, tenant.description, tenant.enabled, tenant.extra.to_text()])
+        .await?;
     Ok(true)
 }
 
 pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM tenants WHERE id = $1", params![id]).await? == 1)
+}
+
+/// A domain's tenants.
+pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<Tenant>, Error> {
+    let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants
+               WHERE domain_id = $1 ORDER BY id";
+    tx.rows(sql, params![domain_id]).await?.into_iter().map(read).collect()
 }
 
 pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {

@@ -3,7 +3,7 @@
 use database::{Error, Row, Tx, params};
 use work::Time;
 
-use crate::model::User;
+use crate::model::{Extra, User};
 use crate::store::{Page, key_of, name_of};
 
 /// What is kept of a user's secrets.
@@ -40,8 +40,9 @@ fn read(row: &mut Row) -> Result<User, Error> {
         description: row.take(5)?,
         enabled: row.take(6)?,
         region: row.take(7)?,
-        created: Time(row.take(8)?),
-        password_expires: row.take::<Option<i64>>(9)?.map(Time),
+        extra: Extra::from_text(&row.take::<String>(8)?),
+        created: Time(row.take(9)?),
+        password_expires: row.take::<Option<i64>>(10)?.map(Time),
     })
 }
 
@@ -57,10 +58,10 @@ fn read_secrets(row: &mut Row, from: usize) -> Result<Secrets, Error> {
 pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Result<bool, Error> {
     let sql =
         "INSERT INTO users (id, name, domain_id, tenant_id, email, description, enabled, region, created,
-                                  password, password_set, api_key)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+                                  password, password_set, api_key, extra)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
     let u = user;
-    let set = secrets.password_set.map(|time| time.0);
+    let (set, extra) = (secrets.password_set.map(|time| time.0), u.extra.to_text());
     let name = key_of(&u.domain_id, &u.name);
     let params = params![
         u.id,
@@ -75,6 +76,7 @@ pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Resul
         secrets.password,
         set,
         secrets.api_key,
+        extra,
     ];
     Ok(tx.execute(sql, params).await? == 1)
 }
@@ -88,11 +90,11 @@ pub(crate) async fn by_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<
 }
 
 pub(crate) async fn with_secrets_by_id(tx: &mut Tx, id: &str) -> Result<Option<(User, Secrets)>, Error> {
-    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id),
                       password, password_set, api_key FROM users WHERE id = $1";
     let row = tx.row(sql, params![id]).await?;
-    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 11)?))).transpose()
 }
 
 pub(crate) async fn with_secrets_by_name(
@@ -100,16 +102,16 @@ pub(crate) async fn with_secrets_by_name(
     domain_id: &str,
     name: &str,
 ) -> Result<Option<(User, Secrets)>, Error> {
-    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+    let sql = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id),
                       password, password_set, api_key FROM users WHERE name = $1";
     let row = tx.row(sql, params![key_of(domain_id, name)]).await?;
-    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 10)?))).transpose()
+    row.map(|mut row| Ok((read(&mut row)?, read_secrets(&mut row, 11)?))).transpose()
 }
 
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<User>, Error> {
     // One text per way in, so that each has its index.
-    let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+    let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
                WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
@@ -117,7 +119,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
     let of_tenant =
-        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
                WHERE tenant_id = $7 AND id > $1 AND (CAST($2 AS TEXT) IS NULL OR name IN (SELECT CASE WHEN d.id = 'default' THEN $2 ELSE d.id || '/' || $2 END FROM domains d))
@@ -125,7 +127,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
                  AND (CAST($5 AS BIGINT) IS NULL OR enabled = $5)
                ORDER BY id LIMIT $6";
     let on_tenant =
-        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, created,
+        "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
                WHERE (tenant_id = $7 OR id IN (SELECT user_id FROM grants WHERE scope = 't:' || $7))
@@ -157,11 +159,13 @@ pub(crate) async fn update(tx: &mut Tx, user: &User) -> Result<bool, Error> {
         return Ok(false);
     }
     let sql =
-        "UPDATE users SET name = $2, tenant_id = $3, email = $4, description = $5, enabled = $6, region = $7
+        "UPDATE users SET name = $2, tenant_id = $3, email = $4, description = $5, enabled = $6, region = $7,
+                    extra = $8
                WHERE id = $1";
     let u = user;
     let name = key_of(&u.domain_id, &u.name);
-    let params = params![u.id, name, u.tenant_id, u.email, u.description, u.enabled, u.region];
+    let extra = u.extra.to_text();
+    let params = params![u.id, name, u.tenant_id, u.email, u.description, u.enabled, u.region, extra];
     tx.execute(sql, params).await?;
     Ok(true)
 }
@@ -173,6 +177,12 @@ pub(crate) async fn set_api_key(tx: &mut Tx, id: &str, sealed: Option<&[u8]>) ->
 
 pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM users WHERE id = $1", params![id]).await? == 1)
+}
+
+/// Ids of a domain's users.
+pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<String>, Error> {
+    let sql = "SELECT id FROM users WHERE domain_id = $1 ORDER BY id";
+    tx.rows(sql, params![domain_id]).await?.into_iter().map(|mut row| row.take(0)).collect()
 }
 
 /// Remembers that a user of that tenant had the name, before the user is deleted or renamed.

@@ -76,12 +76,10 @@ on_each_engine! {
         patch(json!({"enabled": false})).await.expect(200);
         cloud.get("/v3/users", &jane).await.expect(401);
         cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(401);
-        cloud.delete(&path, &admin).await.expect(409);
-        cloud.delete("/v3/projects/100002", &admin).await.expect(204);
-        // Its users stay.
-        cloud.delete(&path, &admin).await.expect(409);
-        cloud.delete(&format!("/v3/users/{}", id(&user)), &admin).await.expect(204);
+        // A domain that is disabled goes with its projects and users (Keystone).
         cloud.delete(&path, &admin).await.expect(204);
+        cloud.get("/v3/projects/100002", &admin).await.expect(404);
+        cloud.get(&format!("/v3/users/{}", id(&user)), &admin).await.expect(404);
         cloud.get(&path, &admin).await.expect(404);
         let default = json!({"domain": {"enabled": false}});
         cloud.json(Method::PATCH, "/v3/domains/default", &admin, default).await.expect(403);
@@ -345,5 +343,106 @@ on_each_engine! {
         let spare = create(&cloud, &admin, "/v3/users", "user", json!({"name": "june", "domain_id": made[1].0})).await;
         let rename = json!({"user": {"name": "jane"}});
         cloud.json(Method::PATCH, &format!("/v3/users/{}", id(&spare)), &admin, rename).await.expect(409);
+    }
+}
+
+on_each_engine! {
+    /// What a client sends beside a resource's own attributes is kept and shown, or refused; never dropped.
+    async fn further_attributes_are_kept(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.admin().await;
+        let service = create(&cloud, &admin, "/v3/services", "service", json!({"type": "dns"})).await;
+        let cases = [
+            ("/v3/users", "user", json!({"name": "jane"})),
+            ("/v3/projects", "project", json!({"name": "web", "tags": ["a", "b"]})),
+            ("/v3/domains", "domain", json!({"name": "corp", "tags": ["a"]})),
+            ("/v3/roles", "role", json!({"name": "auditor"})),
+            ("/v3/services", "service", json!({"type": "key-manager"})),
+            ("/v3/endpoints", "endpoint", json!({"service_id": service["id"], "interface": "public",
+                "url": "http://x", "name": "its own"})),
+            ("/v3/regions", "region", json!({"id": "ORD"})),
+        ];
+        for (path, one, mut body) in cases {
+            body["colour"] = json!("red");
+            body["nested"] = json!({"a": [1, null]});
+            let made = create(&cloud, &admin, path, one, body.clone()).await;
+            for (name, value) in body.as_object().unwrap() {
+                assert_eq!(made[name], *value, "{path} {name}");
+            }
+            let own = format!("{path}/{}", id(&made));
+            assert_eq!(cloud.get(&own, &admin).await.expect(200).value()[one], made, "{path}");
+            let change = json!({one: {"colour": null, "shape": "square", "id": "ignored"}});
+            let changed = cloud.json(Method::PATCH, &own, &admin, change).await.expect(200).value()[one].clone();
+            assert_eq!((&changed["shape"], &changed["colour"], &changed["id"]), (&json!("square"), &Value::Null, &made["id"]));
+            assert_eq!(changed["nested"], json!({"a": [1, null]}), "{path}");
+            let long = json!({one: {"x": "y".repeat(20_000)}});
+            cloud.json(Method::PATCH, &own, &admin, long).await.expect(400);
+            let option = json!({one: {"options": {"immutable": true}}});
+            cloud.json(Method::PATCH, &own, &admin, option).await.expect(400);
+        }
+        let project = cloud.get("/v3/projects?name=web", &admin).await.expect(200).value();
+        let own = format!("/v3/projects/{}", id(&project["projects"][0]));
+        for (body, status) in [
+            (json!({"tags": ["a", "a"]}), 400), (json!({"tags": ["a/b"]}), 400), (json!({"tags": "a"}), 400),
+            (json!({"parent_id": "100001"}), 403), (json!({"domain_id": "other"}), 400), (json!({"is_domain": true}), 403),
+            (json!({"parent_id": "default", "domain_id": "default", "is_domain": false, "tags": ["c"]}), 200),
+        ] {
+            cloud.json(Method::PATCH, &own, &admin, json!({"project": body})).await.expect(status);
+        }
+        for (path, one, body) in [
+            ("/v3/projects", "project", json!({"name": "x", "parent_id": "100001"})),
+            ("/v3/projects", "project", json!({"name": "x", "is_domain": true})),
+            ("/v3/roles", "role", json!({"name": "x", "domain_id": "default"})),
+            ("/v3/users", "user", json!({"name": 5})),
+            ("/v3/projects", "project", json!({"name": "x".repeat(65)})),
+            ("/v3/domains", "domain", json!({"name": "x".repeat(65)})),
+        ] {
+            let mut wrapped = serde_json::Map::new();
+            wrapped.insert(one.to_owned(), body);
+            cloud.json(Method::POST, path, &admin, Value::Object(wrapped)).await.expect(400);
+        }
+    }
+}
+
+on_each_engine! {
+    async fn lists_are_filtered_by_what_is_shown(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.admin().await;
+        for (name, tags) in [("web", json!(["a", "b"])), ("Webshop", json!(["b"])), ("mail", json!([]))] {
+            create(&cloud, &admin, "/v3/projects", "project", json!({"name": name, "tags": tags})).await;
+        }
+        for (query, expected) in [
+            ("name__contains=eb", vec!["web", "Webshop"]), ("name__startswith=web", vec!["web"]),
+            ("name__istartswith=WEB", vec!["web", "Webshop"]), ("name__endswith=op", vec!["Webshop"]),
+            ("name__iendswith=OP", vec!["Webshop"]), ("name__icontains=AI", vec!["mail"]),
+            ("name__contains=zzz", vec![]), ("tags=a,b", vec!["web"]), ("tags-any=a,b", vec!["web", "Webshop"]),
+            ("not-tags=a,b", vec!["admin", "Webshop", "mail"]), ("not-tags-any=b", vec!["admin", "mail"]),
+            ("is_domain=true", vec![]), ("is_domain=false&name__contains=w", vec!["web"]),
+            ("parent_id=other", vec![]), ("parent_id=default&tags=b", vec!["web", "Webshop"]),
+            // Filters of no attribute are ignored, as Keystone does.
+            ("nonsense=1&tags=a", vec!["web"]), ("nonsense__contains=1&tags=a", vec!["web"]),
+            // With a page of one, the link leads to the rest.
+            ("name__icontains=web&limit=1", vec!["web", "Webshop"]),
+        ] {
+            let (mut path, mut found) = (format!("/v3/projects?{query}"), Vec::new());
+            loop {
+                let page = cloud.get(&path, &admin).await.expect(200).value();
+                found.extend(names(&page, "projects").iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+                let Some(next) = page["links"]["next"].as_str() else { break };
+                path = next.strip_prefix("http://cloud.test:8080/identity").unwrap().to_owned();
+            }
+            assert_eq!(found, expected, "{query}");
+        }
+        for (path, list, expected) in [
+            ("/v3/users?name__contains=dmi", "users", vec!["admin"]), ("/v3/users?name__contains=zzz", "users", vec![]),
+            ("/v3/domains?name__startswith=Def", "domains", vec!["Default"]),
+            ("/v3/roles?name__contains=embe", "roles", vec!["member"]),
+            ("/v3/services?name__endswith=ift", "services", vec!["swift"]),
+        ] {
+            let page = cloud.get(path, &admin).await.expect(200).value();
+            assert_eq!(names(&page, list), expected, "{path}");
+        }
+        let none = cloud.get("/v3/regions?parent_region_id=other", &admin).await.expect(200).value();
+        assert_eq!(none["regions"], json!([]));
     }
 }

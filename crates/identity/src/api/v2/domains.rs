@@ -90,6 +90,7 @@ async fn update(
         name: given.text_if("name")?,
         description: given.text_if("description")?,
         enabled: given.flag_if("enabled")?,
+        ..ChangedTenant::default()
     };
     let timeout = given.text_if("sessionInactivityTimeout")?;
     if change != ChangedTenant::default() {

@@ -73,7 +73,7 @@ async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): A
         name: given.text("name")?,
         description: given.text_if("description")?.unwrap_or_default(),
         enabled: given.flag_if("enabled")?.unwrap_or(true),
-        domain_id: None,
+        ..NewTenant::default()
     };
     let tenant = identity.create_tenant(&access.session.caller, new).await?;
     Ok(one(StatusCode::CREATED, &tenant).in_format(access.format))
@@ -95,6 +95,7 @@ async fn update(
         name: given.text_if("name")?,
         description: given.nullable_text("description")?.map(Option::unwrap_or_default),
         enabled: given.flag_if("enabled")?,
+        ..ChangedTenant::default()
     };
     let tenant = identity.update_tenant(&access.session.caller, &id, change).await?;
     Ok(one(StatusCode::OK, &tenant).in_format(access.format))

@@ -5,32 +5,18 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Resource, listing, one};
-use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::model::{Endpoint, Interface, Region, ServiceRecord};
+use crate::api::v3::crud::{self, Collection, ListQuery};
+use crate::api::v3::{Resource, one};
+use crate::api::{Answered, Need, Shared, Table};
+use crate::model::{Caller, Endpoint, Extra, Interface, Region, ServiceRecord};
+use crate::service::Listed;
 use crate::service::error::Error;
 use crate::service::secrets::new_id;
 
 pub(crate) fn add(table: Table) -> Table {
-    table
-        .add(Method::GET, "/services", Need::Token, list_services)
-        .add(Method::POST, "/services", Need::Operator, create_service)
-        .add(Method::GET, "/services/{service_id}", Need::Token, show_service)
-        .add(Method::PATCH, "/services/{service_id}", Need::Operator, update_service)
-        .add(Method::DELETE, "/services/{service_id}", Need::Operator, delete_service)
-        .add(Method::GET, "/endpoints", Need::Token, list_endpoints)
-        .add(Method::POST, "/endpoints", Need::Operator, create_endpoint)
-        .add(Method::GET, "/endpoints/{endpoint_id}", Need::Token, show_endpoint)
-        .add(Method::PATCH, "/endpoints/{endpoint_id}", Need::Operator, update_endpoint)
-        .add(Method::DELETE, "/endpoints/{endpoint_id}", Need::Operator, delete_endpoint)
-        .add(Method::GET, "/regions", Need::Token, list_regions)
-        .add(Method::POST, "/regions", Need::Operator, create_region)
-        .add(Method::GET, "/regions/{region_id}", Need::Token, show_region)
-        .add(Method::PATCH, "/regions/{region_id}", Need::Operator, update_region)
-        .add(Method::PUT, "/regions/{region_id}", Need::Operator, create_region_named)
-        .add(Method::DELETE, "/regions/{region_id}", Need::Operator, delete_region)
+    let table = crud::add::<Endpoint>(crud::add::<ServiceRecord>(table));
+    crud::add::<Region>(table).add(Method::PUT, Region::PATH_ONE, Need::Operator, create_region_named)
 }
 
 impl Resource for ServiceRecord {
@@ -49,6 +35,10 @@ impl Resource for ServiceRecord {
             "description": self.description,
             "enabled": self.enabled,
         })
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
     }
 }
 
@@ -71,6 +61,10 @@ impl Resource for Endpoint {
             "enabled": self.enabled,
         })
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
 impl Resource for Region {
@@ -88,82 +82,68 @@ impl Resource for Region {
             "description": self.description,
         })
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
-async fn list_services(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
-    let (name, kind) = (asked.text("name"), asked.text("type"));
-    let catalog = identity.catalog().await?;
-    let items = catalog
-        .services
-        .iter()
-        .map(|entry| &entry.service)
-        .filter(|service| name.as_ref().is_none_or(|name| *name == service.name))
-        .filter(|service| kind.as_ref().is_none_or(|kind| *kind == service.kind))
-        .map(|service| service.view(&identity))
-        .collect();
-    Ok(listing(&identity, &asked, "services", items, None))
-}
+impl Collection for ServiceRecord {
+    const PATH: &'static str = "/services";
+    const PATH_ONE: &'static str = "/services/{service_id}";
+    const NEEDS: [Need; 3] = [Need::Operator; 3];
+    const OWN: &'static [&'static str] = &["type", "name", "description", "enabled"];
 
-async fn create_service(
-    State(identity): State<Shared>,
-    access: Access,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let given = Fields::inside(&body, "service")?;
-    let service = ServiceRecord {
-        id: new_id(),
-        kind: given.text("type")?,
-        name: given.text_if("name")?.unwrap_or_default(),
-        description: given.text_if("description")?.unwrap_or_default(),
-        enabled: given.flag_if("enabled")?.unwrap_or(true),
-    };
-    let made = identity.put_service(&access.session.caller, service).await?;
-    Ok(one(&identity, StatusCode::CREATED, &made))
-}
+    async fn list(identity: &Shared, _: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let (name, kind) = (query.asked.text("name"), query.asked.text("type"));
+        let services = identity.catalog().await?.services.into_iter().map(|entry| entry.service);
+        let fits = |service: &Self| {
+            name.as_ref().is_none_or(|name| *name == service.name)
+                && kind.as_ref().is_none_or(|kind| *kind == service.kind)
+        };
+        Ok(Listed::whole(services.filter(fits).collect()))
+    }
 
-async fn show_service(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
-    let found = identity.service(&id).await?.service;
-    Ok(one(&identity, StatusCode::OK, &found))
-}
+    async fn show(identity: &Shared, _: &Caller, id: &str) -> Result<Self, Error> {
+        Ok(identity.service(id).await?.service)
+    }
 
-async fn update_service(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let given = Fields::inside(&body, "service")?;
-    let old = identity.service(&id).await?.service;
-    let service = ServiceRecord {
-        kind: given.text_if("type")?.unwrap_or(old.kind),
-        name: given.text_if("name")?.unwrap_or(old.name),
-        description: given.text_if("description")?.unwrap_or(old.description),
-        enabled: given.flag_if("enabled")?.unwrap_or(old.enabled),
-        id: old.id,
-    };
-    let kept = identity.put_service(&access.session.caller, service).await?;
-    Ok(one(&identity, StatusCode::OK, &kept))
-}
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let service = Self {
+            id: new_id(),
+            kind: given.text("type")?,
+            name: given.text_if("name")?.unwrap_or_default(),
+            description: given.text_if("description")?.unwrap_or_default(),
+            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            extra,
+        };
+        identity.put_service(caller, service).await
+    }
 
-async fn delete_service(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_service(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
-}
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let mut service = identity.service(id).await?.service;
+        service.kind = given.text_if("type")?.unwrap_or(service.kind);
+        service.name = given.text_if("name")?.unwrap_or(service.name);
+        service.description = given.text_if("description")?.unwrap_or(service.description);
+        service.enabled = given.flag_if("enabled")?.unwrap_or(service.enabled);
+        service.extra.merge(&extra);
+        identity.put_service(caller, service).await
+    }
 
-async fn list_endpoints(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
-    let (service, interface, region) =
-        (asked.text("service_id"), asked.text("interface"), asked.text("region_id"));
-    let catalog = identity.catalog().await?;
-    let items = catalog
-        .services
-        .iter()
-        .flat_map(|entry| &entry.endpoints)
-        .filter(|endpoint| service.as_ref().is_none_or(|id| *id == endpoint.service_id))
-        .filter(|endpoint| interface.as_ref().is_none_or(|name| name == endpoint.interface.name()))
-        .filter(|endpoint| region.as_ref().is_none_or(|id| Some(id) == endpoint.region.as_ref()))
-        .map(|endpoint| endpoint.view(&identity))
-        .collect();
-    Ok(listing(&identity, &asked, "endpoints", items, None))
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_service(caller, id).await
+    }
 }
 
 fn interface(name: &str) -> Result<Interface, Error> {
@@ -171,77 +151,119 @@ fn interface(name: &str) -> Result<Interface, Error> {
         .ok_or_else(|| Error::invalid("endpoint.interface must be public, internal or admin"))
 }
 
-async fn create_endpoint(
-    State(identity): State<Shared>,
-    access: Access,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let given = Fields::inside(&body, "endpoint")?;
-    let endpoint = Endpoint {
-        id: new_id(),
-        service_id: given.text("service_id")?,
-        interface: interface(&given.text("interface")?)?,
-        region: given.text_if("region_id")?.or(given.text_if("region")?),
-        url: given.text("url")?,
-        enabled: given.flag_if("enabled")?.unwrap_or(true),
-    };
-    let made = identity.put_endpoint(&access.session.caller, endpoint).await?;
-    Ok(one(&identity, StatusCode::CREATED, &made))
+impl Collection for Endpoint {
+    const PATH: &'static str = "/endpoints";
+    const PATH_ONE: &'static str = "/endpoints/{endpoint_id}";
+    const NEEDS: [Need; 3] = [Need::Operator; 3];
+    const OWN: &'static [&'static str] =
+        &["service_id", "interface", "region", "region_id", "url", "enabled"];
+
+    async fn list(identity: &Shared, _: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let text = |name| query.asked.text(name);
+        let (service, interface, region) = (text("service_id"), text("interface"), text("region_id"));
+        let endpoints = identity.catalog().await?.services.into_iter().flat_map(|entry| entry.endpoints);
+        let fits = |endpoint: &Self| {
+            service.as_ref().is_none_or(|id| *id == endpoint.service_id)
+                && interface.as_ref().is_none_or(|name| name == endpoint.interface.name())
+                && region.as_ref().is_none_or(|id| Some(id) == endpoint.region.as_ref())
+        };
+        Ok(Listed::whole(endpoints.filter(fits).collect()))
+    }
+
+    async fn show(identity: &Shared, _: &Caller, id: &str) -> Result<Self, Error> {
+        identity.endpoint(id).await
+    }
+
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let endpoint = Self {
+            id: new_id(),
+            service_id: given.text("service_id")?,
+            interface: interface(&given.text("interface")?)?,
+            region: given.text_if("region_id")?.or(given.text_if("region")?),
+            url: given.text("url")?,
+            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            extra,
+        };
+        identity.put_endpoint(caller, endpoint).await
+    }
+
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let mut endpoint = identity.endpoint(id).await?;
+        let region = given.nullable_text("region_id")?.or(given.nullable_text("region")?);
+        endpoint.service_id = given.text_if("service_id")?.unwrap_or(endpoint.service_id);
+        if let Some(name) = given.text_if("interface")? {
+            endpoint.interface = interface(&name)?;
+        }
+        endpoint.region = region.unwrap_or(endpoint.region);
+        endpoint.url = given.text_if("url")?.unwrap_or(endpoint.url);
+        endpoint.enabled = given.flag_if("enabled")?.unwrap_or(endpoint.enabled);
+        endpoint.extra.merge(&extra);
+        identity.put_endpoint(caller, endpoint).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_endpoint(caller, id).await
+    }
 }
 
-async fn show_endpoint(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
-    let found = identity.endpoint(&id).await?;
-    Ok(one(&identity, StatusCode::OK, &found))
-}
+impl Collection for Region {
+    const PATH: &'static str = "/regions";
+    const PATH_ONE: &'static str = "/regions/{region_id}";
+    const NEEDS: [Need; 3] = [Need::Operator; 3];
+    const OWN: &'static [&'static str] = &["parent_region_id", "description"];
 
-async fn update_endpoint(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let given = Fields::inside(&body, "endpoint")?;
-    let old = identity.endpoint(&id).await?;
-    let endpoint = Endpoint {
-        service_id: given.text_if("service_id")?.unwrap_or(old.service_id),
-        interface: match given.text_if("interface")? {
-            Some(name) => interface(&name)?,
-            None => old.interface,
-        },
-        region: given.nullable_text("region_id")?.or(given.nullable_text("region")?).unwrap_or(old.region),
-        url: given.text_if("url")?.unwrap_or(old.url),
-        enabled: given.flag_if("enabled")?.unwrap_or(old.enabled),
-        id: old.id,
-    };
-    let kept = identity.put_endpoint(&access.session.caller, endpoint).await?;
-    Ok(one(&identity, StatusCode::OK, &kept))
-}
+    async fn list(identity: &Shared, _: &Caller, _: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        Ok(Listed::whole(identity.regions().await?))
+    }
 
-async fn delete_endpoint(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_endpoint(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
-}
+    async fn show(identity: &Shared, _: &Caller, id: &str) -> Result<Self, Error> {
+        let found = identity.regions().await?.into_iter().find(|region| region.id == id);
+        found.ok_or_else(|| Error::not_found("region", id))
+    }
 
-async fn list_regions(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
-    let parent = asked.text("parent_region_id");
-    let regions = identity.regions().await?;
-    let items = regions
-        .iter()
-        .filter(|region| parent.as_ref().is_none_or(|id| Some(id) == region.parent_id.as_ref()))
-        .map(|region| region.view(&identity))
-        .collect();
-    Ok(listing(&identity, &asked, "regions", items, None))
-}
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let region = Self {
+            id: given.text_if("id")?.filter(|id| !id.is_empty()).unwrap_or_else(new_id),
+            parent_id: given.text_if("parent_region_id")?,
+            description: given.text_if("description")?.unwrap_or_default(),
+            extra,
+        };
+        identity.put_region(caller, region, true).await
+    }
 
-async fn create_region(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
-    let given = Fields::inside(&body, "region")?;
-    let region = Region {
-        id: given.text_if("id")?.unwrap_or_else(new_id),
-        parent_id: given.text_if("parent_region_id")?,
-        description: given.text_if("description")?.unwrap_or_default(),
-    };
-    let made = identity.put_region(&access.session.caller, region, true).await?;
-    Ok(one(&identity, StatusCode::CREATED, &made))
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let mut region = Self::show(identity, caller, id).await?;
+        region.parent_id = given.nullable_text("parent_region_id")?.unwrap_or(region.parent_id);
+        region.description = given.text_if("description")?.unwrap_or(region.description);
+        region.extra.merge(&extra);
+        identity.put_region(caller, region, false).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_region(caller, id).await
+    }
 }
 
 /// `PUT /regions/{id}`: as POST, with the id in the path.
@@ -251,7 +273,7 @@ async fn create_region_named(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answered {
-    let given = Fields::inside(&body, "region")?;
+    let (given, extra) = crud::given::<Region>(&body)?;
     if given.text_if("id")?.is_some_and(|other| other != id) {
         return Err(Error::invalid("region.id is another one than in the path").into());
     }
@@ -259,39 +281,8 @@ async fn create_region_named(
         id,
         parent_id: given.text_if("parent_region_id")?,
         description: given.text_if("description")?.unwrap_or_default(),
+        extra,
     };
     let made = identity.put_region(&access.session.caller, region, true).await?;
     Ok(one(&identity, StatusCode::CREATED, &made))
-}
-
-async fn region(identity: &Shared, id: &str) -> Result<Region, Error> {
-    let found = identity.regions().await?.into_iter().find(|region| region.id == id);
-    found.ok_or_else(|| Error::not_found("region", id))
-}
-
-async fn show_region(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
-    let found = region(&identity, &id).await?;
-    Ok(one(&identity, StatusCode::OK, &found))
-}
-
-async fn update_region(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let given = Fields::inside(&body, "region")?;
-    let old = region(&identity, &id).await?;
-    let changed = Region {
-        parent_id: given.nullable_text("parent_region_id")?.unwrap_or(old.parent_id),
-        description: given.text_if("description")?.unwrap_or(old.description),
-        id: old.id,
-    };
-    let kept = identity.put_region(&access.session.caller, changed, false).await?;
-    Ok(one(&identity, StatusCode::OK, &kept))
-}
-
-async fn delete_region(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_region(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -1,24 +1,18 @@
 //! `/v3/domains`.
 
-use axum::extract::{Path, State};
-use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::api::access::Access;
-use crate::api::asked::Asked;
-use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Resource, limit, one, page};
-use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::model::Domain;
+use crate::api::fields::Fields;
+use crate::api::v3::Resource;
+use crate::api::v3::crud::{self, Collection, ListQuery};
+use crate::api::{Need, Shared, Table};
+use crate::model::{Caller, Domain, Extra};
+use crate::service::Listed;
 use crate::service::domains::{ChangedDomain, DomainQuery};
+use crate::service::error::Error;
 
 pub(crate) fn add(table: Table) -> Table {
-    table
-        .add(Method::GET, "/domains", Need::Token, list)
-        .add(Method::POST, "/domains", Need::Operator, create)
-        .add(Method::GET, "/domains/{domain_id}", Need::Token, show)
-        .add(Method::PATCH, "/domains/{domain_id}", Need::Operator, update)
-        .add(Method::DELETE, "/domains/{domain_id}", Need::Operator, delete)
+    crud::add::<Domain>(table)
 }
 
 impl Resource for Domain {
@@ -39,50 +33,62 @@ impl Resource for Domain {
             "options": {},
         })
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
-    let query = DomainQuery {
-        name: asked.text("name"),
-        enabled: asked.flag("enabled"),
-        marker: asked.text("marker"),
-        limit: limit(&asked)?,
-    };
-    let listed = identity.domains(&access.session.caller, query).await?;
-    Ok(page(&identity, &asked, &listed))
-}
+impl Collection for Domain {
+    const PATH: &'static str = "/domains";
+    const PATH_ONE: &'static str = "/domains/{domain_id}";
+    const NEEDS: [Need; 3] = [Need::Operator; 3];
+    // Tags are kept with what is not the domain's own.
+    const OWN: &'static [&'static str] = &["name", "description", "enabled"];
 
-async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
-    let domain = Fields::inside(&body, "domain")?;
-    let description = domain.text_if("description")?.unwrap_or_default();
-    let enabled = domain.flag_if("enabled")?.unwrap_or(true);
-    let name = domain.text("name")?;
-    let made = identity.create_domain(&access.session.caller, &name, &description, enabled).await?;
-    Ok(one(&identity, StatusCode::CREATED, &made))
-}
+    async fn list(identity: &Shared, caller: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let asked = query.asked;
+        let query = DomainQuery {
+            name: asked.text("name"),
+            enabled: asked.flag("enabled"),
+            marker: query.marker,
+            limit: query.limit,
+        };
+        identity.domains(caller, query).await
+    }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    let domain = identity.domain(&access.session.caller, &id).await?;
-    Ok(one(&identity, StatusCode::OK, &domain))
-}
+    async fn show(identity: &Shared, caller: &Caller, id: &str) -> Result<Self, Error> {
+        identity.domain(caller, id).await
+    }
 
-async fn update(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let domain = Fields::inside(&body, "domain")?;
-    let change = ChangedDomain {
-        name: domain.text_if("name")?,
-        description: domain.nullable_text("description")?.map(Option::unwrap_or_default),
-        enabled: domain.flag_if("enabled")?,
-    };
-    let domain = identity.update_domain(&access.session.caller, &id, change).await?;
-    Ok(one(&identity, StatusCode::OK, &domain))
-}
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let description = given.text_if("description")?.unwrap_or_default();
+        let enabled = given.flag_if("enabled")?.unwrap_or(true);
+        identity.create_domain(caller, &given.text("name")?, &description, enabled, extra).await
+    }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_domain(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let change = ChangedDomain {
+            name: given.text_if("name")?,
+            description: given.nullable_text("description")?.map(Option::unwrap_or_default),
+            enabled: given.flag_if("enabled")?,
+            extra,
+        };
+        identity.update_domain(caller, id, change).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_domain(caller, id).await
+    }
 }

@@ -1,24 +1,23 @@
 //! `/v3/projects`: tenants in v3's words.
 
-use axum::extract::{Path, State};
-use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::api::access::Access;
-use crate::api::asked::Asked;
-use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Resource, limit, one, page};
-use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::model::{Right, Tenant};
+use crate::api::fields::Fields;
+use crate::api::v3::Resource;
+use crate::api::v3::crud::{self, Collection, ListQuery};
+use crate::api::{Need, Shared, Table};
+use crate::model::{Caller, DEFAULT_DOMAIN, Extra, Right, Tenant};
+use crate::service::Listed;
+use crate::service::error::Error;
 use crate::service::tenants::{ChangedTenant, NewTenant, TenantQuery};
 
 pub(crate) fn add(table: Table) -> Table {
-    table
-        .add(Method::GET, "/projects", Need::Token, list)
-        .add(Method::POST, "/projects", Need::Operator, create)
-        .add(Method::GET, "/projects/{project_id}", Need::Token, show)
-        .add(Method::PATCH, "/projects/{project_id}", Need::Account(Right::Administer), update)
-        .add(Method::DELETE, "/projects/{project_id}", Need::Operator, delete)
+    crud::add::<Tenant>(table)
+}
+
+/// Fails for another domain than what is changed is in: nothing moves between domains (Keystone).
+pub(crate) fn same_domain(wanted: &str, own: &str) -> Result<(), Error> {
+    if wanted == own { Ok(()) } else { Err(Error::invalid("Cannot change Domain ID")) }
 }
 
 impl Resource for Tenant {
@@ -42,56 +41,99 @@ impl Resource for Tenant {
             "options": {},
         })
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
-    let query = TenantQuery {
-        name: asked.text("name"),
-        domain_id: asked.text("domain_id"),
-        enabled: asked.flag("enabled"),
-        of_user: None,
-        marker: asked.text("marker"),
-        limit: limit(&asked)?,
-        strict: false,
-    };
-    let listed = identity.tenants(&access.session.caller, query).await?;
-    Ok(page(&identity, &asked, &listed))
-}
+impl Collection for Tenant {
+    const PATH: &'static str = "/projects";
+    const PATH_ONE: &'static str = "/projects/{project_id}";
+    const NEEDS: [Need; 3] = [Need::Operator, Need::Account(Right::Administer), Need::Operator];
+    // Tags are kept with what is not the project's own.
+    const OWN: &'static [&'static str] =
+        &["name", "description", "enabled", "domain_id", "parent_id", "is_domain"];
 
-async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
-    let project = Fields::inside(&body, "project")?;
-    let new = NewTenant {
-        name: project.text("name")?,
-        description: project.text_if("description")?.unwrap_or_default(),
-        enabled: project.flag_if("enabled")?.unwrap_or(true),
-        domain_id: project.text_if("domain_id")?,
-    };
-    let tenant = identity.create_tenant(&access.session.caller, new).await?;
-    Ok(one(&identity, StatusCode::CREATED, &tenant))
-}
+    async fn list(identity: &Shared, caller: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let asked = query.asked;
+        let query = TenantQuery {
+            name: asked.text("name"),
+            domain_id: asked.text("domain_id"),
+            enabled: asked.flag("enabled"),
+            of_user: None,
+            marker: query.marker,
+            limit: query.limit,
+            strict: false,
+        };
+        identity.tenants(caller, query).await
+    }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    let tenant = identity.tenant(&access.session.caller, &id).await?;
-    Ok(one(&identity, StatusCode::OK, &tenant))
-}
+    async fn show(identity: &Shared, caller: &Caller, id: &str) -> Result<Self, Error> {
+        identity.tenant(caller, id).await
+    }
 
-async fn update(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let project = Fields::inside(&body, "project")?;
-    let change = ChangedTenant {
-        name: project.text_if("name")?,
-        description: project.nullable_text("description")?.map(Option::unwrap_or_default),
-        enabled: project.flag_if("enabled")?,
-    };
-    let tenant = identity.update_tenant(&access.session.caller, &id, change).await?;
-    Ok(one(&identity, StatusCode::OK, &tenant))
-}
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        if given.flag_if("is_domain")? == Some(true) {
+            return Err(Error::invalid("project.is_domain: make domains by POST /v3/domains"));
+        }
+        // Projects have no projects in them: the parent is the domain.
+        let (domain, parent) = (given.text_if("domain_id")?, given.text_if("parent_id")?);
+        let wrong = || Error::invalid("project.parent_id must be the project's domain");
+        let domain = match (domain, parent) {
+            (None, None) => DEFAULT_DOMAIN.to_owned(),
+            (Some(domain), None) => domain,
+            (Some(domain), Some(parent)) if domain == parent => domain,
+            (Some(_), Some(_)) => return Err(wrong()),
+            (None, Some(parent)) => match identity.domain(caller, &parent).await {
+                Ok(domain) => domain.id,
+                Err(Error::NotFound { .. }) => return Err(wrong()),
+                Err(other) => return Err(other),
+            },
+        };
+        let new = NewTenant {
+            name: given.text("name")?,
+            description: given.text_if("description")?.unwrap_or_default(),
+            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            domain_id: Some(domain),
+            extra,
+        };
+        identity.create_tenant(caller, new).await
+    }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_tenant(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let (domain, parent) = (given.text_if("domain_id")?, given.text_if("parent_id")?);
+        if domain.is_some() || parent.is_some() || given.has("is_domain") {
+            let own = identity.tenant(caller, id).await?.domain_id;
+            domain.map_or(Ok(()), |domain| same_domain(&domain, &own))?;
+            if parent.is_some_and(|parent| parent != own) {
+                return Err(Error::forbidden("Update of `parent_id` is not allowed."));
+            }
+            if given.flag_if("is_domain")? == Some(true) {
+                return Err(Error::forbidden("Update of `is_domain` is not allowed."));
+            }
+        }
+        let change = ChangedTenant {
+            name: given.text_if("name")?,
+            description: given.nullable_text("description")?.map(Option::unwrap_or_default),
+            enabled: given.flag_if("enabled")?,
+            extra,
+        };
+        identity.update_tenant(caller, id, change).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_tenant(caller, id).await
+    }
 }

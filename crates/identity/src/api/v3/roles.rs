@@ -1,24 +1,18 @@
 //! `/v3/roles`.
 
-use axum::extract::{Path, State};
-use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::api::access::Access;
-use crate::api::asked::Asked;
-use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Resource, limit, listing, one};
-use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::model::Role;
+use crate::api::fields::Fields;
+use crate::api::v3::Resource;
+use crate::api::v3::crud::{self, Collection, ListQuery};
+use crate::api::{Need, Shared, Table};
+use crate::model::{Caller, Extra, Role};
+use crate::service::Listed;
+use crate::service::error::Error;
 use crate::service::roles::{ChangedRole, RoleQuery};
 
 pub(crate) fn add(table: Table) -> Table {
-    table
-        .add(Method::GET, "/roles", Need::Token, list)
-        .add(Method::POST, "/roles", Need::Operator, create)
-        .add(Method::GET, "/roles/{role_id}", Need::Token, show)
-        .add(Method::PATCH, "/roles/{role_id}", Need::Operator, update)
-        .add(Method::DELETE, "/roles/{role_id}", Need::Operator, delete)
+    crud::add::<Role>(table)
 }
 
 impl Resource for Role {
@@ -38,51 +32,68 @@ impl Resource for Role {
             "options": {},
         })
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
-async fn list(State(identity): State<Shared>, _: Access, asked: Asked) -> Answered {
-    let query = RoleQuery {
-        name: asked.text("name"),
-        marker: asked.text("marker"),
-        limit: limit(&asked)?,
-        strict: false,
-    };
-    let listed = identity.roles(query).await?;
-    // Roles of one domain are not made here, so none are in any.
-    let shown = if asked.text("domain_id").is_some() { &[][..] } else { &listed.items };
-    let next = shown.last().filter(|_| listed.more).map(|role| role.id.clone());
-    let items = shown.iter().map(|role| role.view(&identity)).collect();
-    Ok(listing(&identity, &asked, "roles", items, next.as_deref()))
+/// Roles of one domain are not made here.
+fn of_no_domain(given: &Fields<'_>) -> Result<(), Error> {
+    match given.text_if("domain_id")? {
+        Some(_) => Err(Error::invalid("role.domain_id: roles of one domain are not supported")),
+        None => Ok(()),
+    }
 }
 
-async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
-    let role = Fields::inside(&body, "role")?;
-    let description = role.text_if("description")?.unwrap_or_default();
-    let made = identity.create_role(&access.session.caller, &role.text("name")?, &description).await?;
-    Ok(one(&identity, StatusCode::CREATED, &made))
-}
+impl Collection for Role {
+    const PATH: &'static str = "/roles";
+    const PATH_ONE: &'static str = "/roles/{role_id}";
+    const NEEDS: [Need; 3] = [Need::Operator; 3];
+    const OWN: &'static [&'static str] = &["name", "description", "domain_id"];
 
-async fn show(State(identity): State<Shared>, _: Access, Path(id): Path<String>) -> Answered {
-    let role = identity.role(&id).await?;
-    Ok(one(&identity, StatusCode::OK, &role))
-}
+    async fn list(identity: &Shared, _: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let asked = query.asked;
+        if asked.text("domain_id").is_some() {
+            return Ok(Listed::whole(Vec::new()));
+        }
+        let query =
+            RoleQuery { name: asked.text("name"), marker: query.marker, limit: query.limit, strict: false };
+        identity.roles(query).await
+    }
 
-async fn update(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let role = Fields::inside(&body, "role")?;
-    let change = ChangedRole {
-        name: role.text_if("name")?,
-        description: role.nullable_text("description")?.map(Option::unwrap_or_default),
-    };
-    let role = identity.update_role(&access.session.caller, &id, change).await?;
-    Ok(one(&identity, StatusCode::OK, &role))
-}
+    async fn show(identity: &Shared, _: &Caller, id: &str) -> Result<Self, Error> {
+        identity.role(id).await
+    }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_role(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        of_no_domain(given)?;
+        let description = given.text_if("description")?.unwrap_or_default();
+        identity.create_role(caller, &given.text("name")?, &description, extra).await
+    }
+
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        of_no_domain(given)?;
+        let change = ChangedRole {
+            name: given.text_if("name")?,
+            description: given.nullable_text("description")?.map(Option::unwrap_or_default),
+            extra,
+        };
+        identity.update_role(caller, id, change).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_role(caller, id).await
+    }
 }

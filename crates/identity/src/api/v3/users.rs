@@ -8,20 +8,19 @@ use work::Time;
 use crate::api::access::{Access, Origin};
 use crate::api::asked::Asked;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::v3::{Resource, limit, listing, one, page};
+use crate::api::v3::crud::{self, Collection, ListQuery};
+use crate::api::v3::projects::same_domain;
+use crate::api::v3::{Resource, limit, listing, page};
 use crate::api::{Answered, Need, Shared, Table, empty};
-use crate::model::{Right, User};
+use crate::model::{Caller, Extra, Right, User};
+use crate::service::Listed;
+use crate::service::error::Error;
 use crate::service::signin::Named;
 use crate::service::tenants::TenantQuery;
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
 
 pub(crate) fn add(table: Table) -> Table {
-    table
-        .add(Method::GET, "/users", Need::Token, list)
-        .add(Method::POST, "/users", Need::Account(Right::Administer), create)
-        .add(Method::GET, "/users/{user_id}", Need::Token, show)
-        .add(Method::PATCH, "/users/{user_id}", Need::Account(Right::Administer), update)
-        .add(Method::DELETE, "/users/{user_id}", Need::Account(Right::Administer), delete)
+    crud::add::<User>(table)
         .add(Method::POST, "/users/{user_id}/password", Need::Open, change_password)
         .add(Method::GET, "/users/{user_id}/projects", Need::Token, list_projects)
         .add(Method::GET, "/users/{user_id}/groups", Need::Token, list_groups)
@@ -53,66 +52,91 @@ impl Resource for User {
         }
         view
     }
+
+    fn extra(&self) -> Option<&Extra> {
+        Some(&self.extra)
+    }
 }
 
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
-    let query = UserQuery {
-        name: asked.text("name"),
-        email: None,
-        domain_id: asked.text("domain_id"),
-        enabled: asked.flag("enabled"),
-        marker: asked.text("marker"),
-        limit: limit(&asked)?,
-        strict: false,
-    };
-    let listed = identity.users(&access.session.caller, query).await?;
-    Ok(page(&identity, &asked, &listed))
-}
+impl Collection for User {
+    const PATH: &'static str = "/users";
+    const PATH_ONE: &'static str = "/users/{user_id}";
+    const NEEDS: [Need; 3] = [Need::Account(Right::Administer); 3];
+    const OWN: &'static [&'static str] = &[
+        "name",
+        "email",
+        "description",
+        "enabled",
+        "domain_id",
+        "default_project_id",
+        "password",
+        "password_expires_at",
+    ];
 
-async fn create(State(identity): State<Shared>, access: Access, JsonBody(body): JsonBody) -> Answered {
-    let user = Fields::inside(&body, "user")?;
-    let new = NewUser {
-        name: user.text("name")?,
-        email: user.text_if("email")?,
-        description: user.text_if("description")?.unwrap_or_default(),
-        enabled: user.flag_if("enabled")?.unwrap_or(true),
-        domain_id: user.text_if("domain_id")?,
-        tenant_id: user.text_if("default_project_id")?,
-        password: user.text_if("password")?,
-        ..NewUser::default()
-    };
-    let (user, _) = identity.create_user(&access.session.caller, new).await?;
-    Ok(one(&identity, StatusCode::CREATED, &user))
-}
+    async fn list(identity: &Shared, caller: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {
+        let asked = query.asked;
+        let query = UserQuery {
+            name: asked.text("name"),
+            email: asked.text("email"),
+            domain_id: asked.text("domain_id"),
+            enabled: asked.flag("enabled"),
+            marker: query.marker,
+            limit: query.limit,
+            strict: false,
+        };
+        identity.users(caller, query).await
+    }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    let user = identity.user(&access.session.caller, &id).await?;
-    Ok(one(&identity, StatusCode::OK, &user))
-}
+    async fn show(identity: &Shared, caller: &Caller, id: &str) -> Result<Self, Error> {
+        identity.user(caller, id).await
+    }
 
-async fn update(
-    State(identity): State<Shared>,
-    access: Access,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody,
-) -> Answered {
-    let user = Fields::inside(&body, "user")?;
-    let change = ChangedUser {
-        name: user.text_if("name")?,
-        email: user.nullable_text("email")?,
-        description: user.nullable_text("description")?.map(Option::unwrap_or_default),
-        enabled: user.flag_if("enabled")?,
-        tenant_id: user.nullable_text("default_project_id")?,
-        password: user.text_if("password")?,
-        region: None,
-    };
-    let user = identity.update_user(&access.session.caller, &id, change).await?;
-    Ok(one(&identity, StatusCode::OK, &user))
-}
+    async fn create(
+        identity: &Shared,
+        caller: &Caller,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        let new = NewUser {
+            name: given.text("name")?,
+            email: given.text_if("email")?,
+            description: given.text_if("description")?.unwrap_or_default(),
+            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            domain_id: given.text_if("domain_id")?,
+            tenant_id: given.text_if("default_project_id")?,
+            password: given.text_if("password")?,
+            extra,
+            ..NewUser::default()
+        };
+        Ok(identity.create_user(caller, new).await?.0)
+    }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
-    identity.delete_user(&access.session.caller, &id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    async fn update(
+        identity: &Shared,
+        caller: &Caller,
+        id: &str,
+        given: &Fields<'_>,
+        extra: Extra,
+    ) -> Result<Self, Error> {
+        if let Some(domain) = given.text_if("domain_id")? {
+            same_domain(&domain, &identity.user(caller, id).await?.domain_id)?;
+        }
+        let change = ChangedUser {
+            name: given.text_if("name")?,
+            email: given.nullable_text("email")?,
+            description: given.nullable_text("description")?.map(Option::unwrap_or_default),
+            enabled: given.flag_if("enabled")?,
+            tenant_id: given.nullable_text("default_project_id")?,
+            password: given.text_if("password")?,
+            region: None,
+            extra,
+        };
+        identity.update_user(caller, id, change).await
+    }
+
+    async fn delete(identity: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+        identity.delete_user(caller, id).await
+    }
 }
 
 /// Needs no token: the old password is the proof (Keystone v3).
