@@ -10,5 +10,6 @@ mod store;
 
 pub use api::{Denied, Tokens};
 pub use service::{
-    Answers, Compute, Context, Deadlines, Error, Host, Launched, Pollable, ServerUsage, Settings, Upload,
+    Answers, Compute, Context, Deadlines, Error, Fence, Host, Launched, Pollable, ServerUsage, Settings,
+    Upload,
 };

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use host_book::Host;
 pub use metering::ServerUsage;
 pub use servers::{Launched, Pollable};
-pub use settings::{Answers, Deadlines, Settings};
+pub use settings::{Answers, Deadlines, Fence, Settings};
 
 use crate::store;
 use machines::Machines;

@@ -396,10 +396,13 @@ pub enum Host {
         #[arg(long)]
         end: bool,
     },
-    /// Declare that a host is lost with all that was on it; be sure that its machines do not run
+    /// Declare that a host is lost with all that was on it, so that its servers may be rebuilt elsewhere
     GiveUp {
         /// Its name, as listed
         host: String,
+        /// It is switched off, so that its machines surely do not run; else the configured servers.fence does it
+        #[arg(long, conflicts_with = "end")]
+        powered_off: bool,
         /// It is back: use it again, without what belongs elsewhere by now
         #[arg(long)]
         end: bool,

@@ -193,6 +193,7 @@ fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Setting
         keep_images: config.servers_v1.keep_images,
         public_url: format!("{}/servers", config.public_url),
         secret: key.derive("compute"),
+        fence: config.fence.clone().map(|fence| Arc::new(fence) as Arc<dyn compute::Fence>),
         ..compute::Settings::default()
     })
 }

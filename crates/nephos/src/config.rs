@@ -14,6 +14,7 @@ pub use storage::FilesConfig;
 
 use crate::certificate::{Said, Source};
 use crate::cli::Common;
+use crate::fence::FenceCommand;
 use crate::mail::Sendmail;
 
 /// A setting that cannot be used: exit code 2.
@@ -108,6 +109,8 @@ impl Identity {
 #[serde(default, deny_unknown_fields)]
 pub struct Servers {
     rate_limits: Option<String>,
+    /// What powers off a host that is given up; blanks part its words.
+    fence: Option<String>,
     /// `[servers.v1]`
     pub v1: ServersV1,
 }
@@ -177,6 +180,8 @@ pub struct Config {
     pub sendmail: Option<Sendmail>,
     /// Whether the guide's rate limits hold.
     pub rate_limits: bool,
+    /// What powers off a host that is given up.
+    pub fence: Option<FenceCommand>,
     /// Servers, first generation.
     pub servers_v1: ServersV1,
     /// Address pools as configured.
@@ -215,6 +220,15 @@ impl Config {
         let tls = said.or(Said { word: file.tls, certificate: file.tls_cert, key: file.tls_key }).source()?;
         let public_url = common.public_url.clone().or(file.public_url);
         let public_url = public_url.map_or_else(|| Ok(own_url(listen, tls.is_some())), checked_url)?;
+        let fence = file.servers.fence.map(|command| {
+            let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+            if words.is_empty() {
+                Err(Bad::new("servers.fence", "expected a program"))
+            } else {
+                Ok(FenceCommand(words))
+            }
+        });
+        let fence = fence.transpose()?;
         let rate_limits = common.servers_rate_limits.clone().or(file.servers.rate_limits);
         let rate_limits = match rate_limits.as_deref() {
             None | Some("on") => true,
@@ -237,6 +251,7 @@ impl Config {
             region: file.region.name,
             sendmail: file.identity.sendmail()?,
             rate_limits,
+            fence,
             servers_v1: file.servers.v1,
             networks: file.networks,
             files,
@@ -428,6 +443,7 @@ mod tests {
             ("[identity]\nmail_from = 'a@b'", "identity.sendmail: missing"),
             ("[identity]\nsendmail = '/bin/true'\nmail_from = 'me'", "identity.mail_from: "),
             ("[servers]\nrate_limits = 'maybe'", "servers.rate_limits: "),
+            ("[servers]\nfence = ' '", "servers.fence: "),
             ("liste = 'x'", "line 1: unknown field `liste`"),
             ("[connections]\nmax = 0", "connections.max: "),
             ("[connections]\nper_address = 0", "connections.per_address: "),

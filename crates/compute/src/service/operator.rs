@@ -54,13 +54,43 @@ impl Compute {
         if known.await? { Ok(()) } else { Err(Error::NotFound("host")) }
     }
 
-    /// Gives up a host that does not answer, or takes it back. Nothing that was on it counts any more: deletions end,
-    /// its servers are in ERROR and may be rebuilt, which happens on another host. What it still has when it is taken
-    /// back is removed, as far as it belongs elsewhere by then.
+    /// Declares a host lost that does not answer. Nothing that was on it counts any more: deletions end, its servers are in
+    /// ERROR and may be rebuilt, which happens on another host. So its machines must not run: either the operator says that
+    /// it is `powered_off`, or the configured fence powers it off first.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Conflict`] if it answers.
-    pub async fn give_up(&self, host: &str, given_up: bool) -> Result<(), Error> {
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the host answers, or if it is not sure that it is off.
+    pub async fn give_up(&self, host: &str, powered_off: bool) -> Result<(), Error> {
+        let answers = || Error::Conflict(format!("host {host} answers: drain it, or stop it first"));
+        let is_up = self.0.db.read(host.to_owned(), |host, tx| {
+            Box::pin(async move { Ok::<_, Error>(store::hosts::is_up(tx, host).await?) })
+        });
+        match is_up.await? {
+            None => return Err(Error::NotFound("host")),
+            Some(true) => return Err(answers()),
+            Some(false) => {}
+        }
+        if !powered_off {
+            let fence = self.0.settings.fence.as_ref().ok_or_else(|| {
+                Error::Conflict(format!(
+                    "machines on host {host} may still run: power it off and say --powered-off, or configure servers.fence"
+                ))
+            })?;
+            let unsure = |reason| Error::Conflict(format!("host {host} could not be powered off: {reason}"));
+            fence.power_off(host).await.map_err(unsure)?;
+        }
+        self.set_given_up(host, true).await
+    }
+
+    /// Uses a host again that was given up. What it still has is removed, as far as it belongs elsewhere by then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn reinstate(&self, host: &str) -> Result<(), Error> {
+        self.set_given_up(host, false).await
+    }
+
+    async fn set_given_up(&self, host: &str, given_up: bool) -> Result<(), Error> {
         let known = self.0.db.write((host.to_owned(), given_up), |(host, given_up), tx| {
             Box::pin(async move {
                 if *given_up && store::hosts::is_up(tx, host).await? == Some(true) {

@@ -1,6 +1,19 @@
 //! What the operator decides about compute.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// Cuts a host's power before its servers may run elsewhere.
+#[async_trait]
+pub trait Fence: Send + Sync {
+    /// Makes sure that a host is off, and returns only then.
+    ///
+    /// # Errors
+    /// Why that is not sure.
+    async fn power_off(&self, host: &str) -> Result<(), String>;
+}
 
 /// Which codes and bodies v1.0 answers where the guide and the service of its day differed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -53,6 +66,8 @@ pub struct Settings {
     pub disk_overcommit: i64,
     /// Job steps at once; each host bounds what is done on it.
     pub concurrency: usize,
+    /// What powers off a host that is given up, where the operator does not do it.
+    pub fence: Option<Arc<dyn Fence>>,
 }
 
 impl Default for Settings {
@@ -67,6 +82,7 @@ impl Default for Settings {
             deadlines: Deadlines::default(),
             disk_overcommit: 16,
             concurrency: 512,
+            fence: None,
         }
     }
 }

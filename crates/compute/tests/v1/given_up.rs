@@ -26,7 +26,7 @@ async fn give_up(bed: &Bed, host: usize) {
 
 async fn take_back(bed: &Bed, host: usize) {
     bed.hosts[host].come_back();
-    bed.compute.give_up(&format!("simulated-{}", host + 1), false).await.unwrap();
+    bed.compute.reinstate(&format!("simulated-{}", host + 1)).await.unwrap();
     bed.eventually("it is used again", || async {
         let known = &bed.compute.hosts().await.unwrap()[host];
         known.up && !known.given_up
@@ -202,4 +202,62 @@ async fn without_its_original_and_its_machine_a_resized_server_is_to_be_rebuilt(
     assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
     let booked = bed.compute.hosts().await.unwrap();
     assert_eq!((booked[0].used_memory_mib, booked[1].used_memory_mib), (512, 0));
+}
+
+/// A switch of a host's power that may be broken, and what it was asked to switch off.
+#[derive(Default)]
+struct Switch {
+    broken: std::sync::atomic::AtomicBool,
+    asked: std::sync::Mutex<Vec<String>>,
+}
+
+#[async_trait::async_trait]
+impl compute::Fence for Switch {
+    async fn power_off(&self, host: &str) -> Result<(), String> {
+        self.asked.lock().unwrap().push(host.to_owned());
+        if self.broken.load(std::sync::atomic::Ordering::SeqCst) { Err("no answer".into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_is_given_up_only_once_it_is_surely_off() {
+    let switch = std::sync::Arc::new(Switch::default());
+    let two = HostSettings { hosts: 2, ..HostSettings::default() };
+    let with = |fence| Settings { rate_limits: false, fence, ..Settings::default() };
+    let conflict = |answer: Result<(), Error>| match answer {
+        Err(Error::Conflict(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    let lose_first = async |bed: &Bed| {
+        bed.hosts[0].lose();
+        bed.eventually("the loss is known", || async {
+            bed.compute.hosts().await.unwrap().first().is_some_and(|host| !host.up)
+        })
+        .await;
+    };
+    let given_up = async |bed: &Bed| bed.compute.hosts().await.unwrap()[0].given_up;
+
+    let bed = Bed::with(two.clone(), with(None)).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
+    lose_first(&bed).await;
+    let reason = conflict(bed.compute.give_up("simulated-1", false).await);
+    assert!(reason.contains("--powered-off"), "{reason}");
+    assert!(!given_up(&bed).await);
+    bed.compute.give_up("simulated-1", true).await.unwrap();
+    assert!(given_up(&bed).await);
+
+    let bed = Bed::with(two, with(Some(switch.clone()))).await;
+    bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
+    let reason = conflict(bed.compute.give_up("simulated-1", false).await);
+    assert!(reason.contains("answers"), "{reason}");
+    assert!(switch.asked.lock().unwrap().is_empty(), "a host that answers is not switched off");
+    lose_first(&bed).await;
+    switch.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    let reason = conflict(bed.compute.give_up("simulated-1", false).await);
+    assert!(reason.contains("could not be powered off: no answer"), "{reason}");
+    assert!(!given_up(&bed).await);
+    switch.broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    bed.compute.give_up("simulated-1", false).await.unwrap();
+    assert!(given_up(&bed).await);
+    assert_eq!(*switch.asked.lock().unwrap(), ["simulated-1", "simulated-1"]);
 }

@@ -79,8 +79,11 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::DrainHost { host, drained } => {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
-        Order::GiveUpHost { host, given_up } => {
-            cloud.compute.give_up(&host, given_up).await.map(|()| Value::Null).map_err(text)
+        Order::GiveUpHost { host, powered_off } => {
+            cloud.compute.give_up(&host, powered_off).await.map(|()| Value::Null).map_err(text)
+        }
+        Order::ReinstateHost { host } => {
+            cloud.compute.reinstate(&host).await.map(|()| Value::Null).map_err(text)
         }
         Order::ShowUsage { tenant, days, servers } => {
             let today = cloud.clock.now().seconds().div_euclid(86_400);

@@ -79,7 +79,9 @@ pub enum Order {
     /// `host drain`
     DrainHost { host: String, drained: bool },
     /// `host give-up`
-    GiveUpHost { host: String, given_up: bool },
+    GiveUpHost { host: String, powered_off: bool },
+    /// `host give-up --end`
+    ReinstateHost { host: String },
     /// `doctor --deep`
     CheckStorage {},
     /// `usage`
@@ -127,7 +129,8 @@ impl Order {
             Command::Server(Server::Resume { id }) => Self::ResumeServer { id },
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
-            Command::Host(Host::GiveUp { host, end }) => Self::GiveUpHost { host, given_up: !end },
+            Command::Host(Host::GiveUp { host, end: true, .. }) => Self::ReinstateHost { host },
+            Command::Host(Host::GiveUp { host, powered_off, .. }) => Self::GiveUpHost { host, powered_off },
             Command::Usage(usage) => {
                 Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
             }
