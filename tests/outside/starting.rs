@@ -266,7 +266,7 @@ fn the_manual_and_completions_know_every_command() {
     let pages = dir.path().join("man1");
     nephos(&["man", pages.to_str().unwrap()]);
     let page = std::fs::read_to_string(pages.join("nephos-user-create.1")).unwrap();
-    assert!(page.contains(r"\-\-api\-key") && page.contains("unique in the cloud"), "{page}");
+    assert!(page.contains(r"\-\-api\-key") && page.contains("unique in its domain"), "{page}");
     assert!(pages.join("nephos.1").exists() && pages.join("nephos-tenant-limits.1").exists());
     for (shell, mark) in
         [("bash", "complete -F _nephos"), ("zsh", "#compdef nephos"), ("fish", "complete -c nephos")]
