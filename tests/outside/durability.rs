@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tests::cloud::{API_KEY, Cloud, PATIENCE, until};
+use tests::cloud::{API_KEY, Cloud, PATIENCE, clean, program, until};
 use tests::http::{curl, sign_in};
 
 /// One connection that stores objects one after the other.
@@ -68,6 +68,28 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
 #[test]
 fn kill_9_under_load_loses_nothing_acknowledged_on_postgresql() {
     kill_under_load(Cloud::start_with(&["--hypervisor", "simulated:", "--database", &postgres()], &[]));
+}
+
+#[test]
+fn a_second_process_on_one_postgresql_is_refused_and_a_killed_one_keeps_nobody_out() {
+    let database = postgres();
+    let mut first = Cloud::start_with(&["--hypervisor", "simulated:", "--database", &database], &[]);
+    let other = tempfile::tempdir().unwrap();
+    let data = other.path().join("data");
+    // The same master key, as another process of this cloud would have it.
+    std::fs::create_dir(&data).unwrap();
+    std::fs::copy(first.data().join("master.key"), data.join("master.key")).unwrap();
+    let mut second = std::process::Command::new(program());
+    let words = ["serve", "--listen", "127.0.0.1:0", "--hypervisor", "simulated:", "--database", &database];
+    second.args(words).arg("--data-dir").arg(&data);
+    clean(&mut second);
+    let second = second.output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("nephos: database: in use")), "{said}");
+    first.kill();
+    first.launch();
+    assert_eq!(sign_in(&first.url, "admin", API_KEY).status, 204);
 }
 
 /// Schemas of this test's own on the tests' server.
