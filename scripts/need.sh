@@ -25,29 +25,64 @@ esac
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-missing=()
-for package in "${wanted[@]}"; do
-  installed "$package" || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
+# The commands that what comes next runs, whatever packages they came from.
+commands=()
+case $1 in
+run | test | bench) commands=(cc curl qemu-img qemu-system-x86_64 libvirtd virsh dnsmasq mke2fs sfdisk cpio depmod grub-mkimage) ;;
+oracle | lint) commands=(cc curl) ;;
+esac
+if [ "$1" = test ]; then
+  commands+=(genisoimage bsdtar sshpass ssh rclone python3 psql strace convert ruby xmllint xz restic duplicity swift chromium
+    chromedriver)
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  as_root=(sudo)
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+find_missing() {
+  missing=()
+  local package
+  for package in "${wanted[@]}"; do
+    installed "$package" || missing+=("$package")
+  done
+}
+
+install() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" >"$log" 2>&1
+}
+
+updated=
+find_missing
+# Installing one package may remove another that conflicts with it, so this looks again until nothing is missing.
+for _ in 1 2 3; do
+  [ ${#missing[@]} -gt 0 ] || break
   echo "installing ${missing[*]}"
-  as_root=()
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { echo "need.sh: run as root, or install sudo: ${missing[*]}" >&2; exit 2; }
-    as_root=(sudo)
+  command -v "${as_root[0]:-env}" >/dev/null ||
+    { echo "need.sh: run as root, or install sudo: ${missing[*]}" >&2; exit 2; }
+  if [ -z "$updated" ]; then
+    "${as_root[@]}" apt-get -q update >/dev/null
+    updated=yes
   fi
-  "${as_root[@]}" apt-get -q update >/dev/null
-  install() {
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get -q -y -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" >/tmp/nephos-need.log 2>&1
-  }
   if ! install "${missing[@]}"; then
     # Part of QEMU may be there from backports, where it does not fit the release's own: then all of it is the release's.
     version=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ { print $2 }')
-    install --allow-downgrades "${missing[@]}" "qemu-utils=$version" ||
-      { cat /tmp/nephos-need.log >&2; exit 1; }
+    install --allow-downgrades "${missing[@]}" "qemu-utils=$version" || { cat "$log" >&2; exit 1; }
   fi
+  find_missing
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "need.sh: these packages do not stay installed together: ${missing[*]}" >&2
+  exit 1
 fi
 
-command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] ||
+PATH=$PATH:/usr/sbin:/sbin
+for command in "${commands[@]}"; do
+  command -v "$command" >/dev/null || { echo "need.sh: $command is missing although its package is installed" >&2; exit 1; }
+done
+command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] || [ -n "${NEPHOS_BIN:-}" ] ||
   { echo "need.sh: Rust is missing: see https://rustup.rs" >&2; exit 2; }

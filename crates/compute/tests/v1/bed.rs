@@ -550,11 +550,9 @@ impl Bed {
     /// A machine runs on one host at most, and one host at most lets it use addresses. The host it runs on, if it does.
     pub async fn runs_once(&self, machine: Uuid) -> Option<usize> {
         let (mut running, mut allowing) = (Vec::new(), Vec::new());
-        for (number, host) in self.hosts.iter().enumerate() {
-            let inner = host.machines_even_if_lost();
-            let Some((power, spec)) = inner.into_iter().find(|(_, spec)| spec.id == machine) else {
-                continue;
-            };
+        // All hosts at one moment: a machine that moves between two looks would seem to be on both or on neither.
+        for (number, found) in SimulatedHost::machine_on_each(&self.hosts, machine).into_iter().enumerate() {
+            let Some((power, spec)) = found else { continue };
             if matches!(power, hypervisor::Power::Running | hypervisor::Power::Paused) {
                 running.push(number);
             }

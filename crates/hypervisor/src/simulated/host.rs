@@ -108,6 +108,16 @@ impl SimulatedHost {
         self.0.state.lock().unwrap().machines.get(&machine).map(|machine| machine.spec.clone())
     }
 
+    /// A machine's power and definition on each of these hosts, all at one moment, also while hosts are lost.
+    pub fn machine_on_each(hosts: &[Self], machine: Uuid) -> Vec<Option<(Power, MachineSpec)>> {
+        // Every caller locks in the order of the fleet, and nothing else locks two hosts at once.
+        let states: Vec<_> = hosts.iter().map(|host| host.0.state.lock().unwrap()).collect();
+        let found = |state: &std::sync::MutexGuard<'_, State>| {
+            state.machines.get(&machine).map(|machine| (machine.power, machine.spec.clone()))
+        };
+        states.iter().map(found).collect()
+    }
+
     /// Every machine's power and definition, also while the host is lost.
     pub fn machines_even_if_lost(&self) -> Vec<(Power, MachineSpec)> {
         let state = self.0.state.lock().unwrap();
