@@ -2,11 +2,12 @@
 # test-oracle: thousands of generated requests to Nephos and to Swift, which must answer alike
 # fuzz: the parsers of untrusted bytes, for some minutes, with a seed that is printed
 # install: the program, its manual and completions, under PREFIX
+# test-busy: the crates' tests three times while other work takes both cores
 # soak: kill -9 at random moments under 32 clients, 500 times
 # soak-memory: the memory of a process under mixed clients for an hour
 # powercuts: simulated power cuts, a thousand of them
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test test-oracle fuzz lint bench install soak soak-memory powercuts kills
+.PHONY: run test test-busy test-oracle fuzz lint bench install soak soak-memory powercuts kills
 
 run:
 	@scripts/run.sh
@@ -29,6 +30,9 @@ bench:
 PREFIX ?= /usr/local
 install:
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+test-busy:
+	@scripts/test-busy.sh
 
 soak:
 	@scripts/soak.sh

@@ -11,6 +11,7 @@ mod golden;
 mod machines;
 mod parts;
 mod passwords;
+mod readme;
 mod seeds;
 mod server_clients;
 mod servers;

@@ -26,7 +26,7 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     let simulated =
         !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated"));
     if !simulated {
-        machines();
+        machines(config);
     }
     if writable && database {
         Ok(())
@@ -80,7 +80,7 @@ fn check_storage(config: &Config, json: bool) -> Result<(), Failure> {
 }
 
 /// What real machines need.
-fn machines() {
+fn machines(config: &Config) {
     tell(
         runs("qemu-system-x86_64"),
         "QEMU, which runs servers on this machine",
@@ -92,7 +92,43 @@ fn machines() {
     let answers = std::os::unix::net::UnixStream::connect("/run/libvirt/libvirt-sock").is_ok();
     let remedy = "apt-get install libvirt-daemon-system, or --hypervisor simulated:";
     tell(answers, "a libvirt daemon on this machine", remedy);
-    tell(Path::new("/dev/kvm").try_exists().unwrap_or(false), "KVM", "servers run under emulation, slowly");
+    let (accelerator, why) = accelerator(config);
+    say(&format!("{}  {accelerator}: {why}", if accelerator == "KVM" { "ok     " } else { "slow   " }));
+}
+
+/// Which accelerator servers on this machine's own libvirt run under, and why.
+fn accelerator(config: &Config) -> (&'static str, String) {
+    let uri = config.hypervisors.iter().find(|uri| uri.starts_with("qemu:///")).map_or("", String::as_str);
+    match uri.split(['?', '&']).find_map(|option| option.strip_prefix("accel=")) {
+        Some("kvm") => return ("KVM", format!("{uri} says so")),
+        Some("tcg") => return ("emulation (TCG)", format!("{uri} says so")),
+        _ => {}
+    }
+    if !Path::new("/dev/kvm").exists() {
+        return (
+            "emulation (TCG)",
+            "there is no /dev/kvm; switch virtualisation on, or allow it nested".into(),
+        );
+    }
+    // What the probe guest found, as `nephos serve` has it.
+    let found = std::fs::read_dir(config.data_dir.join("hosts")).into_iter().flatten().filter_map(Result::ok);
+    let probes =
+        found.filter(|entry| entry.file_name().to_string_lossy().starts_with("accelerator-qemu_system"));
+    let probed = probes.filter_map(|entry| std::fs::read(entry.path()).ok()).find_map(|bytes| {
+        let probe: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        probe["accelerator"].as_str().map(str::to_owned)
+    });
+    match probed.as_deref() {
+        Some("kvm") => ("KVM", "the probe guest ran under it".into()),
+        Some("tcg") => {
+            let why = "/dev/kvm is there, but the probe guest did not run under KVM on this machine";
+            ("emulation (TCG)", why.into())
+        }
+        _ => (
+            "unknown accelerator",
+            "/dev/kvm is there; `nephos serve` tries a probe guest when it first uses libvirt".into(),
+        ),
+    }
 }
 
 fn tell(good: bool, what: &str, remedy: &str) {

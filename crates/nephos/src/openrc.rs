@@ -44,12 +44,19 @@ export RCLONE_CONFIG_NEPHOS_ENV_AUTH=true
 export NEPHOS_URL={url}
 export NEPHOS_USER={user}
 export NEPHOS_API_KEY={api_key}
+# For administration on this machine: nephos usage.
+export NEPHOS_DATA_DIR={data_dir}
 ",
+        data_dir = quoted(&path.parent().unwrap_or(Path::new(".")).display().to_string()),
         password = quoted(password),
         api_key = quoted(api_key),
     );
     if let Some(authority) = authority {
         text.push_str(&format!("export OS_CACERT={}\n", quoted(&authority.display().to_string())));
+    }
+    if let Some(program) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        let program = quoted(&program.display().to_string());
+        text.push_str(&format!("command -v nephos >/dev/null || export PATH=\"$PATH\":{program}\n"));
     }
     write_private(path, &text)
 }
