@@ -384,7 +384,7 @@ on_each_engine! {
         let own = format!("/v3/projects/{}", id(&project["projects"][0]));
         for (body, status) in [
             (json!({"tags": ["a", "a"]}), 400), (json!({"tags": ["a/b"]}), 400), (json!({"tags": "a"}), 400),
-            (json!({"parent_id": "100001"}), 403), (json!({"domain_id": "other"}), 400), (json!({"is_domain": true}), 403),
+            (json!({}), 400), (json!({"parent_id": "100001"}), 403), (json!({"domain_id": "other"}), 400), (json!({"is_domain": true}), 403),
             (json!({"parent_id": "default", "domain_id": "default", "is_domain": false, "tags": ["c"]}), 200),
         ] {
             cloud.json(Method::PATCH, &own, &admin, json!({"project": body})).await.expect(status);
@@ -392,6 +392,7 @@ on_each_engine! {
         for (path, one, body) in [
             ("/v3/projects", "project", json!({"name": "x", "parent_id": "100001"})),
             ("/v3/projects", "project", json!({"name": "x", "is_domain": true})),
+            ("/v3/projects", "project", json!({"name": "x", "domain_id": "missing"})),
             ("/v3/roles", "role", json!({"name": "x", "domain_id": "default"})),
             ("/v3/users", "user", json!({"name": 5})),
             ("/v3/projects", "project", json!({"name": "x".repeat(65)})),

@@ -156,6 +156,9 @@ async fn update<C: Collection>(
     JsonBody(body): JsonBody,
 ) -> Answered {
     let (given, extra) = given::<C>(&body)?;
+    if given.is_empty() {
+        return Err(Error::invalid(format!("{} must have an attribute to change", C::ONE)).into());
+    }
     let changed = C::update(&identity, &access.session.caller, &id, &given, extra).await?;
     Ok(one(&identity, StatusCode::OK, &changed))
 }

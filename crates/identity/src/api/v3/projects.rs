@@ -103,7 +103,11 @@ impl Collection for Tenant {
             domain_id: Some(domain),
             extra,
         };
-        identity.create_tenant(caller, new).await
+        match identity.create_tenant(caller, new).await {
+            // The domain is a part of the request, not what it is about (Keystone).
+            Err(missing @ Error::NotFound { .. }) => Err(Error::invalid(missing.to_string())),
+            other => other,
+        }
     }
 
     async fn update(
