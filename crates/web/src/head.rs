@@ -16,6 +16,13 @@ pub(crate) fn target(head: &[u8]) -> Option<&[u8]> {
     lines(head).next()?.split(|byte| *byte == b' ').nth(1)
 }
 
+/// What is wrong with a target of which a parser reads a part only: what follows a `#` is no part of a request (RFC 9112, 3.2),
+/// and without it the request would be about something else.
+pub(crate) fn cut_target(head: &[u8]) -> Option<String> {
+    let target = target(head).filter(|target| target.contains(&b'#'))?;
+    Some(format!("The request target {} contains the character '#': send it as %23", shown(target)))
+}
+
 /// Whether it is a HEAD, whose answer has no body.
 pub(crate) fn is_head(head: &[u8]) -> bool {
     head.starts_with(b"HEAD ")

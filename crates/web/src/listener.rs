@@ -202,10 +202,10 @@ impl Shared {
         let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange)));
         let (asked_on, shared) = (seat.clone(), Arc::clone(&self));
         let service = service_fn(move |request: http::Request<Incoming>| {
-            exchange.begin();
+            let cut = exchange.begin();
             let (busy, exchange) = (asked_on.request(), Arc::clone(&exchange));
             let (method, version) = (request.method().clone(), request.version());
-            let answer = answer(Arc::clone(&shared), peer, scheme, request);
+            let answer = answer(Arc::clone(&shared), peer, scheme, cut, request);
             async move {
                 let response = answer.await;
                 exchange.finish(&method, version, &response);
@@ -337,6 +337,7 @@ async fn answer(
     shared: Arc<Shared>,
     peer: Peer,
     scheme: Scheme,
+    cut: Option<String>,
     mut request: http::Request<Incoming>,
 ) -> Response {
     let started = Instant::now();
@@ -347,7 +348,7 @@ async fn answer(
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(peer);
     let (asked, rest) = (Asked::of(&request), Rest::default());
-    let wrong = wrong_host(&request);
+    let wrong = cut.or_else(|| wrong_host(&request));
     let request = request.map(|incoming| rest.watch(incoming));
     let mut response = match wrong {
         Some(reason) => refuse(shared.options.refuse, &uri, reason, request),

@@ -92,9 +92,10 @@ impl Exchange {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The service is called with the next request.
-    pub(crate) fn begin(&self) {
-        self.state().heads.pop_front();
+    /// The service is called with the next request. Returns what is wrong with its target, if the parser dropped a part of it.
+    pub(crate) fn begin(&self) -> Option<String> {
+        let head = self.state().heads.pop_front()?;
+        head::cut_target(&head)
     }
 
     /// An answer, ready to be written on this connection.

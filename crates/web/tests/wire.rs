@@ -178,6 +178,10 @@ async fn other_heads_that_cannot_be_read_are_refused_with_what_is_wrong() {
         ("GET / HTTP/1.1\r\n\r\n", "The request has no Host header"),
         ("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", "The request has more than one Host header"),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "The Host header \"a b\" is not a host"),
+        (
+            "DELETE /v1/a/c/x#1 HTTP/1.1\r\nHost: x\r\n\r\n",
+            "The request target \"/v1/a/c/x#1\" contains the character '#': send it as %23",
+        ),
     ] {
         for before in [
             "",

@@ -84,6 +84,7 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
         .route("/v1/", any(operations::no_account))
         .route("/{name}", any(operations::no_account))
         .route("/v1/{*path}", any(dispatch))
+        .route("/v1.0/{*path}", any(dispatch))
         .with_state(swift)
 }
 

@@ -80,6 +80,8 @@ const SEGMENTS_MAX: usize = 10_000;
 /// [`FAULTS_MAX`], and [`Error::TooMany`].
 pub fn parse(body: &[u8], own: (&str, &str), objects_max: usize) -> Result<Vec<Asked>, Error> {
     let mut reading = Reading { own, ..Reading::default() };
+    // Some editors begin a file with a byte order mark, which Swift's parser skips.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut json = serde_json::Deserializer::from_slice(body);
     let is_list =
         Document(&mut reading).deserialize(&mut json).and_then(|is_list| json.end().map(|()| is_list));

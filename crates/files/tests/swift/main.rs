@@ -22,6 +22,7 @@ mod orphans;
 mod packing;
 mod quotas;
 mod rates;
+mod reports;
 mod routes;
 mod signatures;
 mod stale;

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use http::StatusCode;
 use http::request::Parts;
 use web::Response;
-use web::conditional::{Validators, http_date};
+use web::conditional::{Validators, Verdict, evaluate, http_date};
 use web::range::Selection;
 
 use super::answer::set;
@@ -106,6 +106,14 @@ impl Call<'_> {
             let found = self.source(source, look).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
+            // Conditions are about the source; If-None-Match is about the target, and decided where it is stored.
+            let mut conditions = given.clone();
+            conditions.remove(http::header::IF_NONE_MATCH);
+            match evaluate(&conditions, validators) {
+                Verdict::Proceed => {}
+                Verdict::NotModified => return Err(Fault::status(StatusCode::NOT_MODIFIED)),
+                Verdict::Failed => return Err(Fault::status(StatusCode::PRECONDITION_FAILED)),
+            }
             let part = part
                 .zip(found.segments.as_ref())
                 .map(|(number, segments)| segments.part(number).ok_or_else(|| Fault::range(found.size())));

@@ -109,7 +109,7 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
         let bytes = query.bytes(name).unwrap_or_default();
         if std::str::from_utf8(bytes).is_err() {
             let text = format!("\"{name}\" parameter not valid UTF-8");
-            return Err(Fault::text(StatusCode::PRECONDITION_FAILED, text));
+            return Err(Fault::text(StatusCode::BAD_REQUEST, text));
         }
         Ok(bytes.to_vec())
     };
@@ -293,11 +293,25 @@ fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end
 pub(super) fn listed_type(content_type: &str) -> Cow<'_, str> {
     let Some((kind, parameters)) = content_type.split_once(';') else { return content_type.into() };
     let mut out = kind.to_owned();
-    for parameter in parameters.split(';').map(str::trim).filter(|parameter| !parameter.is_empty()) {
+    for parameter in unquoted_parts(parameters).map(str::trim).filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let _ = write!(out, ";{}={}", name.trim(), value.trim());
     }
     out.into()
+}
+
+/// The parts of a media type's parameters: a semicolon within quotes separates nothing (RFC 9110, 5.6.4).
+fn unquoted_parts(parameters: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    parameters.split(move |character| {
+        let was_escaped = std::mem::take(&mut escaped);
+        match character {
+            '\\' if quoted && !was_escaped => escaped = true,
+            '"' if !was_escaped => quoted = !quoted,
+            _ => {}
+        }
+        character == ';' && !quoted
+    })
 }
 
 /// A static large object is listed with what its segments have together.

@@ -387,6 +387,7 @@ pub(super) fn guessed_type(name: &str) -> String {
     match name.rsplit('.').next().map(str::to_ascii_lowercase).as_deref() {
         // As Swift's Python has it.
         Some("wav") => "audio/x-wav".into(),
+        Some("rpm") => "application/x-rpm".into(),
         _ => mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned(),
     }
 }

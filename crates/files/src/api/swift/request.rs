@@ -22,8 +22,10 @@ pub(super) struct Parsed {
 
 /// What a path names.
 pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
-    let path = path.strip_prefix("/v1/").unwrap_or_default();
-    let mut segments = path.splitn(3, '/').map(|segment| percent_decode_str(segment).collect::<Vec<u8>>());
+    let path = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v1.0/")).unwrap_or_default();
+    // Decoded first and then split, as Swift does: an encoded slash separates as well.
+    let path: Vec<u8> = percent_decode_str(path).collect();
+    let mut segments = path.splitn(3, |byte| *byte == b'/').map(<[u8]>::to_vec);
     let account = segments.next().unwrap_or_default();
     if account.is_empty() {
         return Err(Error::NotFound.into());
