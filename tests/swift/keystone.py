@@ -1,4 +1,6 @@
-"""Makes the tenant and user of a domain of their own that Swift's tests for Keystone want. Signs in as openrc says."""
+"""Makes what Swift's tests for Keystone want: a tenant and user in a domain of their own, and a role for the user who may
+do nothing, since Keystone gives no token for a project without a role there. Signs in as openrc says.
+"""
 
 import os
 
@@ -22,3 +24,10 @@ user = keystone.users.create(
     name="tester4", domain=domain, password="tester4-secret", default_project=project
 )
 keystone.roles.grant(keystone.roles.list(name="admin")[0], user=user, project=project)
+
+visitor = keystone.roles.create(name="visitor")
+keystone.roles.grant(
+    visitor,
+    user=keystone.users.list(name="tester3")[0],
+    project=keystone.projects.list(name="test")[0],
+)
