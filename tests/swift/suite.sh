@@ -38,6 +38,7 @@ cloud() {
   local cloud=$1 port=$2 log=$1/log
   rm -rf "$cloud"
   mkdir -p "$cloud"
+  : >"$cloud/ready"
   "$program" serve --config "$here/nephos.toml" --data-dir "$cloud/data" --listen "127.0.0.1:$port" \
     --hypervisor simulated: >"$cloud/ready" 2>"$log" &
   pids+=($!)
