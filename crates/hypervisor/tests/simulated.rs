@@ -111,6 +111,26 @@ async fn crashes_and_lost_hosts_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guest_shuts_down_after_it_was_asked_even_if_its_host_is_lost_meanwhile() {
+    let host = SimulatedHost::immediate();
+    let machine = build(&host).await.id;
+    host.start(machine).await.unwrap();
+    host.steps().hold();
+    host.ask_to_shut_down(machine).await.unwrap();
+    let step = host.steps().next_of("ask_to_shut_down").await;
+    host.lose();
+    step.release();
+    let shut_off = async {
+        while host.machines_even_if_lost()[0].0 != Power::ShutOff {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), shut_off).await.expect("the guest shuts down");
+    host.come_back();
+    assert_eq!(host.state(machine).await.unwrap().power, Power::ShutOff);
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_meet_the_chosen_call() {
     let host = Faulty::new(SimulatedHost::immediate());
     let machine = build(&host).await.id;

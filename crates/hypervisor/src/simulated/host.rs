@@ -385,11 +385,11 @@ impl Hypervisor for SimulatedHost {
         if power == Power::Running {
             let host = self.clone();
             tokio::spawn(async move {
-                if host.pass("ask_to_shut_down", Some(machine)).await.is_ok() {
-                    let _ = host.change(machine, "ask_to_shut_down", |m| {
-                        Ok((m.power == Power::Running).then(|| m.turn(Power::ShutOff, "shutdown")))
-                    });
-                }
+                // The guest was asked: it shuts down even if its host is unreachable by then.
+                host.0.steps.pass("ask_to_shut_down", Some(machine), host.0.settings.delay).await;
+                let _ = host.change(machine, "ask_to_shut_down", |m| {
+                    Ok((m.power == Power::Running).then(|| m.turn(Power::ShutOff, "shutdown")))
+                });
             });
         }
         Ok(())
