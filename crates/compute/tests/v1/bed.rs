@@ -484,7 +484,29 @@ impl Bed {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
-        assert!(held.await.is_ok(), "never: {what}");
+        if held.await.is_err() {
+            panic!("never: {what}\n{}", self.described().await);
+        }
+    }
+
+    /// The jobs that wait or run and the machines of every host, for messages of tests that fail.
+    async fn described(&self) -> String {
+        let sql = "SELECT kind, subject, attempts, due, lease_until - now_micros() FROM jobs ORDER BY due";
+        let mut text = format!("at {}:\n", self.clock.now().iso_millis());
+        for mut row in self.database().await.rows(sql, params![]).await.unwrap() {
+            let (kind, subject): (String, String) = (row.take(0).unwrap(), row.take(1).unwrap());
+            let (attempts, due): (i64, i64) = (row.take(2).unwrap(), row.take(3).unwrap());
+            let lease = Duration::from_micros(u64::try_from(row.take::<i64>(4).unwrap()).unwrap_or(0));
+            let due = Time(due).iso_millis();
+            text +=
+                &format!("job {kind} on {subject}: attempt {attempts}, due {due}, leased for {lease:?}\n");
+        }
+        for host in &self.hosts {
+            for (power, spec) in host.machines_even_if_lost() {
+                text += &format!("{} has {}: {power:?}\n", host.host(), spec.id);
+            }
+        }
+        text
     }
 
     /// Launches a server and waits until it is there; its number and machine.
