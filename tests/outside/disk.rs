@@ -202,3 +202,40 @@ fn a_disk_that_takes_no_writes_is_unavailable_and_recovers() {
     });
     assert_eq!(client.send("GET", &path(1), &[], b"").unwrap().body, b"after");
 }
+
+#[test]
+fn damage_is_told_by_the_doctor_and_the_metrics_and_costs_one_object() {
+    let mut cloud = Cloud::start();
+    let mut client = connect(&cloud);
+    for n in 0..20 {
+        assert_eq!(
+            client.send("PUT", &path(n), &[], &vec![u8::try_from(n).unwrap(); 3000]).unwrap().status,
+            201
+        );
+    }
+    cloud.stop();
+    let volume = cloud.data().join("blobs/volumes/00000001.vol");
+    let mut bytes = std::fs::read(&volume).unwrap();
+    let eighth = bytes.windows(3000).position(|window| window.iter().all(|byte| *byte == 7)).unwrap();
+    bytes[eighth + 1000] ^= 4;
+    std::fs::write(&volume, bytes).unwrap();
+    cloud.launch();
+    assert!(cloud.admin(&["doctor"]).status.success(), "nobody has read it yet");
+    let mut client =
+        Client::connect(cloud.port(), sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token")).unwrap();
+    for n in 0..20 {
+        let found = client.send("GET", &path(n), &[], b"").unwrap();
+        assert_eq!(found.status, if n == 7 { 500 } else { 200 }, "object {n}");
+    }
+    let doctor = cloud.admin(&["doctor"]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(
+        !doctor.status.success() && said.lines().filter(|line| line.starts_with("damaged ")).count() == 1,
+        "{said}"
+    );
+    let metrics = client.send("GET", "/metrics", &[], b"").unwrap();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.contains("nephos_damaged_blobs 1\n"), "{metrics}");
+    assert_eq!(client.send("PUT", &path(7), &[], b"restored").unwrap().status, 201);
+    assert!(cloud.admin(&["doctor", "--deep"]).status.success());
+}

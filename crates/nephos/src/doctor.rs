@@ -22,11 +22,15 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     let bound = std::net::TcpListener::bind(config.listen);
     tell(bound.is_ok(), &format!("address {}", config.listen), "in use, perhaps by a running nephos");
     let database = database(config)?;
+    let damage = damage(config)?;
     tell(runs("qemu-img"), "qemu-img, which checks images", "apt-get install qemu-utils");
     let simulated =
         !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated"));
     if !simulated {
         machines(config);
+    }
+    if !damage.is_empty() {
+        return Err(Failure::Failed(format!("{} blobs are damaged: restore their objects", damage.len())));
     }
     if writable && database {
         Ok(())
@@ -58,6 +62,21 @@ fn database(config: &Config) -> Result<bool, Failure> {
         "set fsync and synchronous_commit of PostgreSQL to on: a power cut may lose what was acknowledged";
     tell(report.durable, "PostgreSQL syncs before it acknowledges", remedy);
     Ok(report.has_room())
+}
+
+/// Damaged blobs that a running server knows of, which are printed.
+fn damage(config: &Config) -> Result<Vec<serde_json::Value>, Failure> {
+    let running = std::os::unix::net::UnixStream::connect(config.data_dir.join("admin.sock")).is_ok();
+    if !running {
+        return Ok(Vec::new());
+    }
+    let found = admin::carry_out(config, Order::ListDamage {})?.as_array().cloned().unwrap_or_default();
+    tell(found.is_empty(), "no object is known to be damaged", "restore these objects from a copy");
+    for blob in &found {
+        let shown = |field: &str| blob[field].as_str().unwrap_or_default().to_owned();
+        say(&format!("damaged  blob {}, found {}: {}", shown("blob"), shown("found"), shown("what")));
+    }
+    Ok(found)
 }
 
 /// Checks everything that is stored, and prints what was wrong; exit code 1 if something is and cannot be corrected.

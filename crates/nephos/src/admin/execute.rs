@@ -13,6 +13,9 @@ use super::images;
 use super::order::Order;
 use crate::cloud::Cloud;
 
+/// Damaged blobs that the doctor lists; more of them are as bad.
+const DAMAGE_SHOWN: usize = 20;
+
 /// Carries an order out; the answer is what is printed.
 ///
 /// # Errors
@@ -109,6 +112,13 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         }
         Order::ResumeServer { id } => {
             cloud.compute.resume(server(&id)?).await.map(|_| Value::Null).map_err(text)
+        }
+        Order::ListDamage {} => {
+            let damage = cloud.files.damage(DAMAGE_SHOWN).await.map_err(text)?;
+            let shown = damage.iter().map(|found| {
+                json!({ "blob": found.blob.to_string(), "found": found.found.iso_seconds(), "what": found.what })
+            });
+            Ok(shown.collect())
         }
         Order::CheckStorage {} => {
             let options = files::service::AuditOptions { bytes: true, repair: true };

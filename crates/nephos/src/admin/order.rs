@@ -82,6 +82,8 @@ pub enum Order {
     GiveUpHost { host: String, powered_off: bool },
     /// `host give-up --end`
     ReinstateHost { host: String },
+    /// `doctor`, while a server runs
+    ListDamage {},
     /// `doctor --deep`
     CheckStorage {},
     /// `usage`
