@@ -27,6 +27,9 @@ use crate::documents;
 
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
+/// How long tests wait for what must happen. Shorter than a job's lease of 30 s, so that a test fails where something waits
+/// needlessly for a lease to run out.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The newest migration of the service.
 const TABLES_VERSION: i64 = 6;
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
@@ -430,7 +433,7 @@ impl Bed {
     /// Waits until a server has that status.
     pub async fn until(&self, number: i64, wanted: &str) {
         let mut last = String::new();
-        let reached = tokio::time::timeout(Duration::from_secs(20), async {
+        let reached = tokio::time::timeout(PATIENCE, async {
             loop {
                 last = self.status(number).await;
                 if last == wanted {
@@ -441,7 +444,7 @@ impl Bed {
         });
         if reached.await.is_err() {
             let server = self.get(&format!("/servers/{number}")).await.body;
-            panic!("server {number} is {last}, not {wanted}: {server}");
+            panic!("server {number} is {last}, not {wanted}: {server}\n{}", self.described().await);
         }
     }
 
@@ -479,7 +482,7 @@ impl Bed {
 
     /// Waits until something holds.
     pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
-        let held = tokio::time::timeout(Duration::from_secs(20), async {
+        let held = tokio::time::timeout(PATIENCE, async {
             while !holds().await {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -489,7 +492,8 @@ impl Bed {
         }
     }
 
-    /// The jobs that wait or run and the machines of every host, for messages of tests that fail.
+    /// The jobs that wait or run, the machines of every host, and how long a write to the database takes, for messages of
+    /// tests that fail.
     async fn described(&self) -> String {
         let sql = "SELECT kind, subject, attempts, due, lease_until - now_micros() FROM jobs ORDER BY due";
         let mut text = format!("at {}:\n", self.clock.now().iso_millis());
@@ -506,7 +510,9 @@ impl Bed {
                 text += &format!("{} has {}: {power:?}\n", host.host(), spec.id);
             }
         }
-        text
+        let began = std::time::Instant::now();
+        let written = work::lease::take(&self.database().await, "bed", "bed", PATIENCE).await;
+        text + &format!("a write took {:?}: {written:?}\n", began.elapsed())
     }
 
     /// Launches a server and waits until it is there; its number and machine.
