@@ -82,7 +82,7 @@ fn a_start_with_another_clouds_part_is_refused() {
     let other_blobs = format!("file:{}", other.data().join("blobs").display());
     assert_refused(&cloud, &["--blobs", &other_blobs], &["blobs: ", "another cloud"]);
     let empty = cloud.dir.path().join("empty");
-    assert_refused(&cloud, &["--blobs", &format!("file:{}", empty.display())], &["blobs: ", "does not hold"]);
+    assert_refused(&cloud, &["--blobs", &format!("file:{}", empty.display())], &["blobs: ", "it is empty"]);
     let key = cloud.data().join("master.key");
     let own = set_aside(&key);
     std::fs::copy(other.data().join("master.key"), &key).unwrap();

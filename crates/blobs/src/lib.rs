@@ -134,12 +134,15 @@ pub trait Blobs: Send + Sync + 'static {
     /// Adds no more blobs to a volume, so that it can be compacted.
     async fn seal(&self, number: i64) -> Result<()>;
 
-    /// Copies a blob out of a volume, as it is, for compaction. May use the space that uploads leave free.
+    /// Copies a blob out of a volume, as it is, for compaction. May use most of the space that uploads leave free.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if another blob is in its place.
     async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated>;
 
     /// Gives the space of blobs in a sealed volume back that no row names any more, where the disk can do that and nobody is
-    /// reading. They are in the order of their offsets.
-    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()>;
+    /// reading; false if somebody is. They are in the order of their offsets.
+    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool>;
 
     /// Removes a sealed volume in which no row names a blob; false if it is claimed.
     async fn remove_volume(&self, number: i64) -> Result<bool>;

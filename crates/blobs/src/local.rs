@@ -141,13 +141,14 @@ impl Blobs for Local {
 
     async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated> {
         let file = self.volumes.get(from.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
+        read::check_whose(id, &file, from).await?;
         let (data, table) = read::raw(file, from).await?;
         let (record, damaged) = record::encode_with_table(id, &data, &table);
         let placed = self.appender.append(record, from.length, Claimant::Compaction).await?;
         Ok(Relocated { placed, damaged })
     }
 
-    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()> {
+    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool> {
         let part = |at: &Location| offset_of(*at)..offset_of(*at) + record_bytes(at.length);
         let mut parts: Vec<Range<u64>> = Vec::new();
         for next in blobs.iter().map(part) {

@@ -145,7 +145,7 @@ impl PolicyStores {
     ///
     /// # Errors
     /// The store's.
-    pub async fn free(&self, volume: i64, blobs: &[Location]) -> Result<()> {
+    pub async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool> {
         self.store(store_of(volume))?.free(volume & NUMBER_MASK, blobs).await
     }
 

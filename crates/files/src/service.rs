@@ -211,8 +211,7 @@ struct Inner {
     bulk: Arc<Budget>,
     tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
-    /// Volumes of earlier processes, and until when they stay although no row names anything in them.
-    inherited: (std::collections::BTreeSet<i64>, tokio::time::Instant),
+    inherited: compaction::Inherited,
     /// Volumes that hold bytes which the disk does not give.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
     garbage: Notify,
@@ -260,7 +259,7 @@ impl Files {
         let files = Self(Arc::new(Inner {
             db,
             blobs,
-            inherited: (volumes, tokio::time::Instant::now() + settling),
+            inherited: compaction::Inherited { volumes, since: tokio::time::Instant::now(), settling },
             clock,
             meter,
             uploads: Budget::of(settings.upload_memory),

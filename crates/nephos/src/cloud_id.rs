@@ -67,7 +67,7 @@ impl CloudId {
         // A data directory without the file: a first start, one of an earlier version, or a new one beside a database.
         let file = known.clone().unwrap_or_else(|| {
             let id = bound.as_ref().map(|row| row.cloud.clone());
-            let id = id.or_else(|| marks.iter().flatten().next().cloned());
+            let id = id.or_else(|| marks.iter().flatten().next()?.split(' ').next().map(str::to_owned));
             let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
             File { id, key_check: key_check.clone(), databases: Vec::new(), stores: 0 }
         });
@@ -105,9 +105,10 @@ impl CloudId {
             let row = CloudRow { cloud, key_check, since };
             Binding::write(location, service, &row).await.map_err(|e| Bad::new("database", e))?;
         }
-        for store in stores {
-            if store.cloud().map_err(|e| Bad::new("blobs", e))?.is_none() {
-                store.set_cloud(&self.file.id).map_err(|e| Bad::new("blobs", e))?;
+        for (index, store) in stores.iter().enumerate() {
+            let mark = mark_of(&self.file.id, index);
+            if store.cloud().map_err(|e| Bad::new("blobs", e))?.as_ref() != Some(&mark) {
+                store.set_cloud(&mark).map_err(|e| Bad::new("blobs", e))?;
             }
         }
         let databases = SERVICES.map(str::to_owned).to_vec();
@@ -129,6 +130,12 @@ fn read(path: &std::path::Path) -> Result<Option<File>, Bad> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Bad::new(FILE, format!("{shown}: {error}"))),
     }
+}
+
+/// What a store's own file says: whose it is, and which storage policy's. Volumes are numbered within a store, so two that were
+/// exchanged would be taken for each other.
+fn mark_of(id: &str, index: usize) -> String {
+    format!("{id} {index}")
 }
 
 fn check_databases(file: &File, location: &Location, bindings: &[(&str, Binding)]) -> Result<(), Bad> {
@@ -176,11 +183,15 @@ fn check_stores(
     let files_is_absent = bindings.iter().any(|(name, b)| *name == "files" && *b == Binding::Absent);
     for (index, (store, mark)) in stores.iter().zip(marks).enumerate() {
         match mark {
-            Some(mark) if *mark != file.id => {
-                return refuse(store, format!("the objects in it are another cloud's ({mark})"));
+            // The first releases wrote the cloud's id alone.
+            Some(mark) if *mark == file.id || *mark == mark_of(&file.id, index) => {}
+            Some(mark) if mark.split(' ').next() == Some(file.id.as_str()) => {
+                let what =
+                    format!("it holds the objects of another storage policy than number {index} ({mark})");
+                return refuse(store, what);
             }
-            None if index < file.stores => {
-                return refuse(store, "it does not hold this cloud's objects; say where they are".into());
+            Some(mark) => {
+                return refuse(store, format!("the objects in it are another cloud's ({mark})"));
             }
             None if files_is_absent && !store.is_empty() => {
                 return refuse(
@@ -199,6 +210,12 @@ fn check_stores(
 /// # Errors
 /// [`Bad`] names the store.
 pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Result<(), Bad> {
+    let failed = |e: files::Error| Bad::new("database", e);
+    let beyond = PolicyStores::numbers(stores.len()).start..i64::MAX;
+    if files.names_blobs_in(beyond).await.map_err(failed)? {
+        let reason = format!("there are objects of more than these {} storage policies", stores.len());
+        return Err(Bad::new("files.policies", reason));
+    }
     for (index, store) in stores.iter().enumerate() {
         if store.is_empty()
             && files

@@ -91,6 +91,8 @@ struct Tail {
     file: Arc<File>,
     end: u64,
     reserved: u64,
+    /// Whoever looks at the volumes while this one is created or closed must not take it for a dead one.
+    _claim: Claim,
 }
 
 /// What appending a batch came to, for each record.
@@ -221,9 +223,9 @@ impl Writer {
 
     fn tail(&mut self) -> io::Result<&mut Tail> {
         if self.tail.is_none() {
-            let (number, file) = self.volumes.create()?;
+            let (number, file, claim) = self.volumes.create()?;
             self.current.store(number, Ordering::Release);
-            self.tail = Some(Tail { number, file, end: 0, reserved: 0 });
+            self.tail = Some(Tail { number, file, end: 0, reserved: 0, _claim: claim });
         }
         self.tail.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }

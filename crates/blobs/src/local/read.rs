@@ -173,6 +173,21 @@ pub(super) async fn check_header(id: BlobId, file: &Arc<File>, location: Locatio
     Ok(())
 }
 
+/// Checks that a record is not another blob's. A damaged header says nothing of that, and is passed over.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is another blob's.
+pub(super) async fn check_whose(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
+    let start = u64::try_from(location.offset).unwrap_or(u64::MAX);
+    let header = fill(file, vec![0; HEADER_BYTES], start).await.map_err(|e| failed(id, &e))?;
+    match header.as_slice().try_into().ok().and_then(read_header) {
+        Some(found) if found != (id, location.length) => {
+            Err(Error::Corrupt { id: id.to_string(), what: "another blob is in its place".into() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A record's data and checksum table as they are, unchecked.
 pub(super) async fn raw(file: Arc<File>, location: Location) -> Result<(Vec<u8>, Vec<u8>)> {
     let length = usize::try_from(location.length).unwrap_or(0);

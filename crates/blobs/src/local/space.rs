@@ -8,6 +8,8 @@ use rustix::fs::FallocateFlags;
 /// Space that uploads leave free, in bytes: deletions need some of it in the database, compaction a little more. More than the
 /// database's own reserve, so that uploads do not take what the database has given up for deletions.
 pub(super) const HELD_BACK_BYTES: u64 = 12 << 20;
+/// What compaction leaves free, in bytes: while a reader keeps it from giving space back, deletions still have some.
+const COMPACTION_HELD_BACK_BYTES: u64 = 4 << 20;
 /// With less than this free, compaction gives space back while it works, in bytes.
 const SHORT_BYTES: u64 = 64 << 20;
 /// A volume grows in steps of this, so that most syncs need not record a new length, in bytes.
@@ -24,6 +26,16 @@ pub(super) enum Claimant {
     Compaction,
 }
 
+impl Claimant {
+    /// What it leaves free, in bytes.
+    fn held_back(self) -> u64 {
+        match self {
+            Self::Upload => HELD_BACK_BYTES,
+            Self::Compaction => COMPACTION_HELD_BACK_BYTES,
+        }
+    }
+}
+
 /// The bytes that an unprivileged process may still write where `file` is.
 pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
     let found = rustix::fs::fstatvfs(file)?;
@@ -37,7 +49,7 @@ pub(super) fn is_short(free: u64) -> bool {
 
 /// Fails with `StorageFull` if `bytes` more would use what is held back.
 pub(super) fn admit(file: &File, bytes: u64, claimant: Claimant) -> io::Result<()> {
-    let held_back = if claimant == Claimant::Upload { HELD_BACK_BYTES } else { 0 };
+    let held_back = claimant.held_back();
     if free_bytes(file)? < held_back.saturating_add(bytes) {
         return Err(io::ErrorKind::StorageFull.into());
     }
@@ -56,7 +68,7 @@ pub(super) fn grow(file: &File, reserved: u64, end: u64, claimant: Claimant) -> 
     } else {
         end.next_multiple_of(SMALL_GROWTH_BYTES)
     };
-    let held_back = if claimant == Claimant::Upload { HELD_BACK_BYTES } else { 0 };
+    let held_back = claimant.held_back();
     if free < held_back.saturating_add(wanted - reserved) {
         return Err(io::ErrorKind::StorageFull.into());
     }

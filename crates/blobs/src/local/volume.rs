@@ -69,8 +69,9 @@ impl Volumes {
         self.dir.join(format!("{number:08}.vol"))
     }
 
-    /// Creates an empty volume. Its name is durable when this returns.
-    pub(super) fn create(&self) -> io::Result<(i64, Arc<File>)> {
+    /// Creates an empty volume. Its name is durable when this returns. Until the claim is dropped nobody removes it, although no
+    /// row names anything in it.
+    pub(super) fn create(&self) -> io::Result<(i64, Arc<File>, Claim)> {
         let number = self.next.load(Ordering::Acquire);
         let path = self.path(number);
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -81,9 +82,10 @@ impl Volumes {
         }
         let file = Arc::new(file);
         let open = Open { file: Arc::clone(&file), claims: Arc::default() };
+        let claim = Claim(Some(Arc::clone(&open.claims)));
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, open);
         self.next.store(number + 1, Ordering::Release);
-        Ok((number, file))
+        Ok((number, file, claim))
     }
 
     pub(super) fn get(&self, number: i64) -> Option<Arc<File>> {
@@ -129,15 +131,15 @@ impl Volumes {
         }
     }
 
-    /// Gives the space of parts of a volume back, unless somebody reads it: then nothing is done.
-    pub(super) fn punch(&self, number: i64, parts: &[Range<u64>]) -> io::Result<()> {
+    /// Gives the space of parts of a volume back, unless somebody reads it: then nothing is done, and false is returned.
+    pub(super) fn punch(&self, number: i64, parts: &[Range<u64>]) -> io::Result<bool> {
         // While this is held nobody can begin to read.
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(found) = open.get(&number) else { return Ok(()) };
+        let Some(found) = open.get(&number) else { return Ok(true) };
         if Arc::strong_count(&found.file) > 1 {
-            return Ok(());
+            return Ok(false);
         }
-        parts.iter().try_for_each(|part| space::punch(&found.file, part.start, part.end))
+        parts.iter().try_for_each(|part| space::punch(&found.file, part.start, part.end)).map(|()| true)
     }
 }
 

@@ -175,8 +175,15 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     {
         tempurl::finish(response, &query);
     }
-    // Whoever may not pays nothing, or a stranger could run up a tenant's usage.
-    if outcome.as_ref().is_err_and(Fault::is_refusal) {
+    // A request that fails counts for the tenant's own users and for what it signed alone: anybody can send one that fails before
+    // it is authorised, to any account's name.
+    let is_own = context.pass.is_some()
+        || context
+            .caller
+            .as_ref()
+            .and_then(|caller| caller.tenant.as_ref())
+            .is_some_and(|own| own.id == tenant);
+    if outcome.as_ref().is_err_and(|fault| fault.is_refusal() || !is_own) {
         return outcome;
     }
     conveyed::meter(swift.files.meter().clone(), tenant, received, costs, outcome)

@@ -1,12 +1,15 @@
 //! Compaction: what lives in a volume that is mostly dead is copied out, and the volume is removed. The rows say what lives;
 //! nothing is concluded from what a volume's own bytes look like, so damage in a volume loses nothing but what is damaged.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use blobs::{BlobId, Location, Volume};
 
 use tokio::time::Instant;
 
 use super::Files;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store;
 use crate::store::blobs::Named;
 
@@ -22,6 +25,19 @@ const DEAD_PERCENT: u64 = 50;
 const SMALL_BYTES: u64 = 4 << 20;
 /// More small volumes than this are merged.
 const SMALL_VOLUMES_MAX: usize = 16;
+
+/// How long a volume of an earlier process stays in which no row names anything, although the database does not know that what was
+/// in it died: an operator who started with an older database has this long to find out.
+const KEEP_UNACCOUNTED: Duration = Duration::from_secs(86_400);
+
+/// The volumes of earlier processes.
+pub(super) struct Inherited {
+    pub(super) volumes: BTreeSet<i64>,
+    /// When this process began.
+    pub(super) since: Instant,
+    /// How long rows may still appear that name something in them.
+    pub(super) settling: Duration,
+}
 
 impl Files {
     /// Removes volumes in which nothing lives, then compacts those that are mostly dead. What cannot be compacted now does not
@@ -42,7 +58,8 @@ impl Files {
         }
         let mut left = Vec::new();
         for volume in self.0.blobs.volumes() {
-            match self.remove_if_dead(&volume).await {
+            let accounted = is_mostly_dead(&volume, dead_in(&volume));
+            match self.remove_if_dead(&volume, accounted).await {
                 Ok(true) => {}
                 Ok(false) => left.push(volume),
                 Err(error) => tracing::warn!(%error, volume = volume.number, "a dead volume stays for now"),
@@ -58,7 +75,7 @@ impl Files {
         for volume in left {
             match self.empty(volume.number).await {
                 Ok(()) => {
-                    self.remove_if_dead(&volume).await?;
+                    self.remove_if_dead(&volume, true).await?;
                 }
                 Err(error) => {
                     tracing::warn!(%error, volume = volume.number, "a volume is not compacted for now")
@@ -68,11 +85,16 @@ impl Files {
         Ok(())
     }
 
-    /// Removes a volume in which no row names a blob, and none is about to; false if there is one.
-    async fn remove_if_dead(&self, volume: &Volume) -> Result<bool> {
-        let (inherited, until) = &self.0.inherited;
-        if inherited.contains(&volume.number) && Instant::now() < *until {
-            return Ok(false);
+    /// Removes a volume in which no row names a blob, and none is about to; false if there is one. `accounted` says that the
+    /// database knows of the deaths of what was in it.
+    async fn remove_if_dead(&self, volume: &Volume, accounted: bool) -> Result<bool> {
+        if self.0.inherited.volumes.contains(&volume.number) {
+            let age = self.0.inherited.since.elapsed();
+            // An older copy of the database does not name what was stored after it was made, and knows of no deaths there.
+            let wait = if accounted { self.0.inherited.settling } else { KEEP_UNACCOUNTED };
+            if age < wait {
+                return Ok(false);
+            }
         }
         // The claims come first: who had one when this was asked has committed its row before the rows are read.
         if volume.claimed || store::blobs::names_volume(&self.0.db, volume.number).await? {
@@ -101,8 +123,9 @@ impl Files {
                 named[batch.len()].location.offset
             };
             let left = self.relocate(batch).await?;
-            if short {
-                self.0.blobs.free(volume, &left).await?;
+            if short && !self.0.blobs.free(volume, &left).await? {
+                // Going on would use up what deletions need, and free nothing.
+                return Err(Error::Full);
             }
         }
     }
@@ -112,7 +135,7 @@ impl Files {
         let copies = batch.iter().map(|named| self.0.blobs.relocate(named.id, named.location));
         // All at once, so that one sync serves them.
         let copies = futures_util::future::join_all(copies).await;
-        let (mut moves, mut claims) = (Vec::new(), Vec::new());
+        let (mut moves, mut claims, mut failure) = (Vec::new(), Vec::new(), None);
         for (named, copy) in batch.iter().zip(copies) {
             match copy {
                 Ok(copy) => {
@@ -123,11 +146,17 @@ impl Files {
                     claims.push(copy.placed.claim);
                 }
                 // The disk itself does not give it: it stays where it is, and so does the volume.
-                Err(blobs::Error::Io { reason, .. }) => {
+                Err(blobs::Error::Io { operation: "reading a blob", reason }) => {
                     self.note_damage(named.id, &reason).await;
                     self.note_unreadable(named.location.volume);
                 }
-                Err(other) => return Err(other.into()),
+                // What is there is another blob's, or nothing: there is nothing to move.
+                Err(error @ (blobs::Error::Corrupt { .. } | blobs::Error::Missing { .. })) => {
+                    self.note_damage(named.id, &error.to_string()).await;
+                    self.note_unreadable(named.location.volume);
+                }
+                // What was copied before is moved all the same.
+                Err(other) => failure = Some(Error::from(other)),
             }
         }
         let left = moves.iter().map(|(_, from, _)| *from).collect();
@@ -142,7 +171,7 @@ impl Files {
             return Err(error.into());
         }
         drop(claims);
-        Ok(left)
+        failure.map_or(Ok(left), Err)
     }
 }
 

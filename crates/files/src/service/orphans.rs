@@ -23,9 +23,13 @@ impl Files {
     /// Removes what is queued, sets aside what a crash left, and compacts, until the service stops.
     pub(super) async fn sweep(self) {
         let mut stop = self.0.stop.subscribe();
-        if let Err(error) = self.set_orphans_aside().await {
-            tracing::warn!(%error, "what an earlier crash left stays until the next start");
-        }
+        let files = self.clone();
+        // Beside the rest: with many files it takes long, and deletions free space meanwhile.
+        let setting_aside = tokio::spawn(async move {
+            if let Err(error) = files.set_orphans_aside().await {
+                tracing::warn!(%error, "what an earlier crash left stays until the next start");
+            }
+        });
         let mut compacted: Option<Instant> = None;
         loop {
             match self.remove_garbage().await {
@@ -51,21 +55,30 @@ impl Files {
             tokio::select! {
                 () = again => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => {
+                    setting_aside.abort();
+                    return;
+                }
             }
         }
     }
 
     async fn remove_garbage(&self) -> Result<usize> {
         let queued = store::blobs::garbage(&self.0.db, i64::try_from(ROUND).unwrap_or(i64::MAX)).await?;
-        for id in &queued {
-            self.0.blobs.delete_single(*id).await?;
+        let mut removed = Vec::with_capacity(queued.len());
+        let mut failure = None;
+        for id in queued {
+            match self.0.blobs.delete_single(id).await {
+                Ok(()) => removed.push(id),
+                // One that cannot be removed must not keep the others.
+                Err(error) => failure = Some(error),
+            }
         }
-        let removed = queued.len();
-        if removed > 0 {
-            store::blobs::removed(&self.0.db, queued).await?;
+        let count = removed.len();
+        if count > 0 {
+            store::blobs::removed(&self.0.db, removed).await?;
         }
-        Ok(removed)
+        failure.map_or(Ok(count), |error| Err(error.into()))
     }
 
     /// Files of their own that an earlier process wrote and no row names are moved aside.

@@ -142,19 +142,34 @@ impl Files {
         self.name_blob(access.by(context.clone()), name, object, flags, received.claim).await
     }
 
-    /// The unit that points the name at its bytes, counts them and releases the old ones. If it fails, the new bytes are
-    /// deleted; if its outcome is not known they stay, since the name may point at them: the orphan sweep decides from
-    /// the rows. `claim` keeps the bytes' volume until the row is known to be there or not.
+    /// Points the name at its bytes, counts them and releases the old ones. If that fails, the new bytes are deleted; if its
+    /// outcome is not known they stay, since the name may point at them: the orphan sweep decides from the rows. `claim`
+    /// keeps the bytes' volume until the row is known to be there or not.
     pub(super) async fn name_blob(
         &self,
         access: Access,
         name: &str,
         object: Object,
+        flags: (bool, bool),
+        claim: Claim,
+    ) -> Result<Stored> {
+        // In a task of its own: a client that goes away must not take the claim with it while the unit runs on.
+        let (files, name) = (self.clone(), name.to_owned());
+        let named =
+            tokio::spawn(async move { files.name_blob_to_its_end(access, name, object, flags, claim).await });
+        named.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+    }
+
+    async fn name_blob_to_its_end(
+        &self,
+        access: Access,
+        name: String,
+        object: Object,
         (only_new, from_elsewhere): (bool, bool),
         claim: Claim,
     ) -> Result<Stored> {
         let blob = object.blob;
-        let input = (access, name.to_owned(), object);
+        let input = (access, name, object);
         let named = self.0.db.write(input, move |(access, name, object), tx| {
             Box::pin(async move {
                 let container = &access.container_with_room(tx, object.size).await?;

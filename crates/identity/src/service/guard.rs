@@ -31,6 +31,8 @@ const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Counters kept in memory.
 const COUNTERS_MAX: usize = 100_000;
+/// A longer name is counted under its digest, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 /// Attempts that wait for the verdicts of others at most; more are told to come back.
 const WAITING_MAX: usize = 512;
 
@@ -97,6 +99,7 @@ impl Guard {
 
     /// Counts an attempt, once the number of those under way allows it.
     pub(crate) async fn admit(&self, user: &str, address: Option<IpAddr>) -> Result<Attempt<'_>, Error> {
+        let user = &bounded(user);
         let mut place = None;
         loop {
             let verdict = self.verdicts.notified();
@@ -206,6 +209,15 @@ impl Drop for Attempt<'_> {
         }
         self.guard.verdicts.notify_waiters();
     }
+}
+
+/// A name as counters have it: anybody can send names of any length, and the counters are bounded by their number alone.
+fn bounded(user: &str) -> String {
+    if user.len() <= NAME_BYTES_MAX {
+        return user.to_owned();
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(counter: &Mutex<Counter>) -> std::sync::MutexGuard<'_, Counter> {

@@ -114,8 +114,9 @@ impl Call<'_> {
         let mut form = multer::Multipart::new(stream, boundary);
         let (mut fields, mut count_of_fields) = (Fields(BTreeMap::new()), 0);
         let mut uploaded: Vec<Uploaded> = Vec::new();
+        // For all that comes before a file together: nobody has been authorised yet.
+        allowance.set(BEFORE_FILE_BYTES_MAX);
         loop {
-            allowance.set(BEFORE_FILE_BYTES_MAX);
             let Some(field) = in_time(form.next_field()).await? else { break };
             count_of_fields += 1;
             if count_of_fields > FIELDS_MAX + FILES_MAX {
@@ -165,7 +166,10 @@ impl Call<'_> {
             };
             let part = Part { field, left: u64::MAX, allowance: allowance.clone() };
             match self.store_field(&context, (account, container, &name), &fields, part).await {
-                Ok(stored) => uploaded.push(stored),
+                Ok(stored) => {
+                    uploaded.push(stored);
+                    allowance.set(BEFORE_FILE_BYTES_MAX);
+                }
                 Err(Error::TooLarge) if signed => return Err(malformed("max_file_size exceeded")),
                 Err(error) if signed => {
                     let fault = Fault::from(error);
