@@ -75,6 +75,15 @@ pub struct Location {
     pub length: u64,
 }
 
+impl Location {
+    /// The part of its volume that a packed blob's record takes, in bytes.
+    #[must_use]
+    pub fn record(&self) -> Range<u64> {
+        let start = u64::try_from(self.offset).unwrap_or(u64::MAX);
+        start..start.saturating_add(record_bytes(self.length))
+    }
+}
+
 /// A volume that takes no more blobs, as compaction sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -140,9 +149,9 @@ pub trait Blobs: Send + Sync + 'static {
     /// [`Error::Corrupt`] if another blob is in its place.
     async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated>;
 
-    /// Gives the space of blobs in a sealed volume back that no row names any more, where the disk can do that and nobody is
-    /// reading; false if somebody is. They are in the order of their offsets.
-    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool>;
+    /// Gives the space of parts of a sealed volume back in which no row names a blob, where the disk can do that and nobody is
+    /// reading; false if somebody is. A part may reach beyond the volume's end.
+    async fn free(&self, volume: i64, parts: Vec<Range<u64>>) -> Result<bool>;
 
     /// Removes a sealed volume in which no row names a blob; false if it is claimed.
     async fn remove_volume(&self, number: i64) -> Result<bool>;

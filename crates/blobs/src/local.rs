@@ -148,15 +148,7 @@ impl Blobs for Local {
         Ok(Relocated { placed, damaged })
     }
 
-    async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool> {
-        let part = |at: &Location| offset_of(*at)..offset_of(*at) + record_bytes(at.length);
-        let mut parts: Vec<Range<u64>> = Vec::new();
-        for next in blobs.iter().map(part) {
-            match parts.last_mut() {
-                Some(last) if last.end == next.start => last.end = next.end,
-                _ => parts.push(next),
-            }
-        }
+    async fn free(&self, volume: i64, parts: Vec<Range<u64>>) -> Result<bool> {
         let volumes = Arc::clone(&self.volumes);
         let punch = move || volumes.punch(volume, &parts);
         read::blocking(punch).await.map_err(|e| Error::io("freeing a part of a volume", &e))

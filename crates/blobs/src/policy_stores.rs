@@ -145,8 +145,8 @@ impl PolicyStores {
     ///
     /// # Errors
     /// The store's.
-    pub async fn free(&self, volume: i64, blobs: &[Location]) -> Result<bool> {
-        self.store(store_of(volume))?.free(volume & NUMBER_MASK, blobs).await
+    pub async fn free(&self, volume: i64, parts: Vec<Range<u64>>) -> Result<bool> {
+        self.store(store_of(volume))?.free(volume & NUMBER_MASK, parts).await
     }
 
     /// As [`Blobs::remove_volume`].

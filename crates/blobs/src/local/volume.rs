@@ -139,7 +139,9 @@ impl Volumes {
         if Arc::strong_count(&found.file) > 1 {
             return Ok(false);
         }
-        parts.iter().try_for_each(|part| space::punch(&found.file, part.start, part.end)).map(|()| true)
+        let length = found.file.metadata()?.len();
+        let punch = |part: &Range<u64>| space::punch(&found.file, part.start, part.end.min(length));
+        parts.iter().try_for_each(punch).map(|()| true)
     }
 }
 

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use web::xml::{self, Element};
 use work::{Clock, Time};
 
+pub use crate::alike::{assert_json, assert_xml};
 use crate::documents;
 
 pub const TENANT: &str = "345812";
@@ -615,44 +616,5 @@ impl Bed {
         }
         let hosts = self.compute.hosts().await.unwrap();
         assert!(hosts.iter().all(|host| (host.used_memory_mib, host.used_disk_gib) == (0, 0)), "{hosts:?}");
-    }
-}
-
-/// Asserts that an XML answer is the expected element, whatever the order of attributes; `*` stands for any value.
-pub fn assert_xml(found: &Element, expected: &str) {
-    let expected = xml::parse(expected.as_bytes()).unwrap();
-    let found_text = found.to_document();
-    assert!(same(found, &expected), "found {found_text}\nexpected {}", expected.to_document());
-}
-
-fn same(found: &Element, expected: &Element) -> bool {
-    let attributes = found.attributes.len() == expected.attributes.len()
-        && expected
-            .attributes
-            .iter()
-            .all(|(name, value)| found.attribute(name).is_some_and(|found| value == "*" || found == value));
-    found.name == expected.name
-        && attributes
-        && found.text.trim() == expected.text.trim()
-        && found.children.len() == expected.children.len()
-        && found.children.iter().zip(&expected.children).all(|(found, expected)| same(found, expected))
-}
-
-/// Likewise for JSON, where order means something in arrays alone.
-pub fn assert_json(found: &Value, expected: &Value) {
-    assert!(same_json(found, expected), "found {found:#}\nexpected {expected:#}");
-}
-
-fn same_json(found: &Value, expected: &Value) -> bool {
-    match (found, expected) {
-        (_, Value::String(any)) if any == "*" => true,
-        (Value::Object(found), Value::Object(expected)) => {
-            found.len() == expected.len()
-                && expected.iter().all(|(name, value)| found.get(name).is_some_and(|f| same_json(f, value)))
-        }
-        (Value::Array(found), Value::Array(expected)) => {
-            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same_json(f, e))
-        }
-        _ => found == expected,
     }
 }

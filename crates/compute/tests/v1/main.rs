@@ -1,5 +1,6 @@
 //! The v1.0 dialect over simulated hosts, by the guide's own samples and rules.
 
+mod alike;
 mod bed;
 mod bodies;
 mod crash;

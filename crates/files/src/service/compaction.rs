@@ -21,6 +21,13 @@ const BATCH_BYTES: u64 = 8 << 20;
 const SHORT_BATCH_BYTES: u64 = 1 << 20;
 /// A volume is compacted when more than this part of it is dead, in percent.
 const DEAD_PERCENT: u64 = 50;
+/// Named blobs read at once while gaps between them are looked for.
+const GAPS_AT_ONCE: usize = 4096;
+/// Gaps freed in one round.
+const GAPS_MAX: usize = 100_000;
+/// What may be unnamed in a volume beyond what is known to be dead, for dead space to be freed, in bytes: uploads that a crash
+/// left unnamed.
+const UNACCOUNTED_BYTES_MAX: u64 = 4 << 20;
 /// A volume shorter than this is small: starts leave such volumes behind, in bytes.
 const SMALL_BYTES: u64 = 4 << 20;
 /// More small volumes than this are merged.
@@ -73,6 +80,11 @@ impl Files {
         // What frees most for what it copies comes first.
         left.sort_by_key(|volume| volume.bytes.saturating_sub(dead_in(volume)));
         for volume in left {
+            if self.0.blobs.is_short_of_space(volume.number)
+                && let Err(error) = self.free_dead(&volume, dead_in(&volume)).await
+            {
+                tracing::warn!(%error, volume = volume.number, "what is dead in a volume stays for now");
+            }
             match self.empty(volume.number).await {
                 Ok(()) => {
                     self.remove_if_dead(&volume, true).await?;
@@ -108,6 +120,35 @@ impl Files {
         Ok(true)
     }
 
+    /// Gives the space of what is dead in a volume back where it is. That needs no space at all, so it works on a disk that is full.
+    async fn free_dead(&self, volume: &Volume, dead: u64) -> Result<()> {
+        if volume.claimed {
+            return Ok(());
+        }
+        let (mut place, mut from, mut gaps) = (0, 0, Vec::new());
+        loop {
+            let named = store::blobs::in_volume(&self.0.db, volume.number, place, GAPS_AT_ONCE).await?;
+            let Some(last) = named.last() else { break };
+            for record in named.iter().map(|named| named.location.record()) {
+                if record.start > from {
+                    gaps.push(from..record.start);
+                }
+                from = record.end;
+            }
+            place = last.location.offset + 1;
+            if gaps.len() > GAPS_MAX {
+                break;
+            }
+        }
+        // More than the database knows to be dead may be alive in a newer copy of it.
+        let unnamed: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+        if unnamed > dead.saturating_add(UNACCOUNTED_BYTES_MAX) {
+            return Ok(());
+        }
+        self.0.blobs.free(volume.number, gaps).await?;
+        Ok(())
+    }
+
     /// Copies everything that rows name out of a volume.
     async fn empty(&self, volume: i64) -> Result<()> {
         let mut from = 0;
@@ -123,7 +164,8 @@ impl Files {
                 named[batch.len()].location.offset
             };
             let left = self.relocate(batch).await?;
-            if short && !self.0.blobs.free(volume, &left).await? {
+            let parts = left.iter().map(Location::record).collect();
+            if short && !self.0.blobs.free(volume, parts).await? {
                 // Going on would use up what deletions need, and free nothing.
                 return Err(Error::Full);
             }
