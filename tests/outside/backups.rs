@@ -23,6 +23,13 @@ fn write_files(root: &Path, day: u8) {
     }
     std::fs::write(root.join("noise.bin"), noise).unwrap();
     std::fs::write(root.join("diary.txt"), format!("day {day}\n")).unwrap();
+    // Backup programs tell changes by times of whole seconds, and two days here can lie within one.
+    let changed = std::time::SystemTime::UNIX_EPOCH
+        + std::time::Duration::from_secs(1_700_000_000 + 86_400 * u64::from(day));
+    for name in ["noise.bin", "diary.txt"] {
+        let file = std::fs::File::options().append(true).open(root.join(name)).unwrap();
+        file.set_modified(changed).unwrap();
+    }
 }
 
 fn same(left: &Path, right: &Path) {
