@@ -57,6 +57,30 @@ impl Drop for Daemon {
     }
 }
 
+/// Each `open` has connections of its own, as two processes on one host do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn those_who_find_no_pool_at_once_share_one() {
+    let daemon = Daemon::start('p');
+    for round in 0..10 {
+        let state = tempfile::tempdir().unwrap();
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let options = Options { state_dir: Some(state.path().to_owned()), ..Options::default() };
+                let host = open(&format!("{}&accel=tcg", daemon.uri), &options).unwrap().remove(0);
+                tokio::spawn(async move { host.capacity().await.map(|capacity| capacity.memory_mib > 0) })
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap(), Ok(true), "round {round}");
+        }
+        for command in ["pool-destroy", "pool-undefine"] {
+            let virsh =
+                Command::new("virsh").args(["-q", "-c", &daemon.uri, command, "nephos"]).output().unwrap();
+            assert!(virsh.status.success(), "{}", String::from_utf8_lossy(&virsh.stderr));
+        }
+    }
+}
+
 async fn wait_for(events: &mut Receiver<Event>, what: &str, wanted: impl Fn(&Event) -> bool) {
     let wait = async { while !wanted(&events.recv().await.unwrap()) {} };
     tokio::time::timeout(Duration::from_secs(30), wait)

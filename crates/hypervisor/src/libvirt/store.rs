@@ -38,8 +38,9 @@ impl Store {
             return Trouble::refused(format!("the storage pool {name} lies in {actual}, not in {path}"));
         }
         if !pool.is_active() {
-            pool.build()?;
-            pool.start().or_else(|fault| if pool.is_active() { Ok(()) } else { Err(fault) })?;
+            // Another connection may start it at any moment, and libvirt then refuses either call.
+            let started = pool.build().and_then(|()| pool.start());
+            started.or_else(|fault| if pool.is_active() { Ok(()) } else { Err(fault) })?;
         }
         Ok(Self { pool, path: path.to_owned(), connection: Arc::clone(connection) })
     }
