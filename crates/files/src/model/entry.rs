@@ -136,3 +136,10 @@ impl std::fmt::Debug for SealedKey {
         f.write_str("SealedKey(…)")
     }
 }
+
+/// What a deletion expects to find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The object is to be gone at that time (`X-If-Delete-At`).
+    pub expires: Option<Time>,
+}

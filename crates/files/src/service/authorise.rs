@@ -6,7 +6,7 @@ use super::Context;
 use crate::error::{Error, Result};
 use crate::model::account_acl::{self, Access, AccountAcl};
 use crate::model::acl::Acl;
-use crate::model::entry::Stored;
+use crate::model::entry::{Container, Stored};
 use crate::model::metadata::Metadata;
 use crate::model::name::tenant_of;
 
@@ -142,6 +142,18 @@ fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bo
         }
         None => false,
     }
+}
+
+/// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
+pub(super) fn owners_alone(
+    context: &Context,
+    account: &str,
+    container: &Container,
+) -> Result<()> {
+    if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
+        return Ok(());
+    }
+    Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use work::Time;
 
-use super::read::Content;
+use super::content::Content;
 use super::{Context, Files, Pass};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};

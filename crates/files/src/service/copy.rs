@@ -2,9 +2,12 @@
 
 use super::authorise::Action;
 use super::carrying::is_carried;
-use super::read::{Content, Found, Look};
-use super::upload::{Incoming, PutRequest, Stored};
-use super::write::{Named, share, store_object};
+use super::content::Content;
+use super::content::Incoming;
+use super::found::{Found, Look};
+use super::keeping::store_object;
+use super::upload::{PutRequest, Stored};
+use super::write::{Named, share};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};

@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use work::Time;
 
-use super::read::{Content, Found, Look};
-use super::upload::Body;
+use super::content::{Body, Content};
+use super::found::{Found, Look};
+use super::segments::{Segment, Segments};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::listing::{Line, Query};
@@ -23,73 +24,6 @@ use crate::model::shape::Shape;
 const DEPTH_MAX: usize = 10;
 /// Segments of a dynamic large object at most: ten pages of a listing.
 const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
-
-/// What a large object stands for.
-#[derive(Clone, Debug)]
-pub struct Segments {
-    /// The MD5 of the segments' ETags.
-    pub etag: String,
-    /// What they have together, in bytes.
-    pub size: u64,
-    account: String,
-    list: Arc<Vec<Segment>>,
-}
-
-#[derive(Clone, Debug)]
-enum Segment {
-    Data(Bytes),
-    Object {
-        container: String,
-        name: String,
-        /// The ETag that it must still have, if that matters.
-        etag: Option<String>,
-        /// What is meant of it.
-        part: Range<u64>,
-        /// Its whole length when it was listed.
-        size: u64,
-        is_manifest: bool,
-    },
-}
-
-impl Segment {
-    /// Makes this part of an object one with the part behind it, if `next` is that.
-    fn continues_with(&mut self, next: &Self) -> bool {
-        match (self, next) {
-            (
-                Self::Object { container, name, etag, part, size, is_manifest: false },
-                Self::Object { container: c, name: n, etag: e, part: p, size: s, is_manifest: false },
-            ) if (&*container, &*name, &*etag, *size, part.end) == (c, n, e, *s, p.start) => {
-                part.end = p.end;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn length(&self) -> u64 {
-        match self {
-            Self::Data(data) => data.len() as u64,
-            Self::Object { part, .. } => part.end - part.start,
-        }
-    }
-}
-
-impl Segments {
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.list.len()
-    }
-
-    /// The bytes of the whole that a segment gives, by its number from 1.
-    #[must_use]
-    pub fn part(&self, number: usize) -> Option<Range<u64>> {
-        let index = number.checked_sub(1)?;
-        let length = self.list.get(index)?.length();
-        let start: u64 = self.list[..index].iter().map(Segment::length).sum();
-        Some(start..start + length)
-    }
-}
 
 impl Files {
     /// The segments of what was found; `None` where it stands for itself.

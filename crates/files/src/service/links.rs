@@ -1,6 +1,7 @@
 //! Making symbolic links (Swift, Symlinks).
 
-use super::upload::{Body, PutRequest, Stored};
+use super::content::Body;
+use super::upload::{PutRequest, Stored};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::shape::{Link, Shape};

@@ -15,7 +15,8 @@ use identity::Caller;
 use tokio::sync::Notify;
 use work::Time;
 
-use super::upload::{Incoming, PutRequest};
+use super::content::Incoming;
+use super::upload::PutRequest;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::access::{Access, log_name};

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::authorise::Action;
-use super::read::Look;
-use super::upload::{Body, Incoming, PutRequest, Stored};
+use super::content::{Body, Incoming};
+use super::found::Look;
+use super::upload::{PutRequest, Stored};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::manifest::{self, Asked, Kept, KeptObject};

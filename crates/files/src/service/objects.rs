@@ -9,7 +9,7 @@ use super::versions::{Deleted, mark_deleted};
 use super::write::{later, remove};
 use super::{Context, Files, archive};
 use crate::error::{Error, Result};
-use crate::model::entry::Object;
+use crate::model::entry::{Expected, Object};
 use crate::model::metadata::Metadata;
 use crate::model::version::{Keeping, VersionId};
 use crate::store;
@@ -22,13 +22,6 @@ pub struct PostRequest {
     /// Another media type.
     pub content_type: Option<String>,
     /// When it is to be gone; without it, never.
-    pub expires: Option<Time>,
-}
-
-/// What a deletion expects to find.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// The object is to be gone at that time (`X-If-Delete-At`).
     pub expires: Option<Time>,
 }
 

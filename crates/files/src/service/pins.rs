@@ -1,7 +1,7 @@
 //! Pins: a version kept by reference for another service, such as an image that servers are built from.
 
 use super::authorise::Action;
-use super::read::Content;
+use super::content::Content;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Object;

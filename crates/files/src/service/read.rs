@@ -2,14 +2,13 @@
 
 use blobs::{BlobId, Reader};
 use bytes::Bytes;
-use work::Time;
 
-use super::authorise::{Action, is_member};
-use super::large::Segments;
-use super::upload::Body;
+use super::authorise::{Action, is_member, owners_alone};
+use super::content::{Body, Content};
+use super::found::{Found, Look};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::{Container, Object};
+use crate::model::entry::Object;
 use crate::model::shape::{Link, Shape};
 use crate::model::version::{VersionId, is_versioned};
 use crate::store;
@@ -18,86 +17,6 @@ use crate::store;
 const ATTEMPTS: u32 = 4;
 /// Links followed for one read (Swift, symlink: `symloop_max`).
 pub const LINKS_MAX: usize = 2;
-
-/// Which representation of an object is meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// A link itself, not what it leads to.
-    pub link: bool,
-    /// A large object's manifest, not its segments.
-    pub manifest: bool,
-    /// The segments of a large object, which a HEAD may do without.
-    pub segments: bool,
-    /// A version, not what the name points at.
-    pub version: Option<VersionId>,
-}
-
-/// An object and where it is.
-#[derive(Clone)]
-pub struct Found {
-    /// The object.
-    pub object: Object,
-    /// The container that it is in.
-    pub container: Container,
-    /// Its account's, container's and own name.
-    pub place: (String, String, String),
-    /// Whether links led to it.
-    pub linked: bool,
-    /// The version that was read, in a container that keeps versions.
-    pub version: Option<VersionId>,
-    /// The segments that it stands for, if it is a large object and they were asked for.
-    pub segments: Option<Segments>,
-    /// Whether it is shown as what it stands for.
-    whole: bool,
-}
-
-impl Found {
-    /// The ETag of what is shown.
-    #[must_use]
-    pub fn etag(&self) -> &str {
-        match (&self.object.shape, &self.segments) {
-            (Some(Shape::Manifest { etag, .. }), _) if self.whole => etag,
-            (_, Some(segments)) => &segments.etag,
-            _ => &self.object.etag,
-        }
-    }
-
-    /// The length of what is shown.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        match (&self.object.shape, &self.segments) {
-            (Some(Shape::Manifest { size, .. }), _) if self.whole => *size,
-            (_, Some(segments)) => segments.size,
-            _ => self.object.size,
-        }
-    }
-
-    /// Whether what is shown is put together from segments.
-    #[must_use]
-    pub fn is_large(&self) -> bool {
-        self.whole && (matches!(self.object.shape, Some(Shape::Manifest { .. })) || self.segments.is_some())
-    }
-
-    /// Whether it is a dynamic large object, shown as what its segments make.
-    #[must_use]
-    pub fn is_dynamic(&self) -> bool {
-        self.is_large() && self.object.shape.is_none()
-    }
-
-    /// When what is shown was stored.
-    #[must_use]
-    pub fn changed(&self) -> Time {
-        self.object.changed
-    }
-}
-
-/// An object's bytes, or a part of them.
-pub enum Content {
-    /// All that was asked for, already checked.
-    Whole(Bytes),
-    /// To be read piece by piece.
-    Stream(Box<dyn Body>),
-}
 
 impl Files {
     /// Looks at an object as it is stored: no link is followed, no segment is looked at.
@@ -308,14 +227,6 @@ impl Files {
         }
         Err(Error::Unavailable("the object is being replaced over and over".into()))
     }
-}
-
-/// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
-pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
-    if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
-        return Ok(());
-    }
-    Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
 }
 
 fn target(link: &Link, account: &str) -> (String, String, String) {

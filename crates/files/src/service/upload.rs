@@ -1,14 +1,15 @@
 //! Storing an object: bytes first, then one unit that names them.
 
-use async_trait::async_trait;
 use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed};
 use bytes::{Bytes, BytesMut};
 
 use super::access::Access;
 use super::authorise::Action;
 use super::carrying::{is_carried, must_be_newer};
+use super::content::Body;
 use super::encryption::Cipher;
-use super::write::{Named, store_object};
+use super::keeping::store_object;
+use super::write::Named;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Blob, Object, SealedKey};
@@ -27,13 +28,6 @@ const LARGE_BYTES_HELD: u64 = PACKED_BYTES_MAX as u64;
 /// What any upload holds, in bytes.
 const SMALL_BYTES_HELD: u64 = 4 << 10;
 
-/// The bytes of an upload, as they come.
-#[async_trait]
-pub trait Body: Send {
-    /// The next piece; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>>;
-}
-
 /// An object to be stored.
 pub struct PutRequest {
     /// The bytes that are announced, if they are.
@@ -50,24 +44,6 @@ pub struct PutRequest {
     pub shape: Option<Shape>,
     /// When it is to be gone.
     pub expires: Option<Time>,
-}
-
-/// Bytes that are at hand, as an upload.
-pub struct Incoming(Option<Bytes>);
-
-impl Incoming {
-    /// These.
-    #[must_use]
-    pub fn of(bytes: Bytes) -> Self {
-        Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
-    }
-}
-
-#[async_trait]
-impl Body for Incoming {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        Ok(self.0.take())
-    }
 }
 
 /// A stored object.

@@ -5,13 +5,11 @@ use database::Tx;
 use work::Time;
 
 use super::access::Access;
-use super::authorise::Action;
-use super::objects::Expected;
-use super::read::owners_alone;
+use super::authorise::{Action, owners_alone};
 use super::write::{Named, count_change, later, release, share, signed};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::{Container, Object};
+use crate::model::entry::{Container, Expected, Object};
 use crate::model::metadata::Metadata;
 use crate::model::version::{MARKER_TYPE, UNVERSIONED, VersionId, is_versioned};
 use crate::store;

@@ -5,10 +5,8 @@ use database::Tx;
 use work::Time;
 
 use super::carrying::note;
-use super::{archive, versions};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
-use crate::model::version::Keeping;
 use crate::store;
 
 /// What a unit did to a name.
@@ -17,24 +15,6 @@ pub(super) struct Named {
     pub(super) object: Object,
     /// Whether a blob may have been let go.
     pub(super) freed: bool,
-}
-
-/// Points a name at an object whose blob is counted already, as the container keeps old versions.
-pub(super) async fn store_object(
-    tx: &mut Tx,
-    container: &Container,
-    name: &str,
-    object: &Object,
-    only_new: bool,
-) -> Result<Named> {
-    match Keeping::of(&container.metadata) {
-        Keeping::Nothing => {}
-        Keeping::Versions => return versions::store(tx, container, name, object, only_new).await,
-        Keeping::Stack(place) | Keeping::History(place) => {
-            archive::keep(tx, container, &place, name, object.created).await?;
-        }
-    }
-    replace(tx, container, name, object, only_new).await
 }
 
 /// Points a name at an object whose blob is counted already; what it pointed at goes.

@@ -1,0 +1,27 @@
+//! Storing into a container as it keeps old versions.
+
+use database::Tx;
+
+use super::write::{Named, replace};
+use super::{archive, versions};
+use crate::error::Result;
+use crate::model::entry::{Container, Object};
+use crate::model::version::Keeping;
+
+/// Points a name at an object whose blob is counted already, as the container keeps old versions.
+pub(super) async fn store_object(
+    tx: &mut Tx,
+    container: &Container,
+    name: &str,
+    object: &Object,
+    only_new: bool,
+) -> Result<Named> {
+    match Keeping::of(&container.metadata) {
+        Keeping::Nothing => {}
+        Keeping::Versions => return versions::store(tx, container, name, object, only_new).await,
+        Keeping::Stack(place) | Keeping::History(place) => {
+            archive::keep(tx, container, &place, name, object.created).await?;
+        }
+    }
+    replace(tx, container, name, object, only_new).await
+}

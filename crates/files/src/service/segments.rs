@@ -1,0 +1,73 @@
+//! The parts that a large object is made of.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// What a large object stands for.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    /// The MD5 of the segments' ETags.
+    pub etag: String,
+    /// What they have together, in bytes.
+    pub size: u64,
+    pub(super) account: String,
+    pub(super) list: Arc<Vec<Segment>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Segment {
+    Data(Bytes),
+    Object {
+        container: String,
+        name: String,
+        /// The ETag that it must still have, if that matters.
+        etag: Option<String>,
+        /// What is meant of it.
+        part: Range<u64>,
+        /// Its whole length when it was listed.
+        size: u64,
+        is_manifest: bool,
+    },
+}
+
+impl Segment {
+    /// Makes this part of an object one with the part behind it, if `next` is that.
+    pub(super) fn continues_with(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (
+                Self::Object { container, name, etag, part, size, is_manifest: false },
+                Self::Object { container: c, name: n, etag: e, part: p, size: s, is_manifest: false },
+            ) if (&*container, &*name, &*etag, *size, part.end) == (c, n, e, *s, p.start) => {
+                part.end = p.end;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Object { part, .. } => part.end - part.start,
+        }
+    }
+}
+
+impl Segments {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The bytes of the whole that a segment gives, by its number from 1.
+    #[must_use]
+    pub fn part(&self, number: usize) -> Option<Range<u64>> {
+        let index = number.checked_sub(1)?;
+        let length = self.list.get(index)?.length();
+        let start: u64 = self.list[..index].iter().map(Segment::length).sum();
+        Some(start..start + length)
+    }
+}
