@@ -447,6 +447,7 @@ mod tests {
             ("liste = 'x'", "line 1: unknown field `liste`"),
             ("[connections]\nmax = 0", "connections.max: "),
             ("[connections]\nper_address = 0", "connections.per_address: "),
+            ("[connections]\nmemory = 1", "connections.memory: "),
             ("[metrics]\nlisten = 'nowhere'", "metrics.listen: "),
             ("[files.limits]\nmax_meta_count = 'x'", "line 2: "),
             ("[files.limits]\ncontainer_listing_limit = 0", "files.limits.container_listing_limit: "),

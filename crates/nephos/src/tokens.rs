@@ -8,17 +8,25 @@ use identity::{Caller, Identity};
 /// Identity, as the dialects of other services see it.
 pub struct IdentityTokens(pub Arc<Identity>);
 
+/// Tells the listener that a request's sender is known, if it is.
+fn known<T, E>(checked: Result<T, E>) -> Result<T, E> {
+    if checked.is_ok() {
+        web::sender_is_known();
+    }
+    checked
+}
+
 #[async_trait]
 impl files::api::swift::Tokens for IdentityTokens {
     async fn caller(&self, token: &str) -> Option<Arc<Caller>> {
-        self.0.authenticate(token).await.ok()
+        known(self.0.authenticate(token).await).ok()
     }
 }
 
 #[async_trait]
 impl compute::Tokens for IdentityTokens {
     async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, compute::Denied> {
-        self.0.authenticate(token).await.map_err(|denied| match denied {
+        known(self.0.authenticate(token).await).map_err(|denied| match denied {
             identity::Denied::Unavailable(reason) => compute::Denied::Unavailable(reason.to_string()),
             _ => compute::Denied::Invalid,
         })

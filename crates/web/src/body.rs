@@ -7,9 +7,52 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 /// How long a sender may pause before it is given up.
 pub const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long may be waited for a body that is read whole, altogether.
+pub const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes a second of the slowest sender, beyond [`WHOLE_WITHIN`].
+const SLOWEST_BYTES: u64 = 4096;
+
+/// The time that is waited for a body altogether: a minute, and a second for each 4 KiB that came. Only waiting counts, not
+/// what is done with the pieces. Without it a sender could keep a request open with a byte a minute.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Waits for what a sender sends, but not longer than it may take.
+    ///
+    /// # Errors
+    /// [`Error::TooSlow`].
+    pub async fn wait<T>(&mut self, piece: impl Future<Output = T>) -> Result<T, Error> {
+        let all = WHOLE_WITHIN + Duration::from_millis(self.bytes.saturating_mul(1000) / SLOWEST_BYTES);
+        let left = all.saturating_sub(self.waited).min(PAUSE_MAX);
+        let began = Instant::now();
+        let waited = tokio::time::timeout(left, piece).await;
+        self.waited += began.elapsed();
+        waited.map_err(|_| Error::TooSlow)
+    }
+
+    /// Notes bytes that came.
+    pub fn got(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+
+    /// The next piece of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Error::TooSlow`] and [`Error::Broken`].
+    pub async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Error> {
+        let piece = self.wait(next(body)).await??;
+        self.got(piece.as_ref().map_or(0, Bytes::len));
+        Ok(piece)
+    }
+}
 
 /// Why a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,15 +108,16 @@ pub fn announced(headers: &HeaderMap, limit: usize) -> Result<(), Error> {
     }
 }
 
-/// The whole body, of at most `limit` bytes.
+/// The whole body, of at most `limit` bytes, within the time of a [`Pace`].
 ///
 /// # Errors
 /// [`Error`] of all kinds.
 pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, Error> {
-    let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+    let mut pace = Pace::default();
+    let Some(first) = pace.next(&mut body).await? else { return Ok(Bytes::new()) };
     let mut all = BytesMut::from(first);
     while all.len() <= limit {
-        match next(&mut body).await? {
+        match pace.next(&mut body).await? {
             Some(more) => all.extend_from_slice(&more),
             None => return Ok(all.freeze()),
         }
@@ -90,5 +134,31 @@ mod tests {
         assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
         assert_eq!(read(Body::from("123456"), 5).await, Err(Error::TooLong { limit: 5 }));
         assert_eq!(read(Body::empty(), 5).await.unwrap(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_of_a_byte_now_and_then_is_given_up() {
+        let (send, mut receive) = tokio::sync::mpsc::channel::<&'static [u8]>(1);
+        let pieces = futures_util::stream::poll_fn(move |context| {
+            receive.poll_recv(context).map(|piece| piece.map(Ok::<_, std::convert::Infallible>))
+        });
+        let sender = tokio::spawn(async move {
+            while send.send(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(read(Body::from_stream(pieces), 1000).await, Err(Error::TooSlow));
+        assert_eq!(began.elapsed(), WHOLE_WITHIN);
+        sender.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_at_a_pace_may_take_longer() {
+        let pieces = futures_util::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            (sent < 200).then(|| (Ok::<_, std::convert::Infallible>(vec![b'x'; 4096]), sent + 1))
+        });
+        assert_eq!(read(Body::from_stream(pieces), 1 << 20).await.map(|all| all.len()), Ok(200 * 4096));
     }
 }

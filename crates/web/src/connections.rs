@@ -11,10 +11,27 @@ use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::load::Load;
+use crate::metrics;
+
 /// When room is short, this part of the connections is closed at once, those without a request that were idle longest.
 const EVICTED_PART: usize = 16;
+/// A request of an unknown sender has at least this long before its connection is closed to make room, in milliseconds.
+const STRANGER_MS: u64 = 2000;
+/// An answer that its client has not taken for this long is given up when memory is short, in milliseconds; that of an
+/// unknown sender sooner.
+const UNTAKEN_MS: u64 = 5000;
+const UNTAKEN_BY_STRANGER_MS: u64 = 1000;
+/// When memory is short, connections to close are looked for no more often than this, in milliseconds.
+const RELIEF_INTERVAL_MS: u64 = 100;
+/// A connection that holds fewer bytes is not closed for memory's sake.
+const RELIEF_BYTES: u64 = 16 << 10;
+/// One connection may hold this part of all connections' memory; one of a proxy, half.
+const MEMORY_PART: u64 = 16;
+/// Bytes that all connections may hold unless it is said.
+const MEMORY: u64 = 128 << 20;
 
-/// How many connections there may be.
+/// How many connections there may be, and what they may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Together.
@@ -23,6 +40,8 @@ pub struct Limits {
     pub per_address: usize,
     /// Networks of proxies, whose addresses may have `all`; loopback may, too.
     pub proxies: Vec<IpNet>,
+    /// Bytes of requests and answers that they hold together.
+    pub memory: u64,
 }
 
 impl Limits {
@@ -31,7 +50,7 @@ impl Limits {
     pub fn for_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(1 << 20);
         let all = (files / 4 * 3).saturating_sub(32).max(16);
-        Self { all, per_address: (all / 4).max(16), proxies: Vec::new() }
+        Self { all, per_address: (all / 4).max(16), proxies: Vec::new(), memory: MEMORY }
     }
 }
 
@@ -48,6 +67,10 @@ pub(crate) struct Connections {
     /// Tells whoever waits for room, or for the last connection to end.
     count: watch::Sender<Count>,
     start: Instant,
+    /// Bytes that all hold.
+    pub(crate) memory: AtomicU64,
+    /// When connections to close were last looked for since memory was short, in milliseconds from `start`.
+    relieved_at: AtomicU64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,6 +106,12 @@ struct Held {
     address: IpAddr,
     /// Requests under way.
     requests: AtomicUsize,
+    /// Those of them whose senders have proved who they are.
+    known: AtomicUsize,
+    /// Milliseconds from `Connections::start` to when the first of them began.
+    busy_since: AtomicU64,
+    bytes_max: u64,
+    load: Load,
     /// Milliseconds from `Connections::start` to when the last one ended.
     idle_since: AtomicU64,
     is_evicted: AtomicBool,
@@ -93,7 +122,7 @@ struct Held {
 /// There is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// All connections have requests under way.
+    /// All connections have requests under way, of known senders or young.
     Everywhere,
     /// Those from this address have.
     ForAddress,
@@ -102,7 +131,8 @@ pub(crate) enum Full {
 impl Connections {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let (count, _) = watch::channel(Count::default());
-        Arc::new(Self { limits, state: Mutex::default(), count, start: Instant::now() })
+        let (memory, relieved_at) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { limits, state: Mutex::default(), count, start: Instant::now(), memory, relieved_at })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,7 +143,8 @@ impl Connections {
         self.count.send_replace(Count { seats: state.seats.len(), lingering: state.lingering });
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since this was made.
+    pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -122,28 +153,36 @@ impl Connections {
     /// # Errors
     /// [`Full`].
     pub(crate) fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
-        let (address, per_address) = match address.to_canonical() {
-            address if address.is_loopback() || self.limits.is_proxy(address) => (address, self.limits.all),
+        let own = (self.limits.per_address, self.limits.memory / MEMORY_PART);
+        let (address, (per_address, bytes_max)) = match address.to_canonical() {
+            address if address.is_loopback() || self.limits.is_proxy(address) => {
+                (address, (self.limits.all, self.limits.memory / 2))
+            }
             IpAddr::V6(address) => {
                 let network = u128::from(address) & !u128::from(u64::MAX);
-                (IpAddr::V6(network.into()), self.limits.per_address)
+                (IpAddr::V6(network.into()), own)
             }
-            address @ IpAddr::V4(_) => (address, self.limits.per_address),
+            address @ IpAddr::V4(_) => (address, own),
         };
+        let now = self.now();
         let mut state = self.state();
         if state.by_address.get(&address).is_some_and(|count| *count >= per_address)
-            && state.evict(per_address / EVICTED_PART + 1, Some(address)) == 0
+            && state.evict(per_address / EVICTED_PART + 1, Some(address), now) == 0
         {
             return Err(Full::ForAddress);
         }
-        if state.all >= self.limits.all && state.evict(self.limits.all / EVICTED_PART + 1, None) == 0 {
+        if state.all >= self.limits.all && state.evict(self.limits.all / EVICTED_PART + 1, None, now) == 0 {
             return Err(Full::Everywhere);
         }
         let held = Arc::new(Held {
             id: state.next,
             address,
             requests: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(self.now()),
+            known: AtomicUsize::new(0),
+            busy_since: AtomicU64::new(now),
+            bytes_max,
+            load: Load::default(),
+            idle_since: AtomicU64::new(now),
             is_evicted: AtomicBool::new(false),
             evicted: Notify::new(),
             is_lingering: AtomicBool::new(false),
@@ -156,11 +195,29 @@ impl Connections {
         Ok(Seat(Arc::new(Taken { connections: Arc::clone(self), held })))
     }
 
-    /// Closes some idle connections; how many.
+    /// Closes some connections to make room; how many.
     pub(crate) fn evict(&self) -> usize {
+        let now = self.now();
         let mut state = self.state();
         let count = state.all / EVICTED_PART + 1;
-        state.evict(count, None)
+        state.evict(count, None, now)
+    }
+
+    /// Whether connections hold more memory than they may. Closes some whose clients are to blame, if there are any.
+    pub(crate) fn is_short(&self) -> bool {
+        if self.memory.load(Relaxed) < self.limits.memory {
+            return false;
+        }
+        let now = self.now();
+        let last = self.relieved_at.load(Relaxed);
+        let is_due = now.saturating_sub(last) >= RELIEF_INTERVAL_MS;
+        if is_due && self.relieved_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            let surplus = self.memory.load(Relaxed).saturating_sub(self.limits.memory / 2);
+            let closed = self.state().relieve(surplus, now);
+            metrics::memory_shortage();
+            tracing::debug!(closed, "connections hold too much memory");
+        }
+        true
     }
 
     /// Waits until fewer connections are open than now.
@@ -177,25 +234,73 @@ impl Connections {
 }
 
 impl State {
-    /// Closes up to `count` idle connections, those that were idle longest, of one address or of all.
-    fn evict(&mut self, count: usize, address: Option<IpAddr>) -> usize {
+    /// Closes up to `count` idle connections, those that were idle longest, of one address or of all; if there are none,
+    /// the one of an unknown sender whose request began first.
+    fn evict(&mut self, count: usize, address: Option<IpAddr>, now: u64) -> usize {
         let fits = |held: &&Arc<Held>| {
-            held.requests.load(Relaxed) == 0
-                && !held.is_evicted.load(Relaxed)
-                && address.is_none_or(|address| address == held.address)
+            !held.is_evicted.load(Relaxed) && address.is_none_or(|address| address == held.address)
         };
-        let mut idle: Vec<_> = self.seats.values().filter(fits).cloned().collect();
-        if idle.len() > count {
-            idle.select_nth_unstable_by_key(count, |held| (held.idle_since.load(Relaxed), held.id));
-            idle.truncate(count);
+        let is_idle = |held: &&Arc<Held>| held.requests.load(Relaxed) == 0;
+        let mut chosen: Vec<_> = self.seats.values().filter(fits).filter(is_idle).cloned().collect();
+        if chosen.len() > count {
+            chosen.select_nth_unstable_by_key(count, |held| (held.idle_since.load(Relaxed), held.id));
+            chosen.truncate(count);
         }
-        for held in &idle {
-            held.is_evicted.store(true, Relaxed);
+        if chosen.is_empty() {
+            let is_stranger = |held: &&Arc<Held>| {
+                held.known.load(Relaxed) == 0
+                    && now.saturating_sub(held.busy_since.load(Relaxed)) >= STRANGER_MS
+            };
+            let strangers = self.seats.values().filter(fits).filter(is_stranger);
+            chosen.extend(strangers.min_by_key(|held| (held.busy_since.load(Relaxed), held.id)).cloned());
+        }
+        for held in &chosen {
+            self.close(held);
+        }
+        chosen.len()
+    }
+
+    /// Closes connections that hold memory until they hold `surplus` bytes less: first those without a request, then those
+    /// of unknown senders, then those whose clients do not read, in each case those that began first.
+    fn relieve(&mut self, surplus: u64, now: u64) -> usize {
+        let mut chosen: Vec<_> = self
+            .seats
+            .values()
+            .filter(|held| !held.is_evicted.load(Relaxed) && held.load.bytes() >= RELIEF_BYTES)
+            .filter_map(|held| {
+                let is_for = |since: u64, least: u64| now.saturating_sub(since) >= least;
+                // A client that reads its answer is left alone, however long that takes.
+                let offered = held.load.offered_since();
+                let order = if held.requests.load(Relaxed) == 0 {
+                    (0, held.idle_since.load(Relaxed))
+                } else if held.known.load(Relaxed) == 0 {
+                    let since = offered.unwrap_or(held.busy_since.load(Relaxed));
+                    (1, Some(since).filter(|since| is_for(*since, UNTAKEN_BY_STRANGER_MS))?)
+                } else {
+                    (2, offered.filter(|since| is_for(*since, UNTAKEN_MS))?)
+                };
+                Some((order, Arc::clone(held)))
+            })
+            .collect();
+        chosen.sort_unstable_by_key(|(order, held)| (*order, held.id));
+        let (mut freed, mut closed) = (0, 0);
+        for (_, held) in &chosen {
+            if freed >= surplus {
+                break;
+            }
+            freed += held.load.bytes();
+            closed += 1;
+            self.close(held);
+        }
+        closed
+    }
+
+    fn close(&mut self, held: &Held) {
+        if !held.is_evicted.swap(true, Relaxed) {
             held.evicted.notify_waiters();
             held.evicted.notify_one();
             self.uncount(held.address);
         }
-        idle.len()
     }
 
     fn uncount(&mut self, address: IpAddr) {
@@ -210,10 +315,52 @@ impl State {
 }
 
 impl Seat {
-    /// A request is under way until what this returns is dropped.
-    pub(crate) fn request(&self) -> Busy {
-        self.0.held.requests.fetch_add(1, Relaxed);
-        Busy(self.clone())
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(crate) fn load(&self) -> &Load {
+        &self.0.held.load
+    }
+
+    /// Bytes that the connection may hold before its answers wait.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.0.held.bytes_max
+    }
+
+    /// A request has begun.
+    pub(crate) fn began(&self) {
+        if self.0.held.requests.fetch_add(1, Relaxed) == 0 {
+            self.0.held.busy_since.store(self.0.connections.now(), Relaxed);
+        }
+    }
+
+    /// A request has ended, with its answer's last byte.
+    pub(crate) fn ended(&self) {
+        let held = &self.0.held;
+        held.idle_since.store(self.0.connections.now(), Relaxed);
+        if held.requests.fetch_sub(1, Relaxed) == 1 {
+            self.all_read();
+        }
+    }
+
+    /// A request's sender has proved who it is, or such a request has ended.
+    pub(crate) fn known(&self, is_known: bool) {
+        let known = &self.0.held.known;
+        if is_known {
+            known.fetch_add(1, Relaxed)
+        } else {
+            known.fetch_sub(1, Relaxed)
+        };
+    }
+
+    /// Has the connection go at once if its client did not take an answer in time; whether it did not.
+    pub(crate) fn close_if_unread(&self) -> bool {
+        let is_overdue = self.0.held.load.is_overdue(self.0.connections.now());
+        if is_overdue {
+            self.0.connections.state().close(&self.0.held);
+        }
+        is_overdue
     }
 
     /// For how long no request was under way; nothing while one is.
@@ -254,24 +401,15 @@ impl Drop for Taken {
             state.uncount(self.held.address);
         }
         state.lingering -= usize::from(self.held.is_lingering.load(Relaxed));
+        self.connections.memory.fetch_sub(self.held.load.bytes(), Relaxed);
         self.connections.tell(&state);
-    }
-}
-
-/// A request under way.
-pub(crate) struct Busy(Seat);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let Seat(taken) = &self.0;
-        taken.held.idle_since.store(taken.connections.now(), Relaxed);
-        taken.held.requests.fetch_sub(1, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{Busy, sender_is_known};
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -279,19 +417,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_connections_make_room_and_busy_ones_do_not() {
-        let connections = Connections::new(Limits { all: 4, per_address: 2, proxies: Vec::new() });
+        let connections =
+            Connections::new(Limits { all: 4, per_address: 2, proxies: Vec::new(), memory: MEMORY });
         let first = connections.seat(address(1)).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         let second = connections.seat(address(1)).unwrap();
-        let busy = second.request();
+        let busy = Busy::begin(&second);
+        busy.handle(async { sender_is_known() }).await;
         assert_eq!((first.idle(), second.idle()), (Some(Duration::from_secs(1)), None));
         let third = connections.seat(address(1)).unwrap();
         first.evicted().await;
         assert!(!second.is_evicted() && !third.is_evicted());
-        let also_busy = third.request();
+        let also_busy = Busy::begin(&third);
         assert_eq!(connections.seat(address(1)).err(), Some(Full::ForAddress));
         let others: Vec<_> = (2..4).map(|last| connections.seat(address(last)).unwrap()).collect();
-        let at_work: Vec<_> = others.iter().map(Seat::request).collect();
+        let at_work: Vec<_> = others.iter().map(Busy::begin).collect();
         assert_eq!(connections.seat(address(9)).err(), Some(Full::Everywhere));
         drop((busy, at_work));
         let room = connections.seat(address(9)).unwrap();
@@ -305,7 +445,7 @@ mod tests {
     #[test]
     fn networks_count_as_one_address_and_loopback_as_all() {
         let proxies = vec!["192.0.2.0/24".parse().unwrap()];
-        let connections = Connections::new(Limits { all: 9, per_address: 1, proxies });
+        let connections = Connections::new(Limits { all: 9, per_address: 1, proxies, memory: MEMORY });
         let mut seats = Vec::new();
         for text in [
             "192.0.2.1",
@@ -318,7 +458,7 @@ mod tests {
             "::ffff:127.0.0.1",
         ] {
             let seat = connections.seat(text.parse().unwrap()).unwrap();
-            seats.push((seat.request(), seat));
+            seats.push((Busy::begin(&seat), seat));
         }
         assert_eq!(connections.seat("2001:db8::2".parse().unwrap()).err(), Some(Full::ForAddress));
     }

@@ -14,6 +14,8 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::load::Busy;
+
 /// The rest of a body may be this long, in bytes, for a connection to be kept by reading it.
 const REST_BYTES_MAX: u64 = 64 * 1024;
 /// The rest of such a body is waited for as long as this.
@@ -46,8 +48,8 @@ impl Asked {
 
 impl Rest {
     /// The body as its handler gets it.
-    pub(crate) fn watch(&self, incoming: Incoming) -> Body {
-        Body::new(Watched { incoming: Some(incoming), rest: Arc::clone(&self.0) })
+    pub(crate) fn watch(&self, incoming: Incoming, busy: Arc<Busy>) -> Body {
+        Body::new(Watched { incoming: Some(incoming), rest: Arc::clone(&self.0), busy })
     }
 
     /// Sees to it that the sender learns the answer to come, whose headers these are, though its body was not read.
@@ -93,6 +95,7 @@ async fn drain(body: &mut Incoming, limit: u64) -> bool {
 struct Watched {
     incoming: Option<Incoming>,
     rest: Arc<Mutex<Option<Incoming>>>,
+    busy: Arc<Busy>,
 }
 
 impl http_body::Body for Watched {
@@ -105,8 +108,9 @@ impl http_body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(incoming).poll_frame(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.incoming = None;
+        match &frame {
+            Some(Ok(frame)) => self.busy.read(frame.data_ref().map_or(0, Bytes::len)),
+            _ => self.incoming = None,
         }
         Poll::Ready(frame)
     }

@@ -15,6 +15,7 @@ mod head;
 pub mod json;
 mod linger;
 pub mod listener;
+mod load;
 pub mod metrics;
 mod patience;
 pub mod probe;
@@ -27,6 +28,7 @@ pub mod wire;
 pub mod xml;
 
 pub use format::Format;
+pub use load::sender_is_known;
 pub use routes::Routes;
 pub use transaction::TransactionId;
 

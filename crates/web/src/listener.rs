@@ -3,16 +3,13 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,10 +20,11 @@ use tower::ServiceExt;
 use work::Clock;
 
 pub use crate::connections::Limits;
-use crate::connections::{Busy, Connections, Full, Seat};
+use crate::connections::{Connections, Full, Seat};
 use crate::early::{Asked, Rest};
 use crate::head::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::linger::{Lingering, Stream};
+use crate::load::{Answered, Busy};
 use crate::metrics;
 use crate::patience::Patient;
 use crate::tls::Tls;
@@ -45,6 +43,13 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// A shortage is logged no more often than this.
 const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Requests under way on one HTTP/2 connection at most (RFC 9113, 6.5.2, recommends no fewer).
+const STREAMS_MAX: u32 = 100;
+/// Bytes of one HTTP/2 request's body that are taken in before its handler reads them.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// The same for all requests of a connection together.
+const CONNECTION_WINDOW: u32 = 512 << 10;
 
 /// Which service answered, for the log and the metrics: a dialect puts it into its responses' extensions.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +164,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_WITHIN)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_WINDOW as usize)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
     builder
 }
@@ -199,17 +208,17 @@ impl Shared {
     async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, scheme: Scheme, seat: Seat) {
         let exchange = Exchange::new(self.options.clock.clone(), self.options.refuse);
         let stream = Patient::new(Lingering::new(stream, seat.clone()));
-        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange)));
+        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange), seat.clone()));
         let (asked_on, shared) = (seat.clone(), Arc::clone(&self));
         let service = service_fn(move |request: http::Request<Incoming>| {
             let cut = exchange.begin();
-            let (busy, exchange) = (asked_on.request(), Arc::clone(&exchange));
+            let (busy, exchange) = (Busy::begin(&asked_on), Arc::clone(&exchange));
             let (method, version) = (request.method().clone(), request.version());
-            let answer = answer(Arc::clone(&shared), peer, scheme, cut, request);
+            let answer = answer(Arc::clone(&shared), peer, scheme, cut, request, Arc::clone(&busy));
             async move {
-                let response = answer.await;
+                let response = busy.handle(answer).await;
                 exchange.finish(&method, version, &response);
-                Ok::<_, Infallible>(response.map(|body| Answered { body, _busy: busy }))
+                Ok::<_, Infallible>(response.map(|body| Answered::new(body, busy)))
             }
         });
         let mut connection = pin!(self.builder.serve_connection(stream, service));
@@ -231,6 +240,10 @@ impl Shared {
                 }
                 () = tokio::time::sleep_until(check) => {
                     let now = tokio::time::Instant::now();
+                    if seat.close_if_unread() {
+                        tracing::debug!(peer = %peer.0, "the client does not read an answer");
+                        return;
+                    }
                     match seat.idle() {
                         Some(idle) if idle >= HEAD_WITHIN && is_closing => return,
                         Some(idle) if idle >= HEAD_WITHIN => {
@@ -243,32 +256,6 @@ impl Shared {
                 }
             }
         }
-    }
-}
-
-/// An answer's body; its connection is busy until it has gone.
-struct Answered {
-    body: Body,
-    _busy: Busy,
-}
-
-impl http_body::Body for Answered {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -298,6 +285,20 @@ fn wrong_host(request: &http::Request<Incoming>) -> Option<String> {
     let is_host =
         host.as_bytes().iter().all(|byte| *byte > b' ' && *byte != 0x7f && !b"/\\?#@,".contains(byte));
     (!is_host).then(|| format!("The Host header {host:?} is not a host"))
+}
+
+/// The bytes of a request's target and headers.
+fn head_bytes<B>(request: &http::Request<B>) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    target + headers.sum::<usize>()
+}
+
+/// What is wrong with a request of too many headers; HTTP/1 refuses it earlier.
+fn too_many_headers<B>(request: &http::Request<B>) -> Option<String> {
+    // The listener adds at most two.
+    (request.headers().len() > HEADERS_MAX + 2)
+        .then(|| format!("The request has more than {HEADERS_MAX} headers"))
 }
 
 /// A path as the log may show it: v1.1 and v2.0 of identity have tokens in theirs, and however such a path is spelt, what
@@ -339,6 +340,7 @@ async fn answer(
     scheme: Scheme,
     cut: Option<String>,
     mut request: http::Request<Incoming>,
+    busy: Arc<Busy>,
 ) -> Response {
     let started = Instant::now();
     let id = TransactionId::new(shared.options.clock.now().seconds());
@@ -348,8 +350,9 @@ async fn answer(
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(peer);
     let (asked, rest) = (Asked::of(&request), Rest::default());
-    let wrong = cut.or_else(|| wrong_host(&request));
-    let request = request.map(|incoming| rest.watch(incoming));
+    busy.head(head_bytes(&request));
+    let wrong = cut.or_else(|| wrong_host(&request)).or_else(|| too_many_headers(&request));
+    let request = request.map(|incoming| rest.watch(incoming, busy));
     let mut response = match wrong {
         Some(reason) => refuse(shared.options.refuse, &uri, reason, request),
         None => shared.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),

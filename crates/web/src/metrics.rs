@@ -49,6 +49,11 @@ pub(crate) fn shortage() {
     metrics::counter!("nephos_connection_shortages_total").increment(1);
 }
 
+/// Counts a look for connections to close because all together hold too much memory.
+pub(crate) fn memory_shortage() {
+    metrics::counter!("nephos_connection_memory_shortages_total").increment(1);
+}
+
 /// Only known methods become labels: a client must not be able to make up new time series.
 fn method_label(method: &http::Method) -> &'static str {
     match method.as_str() {

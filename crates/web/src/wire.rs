@@ -21,9 +21,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use work::Clock;
 
+use crate::connections::Seat;
 use crate::framing::{Framing, Messages, declared, head_length};
+use crate::load::SHORTAGE_PAUSE;
 use crate::transaction::TransactionId;
 use crate::{Format, Response, head};
 
@@ -174,6 +177,9 @@ enum Protocol {
 pub(crate) struct Wire<S> {
     stream: S,
     exchange: Arc<Exchange>,
+    seat: Seat,
+    /// Nothing is read before this is over, since memory is short.
+    pause: Option<Pin<Box<Sleep>>>,
     sends: (Protocol, Messages),
     receives: (Protocol, Messages),
     /// What is written in place of what hyper gave, and how much of it is.
@@ -189,9 +195,9 @@ enum Next {
 }
 
 impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn new(stream: S, exchange: Arc<Exchange>, seat: Seat) -> Self {
         let start = (Protocol::Unknown, Messages::new());
-        Self { stream, exchange, sends: start, receives: start, own: (Vec::new(), 0) }
+        Self { stream, exchange, seat, pause: None, sends: start, receives: start, own: (Vec::new(), 0) }
     }
 
     /// Notes the heads in what came in, for [`head::fault`].
@@ -226,6 +232,21 @@ impl<S> Wire<S> {
                 None if head.len() == KEPT_BYTES_MAX => *protocol = Protocol::Other,
                 None => return,
             }
+        }
+    }
+
+    /// Waits while memory is short and this connection has much of it. HTTP/2 is read on, since its frames say what may be
+    /// sent; its windows bound what it takes in.
+    fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            if self.receives.0 == Protocol::Other || !self.seat.is_full() {
+                return Poll::Ready(());
+            }
+            self.pause = Some(Box::pin(tokio::time::sleep(SHORTAGE_PAUSE)));
         }
     }
 
@@ -364,8 +385,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_pause(context));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        this.seat.received(buffer.filled().len() - before);
         this.note(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }

@@ -88,7 +88,7 @@ async fn listen(router: Router, limits: Limits) -> std::net::SocketAddr {
 }
 
 fn many() -> Limits {
-    Limits { all: 1000, per_address: 1000, proxies: Vec::new() }
+    Limits { all: 1000, per_address: 1000, proxies: Vec::new(), memory: 128 << 20 }
 }
 
 /// A connection to a listener of its own; `bodies` are sent by `/body` one by one.

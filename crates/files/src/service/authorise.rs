@@ -145,11 +145,7 @@ fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bo
 }
 
 /// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
-pub(super) fn owners_alone(
-    context: &Context,
-    account: &str,
-    container: &Container,
-) -> Result<()> {
+pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
     if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
         return Ok(());
     }

@@ -67,6 +67,7 @@ impl FromRequestParts<Shared> for Access {
         let need = parts.extensions.get::<Need>().copied().unwrap_or(Need::Operator);
         let token = header(&parts.headers, "x-auth-token").ok_or(Error::Token)?;
         let session = identity.session(token).await.map_err(Error::from)?;
+        web::sender_is_known();
         if !need.met_by(&session) {
             return Err(Error::forbidden(NOT_AUTHORIZED).into());
         }

@@ -7,12 +7,18 @@ use web::listener::Limits;
 
 use super::{Bad, address};
 
+/// MiB that connections may hold together, at least and at most.
+const MEMORY_MIN: u64 = 16;
+const MEMORY_MAX: u64 = 1 << 20;
+
 /// `[connections]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Connections {
     max: Option<usize>,
     per_address: Option<usize>,
+    /// In MiB.
+    memory: Option<u64>,
 }
 
 impl Connections {
@@ -26,6 +32,10 @@ impl Connections {
                 return Err(Bad::new(key, "0: expected at least 1"));
             }
         }
+        if self.memory.is_some_and(|memory| !(MEMORY_MIN..=MEMORY_MAX).contains(&memory)) {
+            let reason = format!("expected {MEMORY_MIN} to {MEMORY_MAX} MiB");
+            return Err(Bad::new("connections.memory", reason));
+        }
         Ok(self)
     }
 
@@ -34,7 +44,8 @@ impl Connections {
         let own = Limits::for_files(files);
         let all = self.max.unwrap_or(own.all).min(own.all);
         let per_address = self.per_address.unwrap_or((all / 4).max(16)).min(all);
-        Limits { all, per_address, ..own }
+        let memory = self.memory.map_or(own.memory, |mebibytes| mebibytes << 20);
+        Limits { all, per_address, memory, ..own }
     }
 }
 

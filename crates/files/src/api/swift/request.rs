@@ -47,12 +47,14 @@ impl Parsed {
         if let Some(signed) = tempurl::Signed::of(&query) {
             let pass = signed?.check(&swift.files, head, target).await?;
             tempurl::clean(head)?;
+            web::sender_is_known();
             let watch = head.extensions.get::<Arc<Watch>>().cloned();
             let context = Context { pass: Some(pass), watch, ..Context::default() };
             return Ok(Self { context, query: tempurl::kept(&query) });
         }
         let watch = head.extensions.get::<Arc<Watch>>().cloned();
         if let Some((pass, at)) = carried::pass(&swift.files, head, target).await? {
+            web::sender_is_known();
             let context = Context { pass: Some(pass), carried: Some(at), watch, ..Context::default() };
             return Ok(Self { context, query });
         }
