@@ -92,7 +92,36 @@ fn the_first_seeds_curls() {
     assert_eq!(head.header("x-account-bytes-used"), bytes.len().to_string());
 
     let cdn = answer.header("x-cdn-management-url");
-    assert_eq!(curl(&["-I", "-H", token, &format!("{cdn}/images")]).status, 404, "never CDN-enabled");
+    let published = &format!("{cdn}/images");
+    assert_eq!(curl(&["-I", "-H", token, published]).status, 404, "never CDN-enabled");
+    let enable = curl(&[
+        "-X",
+        "PUT",
+        "-H",
+        token,
+        "-H",
+        "X-CDN-Enabled: True",
+        "-H",
+        "X-TTL: 259200",
+        &format!("{storage}/images"),
+    ]);
+    assert_eq!((enable.status, enable.header("content-length")), (202, "0"));
+    assert!(enable.header("content-type").starts_with("text/plain"), "{}", enable.header("content-type"));
+    let uri = enable.header("x-cdn-uri");
+    assert!(uri.starts_with("http://") && uri.ends_with(".cdn.localhost:8081"), "{uri}");
+    assert!(enable.header("x-cdn-ssl-uri").starts_with("https://"), "{}", enable.header("x-cdn-ssl-uri"));
+    let head = curl(&["-I", "-H", token, published]);
+    assert_eq!((head.status, head.header("x-cdn-uri"), head.header("x-ttl")), (204, uri, "259200"));
+    let list = curl(&["-H", token, &format!("{cdn}?format=json&enabled_only=true")]);
+    let list: serde_json::Value = serde_json::from_slice(&list.body).unwrap();
+    assert_eq!((list[0]["name"].as_str(), list[0]["cdn_uri"].as_str()), (Some("images"), Some(uri)));
+
+    // The quota of purges, as the operator sets it.
+    let limits = cloud.admin_json(&["tenant", "limits", "100001", "--set", "cdn-purges=1"]);
+    assert_eq!((limits["cdn-purges"].as_u64(), limits["cdn-purges-left"].as_u64()), (Some(1), Some(1)));
+    let object = &format!("{published}/hello.jpg");
+    assert_eq!(curl(&["-X", "DELETE", "-H", token, object]).status, 204);
+    assert_eq!(curl(&["-X", "DELETE", "-H", token, object]).status, 498);
 }
 
 #[test]

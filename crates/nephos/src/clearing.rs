@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cdn::Cdn;
 use compute::Compute;
 use compute::model::server::Id;
 use files::Files;
@@ -13,10 +14,16 @@ use images::{Images, Page};
 const PAGE: i64 = 200;
 
 /// Every service that keeps something for tenants, servers before what they are made of.
-pub fn services(compute: &Compute, images: &Arc<Images>, files: &Files) -> Vec<Arc<dyn TenantDeleted>> {
+pub fn services(
+    compute: &Compute,
+    images: &Arc<Images>,
+    cdn: &Cdn,
+    files: &Files,
+) -> Vec<Arc<dyn TenantDeleted>> {
     vec![
         Arc::new(Servers(compute.clone())),
         Arc::new(OwnImages(Arc::clone(images))),
+        Arc::new(Publications(cdn.clone())),
         Arc::new(Objects(files.clone())),
     ]
 }
@@ -71,6 +78,19 @@ impl TenantDeleted for OwnImages {
             }
             offset += seen - deleted;
         }
+    }
+}
+
+struct Publications(Cdn);
+
+#[async_trait]
+impl TenantDeleted for Publications {
+    fn service(&self) -> &'static str {
+        "cdn"
+    }
+
+    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+        self.0.delete_tenant(tenant_id).await.map_err(|e| e.to_string())
     }
 }
 

@@ -121,6 +121,9 @@ pub struct Common {
     /// What clients are told to reach this cloud by [default: http:// or https:// and the address of the API]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
     pub public_url: Option<String>,
+    /// Host name that containers are published under, with the edge's port [default: cdn.localhost:8081]
+    #[arg(long, global = true, value_name = "NAME", env = "NEPHOS_CDN_HOST")]
+    pub cdn_host: Option<String>,
     /// Serve HTTPS with this certificate chain, PEM; read again at SIGHUP
     #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
@@ -196,7 +199,7 @@ pub enum Tenant {
         /// Its name or id
         tenant: String,
     },
-    /// Show a tenant's limits of Cloud Servers, or set one
+    /// Show a tenant's limits of Cloud Servers and the CDN, or set one
     Limits {
         /// Its name or id
         tenant: String,

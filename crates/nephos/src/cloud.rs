@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use blobs::{Blobs, Local};
+use cdn::Cdn;
 use compute::{Answers, Compute};
 use database::ExclusiveLock;
 use files::Files;
@@ -42,6 +43,8 @@ pub struct Cloud {
     pub identity: Arc<Identity>,
     /// Objects.
     pub files: Files,
+    /// Which containers are published.
+    pub cdn: Cdn,
     /// What servers are made of.
     pub images: Arc<Images>,
     /// Servers.
@@ -84,6 +87,8 @@ impl Cloud {
         cloud_id::check_named(&files, &stores).await?;
         files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
+        let cdn_settings = cdn::Settings { host: config.cdn_host.clone(), master: Arc::clone(&key) };
+        let cdn = Cdn::open(&config.database, clock.clone(), cdn_settings).await.map_err(|e| database(&e))?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         images.start();
         let pools = pools::pools(&config.networks)?;
@@ -104,8 +109,8 @@ impl Cloud {
             identity.send_mail_by(Arc::new(sendmail.clone()));
         }
         compute.report_to(meter.clone());
-        identity.carry_deletions(clearing::services(&compute, &images, &files));
-        Ok(Self { clock, clock_moves, meter, identity, files, images, compute, lock, _dir: dir })
+        identity.carry_deletions(clearing::services(&compute, &images, &cdn, &files));
+        Ok(Self { clock, clock_moves, meter, identity, files, cdn, images, compute, lock, _dir: dir })
     }
 
     /// Ends background work and writes what is counted.

@@ -1,5 +1,6 @@
 //! The configuration: flags beat variables beat the file beat the defaults.
 
+mod cdn;
 mod database;
 mod listening;
 mod storage;
@@ -44,6 +45,7 @@ pub struct File {
     blobs: Option<String>,
     hypervisor: Vec<String>,
     public_url: Option<String>,
+    cdn_host: Option<String>,
     trusted_proxies: Vec<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -170,6 +172,8 @@ pub struct Config {
     pub hypervisors: Vec<String>,
     /// What clients are told.
     pub public_url: String,
+    /// The host name that containers are published under, perhaps with a port.
+    pub cdn_host: String,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The API's certificate; nothing for plain HTTP.
@@ -220,6 +224,7 @@ impl Config {
         let tls = said.or(Said { word: file.tls, certificate: file.tls_cert, key: file.tls_key }).source()?;
         let public_url = common.public_url.clone().or(file.public_url);
         let public_url = public_url.map_or_else(|| Ok(own_url(listen, tls.is_some())), checked_url)?;
+        let cdn_host = cdn::host(common.cdn_host.clone().or(file.cdn_host))?;
         let fence = file.servers.fence.map(|command| {
             let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
             if words.is_empty() {
@@ -246,6 +251,7 @@ impl Config {
             database,
             hypervisors,
             public_url,
+            cdn_host,
             trusted_proxies,
             tls,
             region: file.region.name,

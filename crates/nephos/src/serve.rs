@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::routing::{any, get};
+use axum::routing::get;
 use http::{HeaderMap, StatusCode, header};
 use identity::{Denied, Identity};
 use tokio::net::TcpListener;
@@ -119,13 +119,15 @@ impl StopSignals {
 
 fn routes(cloud: &Arc<Cloud>, metrics: MetricsHandle) -> Router {
     let tokens = Arc::new(IdentityTokens(Arc::clone(&cloud.identity)));
+    let storage = files::api::swift::router(cloud.files.clone(), tokens.clone());
+    let storage = cdn::api::management::on_storage_host(storage, cloud.cdn.clone(), tokens.clone());
     Router::new()
         .route("/healthz", get(|| async { "OK\n" }))
         .route("/metrics", get(show_metrics_to_operators).with_state((metrics, Arc::clone(&cloud.identity))))
         .route("/", get(versions).with_state(Arc::clone(&cloud.identity)))
-        .route("/cdn/{*path}", any(unpublished))
         .merge(cloud.identity.router())
-        .merge(files::api::swift::router(cloud.files.clone(), tokens.clone()))
+        .merge(storage)
+        .merge(cdn::api::management::router(cloud.cdn.clone(), tokens.clone()))
         .merge(cloud.compute.router(tokens))
 }
 
@@ -155,18 +157,10 @@ async fn versions(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
     document["services"] = serde_json::json!({
         "identity": ["/identity/v1.0", "/identity/v1.1", "/identity/v2.0", "/identity/v3"],
         "files": ["/v1"],
+        "cdn": ["/cdn/v1"],
         "servers": ["/servers/v1.0"],
     });
     (StatusCode::MULTIPLE_CHOICES, [(header::CONTENT_TYPE, "application/json")], document.to_string())
-}
-
-/// Nothing is published yet: every container answers as one that was never CDN-enabled, which clients expect.
-async fn unpublished() -> impl IntoResponse {
-    (
-        StatusCode::NOT_FOUND,
-        [(header::CONTENT_TYPE, "text/html; charset=UTF-8")],
-        "<html><h1>Not Found</h1><p>The container was never CDN-enabled.</p></html>",
-    )
 }
 
 fn start_log(config: &Config) -> Result<(), Bad> {

@@ -13,6 +13,9 @@ use super::images;
 use super::order::Order;
 use crate::cloud::Cloud;
 
+/// The limit of purges in a UTC day.
+const PURGES: &str = "cdn-purges";
+
 /// Damaged blobs that the doctor lists; more of them are as bad.
 const DAMAGE_SHOWN: usize = 20;
 
@@ -42,9 +45,15 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::TenantLimits { tenant, set } => {
             let tenant = users.tenant(&tenant).await.map_err(text)?.id;
             for (name, limit) in set {
-                cloud.compute.set_limit(&tenant, &name, limit).await.map_err(text)?;
+                if name == PURGES {
+                    cloud.cdn.set_purge_limit(&tenant, limit).await.map_err(text)?;
+                } else {
+                    cloud.compute.set_limit(&tenant, &name, limit).await.map_err(text)?;
+                }
             }
-            cloud.compute.limits_of(&tenant).await.map(|limits| shown_limits(&limits)).map_err(text)
+            let limits = cloud.compute.limits_of(&tenant).await.map_err(text)?;
+            let purges = cloud.cdn.limits(&tenant).await.map_err(text)?;
+            Ok(shown_limits(&limits, purges))
         }
         Order::CreateUser { name, tenant, password, api_key, email, roles } => {
             value(users.create_user(NewTenantUser { name, tenant, password, api_key, email, roles }).await)
@@ -149,7 +158,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
     }
 }
 
-fn shown_limits(limits: &Limits) -> Value {
+fn shown_limits(limits: &Limits, cdn: cdn::service::Limits) -> Value {
     let rates = limits
         .rates
         .iter()
@@ -158,6 +167,7 @@ fn shown_limits(limits: &Limits) -> Value {
         "rates": rates.collect::<Value>(),
         "ram-mib": limits.ram_mib_max, "ip-groups": limits.groups_max, "ip-group-members": limits.members_max,
         "registered-images": limits.images_max,
+        PURGES: cdn.purges, "cdn-purges-left": cdn.purges_left,
     })
 }
 

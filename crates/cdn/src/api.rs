@@ -1,0 +1,3 @@
+//! The dialects.
+
+pub mod management;

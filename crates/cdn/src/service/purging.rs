@@ -1,0 +1,94 @@
+//! Purging: a purge advances a generation, and edges revalidate what they cached before it. Its cost does not depend on
+//! how much is cached.
+
+use std::time::Duration;
+
+use identity::Right;
+
+use super::publishing::listed;
+use super::{Cdn, Context};
+use crate::error::{Error, Result};
+use crate::model::Publication;
+use crate::store;
+
+/// A whole container may be purged once in this time.
+const CONTAINER_PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// Purged objects that are remembered by name, in one container; beyond that the whole container is purged.
+const PURGED_OBJECTS_MAX: i64 = 1000;
+/// Bytes of an object's name at most (Cloud Files guide).
+const NAME_MAX: usize = 1024;
+/// Seconds of a day.
+pub(super) const DAY: i64 = 86_400;
+
+impl Cdn {
+    /// Purges one object of a published container: what edges have of it is revalidated before it is served again. The
+    /// object need not exist.
+    ///
+    /// # Errors
+    /// [`Error::PurgesUsedUp`] when the account has no purge left on this UTC day; [`Error::NotPublished`],
+    /// [`Error::Forbidden`], [`Error::Invalid`].
+    pub async fn purge_object(
+        &self,
+        context: &Context,
+        tenant: &str,
+        container: &str,
+        object: &str,
+    ) -> Result<()> {
+        context.authorise(tenant, Right::Administer)?;
+        if object.is_empty() || object.len() > NAME_MAX {
+            return Err(Error::Invalid(format!("an object's name has 1 to {NAME_MAX} bytes")));
+        }
+        let day = self.0.clock.now().seconds().div_euclid(DAY);
+        let input = (tenant.to_owned(), container.to_owned(), object.to_owned(), day);
+        self.0
+            .db
+            .write(input, |(tenant, container, object, day), tx| {
+                Box::pin(async move {
+                    let mut publication = listed(store::find(tx, tenant, container).await?)?;
+                    let limit = store::limits::purges(tx, tenant).await?;
+                    let limit = limit.unwrap_or(super::limits::PURGES_PER_DAY);
+                    if store::limits::count_purge(tx, tenant, *day).await? > limit {
+                        return Err(Error::PurgesUsedUp(u64::try_from(limit).unwrap_or(0)));
+                    }
+                    publication.generation += 1;
+                    if store::purges::count(tx, publication.hash).await? >= PURGED_OBJECTS_MAX {
+                        store::purges::clear(tx, publication.hash).await?;
+                        publication.purged = publication.generation;
+                    } else {
+                        store::purges::put(tx, publication.hash, object, publication.generation).await?;
+                    }
+                    Ok(store::put(tx, &publication).await?)
+                })
+            })
+            .await
+    }
+
+    /// Purges all objects of a published container.
+    ///
+    /// # Errors
+    /// [`Error::PurgeRefused`] when the last time was less than an hour ago; [`Error::NotPublished`],
+    /// [`Error::Forbidden`].
+    pub async fn purge_container(&self, context: &Context, tenant: &str, container: &str) -> Result<()> {
+        context.authorise(tenant, Right::Administer)?;
+        let input = (tenant.to_owned(), container.to_owned(), self.0.clock.now());
+        self.0
+            .db
+            .write(input, |(tenant, container, now), tx| {
+                Box::pin(async move {
+                    let publication = listed(store::find(tx, tenant, container).await?)?;
+                    let due = store::last_container_purge(tx, publication.hash).await?;
+                    if due.is_some_and(|last| last.after(CONTAINER_PURGE_INTERVAL) > *now) {
+                        let reason = "A container can be purged once in 3600 seconds";
+                        return Err(Error::PurgeRefused(reason.into()));
+                    }
+                    let generation = publication.generation + 1;
+                    store::put(tx, &Publication { generation, purged: generation, ..publication.clone() })
+                        .await?;
+                    store::set_container_purge(tx, publication.hash, *now).await?;
+                    // Each of them is older than this purge.
+                    Ok(store::purges::clear(tx, publication.hash).await?)
+                })
+            })
+            .await
+    }
+}
