@@ -4,6 +4,7 @@ mod actions;
 mod config_drive;
 mod context;
 mod custom_images;
+mod enqueue;
 mod error;
 mod groups;
 mod host_book;
@@ -135,7 +136,7 @@ impl Compute {
         inner.close_hosts_that_left().await?;
         inner.learn_given_up().await?;
         let runner = Runner { db, clock, concurrency: inner.settings.concurrency };
-        let handle = runner.start(Arc::new(jobs::Carrier(Arc::clone(&inner))));
+        let handle = runner.start(Arc::new(jobs::JobRunner(Arc::clone(&inner))));
         let _ = inner.runner.set(handle);
         for host in inner.hosts.values() {
             tokio::spawn(reconcile::watch(Arc::clone(&inner), Arc::clone(host)));

@@ -17,6 +17,7 @@ pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod signin;
 pub(crate) mod tenants;
+mod text;
 pub(crate) mod users;
 
 use std::sync::{Arc, OnceLock};

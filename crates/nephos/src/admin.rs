@@ -67,3 +67,7 @@ fn print_text(text: &str) {
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

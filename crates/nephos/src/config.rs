@@ -1,6 +1,7 @@
 //! The configuration: flags beat variables beat the file beat the defaults.
 
 mod cdn;
+pub mod certificate;
 mod database;
 mod listening;
 mod storage;
@@ -13,10 +14,10 @@ pub use listening::Connections;
 use serde::Deserialize;
 pub use storage::FilesConfig;
 
-use crate::certificate::{Said, Source};
 use crate::cli::Common;
 use crate::fence::FenceCommand;
 use crate::mail::Sendmail;
+use certificate::{Said, Source};
 
 /// A setting that cannot be used: exit code 2.
 #[derive(Debug, thiserror::Error)]

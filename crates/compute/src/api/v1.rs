@@ -10,6 +10,7 @@ mod flavors;
 mod groups;
 mod images;
 mod limits;
+mod respond;
 mod schedules;
 mod servers;
 mod sharing;

@@ -6,8 +6,9 @@ use identity::Right;
 use images::{Image, Origin};
 use uuid::Uuid;
 
-use super::orders::{NewImage, Order, Orderer};
+use super::orders::{Order, Orderer};
 use super::{Compute, Context, Error};
+use crate::model::NewImage;
 use crate::model::{Flavor, Id, Reboot, Server, launch};
 use crate::store;
 

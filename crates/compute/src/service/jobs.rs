@@ -2,6 +2,7 @@
 //! its lease is fenced in the database, and within this process it has its machine's turn.
 
 mod addresses;
+mod bookings;
 mod building;
 mod crossing;
 mod imaging;
@@ -10,193 +11,93 @@ mod placing;
 mod resizing;
 mod settle;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use database::Tx;
 use hypervisor::Hypervisor;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use work::{Handler, Job, NewJob, Next, Time, jobs};
+use work::{Handler, Job, Next, Time};
 
-use super::orders::NewImage;
 use super::{Halt, Inner};
-use crate::model::{Cadence, Reboot, Server};
+use crate::model::{JobPayload, Server, WorkItem};
 use crate::store;
-
-/// What a job is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Work {
-    Build,
-    Reboot {
-        kind: Reboot,
-    },
-    Password {
-        sealed: String,
-    },
-    Rebuild,
-    Resize {
-        flavor: i64,
-        /// The host that it goes to, if not its own.
-        #[serde(default)]
-        to: Option<String>,
-    },
-    Confirm,
-    Revert,
-    Image(NewImage),
-    Share {
-        address: Ipv4Addr,
-        configure: bool,
-    },
-    Unshare {
-        address: Ipv4Addr,
-    },
-    Suspend,
-    Resume,
-    Start,
-    Delete,
-    /// Waits until a resize is confirmed by itself.
-    AutoConfirm,
-    /// Waits until a host answers that the server was moved from, or on which its resize failed.
-    Vacate {
-        host: String,
-        /// What a disk went over by, if it is there.
-        #[serde(default)]
-        snapshot: Option<Uuid>,
-        /// A resize to this host failed, and nobody knows whether the machine runs there.
-        #[serde(default)]
-        unseen: bool,
-    },
-    /// Waits for a backup window.
-    Backup {
-        cadence: Cadence,
-        start: i64,
-        end: i64,
-    },
-}
-
-/// A job's state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Payload {
-    pub(super) server: Uuid,
-    pub(super) work: Work,
-    /// Its entry in the log of actions.
-    pub(super) action: Option<String>,
-}
-
-impl Payload {
-    pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-impl Work {
-    /// Writes the job and its entry in the log of actions.
-    pub(super) async fn enqueue(
-        self,
-        tx: &mut Tx,
-        server: &Server,
-        name: &str,
-        (request, user): (&str, &str),
-        now: Time,
-        deadline: Time,
-    ) -> Result<(), database::Error> {
-        let action = store::actions::begin(tx, server.id, name, request, user, now).await?;
-        let payload = Payload { server: server.id, work: self, action: Some(action) }.to_json();
-        let subject = server.id.to_string();
-        let job = NewJob { kind: name, subject: &subject, payload, due: now, deadline };
-        jobs::enqueue(tx, now, &job).await.map(|_| ())
-    }
-
-    /// The subject of the job that confirms a server's resize by itself.
-    pub(super) fn confirm_subject(server: Uuid) -> String {
-        format!("confirm:{server}")
-    }
-
-    /// The subject of the job that waits for a server's backup window.
-    pub(super) fn backup_subject(server: Uuid, cadence: Cadence) -> String {
-        format!("backup:{}:{server}", cadence.origin().as_str())
-    }
-}
 
 /// Why a step did not come to its end.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum StepError {
     /// It may succeed later.
-    Later(String),
+    Retry(String),
     /// It never will.
     Failed(String),
     /// The job is someone else's now, or its server is gone.
-    Lost,
+    LeaseLost,
 }
 
-impl From<hypervisor::Error> for Trouble {
+impl From<hypervisor::Error> for StepError {
     fn from(error: hypervisor::Error) -> Self {
         match error {
             hypervisor::Error::Unreachable { .. } | hypervisor::Error::Timeout { .. } => {
-                Self::Later(error.to_string())
+                Self::Retry(error.to_string())
             }
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
-impl From<database::Error> for Trouble {
+impl From<database::Error> for StepError {
     fn from(error: database::Error) -> Self {
-        Self::Later(error.to_string())
+        Self::Retry(error.to_string())
     }
 }
 
-impl From<super::Error> for Trouble {
+impl From<super::Error> for StepError {
     fn from(error: super::Error) -> Self {
         match error {
-            super::Error::Unavailable(reason) | super::Error::Unknown(reason) => Self::Later(reason),
+            super::Error::Unavailable(reason) | super::Error::Unknown(reason) => Self::Retry(reason),
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
-impl From<networks::Error> for Trouble {
+impl From<networks::Error> for StepError {
     fn from(error: networks::Error) -> Self {
         super::Error::from(error).into()
     }
 }
 
-impl From<images::Error> for Trouble {
+impl From<images::Error> for StepError {
     fn from(error: images::Error) -> Self {
         match error {
             images::Error::Vault(images::VaultError::Failed(_)) | images::Error::Database(_) => {
-                Self::Later(error.to_string())
+                Self::Retry(error.to_string())
             }
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
-/// A job in hand.
-pub(super) struct Hand<'a> {
+/// A job in context.
+pub(super) struct JobContext<'a> {
     pub(super) inner: &'a Arc<Inner>,
     pub(super) job: &'a Job,
-    pub(super) payload: Payload,
+    pub(super) payload: JobPayload,
 }
 
 /// Carries the jobs of one service forward.
-pub(super) struct Carrier(pub(super) Arc<Inner>);
+pub(super) struct JobRunner(pub(super) Arc<Inner>);
 
 #[async_trait]
-impl Handler for Carrier {
+impl Handler for JobRunner {
     async fn step(&self, job: &Job) -> Next {
-        let Ok(payload) = serde_json::from_str::<Payload>(&job.payload) else {
+        let Ok(payload) = serde_json::from_str::<JobPayload>(&job.payload) else {
             tracing::error!(job = job.id, kind = job.kind, "a job cannot be read");
             return Next::After(Duration::from_secs(3600));
         };
-        let hand = Hand { inner: &self.0, job, payload };
+        let context = JobContext { inner: &self.0, job, payload };
         let mut halt = self.0.halt.subscribe();
         let turn = tokio::select! {
-            turn = self.0.turn(hand.payload.server).take() => turn,
+            turn = self.0.turn(context.payload.server).take() => turn,
             _ = halt.wait_for(|halt| *halt != Halt::No) => return halted(*self.0.halt.borrow()),
         };
         let left = turn.left();
@@ -204,7 +105,7 @@ impl Handler for Carrier {
         // Registered before the first look at the job's lease, so that a deletion in between is not missed.
         left.as_mut().enable();
         tokio::select! {
-            next = hand.carry() => next,
+            next = context.carry() => next,
             // Whoever interrupts has cancelled the job, or wants it to be looked at anew.
             () = &mut left => Next::Continue,
             _ = halt.wait_for(|halt| *halt != Halt::No) => halted(*self.0.halt.borrow()),
@@ -213,15 +114,15 @@ impl Handler for Carrier {
     }
 
     async fn expired(&self, job: &Job) -> Next {
-        let Ok(payload) = serde_json::from_str::<Payload>(&job.payload) else { return Next::Ended };
-        let hand = Hand { inner: &self.0, job, payload };
-        if hand.payload.work == Work::Delete {
+        let Ok(payload) = serde_json::from_str::<JobPayload>(&job.payload) else { return Next::Ended };
+        let context = JobContext { inner: &self.0, job, payload };
+        if context.payload.work == WorkItem::Delete {
             // Nothing may be left behind: a deletion is never given up.
-            return hand.step_again().await;
+            return context.step_again().await;
         }
-        let _turn = self.0.turn(hand.payload.server).take().await;
+        let _turn = self.0.turn(context.payload.server).take().await;
         let minutes = job.deadline.since(job.created).as_secs() / 60;
-        hand.end(Err(Trouble::Failed(format!("it was not finished within {minutes} minutes")))).await
+        context.end(Err(StepError::Failed(format!("it was not finished within {minutes} minutes")))).await
     }
 }
 
@@ -233,7 +134,7 @@ fn halted(halt: Halt) -> Next {
     }
 }
 
-impl Hand<'_> {
+impl JobContext<'_> {
     async fn step_again(&self) -> Next {
         let _turn = self.inner.turn(self.payload.server).take().await;
         tokio::select! {
@@ -250,8 +151,8 @@ impl Hand<'_> {
         self.end(outcome).await
     }
 
-    async fn work(&self) -> Result<(), Trouble> {
-        if let Work::Vacate { host, snapshot, unseen } = &self.payload.work {
+    async fn work(&self) -> Result<(), StepError> {
+        if let WorkItem::Vacate { host, snapshot, unseen } = &self.payload.work {
             return self.vacate(host, *snapshot, *unseen).await;
         }
         let server = self.server().await?;
@@ -259,36 +160,36 @@ impl Hand<'_> {
             // Another process may have taken it back.
             self.inner.learn_given_up().await?;
         }
-        if !self.payload.work.waits() && self.payload.work != Work::Build {
+        if !self.payload.work.waits() && self.payload.work != WorkItem::Build {
             // What follows may set the machine's counters back.
             self.inner.read_meter(&server).await;
         }
         match self.payload.work.clone() {
-            Work::Build => self.build(server).await,
-            Work::Rebuild => self.rebuild(server).await,
-            Work::Reboot { kind } => self.reboot(&server, kind).await,
-            Work::Password { sealed } => self.password(&server, &sealed).await,
-            Work::Resize { flavor, to: None } => self.resize(server, flavor).await,
-            Work::Resize { flavor, to: Some(to) } => self.cross(server, flavor, &to).await,
-            Work::Confirm => self.confirm(&server).await,
-            Work::Revert => self.revert(server).await,
-            Work::Image(image) => self.image(&server, &image).await,
-            Work::Share { address, configure } => self.share(server, address, configure).await,
-            Work::Unshare { address } => self.unshare(server, address).await,
-            Work::Suspend => self.suspend(&server).await,
-            Work::Resume => self.resume(&server).await,
-            Work::Start => self.start(&server).await,
-            Work::Delete => self.delete(&server).await,
-            Work::Vacate { .. } => Ok(()),
-            Work::AutoConfirm => self.auto_confirm(&server).await,
-            Work::Backup { cadence, start, end } => {
+            WorkItem::Build => self.build(server).await,
+            WorkItem::Rebuild => self.rebuild(server).await,
+            WorkItem::Reboot { kind } => self.reboot(&server, kind).await,
+            WorkItem::Password { sealed } => self.password(&server, &sealed).await,
+            WorkItem::Resize { flavor, to: None } => self.resize(server, flavor).await,
+            WorkItem::Resize { flavor, to: Some(to) } => self.cross(server, flavor, &to).await,
+            WorkItem::Confirm => self.confirm(&server).await,
+            WorkItem::Revert => self.revert(server).await,
+            WorkItem::Image(image) => self.image(&server, &image).await,
+            WorkItem::Share { address, configure } => self.share(server, address, configure).await,
+            WorkItem::Unshare { address } => self.unshare(server, address).await,
+            WorkItem::Suspend => self.suspend(&server).await,
+            WorkItem::Resume => self.resume(&server).await,
+            WorkItem::Start => self.start(&server).await,
+            WorkItem::Delete => self.delete(&server).await,
+            WorkItem::Vacate { .. } => Ok(()),
+            WorkItem::AutoConfirm => self.auto_confirm(&server).await,
+            WorkItem::Backup { cadence, start, end } => {
                 self.backup(&server, cadence, Time(start), Time(end)).await
             }
         }
     }
 
     /// The server, while the job is this holder's.
-    async fn server(&self) -> Result<Server, Trouble> {
+    async fn server(&self) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server);
         let found = self.inner.db.read(input, |(job, server), tx| {
             Box::pin(async move {
@@ -298,21 +199,21 @@ impl Hand<'_> {
                 store::servers::by_id(tx, *server).await
             })
         });
-        found.await?.ok_or(Trouble::Lost)
+        found.await?.ok_or(StepError::LeaseLost)
     }
 
     /// The server's host.
-    fn host(&self, server: &Server) -> Result<Arc<dyn Hypervisor>, Trouble> {
+    fn host(&self, server: &Server) -> Result<Arc<dyn Hypervisor>, StepError> {
         self.host_named(&server.host)
     }
 
-    fn host_named(&self, name: &str) -> Result<Arc<dyn Hypervisor>, Trouble> {
-        let missing = || Trouble::Later(format!("host {name} is not configured"));
+    fn host_named(&self, name: &str) -> Result<Arc<dyn Hypervisor>, StepError> {
+        let missing = || StepError::Retry(format!("host {name} is not configured"));
         self.inner.host_named(name).ok_or_else(missing)
     }
 
     /// Shows how far the job is; `Lost` when it is not this holder's any more.
-    async fn show(&self, change: impl Fn(&mut Server) + Send + Sync + 'static) -> Result<Server, Trouble> {
+    async fn show(&self, change: impl Fn(&mut Server) + Send + Sync + 'static) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server, change, self.inner.clock.now());
         let shown = self.inner.db.write(input, |(job, server, change, now), tx| {
             Box::pin(async move {
@@ -326,14 +227,14 @@ impl Hand<'_> {
                 Ok::<_, database::Error>(Some(server))
             })
         });
-        shown.await?.ok_or(Trouble::Lost)
+        shown.await?.ok_or(StepError::LeaseLost)
     }
 
-    async fn progress(&self, percent: u8) -> Result<(), Trouble> {
+    async fn progress(&self, percent: u8) -> Result<(), StepError> {
         self.show(move |server| server.progress = percent.min(100)).await.map(|_| ())
     }
 
-    async fn secret(&self, server: Uuid, name: &'static str) -> Result<Option<Vec<u8>>, Trouble> {
+    async fn secret(&self, server: Uuid, name: &'static str) -> Result<Option<Vec<u8>>, StepError> {
         let sealed = self.inner.db.read((server, name), |(server, name), tx| {
             Box::pin(async move { store::servers::secret(tx, *server, name).await })
         });
@@ -341,7 +242,7 @@ impl Hand<'_> {
         Ok(Some(self.inner.seal.open(&server.to_string(), &sealed)?))
     }
 
-    async fn password_of(&self, server: Uuid) -> Result<Option<String>, Trouble> {
+    async fn password_of(&self, server: Uuid) -> Result<Option<String>, StepError> {
         let plain = self.secret(server, "password").await?;
         Ok(plain.and_then(|plain| String::from_utf8(plain).ok()))
     }

@@ -4,15 +4,13 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use database::Tx;
-use images::Origin;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use work::{Time, jobs};
 
-use super::jobs::Work;
 use super::limits::absolute;
 use super::{Error, Inner};
-use crate::model::{Action, Flavor, Id, Other, Reboot, Refusal, Server, Task};
+use crate::model::WorkItem;
+use crate::model::{Action, Flavor, Id, NewImage, Other, Reboot, Refusal, Server, Task};
 use crate::store;
 
 /// How long an order waits for a job that only has to tidy up after an image.
@@ -53,24 +51,6 @@ pub(super) enum Order {
     Start,
 }
 
-/// An image to be made of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct NewImage {
-    pub(super) id: Uuid,
-    pub(super) name: String,
-    /// `None` on demand.
-    pub(super) cadence: Option<crate::model::Cadence>,
-    /// The end of the backup window that it serves.
-    #[serde(default)]
-    pub(super) window_end: Option<i64>,
-}
-
-impl NewImage {
-    pub(super) fn origin(&self) -> Origin {
-        self.cadence.map_or(Origin::Snapshot, crate::model::Cadence::origin)
-    }
-}
-
 /// Who orders, and of whose servers: no tenant where the cloud itself or its operator does.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orderer {
@@ -101,27 +81,29 @@ impl Order {
     }
 
     /// Its name in the log of actions, and the work that it comes to; none for what is done at once.
-    fn work(&self, server: &Server) -> (&'static str, Option<Work>) {
+    fn work(&self, server: &Server) -> (&'static str, Option<WorkItem>) {
         match self.clone() {
             Self::Rename(_) => ("rename", None),
             Self::Password { sealed, .. } => {
-                ("changePassword", Some(Work::Password { sealed: hex::encode(sealed) }))
+                ("changePassword", Some(WorkItem::Password { sealed: hex::encode(sealed) }))
             }
-            Self::Reboot(kind) => ("reboot", Some(Work::Reboot { kind })),
-            Self::Rebuild { .. } => ("rebuild", Some(Work::Rebuild)),
+            Self::Reboot(kind) => ("reboot", Some(WorkItem::Reboot { kind })),
+            Self::Rebuild { .. } => ("rebuild", Some(WorkItem::Rebuild)),
             Self::Resize(flavor) => ("resize", {
                 let to = server.other.as_ref().map(|other| other.host.clone());
-                Some(Work::Resize { flavor: flavor.number, to })
+                Some(WorkItem::Resize { flavor: flavor.number, to })
             }),
-            Self::Confirm => ("confirmResize", Some(Work::Confirm)),
-            Self::Revert => ("revertResize", Some(Work::Revert)),
-            Self::Image(image) => ("createImage", Some(Work::Image(image))),
-            Self::Share { address, configure, .. } => ("shareIp", Some(Work::Share { address, configure })),
-            Self::Unshare(address) => ("unshareIp", Some(Work::Unshare { address })),
-            Self::Delete { .. } => ("delete", Some(Work::Delete)),
-            Self::Suspend => ("suspend", Some(Work::Suspend)),
-            Self::Resume => ("resume", Some(Work::Resume)),
-            Self::Start => ("start", Some(Work::Start)),
+            Self::Confirm => ("confirmResize", Some(WorkItem::Confirm)),
+            Self::Revert => ("revertResize", Some(WorkItem::Revert)),
+            Self::Image(image) => ("createImage", Some(WorkItem::Image(image))),
+            Self::Share { address, configure, .. } => {
+                ("shareIp", Some(WorkItem::Share { address, configure }))
+            }
+            Self::Unshare(address) => ("unshareIp", Some(WorkItem::Unshare { address })),
+            Self::Delete { .. } => ("delete", Some(WorkItem::Delete)),
+            Self::Suspend => ("suspend", Some(WorkItem::Suspend)),
+            Self::Resume => ("resume", Some(WorkItem::Resume)),
+            Self::Start => ("start", Some(WorkItem::Start)),
         }
     }
 }
@@ -250,7 +232,7 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     let (name, work) = order.work(&server);
     match work {
         Some(work) => {
-            let across = matches!(work, Work::Resize { to: Some(_), .. });
+            let across = matches!(work, WorkItem::Resize { to: Some(_), .. });
             let deadline = if across { accept.deadline_across } else { accept.deadline };
             work.enqueue(tx, &server, name, (&by.request, &by.user), *now, deadline).await?;
         }
@@ -287,9 +269,9 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
         }
         Order::Delete { .. } => {
             jobs::cancel_all(tx, &server.id.to_string()).await?;
-            jobs::cancel_all(tx, &Work::confirm_subject(server.id)).await?;
+            jobs::cancel_all(tx, &WorkItem::confirm_subject(server.id)).await?;
             for cadence in crate::model::Cadence::ALL {
-                jobs::cancel_all(tx, &Work::backup_subject(server.id, cadence)).await?;
+                jobs::cancel_all(tx, &WorkItem::backup_subject(server.id, cadence)).await?;
             }
             store::actions::abandon(tx, server.id, "the server was deleted", accept.now).await?;
             server.deleted = Some(accept.now);
@@ -304,7 +286,7 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
             store::schedules::serve(tx, server.id, *cadence, Time(*end)).await?;
         }
         Order::Confirm | Order::Revert => {
-            jobs::cancel_all(tx, &Work::confirm_subject(server.id)).await?;
+            jobs::cancel_all(tx, &WorkItem::confirm_subject(server.id)).await?;
         }
         _ => {}
     }

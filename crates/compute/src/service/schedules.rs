@@ -4,9 +4,9 @@ use identity::Right;
 use uuid::Uuid;
 use work::{NewJob, Time, jobs};
 
-use super::jobs::{Payload, Work};
 use super::{Compute, Context, Error};
 use crate::model::{Cadence, Id, Refusal, Schedule, Task, Vm};
+use crate::model::{JobPayload, WorkItem};
 use crate::store;
 
 /// A job that waits for a window ends by itself, never by its deadline.
@@ -78,7 +78,7 @@ impl Compute {
                 }
                 store::schedules::set(tx, server.id, *schedule, *now).await?;
                 for cadence in Cadence::ALL {
-                    jobs::cancel_all(tx, &Work::backup_subject(server.id, cadence)).await?;
+                    jobs::cancel_all(tx, &WorkItem::backup_subject(server.id, cadence)).await?;
                     // A window that had its image is over, however often the schedule is sent.
                     let served = store::schedules::served_until(tx, server.id, cadence).await?;
                     arm(tx, server.id, *schedule, cadence, served.max(*now), *now).await?;
@@ -102,11 +102,11 @@ pub(super) async fn arm(
     now: Time,
 ) -> Result<(), database::Error> {
     let Some(window) = schedule.window(cadence, from) else { return Ok(()) };
-    let work = Work::Backup { cadence, start: window.start.0, end: window.end.0 };
+    let work = WorkItem::Backup { cadence, start: window.start.0, end: window.end.0 };
     let job = NewJob {
         kind: "backup",
-        subject: &Work::backup_subject(server, cadence),
-        payload: Payload { server, work, action: None }.to_json(),
+        subject: &WorkItem::backup_subject(server, cadence),
+        payload: JobPayload { server, work, action: None }.to_json(),
         due: window.start,
         deadline: NEVER,
     };

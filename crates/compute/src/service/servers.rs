@@ -9,9 +9,9 @@ use networks::{Port, PublicAddress};
 use uuid::Uuid;
 use work::Time;
 
-use super::jobs::Work;
 use super::limits::absolute;
 use super::{Compute, Context, Error, Inner, NO_HYPERVISOR, seal};
+use crate::model::WorkItem;
 use crate::model::{Flavor, Id, Launch, Page, Server, State, launch};
 use crate::store;
 
@@ -215,7 +215,9 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
     if let Some(files) = &plan.files {
         store::servers::keep_secret(tx, plan.id, "files", files).await?;
     }
-    Work::Build.enqueue(tx, &server, "create", (&plan.request, &plan.user), plan.now, plan.deadline).await?;
+    WorkItem::Build
+        .enqueue(tx, &server, "create", (&plan.request, &plan.user), plan.now, plan.deadline)
+        .await?;
     Ok(server)
 }
 

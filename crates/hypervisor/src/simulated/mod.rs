@@ -2,6 +2,7 @@
 //! cloud tooling. State is kept for the life of the process, and in one file per host when a directory is given.
 
 mod blank;
+mod calls;
 mod disks;
 mod host;
 mod journal;

@@ -3,7 +3,7 @@
 use crate::model::{Caller, Catalog, CatalogService, Endpoint, Extra, Region, ServiceRecord, check_name};
 use crate::service::accounts::operator_only;
 use crate::service::error::Error;
-use crate::service::users::check_text;
+use crate::service::text::check_text;
 use crate::service::{Identity, note};
 use crate::store;
 

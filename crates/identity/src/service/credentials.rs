@@ -9,7 +9,7 @@ use crate::service::accounts::{NOT_AUTHORIZED, managed_user, owned_user, visible
 use crate::service::error::Error;
 use crate::service::secrets::{hash_random, new_id, random_hex};
 use crate::service::sessions::{Denied, session_of, stand};
-use crate::service::users::check_text;
+use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of};
 use crate::store;
 use crate::store::credentials::SealedEc2;

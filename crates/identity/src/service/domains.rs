@@ -6,7 +6,7 @@ use crate::model::{Caller, Domain, Extra, check_name, check_place_name};
 use crate::service::accounts::{operator_only, still_governed};
 use crate::service::error::Error;
 use crate::service::tenants::remove_tenant;
-use crate::service::users::check_text;
+use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 

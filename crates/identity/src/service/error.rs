@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::key::{MasterKeyError, Unsealable};
 use crate::model::{ExtraError, NameError};
-use crate::service::sessions::Denied;
 
 /// Why an operation was not done; nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -126,14 +125,5 @@ impl From<Unsealable> for Error {
 impl From<MasterKeyError> for Error {
     fn from(_: MasterKeyError) -> Self {
         Self::Secret
-    }
-}
-
-impl From<Denied> for Error {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Invalid => Self::Token,
-            Denied::Unavailable(error) => Self::Database(error),
-        }
     }
 }

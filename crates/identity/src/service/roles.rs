@@ -11,7 +11,7 @@ use crate::service::accounts::{
     NOT_AUTHORIZED, account_of, may_assign, operator_only, still_governed, visible_user,
 };
 use crate::service::error::Error;
-use crate::service::users::check_text;
+use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 use crate::store::grants::{Filter, marker_of};

@@ -31,6 +31,15 @@ pub enum Denied {
     Unavailable(#[from] database::Error),
 }
 
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Invalid => Self::Token,
+            Denied::Unavailable(error) => Self::Database(error),
+        }
+    }
+}
+
 /// What was read of good tokens, by hash, until something about them changes.
 pub(crate) struct Sessions {
     kept: Option<Cache<[u8; 32], Arc<Session>>>,

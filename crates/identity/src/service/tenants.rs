@@ -11,7 +11,7 @@ use crate::model::{
 use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
-use crate::service::users::check_text;
+use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of};
 use crate::store;
 use crate::store::tenants::Filter;

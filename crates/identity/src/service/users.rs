@@ -8,12 +8,10 @@ use crate::service::accounts::{
 use crate::service::error::Error;
 use crate::service::passwords::PASSWORD_MAX;
 use crate::service::signin::{API_KEYS, Named};
+use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 use crate::store::users::{Filter, Secrets};
-
-/// Characters of free text at most.
-const TEXT_MAX: usize = 4096;
 
 /// A user to be made.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +62,6 @@ pub(crate) struct UserQuery {
 pub(crate) fn check_password(password: &str) -> Result<(), Error> {
     if password.is_empty() || password.len() > PASSWORD_MAX {
         return Err(Error::invalid(format!("password must have 1 to {PASSWORD_MAX} bytes")));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Error> {
-    if text.chars().count() > TEXT_MAX || text.contains('\0') {
-        return Err(Error::invalid(format!("{field} must have at most {TEXT_MAX} characters and no NUL")));
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use identity::{NewTenantUser, TenantChange, TenantView, UserChange, UserView};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::images;
 use super::order::Order;
+use super::{images, text};
 use crate::cloud::Cloud;
 
 /// The limit of purges in a UTC day.
@@ -177,10 +177,6 @@ fn server(id: &str) -> Result<Id, String> {
         return Ok(Id::Number(number));
     }
     id.parse().map(Id::Uuid).map_err(|_| format!("{id}: a server has a number or a UUID"))
-}
-
-pub(super) fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 fn value<T: Serialize, E: std::fmt::Display>(outcome: Result<T, E>) -> Result<Value, String> {

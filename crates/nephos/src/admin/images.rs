@@ -4,7 +4,7 @@ use hypervisor::DiskFormat;
 use images::{Access, Files, Id, Image, Import, Page, Registration, Visibility};
 use serde_json::{Value, json};
 
-use super::execute::text;
+use super::text;
 use crate::cloud::Cloud;
 
 /// Images asked for at once.

@@ -7,8 +7,9 @@ use web::Response;
 
 use super::Api;
 use super::body::Document;
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 use crate::model::{Id, Reboot};
 
 pub(super) async fn act(State(api): State<Api>, call: Call, body: Body) -> Response {

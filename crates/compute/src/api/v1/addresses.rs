@@ -13,9 +13,9 @@ use web::xml::Element;
 
 use super::Api;
 use super::body::Document;
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
-use super::servers::named;
+use super::respond::empty;
 use crate::model::{Id, Server};
 
 /// Addresses by network, as JSON.
@@ -39,7 +39,7 @@ pub(super) fn xml(server: &Server) -> Element {
 }
 
 pub(super) async fn list(State(api): State<Api>, call: Call) -> Response {
-    match named(&api, &call).await {
+    match call.server(&api).await {
         Err(fault) => fault.render(call.format),
         Ok(server) => call.cached(Some(server.updated), || {
             call.answer(
@@ -59,7 +59,7 @@ fn only(label: Label) -> &'static [Label] {
 }
 
 async fn one(api: &Api, call: &Call, label: Label) -> Response {
-    match named(api, call).await {
+    match call.server(api).await {
         Err(fault) => fault.render(call.format),
         Ok(server) => call.cached(Some(server.updated), || {
             call.answer(StatusCode::OK, || Addresses(&server, only(label)), || network(&server, label))

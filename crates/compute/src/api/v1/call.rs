@@ -3,23 +3,22 @@
 
 use std::collections::HashMap;
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
-use http::header::{CONTENT_TYPE, LAST_MODIFIED};
+use http::header::LAST_MODIFIED;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use identity::Right;
 use serde::Serialize;
-use web::format::Formatted;
 use web::query::{Query, decoded};
 use web::xml::Element;
 use web::{Format, Response, TransactionId, conditional};
 use work::Time;
 
 use super::fault::Fault;
+use super::respond::{empty, respond};
 use super::{Api, NAMESPACE};
 use crate::api::Denied;
-use crate::model::Page;
+use crate::model::{Id, Page, Server};
 use crate::{Context, Error};
 
 /// Items in a list at most (guide, Paginated Collections).
@@ -140,6 +139,12 @@ impl Call {
         respond(status, self.format, body)
     }
 
+    /// Finds the server that the path names.
+    pub(super) async fn server(&self, api: &Api) -> Result<Server, Fault> {
+        let id = Id::Number(self.id("server")?);
+        api.compute.get(&self.context, id).await.map_err(|error| Fault::of(&error, self.now))
+    }
+
     /// An answer that the client may have already: 304 where nothing changed since `changes-since`, or since it asked last
     /// (`If-Modified-Since`), and otherwise `Last-Modified`. Exact: a change within the second of the last one is told as
     /// well, since a second is only given as the last change's once it is over.
@@ -159,24 +164,4 @@ impl Call {
         }
         response
     }
-}
-
-/// An answer without body.
-pub(super) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
-}
-
-/// An answer with body.
-pub(super) fn respond(status: StatusCode, format: Format, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let media = match format {
-        Format::Json => HeaderValue::from_static("application/json"),
-        Format::Xml => HeaderValue::from_static("application/xml; charset=UTF-8"),
-    };
-    response.headers_mut().insert(CONTENT_TYPE, media);
-    response.extensions_mut().insert(Formatted);
-    response
 }

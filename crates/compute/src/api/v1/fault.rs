@@ -8,7 +8,7 @@ use web::{Format, Response};
 use work::Time;
 
 use super::NAMESPACE;
-use super::call::respond;
+use super::respond::respond;
 use crate::Error;
 use crate::model::Refusal;
 

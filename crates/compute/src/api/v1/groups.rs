@@ -9,8 +9,9 @@ use web::xml::Element;
 
 use super::Api;
 use super::body::Document;
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 use crate::model::Group;
 
 fn json(group: &Group, detailed: bool) -> Value {

@@ -10,8 +10,9 @@ use web::xml::Element;
 
 use super::Api;
 use super::body::{Document, Node};
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 use crate::model;
 use crate::{Error, Upload};
 

@@ -9,8 +9,9 @@ use web::xml::Element;
 
 use super::Api;
 use super::body::Document;
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 use crate::Answers;
 use crate::model::{Daily, Id, Schedule, Weekly};
 

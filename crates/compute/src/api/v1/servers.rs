@@ -15,8 +15,9 @@ use web::xml::Element;
 use super::Api;
 use super::addresses::{self, Addresses};
 use super::body::{Document, Node};
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 use crate::model::{File, Id, Launch, Server, Task, Vm};
 use crate::{Answers, Compute, Pollable};
 
@@ -195,15 +196,9 @@ pub(super) async fn detail(State(api): State<Api>, call: Call) -> Response {
     listed.await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
-/// The server that a path names.
-pub(super) async fn named(api: &Api, call: &Call) -> Result<Server, Fault> {
-    let id = Id::Number(call.id("server")?);
-    api.compute.get(&call.context, id).await.map_err(|error| Fault::of(&error, call.now))
-}
-
 pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
     let shown = async {
-        let server = named(&api, &call).await?;
+        let server = call.server(&api).await?;
         let view = View::of(&api.compute, &server, None);
         Ok::<_, Fault>(call.cached(Some(server.updated), || {
             call.answer(StatusCode::OK, || Only("server", &view), || view.xml())

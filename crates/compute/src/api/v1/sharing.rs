@@ -11,8 +11,9 @@ use web::xml::Element;
 
 use super::Api;
 use super::body::Document;
-use super::call::{Call, empty};
+use super::call::Call;
 use super::fault::Fault;
+use super::respond::empty;
 
 fn json(access: &Access) -> Value {
     json!({ "access": { "public": access.public, "tenants": access.tenants } })

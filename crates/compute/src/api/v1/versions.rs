@@ -7,7 +7,7 @@ use serde_json::json;
 use web::xml::Element;
 use web::{Format, Response};
 
-use super::call::respond;
+use super::respond::respond;
 use super::{Api, NAMESPACE};
 
 const ID: &str = "v1.0";

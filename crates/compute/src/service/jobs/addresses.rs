@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 
 use networks::{Label, Port};
 
-use super::{Hand, Trouble};
+use super::{JobContext, StepError};
 use crate::model::{Server, Vm};
 
-impl Hand<'_> {
+impl JobContext<'_> {
     pub(super) async fn share(
         &self,
         server: Server,
         address: Ipv4Addr,
         configure: bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         let ports = self.inner.networks.share(server.id, address).await?;
         let server = self.readdress(&server, ports).await?;
         if configure {
@@ -29,7 +29,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(super) async fn unshare(&self, server: Server, address: Ipv4Addr) -> Result<(), Trouble> {
+    pub(super) async fn unshare(&self, server: Server, address: Ipv4Addr) -> Result<(), StepError> {
         let ports = self.inner.networks.unshare(server.id, address).await?;
         let server = self.readdress(&server, ports).await?;
         // The next boot is not to bring back what the filter refuses.
@@ -37,7 +37,7 @@ impl Hand<'_> {
     }
 
     /// Brings a server's books and its machine's filters to what its ports hold.
-    async fn readdress(&self, server: &Server, ports: Vec<Port>) -> Result<Server, Trouble> {
+    async fn readdress(&self, server: &Server, ports: Vec<Port>) -> Result<Server, StepError> {
         let host = self.host(server)?;
         if let Some(public) = ports.iter().find(|port| port.label == Label::Public) {
             let allowed: Vec<_> = public.addresses.iter().map(|held| held.address.into()).collect();

@@ -6,7 +6,7 @@ use hypervisor::{Hypervisor, MachineSpec, Power, Progress};
 use images::Image;
 use networks::machine_nics;
 
-use super::{Hand, Trouble};
+use super::{JobContext, StepError};
 use crate::model::{File, Flavor, Server};
 use crate::service::Transfer;
 
@@ -24,8 +24,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is looked at until it counts as shut down again.
 const LOOKS_MAX: u32 = 300;
 
-impl Hand<'_> {
-    pub(super) async fn build(&self, server: Server) -> Result<(), Trouble> {
+impl JobContext<'_> {
+    pub(super) async fn build(&self, server: Server) -> Result<(), StepError> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
         self.progress(AFTER_NETWORKS).await?;
@@ -37,7 +37,7 @@ impl Hand<'_> {
         self.launch(&server, &spec).await
     }
 
-    pub(super) async fn rebuild(&self, server: Server) -> Result<(), Trouble> {
+    pub(super) async fn rebuild(&self, server: Server) -> Result<(), StepError> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
         self.progress(AFTER_NETWORKS).await?;
@@ -64,7 +64,7 @@ impl Hand<'_> {
     }
 
     /// From a disk to a running machine.
-    async fn launch(&self, server: &Server, spec: &MachineSpec) -> Result<(), Trouble> {
+    async fn launch(&self, server: &Server, spec: &MachineSpec) -> Result<(), StepError> {
         let host = self.host(server)?;
         self.write_drive(server).await?;
         self.progress(AFTER_DRIVE).await?;
@@ -75,7 +75,7 @@ impl Hand<'_> {
         self.until_running(server).await
     }
 
-    pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), Trouble> {
+    pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), StepError> {
         let transfer = Transfer::Networks { host: host.host().to_owned() };
         let _turn = self.inner.transfers.of(transfer).take().await;
         for network in self.inner.networks.specs() {
@@ -90,8 +90,8 @@ impl Hand<'_> {
         host: &dyn Hypervisor,
         image: &Image,
         end: u8,
-    ) -> Result<(), Trouble> {
-        let content = image.content.as_ref().ok_or(Trouble::Failed("the image has no content".into()))?;
+    ) -> Result<(), StepError> {
+        let content = image.content.as_ref().ok_or(StepError::Failed("the image has no content".into()))?;
         let spec = content.spec();
         if host.holds_image(&spec.digest).await? {
             return self.progress(end).await;
@@ -111,7 +111,7 @@ impl Hand<'_> {
         (from, to): (u8, u8),
         progress: &Progress,
         running: impl Future<Output = hypervisor::Result<T>>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, StepError> {
         tokio::pin!(running);
         let mut shown = 0;
         loop {
@@ -134,8 +134,8 @@ impl Hand<'_> {
         server: &Server,
         flavor: &Flavor,
         image: &Image,
-    ) -> Result<MachineSpec, Trouble> {
-        let content = image.content.as_ref().ok_or(Trouble::Failed("the image has no content".into()))?;
+    ) -> Result<MachineSpec, StepError> {
+        let content = image.content.as_ref().ok_or(StepError::Failed("the image has no content".into()))?;
         Ok(MachineSpec {
             id: server.id,
             name: server.name.clone(),
@@ -150,15 +150,19 @@ impl Hand<'_> {
     }
 
     /// Writes the config drive; files are in it only until the build is done.
-    pub(super) async fn write_drive(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn write_drive(&self, server: &Server) -> Result<(), StepError> {
         self.write_drive_on(self.host(server)?.as_ref(), server).await
     }
 
-    pub(super) async fn write_drive_on(&self, host: &dyn Hypervisor, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn write_drive_on(
+        &self,
+        host: &dyn Hypervisor,
+        server: &Server,
+    ) -> Result<(), StepError> {
         let password = self.password_of(server.id).await?;
         let files = match self.secret(server.id, "files").await? {
             Some(plain) => serde_json::from_slice::<Vec<(String, Vec<u8>)>>(&plain)
-                .map_err(|error| Trouble::Failed(error.to_string()))?,
+                .map_err(|error| StepError::Failed(error.to_string()))?,
             None => Vec::new(),
         };
         let files: Vec<File> = files.into_iter().map(|(path, contents)| File { path, contents }).collect();
@@ -167,17 +171,17 @@ impl Hand<'_> {
         Ok(host.ensure_config_drive(server.id, &drive).await?)
     }
 
-    pub(super) async fn until_running(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn until_running(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         for _ in 0..LOOKS_MAX {
             let state = host.state(server.id).await?;
             match state.power {
                 Power::Running => return Ok(()),
-                Power::Crashed => return Err(Trouble::Failed(format!("it crashed ({})", state.reason))),
-                Power::Absent => return Err(Trouble::Failed("its machine is gone".into())),
+                Power::Crashed => return Err(StepError::Failed(format!("it crashed ({})", state.reason))),
+                Power::Absent => return Err(StepError::Failed("its machine is gone".into())),
                 Power::ShutOff | Power::Paused => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
-        Err(Trouble::Failed("its machine does not stay on".into()))
+        Err(StepError::Failed("its machine does not stay on".into()))
     }
 }

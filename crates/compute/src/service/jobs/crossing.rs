@@ -4,13 +4,12 @@
 //! addresses. The books change sides before the new machine is started, never after: from then on only the new host may
 //! run it, and whoever wants the original again has to see the new machine off first. So both never run at once.
 
-use database::Tx;
 use hypervisor::{Boot, Hypervisor, MachineSpec, Power, Progress};
 use uuid::Uuid;
-use work::Time;
 
-use super::placing::{ATTEMPTS_BEFORE, vacate_later};
-use super::{Hand, Trouble};
+use super::bookings::retreat;
+use super::placing::ATTEMPTS_BEFORE;
+use super::{JobContext, StepError};
 use crate::model::{Flavor, Server};
 use crate::store;
 
@@ -24,17 +23,17 @@ const AFTER_START: u8 = 95;
 /// How often a transfer that breaks is begun again.
 const TRANSFERS_MAX: i64 = 6;
 
-impl Hand<'_> {
-    pub(super) async fn cross(&self, server: Server, flavor: i64, to: &str) -> Result<(), Trouble> {
+impl JobContext<'_> {
+    pub(super) async fn cross(&self, server: Server, flavor: i64, to: &str) -> Result<(), StepError> {
         let (mut server, flavor) = self.prepare_resize(server, flavor).await?;
         if server.host != to {
             if self.job.attempts >= ATTEMPTS_BEFORE
                 && [to, server.host.as_str()].into_iter().any(|host| self.inner.is_lost(host))
             {
-                return Err(Trouble::Failed("a host that it needs stays away".into()));
+                return Err(StepError::Failed("a host that it needs stays away".into()));
             }
             let snapshot = server.other.as_ref().and_then(|other| other.snapshot);
-            let snapshot = snapshot.ok_or_else(|| Trouble::Failed("it was given up".into()))?;
+            let snapshot = snapshot.ok_or_else(|| StepError::Failed("it was given up".into()))?;
             self.bring_over(&server, flavor, to, snapshot).await?;
             server = self.change_sides().await?;
         }
@@ -60,7 +59,7 @@ impl Hand<'_> {
         flavor: &Flavor,
         to: &str,
         snapshot: Uuid,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         let (from, target) = (self.host(server)?, self.host_named(to)?);
         let (from, target) = (from.as_ref(), target.as_ref());
         let spec = self.respec(server, flavor).await?;
@@ -84,8 +83,8 @@ impl Hand<'_> {
         let receiving = target.receive_disk(&spec, snapshot, source, &progress);
         match self.showing_transfer((AFTER_SNAPSHOT, AFTER_TRANSFER), &progress, receiving).await {
             // Either side may have gone away in the middle, and be back.
-            Err(Trouble::Failed(reason)) if self.job.attempts < TRANSFERS_MAX => {
-                return Err(Trouble::Later(reason));
+            Err(StepError::Failed(reason)) if self.job.attempts < TRANSFERS_MAX => {
+                return Err(StepError::Retry(reason));
             }
             received => received?,
         }
@@ -97,7 +96,7 @@ impl Hand<'_> {
 
     /// What goes over is on both hosts for a while. Books count whole disks, and more than there is where an operator
     /// lets them: what is free is asked for.
-    async fn room_for_transfer(&self, server: &Server, target: &dyn Hypervisor) -> Result<(), Trouble> {
+    async fn room_for_transfer(&self, server: &Server, target: &dyn Hypervisor) -> Result<(), StepError> {
         let from = self.host(server)?;
         let bytes = from.snapshot_bytes(server.id).await?;
         for host in [from.as_ref(), target] {
@@ -106,7 +105,7 @@ impl Hand<'_> {
                 let mib = |bytes: u64| bytes >> 20;
                 let reason =
                     format!("a host lacks the room: its disk has {} MiB, {} are free", mib(bytes), mib(free));
-                return Err(Trouble::Failed(reason));
+                return Err(StepError::Failed(reason));
             }
         }
         Ok(())
@@ -114,7 +113,7 @@ impl Hand<'_> {
 
     /// A failed resize is undone: the server is to run as it was, where it was. That is refused as long as the new host
     /// cannot say that it does not run there.
-    pub(super) async fn undo_crossing(&self, server: Server, to: &str, flavor: i64) -> Result<(), Trouble> {
+    pub(super) async fn undo_crossing(&self, server: Server, to: &str, flavor: i64) -> Result<(), StepError> {
         if server.host == to {
             let flavor = Flavor::by_number(flavor).unwrap_or(server.flavor);
             self.stand_down(&server, flavor).await?;
@@ -124,10 +123,10 @@ impl Hand<'_> {
     }
 
     /// The original is removed once the new machine is seen to be there.
-    pub(super) async fn confirm_crossing(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn confirm_crossing(&self, server: &Server) -> Result<(), StepError> {
         match self.host(server)?.state(server.id).await?.power {
             Power::Absent => {
-                Err(Trouble::Failed("its machine is gone from its host: the original is kept".into()))
+                Err(StepError::Failed("its machine is gone from its host: the original is kept".into()))
             }
             // A revert that failed may have left it without addresses.
             Power::ShutOff => {
@@ -138,11 +137,11 @@ impl Hand<'_> {
         }
     }
 
-    pub(super) async fn revert_crossing(&self, server: Server) -> Result<(), Trouble> {
+    pub(super) async fn revert_crossing(&self, server: Server) -> Result<(), StepError> {
         let mut server = server;
         if server.resize.is_some() {
             if !self.may_go_back(&server) {
-                return Err(Trouble::Failed("its original went with its host, which was given up".into()));
+                return Err(StepError::Failed("its original went with its host, which was given up".into()));
             }
             self.stand_down(&server, server.flavor).await?;
             let from = server.host.clone();
@@ -152,7 +151,7 @@ impl Hand<'_> {
     }
 
     /// The machine is off and without addresses.
-    async fn stand_down(&self, server: &Server, flavor: &Flavor) -> Result<(), Trouble> {
+    async fn stand_down(&self, server: &Server, flavor: &Flavor) -> Result<(), StepError> {
         let host = self.host(server)?;
         match host.stop(server.id).await {
             Err(error) if error.is_absent() => return Ok(()),
@@ -161,7 +160,7 @@ impl Hand<'_> {
         Ok(host.define(&without_addresses(self.respec(server, flavor).await?)).await?)
     }
 
-    async fn run_original(&self, server: &Server) -> Result<(), Trouble> {
+    async fn run_original(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         // Its machine may be running already, where this comes again.
         self.networks(host.as_ref()).await?;
@@ -171,7 +170,7 @@ impl Hand<'_> {
     }
 
     /// From here on it is the new host that runs it.
-    async fn change_sides(&self) -> Result<Server, Trouble> {
+    async fn change_sides(&self) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server, self.inner.clock.now());
         let changed = self.inner.db.write(input, |(job, id, now), tx| {
             Box::pin(async move {
@@ -182,11 +181,11 @@ impl Hand<'_> {
                 store::servers::by_id(tx, *id).await
             })
         });
-        changed.await?.ok_or(Trouble::Lost)
+        changed.await?.ok_or(StepError::LeaseLost)
     }
 
     /// From here on it is the original that is run, and never again the machine that is `away`.
-    async fn turn_back(&self, away: &str) -> Result<Server, Trouble> {
+    async fn turn_back(&self, away: &str) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server, away.to_owned(), self.inner.clock.now());
         let turned = self.inner.db.write(input, |(job, id, away, now), tx| {
             Box::pin(async move {
@@ -199,32 +198,8 @@ impl Hand<'_> {
                 Ok::<_, database::Error>(Some(server))
             })
         });
-        turned.await?.ok_or(Trouble::Lost)
+        turned.await?.ok_or(StepError::LeaseLost)
     }
-}
-
-/// Books that a server is its original again, on the host that it came from. What went over is not to be used again,
-/// since the original changes once it runs.
-pub(super) async fn retreat(
-    tx: &mut Tx,
-    server: &mut Server,
-    away: &str,
-    now: Time,
-) -> Result<(), database::Error> {
-    let Some(other) = &mut server.other else { return Ok(()) };
-    if server.host == away {
-        store::crossing::change_sides(tx, server.id, now).await?;
-        std::mem::swap(&mut server.host, &mut other.host);
-    }
-    if let Some(snapshot) = other.snapshot.take() {
-        store::crossing::forget_snapshot(tx, server.id).await?;
-        vacate_later(tx, server.id, &server.host, Some(snapshot), now).await?;
-    }
-    if let Some(resize) = server.resize.take() {
-        server.flavor = resize.from;
-    }
-    server.updated = now;
-    Ok(())
 }
 
 /// The machine as it is kept: nothing that its host gives it may be given elsewhere, too.

@@ -7,9 +7,10 @@ use images::Status;
 use uuid::Uuid;
 use work::Time;
 
-use super::{Hand, Trouble, Work};
+use super::{JobContext, StepError};
+use crate::model::NewImage;
 use crate::model::{Cadence, Id, Server};
-use crate::service::orders::{NewImage, Order, Orderer};
+use crate::service::orders::{Order, Orderer};
 use crate::service::{Error, schedules};
 use crate::store;
 
@@ -18,8 +19,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// The snapshot's share of the progress; storing it is the rest.
 const AFTER_SNAPSHOT: u8 = 40;
 
-impl Hand<'_> {
-    pub(super) async fn image(&self, server: &Server, new: &NewImage) -> Result<(), Trouble> {
+impl JobContext<'_> {
+    pub(super) async fn image(&self, server: &Server, new: &NewImage) -> Result<(), StepError> {
         let (images, host) = (&self.inner.images, self.host(server)?);
         let begun = images::NewImage {
             id: new.id,
@@ -55,14 +56,14 @@ impl Hand<'_> {
     }
 
     /// Shows the image's progress while something runs.
-    async fn showing<T, E: Into<Trouble>>(
+    async fn showing<T, E: Into<StepError>>(
         &self,
         image: Uuid,
         status: Status,
         (from, to): (u8, u8),
         progress: &Progress,
         running: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, StepError> {
         tokio::pin!(running);
         let mut shown = from;
         loop {
@@ -88,11 +89,11 @@ impl Hand<'_> {
         cadence: Cadence,
         start: Time,
         end: Time,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         let now = self.inner.clock.now();
         let mut missed = None;
         if now < start {
-            return Err(Trouble::Later("the window is not open yet".into()));
+            return Err(StepError::Retry("the window is not open yet".into()));
         } else if now >= end {
             missed = Some("the window passed while nothing could be done");
         } else if !self.is_served(server.id, cadence, end).await? {
@@ -101,7 +102,7 @@ impl Hand<'_> {
             let order = Order::Image(new);
             match self.inner.accept(Id::Uuid(server.id), order, Orderer::default()).await {
                 Ok(_) => {}
-                Err(Error::Refused(refusal)) => return Err(Trouble::Later(refusal.to_string())),
+                Err(Error::Refused(refusal)) => return Err(StepError::Retry(refusal.to_string())),
                 Err(other) => return Err(other.into()),
             }
         }
@@ -121,21 +122,14 @@ impl Hand<'_> {
         });
         armed.await?;
         self.inner.wake();
-        Err(Trouble::Lost)
+        Err(StepError::LeaseLost)
     }
 
     /// Whether the window had its image: this job died once that was ordered.
-    async fn is_served(&self, server: Uuid, cadence: Cadence, end: Time) -> Result<bool, Trouble> {
+    async fn is_served(&self, server: Uuid, cadence: Cadence, end: Time) -> Result<bool, StepError> {
         let served = self.inner.db.read((server, cadence), |(server, cadence), tx| {
             Box::pin(async move { store::schedules::served_until(tx, *server, *cadence).await })
         });
         Ok(served.await? >= end)
-    }
-}
-
-impl Work {
-    /// Whether the job waits for something rather than changing its server.
-    pub(super) fn waits(&self) -> bool {
-        matches!(self, Self::AutoConfirm | Self::Vacate { .. } | Self::Backup { .. })
     }
 }

@@ -4,8 +4,8 @@ use database::{BoxFuture, Tx};
 use hypervisor::{Power, Reboot as How};
 use uuid::Uuid;
 
-use super::placing::vacate_later;
-use super::{Hand, Trouble};
+use super::bookings::vacate_later;
+use super::{JobContext, StepError};
 use crate::model::{Reboot, Server};
 use crate::store;
 
@@ -14,8 +14,8 @@ const ADMINISTRATOR: &str = "root";
 /// How often a guest whose agent is silent is asked.
 const SILENCE_MAX: i64 = 6;
 
-impl Hand<'_> {
-    pub(super) async fn reboot(&self, server: &Server, kind: Reboot) -> Result<(), Trouble> {
+impl JobContext<'_> {
+    pub(super) async fn reboot(&self, server: &Server, kind: Reboot) -> Result<(), StepError> {
         let host = self.host(server)?;
         let running = host.state(server.id).await?.power == Power::Running;
         if server.other.is_some() {
@@ -31,14 +31,14 @@ impl Hand<'_> {
         self.until_running(server).await
     }
 
-    pub(super) async fn password(&self, server: &Server, sealed: &str) -> Result<(), Trouble> {
-        let sealed = hex::decode(sealed).map_err(|error| Trouble::Failed(error.to_string()))?;
+    pub(super) async fn password(&self, server: &Server, sealed: &str) -> Result<(), StepError> {
+        let sealed = hex::decode(sealed).map_err(|error| StepError::Failed(error.to_string()))?;
         let plain = self.inner.seal.open(&server.id.to_string(), &sealed)?;
-        let password = String::from_utf8(plain).map_err(|error| Trouble::Failed(error.to_string()))?;
+        let password = String::from_utf8(plain).map_err(|error| StepError::Failed(error.to_string()))?;
         match self.host(server)?.set_password(server.id, ADMINISTRATOR, &password).await {
             // The guest may just be booting.
             Err(error @ hypervisor::Error::GuestSilent { .. }) if self.job.attempts < SILENCE_MAX => {
-                return Err(Trouble::Later(error.to_string()));
+                return Err(StepError::Retry(error.to_string()));
             }
             set => set?,
         }
@@ -48,7 +48,7 @@ impl Hand<'_> {
         Ok(kept.await?)
     }
 
-    pub(super) async fn suspend(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn suspend(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         if host.state(server.id).await?.power == Power::Running {
             host.pause(server.id).await?;
@@ -56,7 +56,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(super) async fn resume(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn resume(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         match host.state(server.id).await?.power {
             Power::Paused => host.resume(server.id).await?,
@@ -66,7 +66,7 @@ impl Hand<'_> {
         self.until_running(server).await
     }
 
-    pub(super) async fn start(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn start(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         self.networks(host.as_ref()).await?;
         host.start(server.id).await?;
@@ -75,7 +75,7 @@ impl Hand<'_> {
 
     /// Removes everything that a server has anywhere. Every part is well if it is gone already. A host that stays away
     /// keeps only its own part waiting.
-    pub(super) async fn delete(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn delete(&self, server: &Server) -> Result<(), StepError> {
         let (own, other) = tokio::join!(self.clear_own(server), self.clear_other(server));
         own?;
         other?;
@@ -87,7 +87,7 @@ impl Hand<'_> {
     }
 
     /// The server's own host.
-    async fn clear_own(&self, server: &Server) -> Result<(), Trouble> {
+    async fn clear_own(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         for image in self.inner.images.of_server(server.id).await? {
             if image.status.in_flight() {
@@ -106,7 +106,7 @@ impl Hand<'_> {
     }
 
     /// The second host of a resize that leaves the first one.
-    async fn clear_other(&self, server: &Server) -> Result<(), Trouble> {
+    async fn clear_other(&self, server: &Server) -> Result<(), StepError> {
         let Some(other) = &server.other else { return Ok(()) };
         let host = self.host_named(&other.host)?;
         if let Some(snapshot) = other.snapshot {
@@ -127,7 +127,7 @@ impl Hand<'_> {
         host: &str,
         snapshot: Option<Uuid>,
         unit: F,
-    ) -> Result<(), Trouble>
+    ) -> Result<(), StepError>
     where
         F: for<'a> Fn(&'a Server, &'a mut Tx) -> BoxFuture<'a, Result<(), database::Error>>
             + Send
@@ -148,6 +148,6 @@ impl Hand<'_> {
                 Ok::<_, database::Error>(Some(()))
             })
         });
-        freed.await?.ok_or(Trouble::Lost)
+        freed.await?.ok_or(StepError::LeaseLost)
     }
 }

@@ -1,13 +1,12 @@
 //! A build whose host fails goes to another one, as does a rebuild whose host is given up; what a server left on a host is
 //! removed when that answers again.
 
-use database::Tx;
 use hypervisor::Power;
 use uuid::Uuid;
-use work::{NewJob, Time, jobs};
 
-use super::settle::release;
-use super::{Hand, Payload, Trouble, Work};
+use super::bookings::{release, vacate_later};
+use super::{JobContext, StepError};
+use crate::model::WorkItem;
 use crate::model::{Id, Reboot, Server, Vm};
 use crate::service::Error;
 use crate::service::orders::{Order, Orderer};
@@ -15,19 +14,16 @@ use crate::store;
 
 /// A host that restarts is back within so many attempts: what leaves a host is for one that stays away.
 pub(super) const ATTEMPTS_BEFORE: i64 = 5;
-/// A job that clears up waits for its host as long as it takes.
-const NEVER: Time = Time(i64::MAX);
-
-impl Hand<'_> {
+impl JobContext<'_> {
     /// Moves a build to another host if its own is lost, a rebuild if that is given up, and another has room; whether
     /// it did.
-    pub(super) async fn place_anew(&self) -> Result<bool, Trouble> {
+    pub(super) async fn place_anew(&self) -> Result<bool, StepError> {
         let server = self.server().await?;
         let given_up = self.inner.is_given_up(&server.host);
         let waits_in_vain = self.inner.is_lost(&server.host) && self.job.attempts >= ATTEMPTS_BEFORE;
         let moves = match self.payload.work {
-            Work::Build => given_up || waits_in_vain,
-            Work::Rebuild => given_up,
+            WorkItem::Build => given_up || waits_in_vain,
+            WorkItem::Rebuild => given_up,
             _ => false,
         };
         if !moves {
@@ -65,19 +61,19 @@ impl Hand<'_> {
         name: &str,
         snapshot: Option<Uuid>,
         unseen: bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         let id = self.payload.server;
         let server =
             self.inner.db.read(id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
         let server = server.await?;
         if self.inner.is_given_up(name) {
             // What is there is removed when it is taken back.
-            return Err(Trouble::Later(format!("host {name} is given up")));
+            return Err(StepError::Retry(format!("host {name} is given up")));
         }
         let host = self.host_named(name)?;
         if self.inner.is_lost(name) {
             // To ask a host that hangs would hold the server's turn.
-            return Err(Trouble::Later(format!("host {name} does not answer")));
+            return Err(StepError::Retry(format!("host {name} does not answer")));
         }
         let state = host.state(id).await?;
         match server {
@@ -113,7 +109,7 @@ impl Hand<'_> {
         server.other.as_ref().is_some_and(|other| !self.inner.is_given_up(&other.host))
     }
 
-    async fn order(&self, server: &Server, order: Order) -> Result<(), Trouble> {
+    async fn order(&self, server: &Server, order: Order) -> Result<(), StepError> {
         match self.inner.accept(Id::Uuid(server.id), order, Orderer::default()).await {
             Ok(_) | Err(Error::Refused(_) | Error::NotFound(_)) => Ok(()),
             Err(other) => Err(other.into()),
@@ -121,7 +117,7 @@ impl Hand<'_> {
     }
 
     /// The original runs: it had not been shut down yet.
-    async fn book_return(&self) -> Result<(), Trouble> {
+    async fn book_return(&self) -> Result<(), StepError> {
         let input = (self.job.clone(), self.payload.server, self.inner.clock.now());
         let booked = self.inner.db.write(input, |(job, id, now), tx| {
             Box::pin(async move {
@@ -137,43 +133,4 @@ impl Hand<'_> {
         });
         Ok(booked.await?)
     }
-}
-
-/// Writes the job that removes what a server left on a host, as soon as that answers.
-pub(super) async fn vacate_later(
-    tx: &mut Tx,
-    server: Uuid,
-    host: &str,
-    snapshot: Option<Uuid>,
-    now: Time,
-) -> Result<(), database::Error> {
-    let work = Work::Vacate { host: host.to_owned(), snapshot, unseen: false };
-    // One that is away keeps no other waiting.
-    clear_later(tx, format!("vacate:{server}:{host}"), server, work, now).await
-}
-
-/// Writes the job that sees, as soon as a host answers, what became of a resize there.
-pub(super) async fn look_later(
-    tx: &mut Tx,
-    server: Uuid,
-    host: &str,
-    now: Time,
-) -> Result<(), database::Error> {
-    let work = Work::Vacate { host: host.to_owned(), snapshot: None, unseen: true };
-    let subject = format!("look:{server}");
-    // One look is enough, however often its owner orders meanwhile.
-    jobs::cancel_all(tx, &subject).await?;
-    clear_later(tx, subject, server, work, now).await
-}
-
-async fn clear_later(
-    tx: &mut Tx,
-    subject: String,
-    server: Uuid,
-    work: Work,
-    now: Time,
-) -> Result<(), database::Error> {
-    let payload = Payload { server, work, action: None }.to_json();
-    let job = NewJob { kind: "vacate", subject: &subject, payload, due: now, deadline: NEVER };
-    jobs::enqueue_once(tx, now, &job).await
 }

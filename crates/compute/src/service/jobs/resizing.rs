@@ -2,13 +2,13 @@
 
 use hypervisor::Power;
 
-use super::{Hand, Trouble};
+use super::{JobContext, StepError};
 use crate::model::{Flavor, Server, Task};
 use crate::service::Error;
 use crate::service::orders::{Order, Orderer};
 
-impl Hand<'_> {
-    pub(super) async fn resize(&self, server: Server, flavor: i64) -> Result<(), Trouble> {
+impl JobContext<'_> {
+    pub(super) async fn resize(&self, server: Server, flavor: i64) -> Result<(), StepError> {
         let (server, flavor) = self.prepare_resize(server, flavor).await?;
         let host = self.host(&server)?;
         let spec = self.respec(&server, flavor).await?;
@@ -26,9 +26,9 @@ impl Hand<'_> {
         &self,
         server: Server,
         flavor: i64,
-    ) -> Result<(Server, &'static Flavor), Trouble> {
+    ) -> Result<(Server, &'static Flavor), StepError> {
         let flavor =
-            Flavor::by_number(flavor).ok_or_else(|| Trouble::Failed("there is no such flavor".into()))?;
+            Flavor::by_number(flavor).ok_or_else(|| StepError::Failed("there is no such flavor".into()))?;
         if server.state.task != Some(Task::ResizeQueued) {
             return Ok((server, flavor));
         }
@@ -36,7 +36,7 @@ impl Hand<'_> {
     }
 
     /// What a failed resize left is undone, as far as its host answers: the server is to run as it was.
-    pub(super) async fn undo_resize(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn undo_resize(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         let spec = self.respec(server, server.flavor).await?;
         host.stop(server.id).await?;
@@ -46,14 +46,14 @@ impl Hand<'_> {
         self.until_running(server).await
     }
 
-    pub(super) async fn confirm(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn confirm(&self, server: &Server) -> Result<(), StepError> {
         if server.other.is_some() {
             return self.confirm_crossing(server).await;
         }
         Ok(self.host(server)?.confirm_resize(server.id).await?)
     }
 
-    pub(super) async fn revert(&self, server: Server) -> Result<(), Trouble> {
+    pub(super) async fn revert(&self, server: Server) -> Result<(), StepError> {
         if server.other.is_some() {
             return self.revert_crossing(server).await;
         }
@@ -76,7 +76,7 @@ impl Hand<'_> {
     }
 
     /// The day is over: what was not decided is confirmed.
-    pub(super) async fn auto_confirm(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn auto_confirm(&self, server: &Server) -> Result<(), StepError> {
         let id = crate::model::Id::Uuid(server.id);
         match self.inner.accept(id, Order::Confirm, Orderer::default()).await {
             Ok(_) | Err(Error::Refused(_) | Error::NotFound(_)) => Ok(()),
@@ -89,13 +89,13 @@ impl Hand<'_> {
         &self,
         server: &Server,
         flavor: &Flavor,
-    ) -> Result<hypervisor::MachineSpec, Trouble> {
+    ) -> Result<hypervisor::MachineSpec, StepError> {
         let image = self.inner.images.by_id_or_tombstone(server.image).await?;
         self.spec(server, flavor, &image)
     }
 
     /// Asks the guest to shut down, and cuts the power if it does not.
-    pub(super) async fn power_down(&self, server: &Server) -> Result<(), Trouble> {
+    pub(super) async fn power_down(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         // Where asking fails nobody knows whether the guest was asked, so it must not be left to itself: it would be
         // off some time after the resize was given up. Its power is cut as if it had not listened.
@@ -106,7 +106,7 @@ impl Hand<'_> {
                 while host.state(server.id).await?.power == Power::Running {
                     tokio::time::sleep(super::building::LOOK_EVERY).await;
                 }
-                Ok::<_, Trouble>(())
+                Ok::<_, StepError>(())
             };
             if let Ok(down) = tokio::time::timeout(GUEST_GOES_DOWN_WITHIN, down).await {
                 down?;

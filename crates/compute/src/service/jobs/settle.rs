@@ -6,9 +6,10 @@ use database::Tx;
 use hypervisor::Power;
 use work::{NewJob, Next, Time, jobs};
 
-use super::placing::{look_later, vacate_later};
-use super::{Hand, Payload, Trouble, Work, crossing};
+use super::bookings::{look_later, release, retreat};
+use super::{JobContext, StepError};
 use crate::model::{Fault, Flavor, Resize, Server, Vm};
+use crate::model::{JobPayload, WorkItem};
 use crate::store;
 
 /// The longest pause between attempts.
@@ -22,7 +23,7 @@ const UNDO_WITHIN: Duration = Duration::from_secs(60);
 
 struct End {
     job: work::Job,
-    payload: Payload,
+    payload: JobPayload,
     failure: Option<String>,
     power: Option<Power>,
     /// The original of a resize to another host may be there.
@@ -37,16 +38,18 @@ impl End {
     }
 }
 
-impl Hand<'_> {
+impl JobContext<'_> {
     /// Ends the job if its work came to an end, well or ill; otherwise says when to go on.
-    pub(super) async fn end(&self, outcome: Result<(), Trouble>) -> Next {
+    pub(super) async fn end(&self, outcome: Result<(), StepError>) -> Next {
         let failure = match outcome {
             Ok(()) => None,
-            Err(Trouble::Lost) => return Next::Ended,
-            Err(Trouble::Later(reason)) => return self.later(&reason),
-            Err(Trouble::Failed(reason)) if self.payload.work == Work::Delete => return self.later(&reason),
-            Err(Trouble::Failed(reason)) if self.payload.work.waits() => return self.later(&reason),
-            Err(Trouble::Failed(reason)) => Some(reason),
+            Err(StepError::LeaseLost) => return Next::Ended,
+            Err(StepError::Retry(reason)) => return self.later(&reason),
+            Err(StepError::Failed(reason)) if self.payload.work == WorkItem::Delete => {
+                return self.later(&reason);
+            }
+            Err(StepError::Failed(reason)) if self.payload.work.waits() => return self.later(&reason),
+            Err(StepError::Failed(reason)) => Some(reason),
         };
         if let Some(reason) = &failure {
             tracing::warn!(server = %self.payload.server, job = self.job.kind, reason, "a job failed");
@@ -76,10 +79,10 @@ impl Hand<'_> {
     }
 
     fn later(&self, reason: &str) -> Next {
-        if matches!(self.payload.work, Work::Backup { .. }) {
+        if matches!(self.payload.work, WorkItem::Backup { .. }) {
             return Next::After(BACKUP_AGAIN);
         }
-        if matches!(&self.payload.work, Work::Vacate { host, .. } if self.inner.is_given_up(host)) {
+        if matches!(&self.payload.work, WorkItem::Vacate { host, .. } if self.inner.is_given_up(host)) {
             return Next::After(TAKEN_BACK);
         }
         let attempts = u32::try_from(self.job.attempts.clamp(1, 6)).unwrap_or(1);
@@ -92,8 +95,8 @@ impl Hand<'_> {
     async fn undo(&self, reason: &str) {
         let Ok(server) = self.server().await else { return };
         match &self.payload.work {
-            Work::Image(image) => self.undo_image(&server, image.id, reason).await,
-            Work::Resize { flavor, to } => {
+            WorkItem::Image(image) => self.undo_image(&server, image.id, reason).await,
+            WorkItem::Resize { flavor, to } => {
                 let undone = match to {
                     None => self.undo_resize(&server).await,
                     Some(to) => self.undo_crossing(server.clone(), to, *flavor).await,
@@ -102,7 +105,7 @@ impl Hand<'_> {
                     tracing::warn!(?error, server = %server.id, "a failed resize could not be undone");
                 }
             }
-            Work::Share { address, .. } => {
+            WorkItem::Share { address, .. } => {
                 if let Err(error) = self.unshare(server, *address).await {
                     tracing::warn!(?error, server = %self.payload.server, "a failed share could not be undone");
                 }
@@ -131,7 +134,7 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         None => server.state.succeeded(),
         Some(_) => server.state.failed(end.runs()),
     };
-    if failure.is_some() && payload.work == Work::Resume && end.power == Some(Power::Absent) {
+    if failure.is_some() && payload.work == WorkItem::Resume && end.power == Some(Power::Absent) {
         // Its operator lets it go; its owner may rebuild it.
         server.state.vm = Vm::Error;
     }
@@ -155,7 +158,7 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
         server.state.vm = Vm::Active;
     }
     store::servers::update(tx, &server).await?;
-    if payload.work == Work::Delete {
+    if payload.work == WorkItem::Delete {
         store::servers::bury(tx, &server, *now).await?;
     }
     Ok(())
@@ -165,18 +168,18 @@ async fn settle(end: &End, tx: &mut Tx) -> Result<(), database::Error> {
 async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), database::Error> {
     let failed = end.failure.is_some();
     match &end.payload.work {
-        Work::Build | Work::Rebuild if !failed => {
+        WorkItem::Build | WorkItem::Rebuild if !failed => {
             server.progress = 100;
             if server.resize.take().is_some() || server.returns() {
                 release(tx, server, end.now).await?;
             }
             store::servers::forget_secret(tx, server.id, "files").await?;
         }
-        Work::Resize { to: None, .. } if failed => release(tx, server, end.now).await?,
-        Work::Resize { to: Some(to), .. } if failed && server.host != *to => {
-            crossing::retreat(tx, server, to, end.now).await?;
+        WorkItem::Resize { to: None, .. } if failed => release(tx, server, end.now).await?,
+        WorkItem::Resize { to: Some(to), .. } if failed && server.host != *to => {
+            retreat(tx, server, to, end.now).await?;
         }
-        Work::Resize { flavor, .. } => {
+        WorkItem::Resize { flavor, .. } => {
             if let Some(to) = Flavor::by_number(*flavor) {
                 server.resize = Some(Resize { from: server.flavor });
                 server.flavor = to;
@@ -188,17 +191,17 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
             }
             server.state.vm = Vm::Resized;
         }
-        Work::Confirm if !failed => {
+        WorkItem::Confirm if !failed => {
             server.resize = None;
             release(tx, server, end.now).await?;
         }
-        Work::Revert if failed && server.resize.is_some() && end.may_go_back && !end.runs() => {
+        WorkItem::Revert if failed && server.resize.is_some() && end.may_go_back && !end.runs() => {
             // Its new host does not answer, or has stopped it. As soon as it answers it is asked: if the machine does
             // not run there, the revert goes on.
             look_later(tx, server.id, &server.host, end.now).await?;
         }
         // Also where the start after it failed.
-        Work::Revert if server.resize.is_none() && !server.returns() => {
+        WorkItem::Revert if server.resize.is_none() && !server.returns() => {
             release(tx, server, end.now).await?;
         }
         _ => {}
@@ -209,22 +212,10 @@ async fn book(end: &End, tx: &mut Tx, server: &mut Server) -> Result<(), databas
 
 /// Writes the job that confirms a resize by itself.
 async fn await_decision(end: &End, tx: &mut Tx, server: &Server) -> Result<(), database::Error> {
-    let payload = Payload { server: server.id, work: Work::AutoConfirm, action: None }.to_json();
-    let subject = Work::confirm_subject(server.id);
+    let payload = JobPayload { server: server.id, work: WorkItem::AutoConfirm, action: None }.to_json();
+    let subject = WorkItem::confirm_subject(server.id);
     jobs::cancel_all(tx, &subject).await?;
     let (due, deadline) = (end.auto_confirm, Time(i64::MAX));
     let job = NewJob { kind: "autoConfirm", subject: &subject, payload, due, deadline };
     jobs::enqueue(tx, end.now, &job).await.map(|_| ())
-}
-
-/// A resize is decided: only one size is booked any more, and what is on another host is removed.
-pub(super) async fn release(tx: &mut Tx, server: &mut Server, now: Time) -> Result<(), database::Error> {
-    let (memory, disk) = (i64::from(server.flavor.memory_mib), i64::from(server.flavor.disk_gib));
-    let held = store::servers::held_memory(tx, server.id).await?;
-    store::servers::hold_room(tx, server.id, &server.host, memory, disk).await?;
-    if let Some(other) = server.other.take() {
-        vacate_later(tx, server.id, &other.host, other.snapshot, now).await?;
-        store::crossing::end(tx, server).await?;
-    }
-    store::servers::add_ram(tx, &server.tenant, memory - held).await
 }
