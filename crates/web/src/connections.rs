@@ -409,7 +409,7 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Busy, sender_is_known};
+    use crate::counted::{Busy, sender_is_known};
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])

@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::load::Busy;
+use crate::counted::Busy;
 
 /// The rest of a body may be this long, in bytes, for a connection to be kept by reading it.
 const REST_BYTES_MAX: u64 = 64 * 1024;

@@ -6,6 +6,7 @@ pub mod body;
 pub mod client;
 pub mod conditional;
 mod connections;
+mod counted;
 mod early;
 pub mod format;
 pub mod forwarded;
@@ -27,8 +28,8 @@ pub mod transaction;
 pub mod wire;
 pub mod xml;
 
+pub use counted::sender_is_known;
 pub use format::Format;
-pub use load::sender_is_known;
 pub use routes::Routes;
 pub use transaction::TransactionId;
 

@@ -21,10 +21,10 @@ use work::Clock;
 
 pub use crate::connections::Limits;
 use crate::connections::{Connections, Full, Seat};
+use crate::counted::{Answered, Busy};
 use crate::early::{Asked, Rest};
 use crate::head::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::linger::{Lingering, Stream};
-use crate::load::{Answered, Busy};
 use crate::metrics;
 use crate::patience::Patient;
 use crate::tls::Tls;

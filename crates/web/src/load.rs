@@ -1,55 +1,29 @@
-//! What a connection holds in memory, and how long its client has left answers unread.
-//!
-//! Each byte of an answer is counted from when the listener hands it to hyper until hyper frees it, which is when the kernel
-//! has taken it, or when the client's flow-control window has let it out. Bytes of requests are counted from when they are
-//! received until their handler has read them, and heads until their request has ended.
+//! What one connection holds in memory, and what its client has yet to take.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
-
-use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use tokio::time::Sleep;
-
-use crate::connections::Seat;
-
-/// A client has this long to take a piece of an answer, and a second more for each [`SLOWEST_BYTES`] of it.
-pub(crate) const TAKE_WITHIN: Duration = Duration::from_secs(120);
-/// Bytes a second of the slowest reader, beyond [`TAKE_WITHIN`].
-const SLOWEST_BYTES: u64 = 4096;
-/// Bytes of requests that are counted as unread on one connection at most: hyper takes in no more. Frames that carry no
-/// body are counted, too, until the connection has no request.
-const UNREAD_MAX: u64 = 1 << 20;
-/// A connection that has fewer bytes unread is read from even when memory is short.
-const UNREAD_FREE: u64 = 64 << 10;
-/// When memory is short, what waits for some looks again after this long.
-pub(crate) const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 /// What one connection holds.
 #[derive(Default)]
 pub(crate) struct Load {
     /// All bytes: answers, unread bodies and heads.
-    bytes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
     /// Those of requests that no handler has read.
-    unread: AtomicU64,
+    pub(crate) unread: AtomicU64,
     /// Those of answers.
-    answers: AtomicU64,
+    pub(crate) answers: AtomicU64,
     waits: Mutex<Waits>,
 }
 
 #[derive(Default)]
-struct Waits {
-    next: u64,
+pub(crate) struct Waits {
+    pub(crate) next: u64,
     /// What the client is to take, in the order in which it was offered: from when, and until when, in milliseconds.
-    for_client: BTreeMap<u64, (u64, u64)>,
+    pub(crate) for_client: BTreeMap<u64, (u64, u64)>,
     /// Answers that wait for the connection to hold less.
-    for_room: Vec<Waker>,
+    pub(crate) for_room: Vec<Waker>,
 }
 
 impl Load {
@@ -57,7 +31,7 @@ impl Load {
         self.bytes.load(Relaxed)
     }
 
-    fn waits(&self) -> MutexGuard<'_, Waits> {
+    pub(crate) fn waits(&self) -> MutexGuard<'_, Waits> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,232 +43,5 @@ impl Load {
     /// Whether the client has had its time for anything that it was offered.
     pub(crate) fn is_overdue(&self, now: u64) -> bool {
         self.waits().for_client.values().any(|(_, until)| *until <= now)
-    }
-}
-
-impl Seat {
-    fn add(&self, bytes: u64) {
-        self.load().bytes.fetch_add(bytes, Relaxed);
-        self.connections().memory.fetch_add(bytes, Relaxed);
-    }
-
-    fn remove(&self, bytes: u64) {
-        self.load().bytes.fetch_sub(bytes, Relaxed);
-        self.connections().memory.fetch_sub(bytes, Relaxed);
-    }
-
-    /// Notes bytes that came in.
-    pub(crate) fn received(&self, bytes: usize) {
-        let mut counted = 0;
-        let _ = self.load().unread.fetch_update(Relaxed, Relaxed, |unread| {
-            counted = (bytes as u64).min(UNREAD_MAX.saturating_sub(unread));
-            Some(unread + counted)
-        });
-        self.add(counted);
-    }
-
-    /// Notes bytes of a body that its handler has read.
-    fn read(&self, bytes: u64) {
-        let mut counted = 0;
-        let _ = self.load().unread.fetch_update(Relaxed, Relaxed, |unread| {
-            counted = bytes.min(unread);
-            Some(unread - counted)
-        });
-        self.remove(counted);
-    }
-
-    /// Notes that no request is under way: nothing is unread but what comes next.
-    pub(crate) fn all_read(&self) {
-        self.remove(self.load().unread.swap(0, Relaxed));
-    }
-
-    /// Whether more must not be read from the connection now.
-    pub(crate) fn is_full(&self) -> bool {
-        self.load().unread.load(Relaxed) >= UNREAD_FREE && self.connections().is_short()
-    }
-
-    /// Begins to count the time that the client has for something of this many bytes.
-    fn offer(&self, bytes: u64, within: Duration) -> Offer {
-        let now = self.connections().now();
-        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let until = now.saturating_add(within).saturating_add(bytes.saturating_mul(1000) / SLOWEST_BYTES);
-        let mut waits = self.load().waits();
-        let id = waits.next;
-        waits.next += 1;
-        waits.for_client.insert(id, (now, until));
-        Offer { seat: self.clone(), id }
-    }
-}
-
-/// Something that the client is to take, until it is dropped.
-struct Offer {
-    seat: Seat,
-    id: u64,
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        self.seat.load().waits().for_client.remove(&self.id);
-    }
-}
-
-/// A request under way.
-pub(crate) struct Busy {
-    seat: Seat,
-    /// Its sender has proved who it is.
-    is_known: AtomicBool,
-    head: AtomicUsize,
-}
-
-tokio::task_local! {
-    static REQUEST: Arc<Busy>;
-}
-
-/// Says that the sender of the request which the current task handles has proved who it is. Connections of such requests
-/// are not closed to make room for others. Elsewhere it has no effect.
-pub fn sender_is_known() {
-    let _ = REQUEST.try_with(|busy| busy.known());
-}
-
-impl Busy {
-    /// A request under way on this connection until what this returns is dropped.
-    pub(crate) fn begin(seat: &Seat) -> Arc<Self> {
-        seat.began();
-        Arc::new(Self { seat: seat.clone(), is_known: AtomicBool::new(false), head: AtomicUsize::new(0) })
-    }
-
-    /// Runs the request's handler, in which [`sender_is_known`] is about this request.
-    pub(crate) fn handle<T>(self: &Arc<Self>, handler: impl Future<Output = T>) -> impl Future<Output = T> {
-        REQUEST.scope(Arc::clone(self), handler)
-    }
-
-    fn known(&self) {
-        if !self.is_known.swap(true, Relaxed) {
-            self.seat.known(true);
-        }
-    }
-
-    /// Counts the request's head, of so many bytes.
-    pub(crate) fn head(&self, bytes: usize) {
-        self.head.fetch_add(bytes, Relaxed);
-        self.seat.add(bytes as u64);
-    }
-
-    /// Notes bytes of the request's body that were read.
-    pub(crate) fn read(&self, bytes: usize) {
-        self.seat.read(bytes as u64);
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.seat.remove(self.head.load(Relaxed) as u64);
-        if self.is_known.load(Relaxed) {
-            self.seat.known(false);
-        }
-        self.seat.ended();
-    }
-}
-
-/// Bytes of an answer that hyper holds. Their request is under way until they have gone.
-struct Piece {
-    bytes: Bytes,
-    busy: Arc<Busy>,
-    _offer: Offer,
-}
-
-impl Piece {
-    fn wrap(bytes: Bytes, busy: &Arc<Busy>) -> Bytes {
-        let length = bytes.len() as u64;
-        busy.seat.add(length);
-        busy.seat.load().answers.fetch_add(length, Relaxed);
-        let offer = busy.seat.offer(length, TAKE_WITHIN);
-        Bytes::from_owner(Self { bytes, busy: Arc::clone(busy), _offer: offer })
-    }
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        let seat = &self.busy.seat;
-        seat.load().answers.fetch_sub(self.bytes.len() as u64, Relaxed);
-        seat.remove(self.bytes.len() as u64);
-        let waiting = std::mem::take(&mut seat.load().waits().for_room);
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// An answer's body. It is asked for its next piece once its connection holds few enough bytes, and all connections do.
-pub(crate) struct Answered {
-    body: Body,
-    busy: Arc<Busy>,
-    /// The client is to make room for the next piece.
-    offer: Option<Offer>,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Answered {
-    pub(crate) fn new(body: Body, busy: Arc<Busy>) -> Self {
-        let offer = (!http_body::Body::is_end_stream(&body)).then(|| busy.seat.offer(0, TAKE_WITHIN));
-        Self { body, busy, offer, pause: None }
-    }
-
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let seat = &self.busy.seat;
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
-                self.pause = None;
-            }
-            if seat.connections().is_short() {
-                self.pause = Some(Box::pin(tokio::time::sleep(SHORTAGE_PAUSE)));
-                continue;
-            }
-            let has_room = || seat.load().answers.load(Relaxed) < seat.bytes_max();
-            if has_room() {
-                return Poll::Ready(());
-            }
-            seat.load().waits().for_room.push(context.waker().clone());
-            // What was freed before the waker was there woke nobody.
-            return if has_room() { Poll::Ready(()) } else { Poll::Pending };
-        }
-    }
-}
-
-impl http_body::Body for Answered {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        this.offer = None;
-        ready!(this.poll_room(context));
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
-        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        let mut length = 0;
-        let frame = frame.map_data(|bytes| {
-            length = bytes.len();
-            if bytes.is_empty() { bytes } else { Piece::wrap(bytes, &this.busy) }
-        });
-        if !this.body.is_end_stream() {
-            this.offer = Some(this.busy.seat.offer(length as u64, TAKE_WITHIN * 2));
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -25,8 +25,8 @@ use tokio::time::Sleep;
 use work::Clock;
 
 use crate::connections::Seat;
+use crate::counted::SHORTAGE_PAUSE;
 use crate::framing::{Framing, Messages, declared, head_length};
-use crate::load::SHORTAGE_PAUSE;
 use crate::transaction::TransactionId;
 use crate::{Format, Response, head};
 

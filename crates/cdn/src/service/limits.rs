@@ -1,10 +1,11 @@
 //! What one account may do in a day, as its operator set it.
 
 use super::Cdn;
-use super::purging::DAY;
 use crate::error::{Error, Result};
 use crate::store;
 
+/// Seconds of a UTC day, over which purges are counted.
+pub(super) const DAY: i64 = 86_400;
 /// Purges of objects in a UTC day, unless the operator says otherwise (Cloud Files guide).
 pub(super) const PURGES_PER_DAY: i64 = 25;
 

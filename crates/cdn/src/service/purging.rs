@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use identity::Right;
 
+use super::limits::{DAY, PURGES_PER_DAY};
 use super::publishing::listed;
 use super::{Cdn, Context};
 use crate::error::{Error, Result};
@@ -17,9 +18,6 @@ const CONTAINER_PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 const PURGED_OBJECTS_MAX: i64 = 1000;
 /// Bytes of an object's name at most (Cloud Files guide).
 const NAME_MAX: usize = 1024;
-/// Seconds of a day.
-pub(super) const DAY: i64 = 86_400;
-
 impl Cdn {
     /// Purges one object of a published container: what edges have of it is revalidated before it is served again. The
     /// object need not exist.
@@ -46,7 +44,7 @@ impl Cdn {
                 Box::pin(async move {
                     let mut publication = listed(store::find(tx, tenant, container).await?)?;
                     let limit = store::limits::purges(tx, tenant).await?;
-                    let limit = limit.unwrap_or(super::limits::PURGES_PER_DAY);
+                    let limit = limit.unwrap_or(PURGES_PER_DAY);
                     if store::limits::count_purge(tx, tenant, *day).await? > limit {
                         return Err(Error::PurgesUsedUp(u64::try_from(limit).unwrap_or(0)));
                     }
