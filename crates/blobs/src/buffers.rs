@@ -1,17 +1,17 @@
-//! Read buffers that are used again: a fresh quarter of a mebibyte costs more in page faults than its copy.
+//! A pool of read buffers. Page faults of a newly allocated 256 KiB buffer cost more than copying into it.
 
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// A buffer's length: what one read takes, in bytes.
+/// Length of a buffer and the most that one read returns, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
-/// Buffers kept.
+/// Most buffers kept in the pool.
 const KEPT: usize = 64;
 
 static IDLE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// A buffer that goes back to the pool when the last view of it is dropped.
+/// A buffer that returns to the pool when the last view of it is dropped.
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
@@ -19,19 +19,19 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// One of [`BUFFER_BYTES`], with old content.
+    /// Takes a buffer of [`BUFFER_BYTES`] from the pool. Its contents are undefined.
     pub(crate) fn take() -> Self {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = idle.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         Self { bytes, start: 0, end: 0 }
     }
 
-    /// Its first `length` bytes, to be filled.
+    /// Returns the first `length` bytes, to be overwritten.
     pub(crate) fn space(&mut self, length: usize) -> &mut [u8] {
         &mut self.bytes[..length]
     }
 
-    /// A view of a part.
+    /// Turns the buffer into a read-only view of `part`.
     pub(crate) fn view(mut self, part: std::ops::Range<usize>) -> Bytes {
         (self.start, self.end) = (part.start, part.end);
         Bytes::from_owner(self)

@@ -1,20 +1,20 @@
-//! CRC32C per block, as tables behind the data.
+//! CRC32C checksums per block, stored as a table after the data.
 
 use crc_fast::{CrcAlgorithm, checksum};
 
 use crate::BLOCK_BYTES;
 
-/// The CRC32C (iSCSI) of some bytes.
+/// Returns the CRC32C (iSCSI) of `bytes`.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     u32::try_from(checksum(CrcAlgorithm::Crc32Iscsi, bytes)).unwrap_or_default()
 }
 
-/// How many blocks `length` bytes have.
+/// Returns the number of blocks in `length` bytes.
 pub(crate) fn blocks(length: u64) -> u64 {
     length.div_ceil(BLOCK_BYTES as u64)
 }
 
-/// Computes a table while bytes come in pieces of any length.
+/// Computes a checksum table from bytes that arrive in pieces of any length.
 #[derive(Default)]
 pub(crate) struct Table {
     sums: Vec<u8>,
@@ -22,7 +22,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         if !self.pending.is_empty() {
             let take = (BLOCK_BYTES - self.pending.len()).min(bytes.len());
@@ -41,7 +41,7 @@ impl Table {
         self.pending.extend_from_slice(whole.remainder());
     }
 
-    /// The table, four bytes a block.
+    /// Returns the table: four bytes per block.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if !self.pending.is_empty() {
             self.sums.extend_from_slice(&crc32c(&self.pending).to_le_bytes());
@@ -50,7 +50,8 @@ impl Table {
     }
 }
 
-/// Whether each block of `data`, which begins on a block boundary, has its sum in `table`.
+/// Returns the index of the first block of `data` whose checksum is not the one in `table`. `data` must begin at a block
+/// boundary.
 pub(crate) fn first_bad_block(data: &[u8], table: &[u8]) -> Option<usize> {
     data.chunks(BLOCK_BYTES)
         .zip(table.chunks_exact(4))
@@ -63,14 +64,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn it_is_crc32c() {
+    fn crc32c_matches_the_standard_test_vector() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn a_table_does_not_depend_on_how_bytes_arrive(len in 0usize..300_000, piece in 1usize..100_000) {
+        fn a_table_does_not_depend_on_piece_length(len in 0usize..300_000, piece in 1usize..100_000) {
             let data: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
             let mut whole = Table::default();
             whole.update(&data);

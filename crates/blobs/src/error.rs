@@ -1,48 +1,48 @@
-//! What can go wrong with bytes.
+//! Errors of the blob stores.
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why bytes were not stored or not given.
+/// Why a blob could not be stored or read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The store cannot be used at all.
+    /// The store could not be opened.
     #[error("cannot use {path}: {reason}")]
     Open {
-        /// Which file or directory.
+        /// The file or directory.
         path: String,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
     /// The disk is full.
     #[error("no space left for objects")]
     Full,
-    /// What is there is not what was stored: it is never served.
+    /// The stored bytes fail their checksum or belong to another blob. They are never returned.
     #[error("blob {id} is corrupt: {what}")]
     Corrupt {
-        /// The blob.
+        /// The blob's id.
         id: String,
-        /// Which part.
+        /// The part that is damaged.
         what: String,
     },
-    /// It is not there.
+    /// The blob does not exist.
     #[error("blob {id} is missing")]
     Missing {
-        /// The blob.
+        /// The blob's id.
         id: String,
     },
-    /// The file system takes no writes.
+    /// The file system is mounted read-only.
     #[error("the file system is read-only")]
     ReadOnly,
-    /// The system refused.
+    /// A system call failed.
     #[error("{operation} failed: {reason}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// The store is closing.
+    /// The store is shutting down.
     #[error("the object store is closing")]
     Closing,
 }

@@ -1,8 +1,8 @@
-//! Object bytes: durable before they are named, checked before they are sent.
+//! Object bytes: durable before a database row refers to them, verified before they are sent.
 //!
-//! A blob is immutable. Its id and its [`Location`] are kept by whoever stores it, in the same database unit that
-//! names it; this crate has no index of its own. Small blobs are appended to volume files, many per sync; large
-//! ones are files of their own. Both carry a CRC32C for each 64 KiB block, and no block leaves unchecked.
+//! A blob is immutable. The caller stores its id and its [`Location`] in the database; this crate has no index of its own.
+//! Small blobs are appended to volume files, with one fsync for many of them; large blobs have a file each. Both carry a
+//! CRC32C per 64 KiB block, and no block is returned before its checksum was verified.
 
 mod buffers;
 mod checksum;
@@ -20,32 +20,32 @@ pub use error::{Error, Result};
 pub use local::{Claim, Local, record_bytes};
 pub use policy_stores::{PolicyStores, is_single, store_of};
 
-/// A blob no longer than this is packed into a volume, in bytes.
+/// Longest blob that is packed into a volume, in bytes.
 pub const PACKED_BYTES_MAX: usize = 1 << 20;
 
-/// The unit of checking, in bytes.
+/// Length of a checksummed block, in bytes.
 pub const BLOCK_BYTES: usize = 64 << 10;
 
 const _: () = assert!(PACKED_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 
-/// A blob's id, ordered by time.
+/// A blob's id. Ids sort by creation time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub [u8; 16]);
 
 impl BlobId {
-    /// A fresh one.
+    /// Creates a new id.
     #[must_use]
     pub fn new() -> Self {
         Self(uuid::Uuid::now_v7().into_bytes())
     }
 
-    /// When it was created, in milliseconds since 1970.
+    /// Returns the creation time, in milliseconds since 1970.
     #[must_use]
     pub fn created_ms(&self) -> u64 {
         self.0[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
     }
 
-    /// From the bytes that a row holds; `None` for another length.
+    /// Reads an id from a database value; `None` if the length is wrong.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -64,19 +64,19 @@ impl std::fmt::Display for BlobId {
     }
 }
 
-/// Where a blob's bytes are.
+/// Where a blob's bytes are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The volume's number, or 0 for a blob on its own; its upper bits are for [`PolicyStores`].
+    /// The volume's number, or 0 for a blob in a file of its own. [`PolicyStores`] uses the upper bits.
     pub volume: i64,
-    /// Where its record begins in the volume, in bytes; 0 for a blob on its own.
+    /// Offset of the blob's record in the volume, in bytes; 0 for a blob in a file of its own.
     pub offset: i64,
-    /// Its length, in bytes.
+    /// Length of the blob, in bytes.
     pub length: u64,
 }
 
 impl Location {
-    /// The part of its volume that a packed blob's record takes, in bytes.
+    /// Returns the range of the volume that a packed blob's record occupies, in bytes.
     #[must_use]
     pub fn record(&self) -> Range<u64> {
         let start = u64::try_from(self.offset).unwrap_or(u64::MAX);
@@ -84,126 +84,126 @@ impl Location {
     }
 }
 
-/// A volume that takes no more blobs, as compaction sees it.
+/// A sealed volume, as compaction sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Its number.
     pub number: i64,
-    /// What it takes on the disk, in bytes.
+    /// Disk space that it occupies, in bytes.
     pub bytes: u64,
-    /// Whether blobs in it may be named by rows that are not committed yet.
+    /// Whether it may contain blobs whose rows are not committed yet.
     pub claimed: bool,
 }
 
-/// A blob that was just stored. While the claim is held, the volume stays, whether or not a row names the blob.
+/// A blob that was just stored. While the claim is held, the volume is not removed, even if no row refers to the blob.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// Where it is.
+    /// Where the blob is stored.
     pub location: Location,
-    /// To be dropped once the row is committed or known not to be, and kept if that is unknown.
+    /// Drop it once the row is committed or rolled back; call [`Claim::keep`] if the outcome is unknown.
     pub claim: Claim,
 }
 
-/// A blob that was copied to another volume.
+/// A blob that compaction copied to another volume.
 #[derive(Clone, Debug)]
 pub struct Relocated {
     /// The copy.
     pub placed: Placed,
-    /// It does not match its checksums; the copy does not either.
+    /// Whether the blob fails its checksums. The copy has the same damage.
     pub damaged: bool,
 }
 
 /// A store of blobs.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
-    /// Stores a blob of at most [`PACKED_BYTES_MAX`] bytes; it is durable when this returns.
+    /// Stores a blob of at most [`PACKED_BYTES_MAX`] bytes. It is durable when this returns.
     async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed>;
 
-    /// Begins a blob of unknown length. Nothing of it stays unless [`Writer::finish`] succeeds.
+    /// Starts a blob of unknown length. Nothing remains of it unless [`Writer::finish`] succeeds.
     async fn create(&self, id: BlobId) -> Result<Box<dyn Writer>>;
 
-    /// Reads `range` of a blob in pieces, each checked.
+    /// Reads `range` of a blob in pieces, each verified.
     async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>>;
 
-    /// Reads all of a blob and checks it and what is stored with it.
+    /// Reads a whole blob and verifies its data, header and checksum table.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] or [`Error::Missing`] if it is not what was stored.
+    /// [`Error::Corrupt`] or [`Error::Missing`] if the blob is not what was stored.
     async fn verify(&self, id: BlobId, location: Location) -> Result<()>;
 
-    /// Frees a blob that no row names; succeeds if it is absent. Bytes in a volume are freed by compaction.
+    /// Deletes a blob that no row refers to; succeeds if it is absent. Space in a volume is freed by compaction.
     async fn delete(&self, id: BlobId, location: Location) -> Result<()>;
 
-    /// Volumes that take no more blobs.
+    /// Returns the sealed volumes.
     fn volumes(&self) -> Vec<Volume>;
 
-    /// The volume that blobs are added to, if there is one now.
+    /// Returns the volume that new blobs are appended to, if there is one.
     fn current_volume(&self) -> Option<Volume>;
 
-    /// Adds no more blobs to a volume, so that it can be compacted.
+    /// Stops appending to a volume, so that it can be compacted.
     async fn seal(&self, number: i64) -> Result<()>;
 
-    /// Copies a blob out of a volume, as it is, for compaction. May use most of the space that uploads leave free.
+    /// Copies a blob unchanged out of a volume, for compaction. May use most of the space that is reserved from uploads.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if another blob is in its place.
+    /// [`Error::Corrupt`] if another blob is stored at `from`.
     async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated>;
 
-    /// Gives the space of parts of a sealed volume back in which no row names a blob, where the disk can do that and nobody is
-    /// reading; false if somebody is. A part may reach beyond the volume's end.
+    /// Frees the disk space of `parts` of a sealed volume if the file system supports that. No row may refer to a blob in them.
+    /// Returns false, without effect, while the volume is being read. A part may extend past the volume's end.
     async fn free(&self, volume: i64, parts: Vec<Range<u64>>) -> Result<bool>;
 
-    /// Removes a sealed volume in which no row names a blob; false if it is claimed.
+    /// Removes a sealed volume that no row refers to; returns false if it is claimed.
     async fn remove_volume(&self, number: i64) -> Result<bool>;
 
-    /// Blobs in files of their own that are older than this process, to be looked up in the database; at most `limit` after
-    /// `after`, in the order of their ids.
+    /// Lists blobs in files of their own that were written before this process started, for the orphan check against the
+    /// database: at most `limit`, after `after`, in id order.
     async fn older_singles(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>>;
 
-    /// Moves a blob in a file of its own, which no row names, out of the way. It is found again if it is read.
+    /// Moves a blob's own file, which no row refers to, to the orphan directory. Reading the blob moves it back.
     async fn set_aside(&self, id: BlobId) -> Result<()>;
 
-    /// Blobs that were set aside at least `age` ago.
+    /// Lists orphans that were set aside at least `age` ago.
     async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>>;
 
-    /// Deletes a blob that was set aside.
+    /// Deletes an orphan that was set aside.
     async fn remove_aside(&self, id: BlobId) -> Result<()>;
 
-    /// Whether so little space is free that compaction should free some as it goes.
+    /// Returns whether free space is so low that compaction must free space while it runs.
     fn is_short_of_space(&self) -> bool;
 
-    /// Whether nothing was ever stored here.
+    /// Returns whether the store has never held anything.
     fn is_empty(&self) -> bool;
 
-    /// The id of the cloud whose bytes these are, if one was set.
+    /// Returns the id of the cloud that the store belongs to, if one was set.
     ///
     /// # Errors
     /// [`Error::Open`].
     fn cloud(&self) -> Result<Option<String>>;
 
-    /// Says whose bytes these are; durable when this returns.
+    /// Records the cloud that the store belongs to. Durable when this returns.
     ///
     /// # Errors
     /// [`Error::Open`].
     fn set_cloud(&self, id: &str) -> Result<()>;
 
-    /// What an operator knows this store by.
+    /// Returns a name for the store that operators recognise, such as its path.
     fn describe(&self) -> String;
 }
 
-/// Takes a blob's bytes in order.
+/// Writes a blob's bytes in order.
 #[async_trait]
 pub trait Writer: Send {
-    /// Appends.
+    /// Appends `bytes`.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Makes the blob durable.
+    /// Makes the blob durable and returns its location.
     async fn finish(self: Box<Self>) -> Result<Location>;
 }
 
-/// Gives a blob's bytes in order.
+/// Reads a blob's bytes in order.
 #[async_trait]
 pub trait Reader: Send {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>>;
 }

@@ -1,4 +1,4 @@
-//! Local files: volumes for small blobs, a file each for large ones.
+//! Blobs in local files: volumes for small blobs, one file each for large ones.
 
 mod append;
 mod read;
@@ -23,10 +23,10 @@ pub use volume::Claim;
 
 use space::Claimant;
 
-/// The file that says which cloud's bytes a directory holds.
+/// The file that contains the id of the cloud that the directory belongs to.
 const CLOUD_FILE: &str = "cloud-id";
 
-/// Blobs in a directory.
+/// A blob store in a directory.
 pub struct Local {
     dir: PathBuf,
     appender: append::Appender,
@@ -36,7 +36,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Opens the store in `dir`, creating it if need be. What is there already is never changed.
+    /// Opens the store in `dir` and creates the directory if it is missing. Stored blobs are not modified.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -44,7 +44,7 @@ impl Local {
         Self::with_volumes_of(dir, append::VOLUME_BYTES_MAX)
     }
 
-    /// As [`Local::open`], with volumes that take no more records beyond `volume_bytes_max` bytes.
+    /// Opens the store as [`Local::open`] does, and seals volumes at `volume_bytes_max` bytes.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -60,7 +60,7 @@ impl Local {
     }
 }
 
-/// Creates a directory and those above it; every new name is durable when this returns.
+/// Creates a directory and its missing parents. All new directory entries are durable when this returns.
 fn create_dirs(dir: &Path) -> std::io::Result<()> {
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.is_dir() {
@@ -73,9 +73,9 @@ fn create_dirs(dir: &Path) -> std::io::Result<()> {
             return Err(error);
         }
     }
-    // Also when it was there: an earlier process may have been killed between creating and syncing.
+    // Sync existing directories too: an earlier process may have been killed between creating and syncing.
     match File::open(above).and_then(|above| above.sync_all()) {
-        // Some file systems refuse to sync a directory that they mount read-only; then nothing is written either.
+        // Some read-only file systems reject fsync on a directory. Then there is nothing to make durable.
         Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(()),
         synced => synced,
     }
@@ -151,7 +151,7 @@ impl Blobs for Local {
     async fn free(&self, volume: i64, parts: Vec<Range<u64>>) -> Result<bool> {
         let volumes = Arc::clone(&self.volumes);
         let punch = move || volumes.punch(volume, &parts);
-        read::blocking(punch).await.map_err(|e| Error::io("freeing a part of a volume", &e))
+        read::blocking(punch).await.map_err(|e| Error::io("freeing space in a volume", &e))
     }
 
     async fn remove_volume(&self, number: i64) -> Result<bool> {

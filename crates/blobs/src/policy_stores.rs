@@ -1,5 +1,5 @@
-//! The stores of all storage policies: the upper bits of a volume's number say which store it is in, so that a location
-//! alone finds its bytes whatever store new ones go to.
+//! The stores of all storage policies. The upper bits of a volume's number identify the store, so a location alone is enough
+//! to find its bytes, whichever store new blobs go to.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use bytes::Bytes;
 
 use crate::{BlobId, Blobs, Error, Location, Placed, Reader, Relocated, Result, Volume, Writer};
 
-/// Bits of a volume's number within its store.
+/// Low bits of a volume's number, which number it within its store.
 const NUMBER_BITS: u32 = 40;
 const NUMBER_MASK: i64 = (1 << NUMBER_BITS) - 1;
 
-/// Whether a volume's number stands for a blob on its own.
+/// Returns whether a volume's number denotes a blob in a file of its own.
 #[must_use]
 pub fn is_single(volume: i64) -> bool {
     volume & NUMBER_MASK == 0
 }
 
-/// The index of the store that a volume is in.
+/// Returns the index of the store that a volume belongs to.
 #[must_use]
 pub fn store_of(volume: i64) -> usize {
     usize::try_from(volume >> NUMBER_BITS).unwrap_or(usize::MAX)
@@ -33,17 +33,17 @@ fn tagged(store: usize, volume: i64) -> i64 {
     i64::try_from(store).unwrap_or(0) << NUMBER_BITS | volume
 }
 
-/// Stores by index. The first is where everything is that was stored while it was the only one.
+/// Stores by index. The first one holds everything from before there were several.
 pub struct PolicyStores(Vec<Arc<dyn Blobs>>);
 
 impl PolicyStores {
-    /// These stores; their order must never change.
+    /// Creates the set. The order of the stores must never change.
     #[must_use]
     pub fn new(stores: Vec<Arc<dyn Blobs>>) -> Self {
         Self(stores)
     }
 
-    /// The store at an index, or the first where there is none.
+    /// Returns `wanted`, or the index of the first store if there is none at `wanted`.
     #[must_use]
     pub fn index(&self, wanted: usize) -> usize {
         if wanted < self.0.len() { wanted } else { 0 }
@@ -72,7 +72,7 @@ impl PolicyStores {
     /// As [`Blobs::read`].
     ///
     /// # Errors
-    /// The store's, and [`Error::Missing`] for a store that is not there.
+    /// The store's, and [`Error::Missing`] if the location's store is not configured.
     pub async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>> {
         self.store(store_of(location.volume))?.read(id, within(location), range).await
     }
@@ -93,7 +93,7 @@ impl PolicyStores {
         self.store(store_of(location.volume))?.delete(id, within(location)).await
     }
 
-    /// Removes a blob in a file of its own from whichever store it is in.
+    /// Deletes a blob in a file of its own, whichever store it is in.
     ///
     /// # Errors
     /// The stores'.
@@ -104,7 +104,7 @@ impl PolicyStores {
         Ok(())
     }
 
-    /// As [`Blobs::volumes`], of all stores.
+    /// Returns the sealed volumes of all stores.
     #[must_use]
     pub fn volumes(&self) -> Vec<Volume> {
         let of = |(index, store): (usize, &Arc<dyn Blobs>)| {
@@ -114,7 +114,7 @@ impl PolicyStores {
         self.0.iter().enumerate().flat_map(of).collect()
     }
 
-    /// As [`Blobs::current_volume`], of all stores.
+    /// Returns the current volumes of all stores.
     #[must_use]
     pub fn current_volumes(&self) -> Vec<Volume> {
         let of = |(index, store): (usize, &Arc<dyn Blobs>)| {
@@ -131,7 +131,7 @@ impl PolicyStores {
         self.store(store_of(number))?.seal(number & NUMBER_MASK).await
     }
 
-    /// As [`Blobs::relocate`], within the store that the blob is in.
+    /// As [`Blobs::relocate`]; the copy stays in the blob's store.
     ///
     /// # Errors
     /// The store's.
@@ -157,7 +157,7 @@ impl PolicyStores {
         self.store(store_of(number))?.remove_volume(number & NUMBER_MASK).await
     }
 
-    /// Whether the store of this volume is short of space, as [`Blobs::is_short_of_space`].
+    /// Returns whether the volume's store is short of space ([`Blobs::is_short_of_space`]).
     #[must_use]
     pub fn is_short_of_space(&self, volume: i64) -> bool {
         self.store(store_of(volume)).is_ok_and(|store| store.is_short_of_space())
@@ -169,7 +169,7 @@ impl PolicyStores {
         &self.0
     }
 
-    /// The numbers that volumes of the store at `index` have, and blobs in files of their own there.
+    /// Returns the range of volume numbers that belong to the store at `index`, including those of single files.
     #[must_use]
     pub fn numbers(index: usize) -> Range<i64> {
         tagged(index, 0)..tagged(index + 1, 0)
@@ -181,7 +181,7 @@ fn tag(index: usize, placed: Placed) -> Placed {
     Placed { location: Location { volume: tagged(index, location.volume), ..location }, ..placed }
 }
 
-/// Says in the end which store the blob is in.
+/// Adds the store's index to the location that the inner writer returns.
 struct Tagging {
     index: usize,
     inner: Box<dyn Writer>,

@@ -1,4 +1,4 @@
-//! Local blobs: stored, reopened, read by range, damaged, moved and set aside.
+//! Local blobs: storing, reopening, reading ranges, damage, relocation and orphans.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -57,7 +57,7 @@ async fn small_blobs_survive_reopening_and_are_read_by_range() {
         let part = &data[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()];
         assert_eq!(read(&store, *id, *location, from..to).await.unwrap(), part);
     }
-    // What is there is never written to again: new blobs go to a new volume.
+    // New blobs go to a new volume; the existing one is never appended to.
     let (id, data) = (BlobId::new(), pattern(99));
     let location = put(&store, id, data.clone()).await;
     assert_eq!((location.volume, location.offset), (2, 0));
@@ -82,7 +82,7 @@ async fn large_blobs_survive_reopening_and_are_read_by_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_is_never_served() {
+async fn a_block_with_a_flipped_bit_is_never_served() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
     let small = BlobId::new();
@@ -90,7 +90,7 @@ async fn a_flipped_bit_is_never_served() {
     let volume = volume_file(dir.path(), 1);
     volume.write_all_at(b"\xee", u64::try_from(at.offset).unwrap() + 40 + 70_000).unwrap();
     assert!(matches!(read(&store, small, at, 0..200_000).await, Err(Error::Corrupt { .. })));
-    assert_eq!(read(&store, small, at, 0..65_536).await.unwrap(), pattern(65_536), "other blocks are sound");
+    assert_eq!(read(&store, small, at, 0..65_536).await.unwrap(), pattern(65_536), "other blocks are intact");
 
     let large = BlobId::new();
     let at = store_large(&store, large, &pattern(3_000_000)).await;
@@ -100,7 +100,7 @@ async fn a_flipped_bit_is_never_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_flipped_bit_harms_its_own_blob_alone() {
+async fn every_flipped_bit_damages_only_its_own_blob() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
     let mut stored = Vec::new();
@@ -112,7 +112,7 @@ async fn every_flipped_bit_harms_its_own_blob_alone() {
     let mut store = Local::open(dir.path()).unwrap();
     let end: u64 = stored.iter().map(|(_, at, _)| record_bytes(at.length)).sum();
     let volume = volume_file(dir.path(), 1);
-    // Each byte of every header and table, and of the data one in 97.
+    // Every byte of all headers and tables, and one of 97 data bytes.
     let frame = |byte: u64| {
         stored.iter().any(|(_, at, _)| {
             let start = u64::try_from(at.offset).unwrap();
@@ -124,7 +124,7 @@ async fn every_flipped_bit_harms_its_own_blob_alone() {
         let mut original = [0];
         volume.read_exact_at(&mut original, byte).unwrap();
         volume.write_all_at(&[original[0] ^ 1 << (byte % 8)], byte).unwrap();
-        // A restart with the damage must change nothing either.
+        // Reopening a damaged volume must not change anything either.
         if byte.is_multiple_of(41) {
             store = Local::open(dir.path()).unwrap();
         }
@@ -134,14 +134,14 @@ async fn every_flipped_bit_harms_its_own_blob_alone() {
             let found = read(&store, *id, *at, 0..at.length).await;
             match found {
                 Ok(found) => assert!(found == *data, "byte {byte}: wrong bytes were served"),
-                Err(Error::Corrupt { .. }) => assert!(hit, "byte {byte} harmed another blob"),
+                Err(Error::Corrupt { .. }) => assert!(hit, "byte {byte} damaged another blob"),
                 Err(other) => panic!("byte {byte}: {other}"),
             }
             let padding = byte >= start + 40 + at.length + at.length.div_ceil(65_536) * 4;
             assert_eq!(
                 store.verify(*id, *at).await.is_ok(),
                 !hit || padding,
-                "byte {byte}: what the scrub says"
+                "byte {byte}: result of the scrub"
             );
         }
         volume.write_all_at(&original, byte).unwrap();
@@ -149,7 +149,7 @@ async fn every_flipped_bit_harms_its_own_blob_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_changes_nothing_that_is_stored() {
+async fn reopening_changes_no_stored_file() {
     let dir = tempfile::tempdir().unwrap();
     let id = BlobId::new();
     let at = put(&Local::open(dir.path()).unwrap(), id, pattern(5000)).await;
@@ -163,7 +163,7 @@ async fn a_start_changes_nothing_that_is_stored() {
     assert_eq!(read(&store, next, next_at, 0..6000).await.unwrap(), pattern(6000));
     assert!(std::fs::read(dir.path().join("volumes/00000001.vol")).unwrap() == before);
     drop(store);
-    // Starts without writes leave no volumes behind.
+    // Starts without writes create no volumes.
     for _ in 0..3 {
         drop(Local::open(dir.path()).unwrap());
     }
@@ -179,7 +179,7 @@ async fn a_record_of_another_blob_is_not_read() {
         let found = read(&store, BlobId::new(), at, 0..at.length).await;
         assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
         let moved = store.relocate(BlobId::new(), at).await;
-        assert!(matches!(moved, Err(Error::Corrupt { .. })), "compaction does not rename it");
+        assert!(matches!(moved, Err(Error::Corrupt { .. })), "compaction must not relocate another blob");
     }
 }
 
@@ -201,11 +201,11 @@ async fn an_abandoned_upload_leaves_nothing() {
         }
     })
     .await
-    .expect("it is removed");
+    .expect("the abandoned file is removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sweep_sees_only_what_is_older_than_this_life() {
+async fn the_orphan_check_lists_only_blobs_older_than_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let old = BlobId::new();
     store_large(&Local::open(dir.path()).unwrap(), old, &pattern(10)).await;
@@ -216,7 +216,7 @@ async fn the_sweep_sees_only_what_is_older_than_this_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unnamed_blob_is_set_aside_and_found_again_if_it_is_read() {
+async fn an_orphan_is_set_aside_and_moved_back_when_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let (id, data) = (BlobId::new(), pattern(2_000_000));
     let at = store_large(&Local::open(dir.path()).unwrap(), id, &data).await;
@@ -233,7 +233,7 @@ async fn an_unnamed_blob_is_set_aside_and_found_again_if_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claimed_volume_stays_and_a_number_is_never_used_again() {
+async fn a_claimed_volume_is_not_removed_and_numbers_are_not_reused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::with_volumes_of(dir.path(), 1000).unwrap();
     let id = BlobId::new();
@@ -244,8 +244,8 @@ async fn a_claimed_volume_stays_and_a_number_is_never_used_again() {
     assert_eq!(next.location.volume, 2);
     let claimed: Vec<_> = store.volumes().iter().map(|volume| (volume.number, volume.claimed)).collect();
     assert_eq!(claimed, [(1, true)]);
-    assert!(!store.remove_volume(1).await.unwrap(), "a row may be on its way");
-    assert!(!store.remove_volume(2).await.unwrap(), "it is being written to");
+    assert!(!store.remove_volume(1).await.unwrap(), "a row may still be committed");
+    assert!(!store.remove_volume(2).await.unwrap(), "it is the current volume");
     let location = placed.location;
     drop(placed.claim);
     store.seal(2).await.unwrap();
@@ -275,14 +275,14 @@ async fn a_damaged_blob_is_relocated_with_its_damage() {
     assert_eq!(
         read(&store, bad, at, 0..65_536).await.unwrap(),
         pattern(65_536),
-        "a sound block is still served"
+        "an intact block is still served"
     );
     assert!(matches!(read(&store, bad, at, 0..200_000).await, Err(Error::Corrupt { .. })));
     assert!(matches!(store.verify(bad, at).await, Err(Error::Corrupt { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parts_of_a_volume_are_freed_unless_somebody_reads() {
+async fn space_in_a_volume_is_freed_unless_it_is_being_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
     let mut blobs = Vec::new();
@@ -298,7 +298,7 @@ async fn parts_of_a_volume_are_freed_unless_somebody_reads() {
     let begun = reader.next().await.unwrap().unwrap();
     let freed: Vec<Range<u64>> = blobs[..19].iter().map(|(_, at)| at.record()).collect();
     assert!(!store.free(1, freed.clone()).await.unwrap());
-    assert_eq!(bytes(), full, "a reader is at work");
+    assert_eq!(bytes(), full, "a reader has it open");
     let mut all = begun.to_vec();
     while let Some(piece) = reader.next().await.unwrap() {
         all.extend_from_slice(&piece);
@@ -312,7 +312,7 @@ async fn parts_of_a_volume_are_freed_unless_somebody_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_knows_its_cloud() {
+async fn a_directory_records_its_cloud() {
     let dir = tempfile::tempdir().unwrap();
     let store = Local::open(dir.path()).unwrap();
     assert_eq!((store.cloud().unwrap(), store.is_empty()), (None, true));

@@ -1,4 +1,4 @@
-//! The appender: blobs queue up while a sync runs and share the next one.
+//! Appends blobs to volumes. Blobs that arrive during an fsync are queued and share the next one.
 
 use std::fs::File;
 use std::io;
@@ -14,16 +14,16 @@ use super::volume::{Claim, Volumes};
 use crate::error::{Error, Result};
 use crate::{Location, Placed};
 
-/// A volume takes no more records beyond this unless another bound is given, in bytes.
+/// Default size at which a volume is sealed, in bytes.
 pub(super) const VOLUME_BYTES_MAX: u64 = 1 << 30;
-/// Records in one sync at most.
+/// Most records per fsync.
 const BATCH_RECORDS_MAX: usize = 256;
-/// Records waiting before submitters wait.
+/// Length of the queue; submitters wait while it is full.
 const QUEUE_RECORDS: usize = 1024;
 
 enum Order {
     Append(Append),
-    /// Write to this volume no more, so that it can be compacted.
+    /// Stop writing to this volume, so that it can be compacted.
     Seal(i64, oneshot::Sender<()>),
 }
 
@@ -42,8 +42,8 @@ pub(super) struct Appender {
 
 impl Appender {
     pub(super) fn start(volumes: Arc<Volumes>, volume_bytes_max: u64) -> Result<Self> {
-        // What an earlier process wrote last is never written to again: where it ends cannot be told for sure. The first
-        // record begins a volume, so that a start without writes leaves none behind.
+        // Never append to a volume of an earlier process: its end is unknown after a crash. A new volume is created with the
+        // first record, so a start without writes leaves no empty one.
         let current = Arc::new(AtomicI64::new(0));
         let (queue, orders) = mpsc::channel(QUEUE_RECORDS);
         let writer = Writer { volumes, tail: None, current: Arc::clone(&current), volume_bytes_max };
@@ -54,7 +54,7 @@ impl Appender {
         Ok(Self { queue: Some(queue), thread: Some(thread), current })
     }
 
-    /// The volume that is written to, or 0 if none is.
+    /// Returns the number of the volume being written, or 0 if there is none.
     pub(super) fn current(&self) -> i64 {
         self.current.load(Ordering::Acquire)
     }
@@ -67,7 +67,7 @@ impl Appender {
         durable.await.unwrap_or(Err(Error::Closing))
     }
 
-    /// Makes sure that `volume` is not written to any more.
+    /// Seals `volume`: nothing is written to it afterwards.
     pub(super) async fn seal(&self, volume: i64) -> Result<()> {
         let (done, sealed) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(Error::Closing)?;
@@ -85,25 +85,25 @@ impl Drop for Appender {
     }
 }
 
-/// The end of the volume that is written.
+/// The volume being written and its current end.
 struct Tail {
     number: i64,
     file: Arc<File>,
     end: u64,
     reserved: u64,
-    /// Whoever looks at the volumes while this one is created or closed must not take it for a dead one.
+    /// Keeps compaction from removing the volume while it is being created or closed.
     _claim: Claim,
 }
 
-/// What appending a batch came to, for each record.
+/// The result of appending a batch, per record.
 struct Written {
     places: Vec<io::Result<Location>>,
-    /// The volume must not be written to again.
+    /// Whether the volume must not be written to again.
     unusable: bool,
 }
 
 impl Tail {
-    /// Appends what fits, and syncs once. A record that does not fit fails alone.
+    /// Appends the records that fit and syncs once. A record that does not fit fails; the others are not affected.
     fn append(&mut self, batch: &[Append]) -> Written {
         let mut joined = Vec::with_capacity(batch.iter().map(|append| append.record.len()).sum());
         let mut places = Vec::with_capacity(batch.len());
@@ -126,8 +126,8 @@ impl Tail {
         if joined.is_empty() {
             return Written { places, unusable: false };
         }
-        // After a failed sync the kernel may have dropped the dirty pages and a second sync would say nothing of it, so
-        // nothing in this volume beyond its end is ever acknowledged or written over.
+        // After a failed fsync the kernel may have dropped the dirty pages, and a second fsync would report success. So
+        // this volume is sealed: nothing beyond its end is acknowledged or overwritten.
         let (written, synced) = match self.file.write_all_at(&joined, self.end) {
             Ok(()) => (Ok(()), self.file.sync_data()),
             Err(error) => (Err(error), Ok(())),
@@ -145,10 +145,10 @@ impl Tail {
         Written { places, unusable }
     }
 
-    /// Gives back what was reserved and not used.
+    /// Frees the reserved space that was not used.
     fn close(&self) {
         if let Err(error) = space::punch(&self.file, self.end.next_multiple_of(4096), self.reserved) {
-            tracing::warn!(%error, volume = self.number, "its reserved space stays allocated");
+            tracing::warn!(%error, volume = self.number, "cannot free a volume's unused space; it stays allocated");
         }
     }
 }
@@ -198,21 +198,21 @@ impl Writer {
         let written = match self.tail() {
             Ok(tail) => tail.append(batch),
             Err(error) => {
-                tracing::error!(%error, "cannot begin a volume");
+                tracing::error!(%error, "cannot create a volume; the uploads in this batch fail");
                 Written { places: batch.iter().map(|_| Err(copy(&error))).collect(), unusable: false }
             }
         };
         let number = self.current.load(Ordering::Acquire);
         for (append, place) in batch.drain(..).zip(written.places) {
-            // Claimed before anyone can learn of it, and so before the volume can be sealed and removed.
+            // Claim the volume before returning the location, and so before the volume can be sealed and removed.
             let placed = place.map(|location| Placed { location, claim: self.volumes.claim(number) });
             let _ = append.done.send(placed.map_err(|e| Error::io("appending to a volume", &e)));
         }
         if written.unusable && self.tail.as_ref().is_some_and(|tail| tail.end == 0) {
-            // Nothing in it was acknowledged, so a disk that fails all the time does not fill up with such volumes.
+            // No record in it was acknowledged. Remove it, so that repeated disk errors do not accumulate empty volumes.
             self.close();
             if let Err(error) = self.volumes.remove(number) {
-                tracing::warn!(%error, volume = number, "an empty volume stays");
+                tracing::warn!(%error, volume = number, "cannot remove an empty volume; it stays on the disk");
             }
             return;
         }
@@ -239,7 +239,7 @@ impl Writer {
 }
 
 impl Placed {
-    /// A blob that is where it is for good.
+    /// Creates the result for a blob whose location needs no claim.
     #[must_use]
     pub fn unclaimed(location: Location) -> Self {
         Self { location, claim: Claim::default() }

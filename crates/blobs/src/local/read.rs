@@ -1,4 +1,4 @@
-//! Reading in blocks, from the page cache inline where the bytes are there, else on a thread that may wait.
+//! Reads blobs in blocks: directly if the bytes are in the page cache, otherwise on a blocking thread.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -16,17 +16,17 @@ use crate::checksum::{blocks, crc32c, first_bad_block};
 use crate::error::{Error, Result};
 use crate::{BLOCK_BYTES, BlobId, Location, Reader};
 
-/// Blocks in one read.
+/// Blocks per read.
 const READ_BLOCKS: u64 = (BUFFER_BYTES / BLOCK_BYTES) as u64;
-/// Checksums fetched at once: enough for 64 MiB of data.
+/// Checksums fetched per read: those of 64 MiB of data.
 const TABLE_BLOCKS: u64 = 1024;
 
 pub(super) struct BlockReader {
     id: BlobId,
     file: Arc<File>,
-    /// Bytes of a record's header before the data: none in a file that holds one blob.
+    /// Bytes of record header before the data; 0 in a blob's own file.
     header: usize,
-    /// Where the data begins in the file; the table follows it.
+    /// Offset of the data in the file. The checksum table follows the data.
     start: u64,
     length: u64,
     next: u64,
@@ -36,12 +36,12 @@ pub(super) struct BlockReader {
 }
 
 impl BlockReader {
-    /// Of a file that holds one blob.
+    /// Creates a reader of a blob in a file of its own.
     pub(super) fn single(id: BlobId, file: Arc<File>, length: u64, range: Range<u64>) -> Self {
         Self::new(id, file, (0, 0), length, range)
     }
 
-    /// Of a record that begins at `offset` in a volume.
+    /// Creates a reader of the record at `offset` in a volume.
     pub(super) fn packed(id: BlobId, file: Arc<File>, offset: u64, length: u64, range: Range<u64>) -> Self {
         Self::new(id, file, (HEADER_BYTES, offset + HEADER_BYTES as u64), length, range)
     }
@@ -58,7 +58,7 @@ impl BlockReader {
         Self { id, file, header, start, length, next: range.start, end, table, table_first_block }
     }
 
-    /// A blob of one block: header, data and checksum lie side by side and come with one read.
+    /// Reads a blob of one block. Header, data and checksum are adjacent, so one read fetches all three.
     async fn read_single_block(&mut self) -> Result<Bytes> {
         let (ahead, length) = (self.header, usize::try_from(self.length).unwrap_or(0));
         let mut bytes = vec![0; ahead + length + 4];
@@ -73,8 +73,8 @@ impl BlockReader {
         Ok(Bytes::from(bytes).slice(part))
     }
 
-    /// A record of another blob is never read as this one's. A damaged header is passed over: the data has its own checksums,
-    /// and the scrub reports the header.
+    /// Rejects a record that belongs to another blob. A damaged header is ignored: the data has its own checksums, and the
+    /// scrub reports the header.
     fn check_whose(&self, header: &[u8]) -> Result<()> {
         match header.try_into().ok().and_then(read_header) {
             Some(found) if found != (self.id, self.length) => {
@@ -103,7 +103,7 @@ impl BlockReader {
         Ok(buffer.view(part_start..part_end))
     }
 
-    /// Makes the sums of blocks `first..last` available.
+    /// Loads the checksums of blocks `first..last`.
     async fn fetch_table(&mut self, first: u64, last: u64) -> Result<()> {
         let have = self.table_first_block..self.table_first_block + (self.table.len() / 4) as u64;
         if first >= have.start && last <= have.end {
@@ -146,15 +146,15 @@ impl Reader for BlockReader {
 
 fn failed(id: BlobId, error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::UnexpectedEof {
-        return Error::Corrupt { id: id.to_string(), what: "it ends too early".into() };
+        return Error::Corrupt { id: id.to_string(), what: "the file ends before the blob does".into() };
     }
     Error::io("reading a blob", error)
 }
 
-/// Checks that a record's header is sound and names this blob, and that its checksum table is the one that was written.
+/// Verifies that a record's header is intact and names this blob, and that its checksum table is intact.
 ///
 /// # Errors
-/// [`Error::Corrupt`] says what is not.
+/// [`Error::Corrupt`], naming the damaged part.
 pub(super) async fn check_header(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
     let start = u64::try_from(location.offset).unwrap_or(u64::MAX);
     let corrupt = |what: &str| Error::Corrupt { id: id.to_string(), what: what.into() };
@@ -173,10 +173,10 @@ pub(super) async fn check_header(id: BlobId, file: &Arc<File>, location: Locatio
     Ok(())
 }
 
-/// Checks that a record is not another blob's. A damaged header says nothing of that, and is passed over.
+/// Checks that a record does not belong to another blob. A damaged header is ignored.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if it is another blob's.
+/// [`Error::Corrupt`] if it does.
 pub(super) async fn check_whose(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
     let start = u64::try_from(location.offset).unwrap_or(u64::MAX);
     let header = fill(file, vec![0; HEADER_BYTES], start).await.map_err(|e| failed(id, &e))?;
@@ -188,7 +188,7 @@ pub(super) async fn check_whose(id: BlobId, file: &Arc<File>, location: Location
     }
 }
 
-/// A record's data and checksum table as they are, unchecked.
+/// Reads a record's data and checksum table without verifying them.
 pub(super) async fn raw(file: Arc<File>, location: Location) -> Result<(Vec<u8>, Vec<u8>)> {
     let length = usize::try_from(location.length).unwrap_or(0);
     let table = usize::try_from(blocks(location.length) * 4).unwrap_or(0);
@@ -199,7 +199,7 @@ pub(super) async fn raw(file: Arc<File>, location: Location) -> Result<(Vec<u8>,
     Ok((data.to_vec(), table.to_vec()))
 }
 
-/// Fills all of `bytes` from the page cache, and says how much was there without waiting.
+/// Fills `bytes` from the page cache without blocking and returns how many bytes were read.
 fn cached(file: &File, bytes: &mut [u8], at: u64) -> usize {
     let mut slices = [IoSliceMut::new(bytes)];
     rustix::io::preadv2(file, &mut slices, at, ReadWriteFlags::NOWAIT).unwrap_or(0)

@@ -12,15 +12,15 @@ use crate::checksum::{Table, blocks, crc32c, first_bad_block};
 pub(crate) const HEADER_BYTES: usize = 40;
 const MAGIC: &[u8; 4] = b"NBLB";
 
-/// The record of a blob.
+/// Encodes a blob's record.
 pub(crate) fn encode(id: BlobId, data: &[u8]) -> Vec<u8> {
     let mut table = Table::default();
     table.update(data);
     join(id, data, &table.finish())
 }
 
-/// The record of a blob with the checksums that it was stored with, and whether these say that it is damaged. A damaged blob
-/// keeps its damage and its checksums: sound blocks can still be read, bad ones still cannot.
+/// Encodes a blob's record with its existing checksum table; returns whether the data fails those checksums. A damaged blob
+/// keeps its checksums, so that intact blocks can still be read and damaged ones are still rejected.
 pub(crate) fn encode_with_table(id: BlobId, data: &[u8], table: &[u8]) -> (Vec<u8>, bool) {
     (join(id, data, table), first_bad_block(data, table).is_some())
 }
@@ -42,7 +42,7 @@ fn join(id: BlobId, data: &[u8], table: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The blob and data length that a sound header names.
+/// Returns the blob id and data length of a header, or `None` if its checksum is wrong.
 pub(crate) fn read_header(header: &[u8; HEADER_BYTES]) -> Option<(BlobId, u64)> {
     if &header[..4] != MAGIC || crc32c(&header[8..]).to_le_bytes() != header[4..8] {
         return None;
@@ -51,7 +51,7 @@ pub(crate) fn read_header(header: &[u8; HEADER_BYTES]) -> Option<(BlobId, u64)> 
     Some((BlobId::from_slice(&header[16..32])?, length))
 }
 
-/// What a packed blob of `length` bytes takes in a volume, in bytes: header, data, checksums and padding.
+/// Returns the length of the record of a blob of `length` bytes: header, data, checksums and padding.
 #[must_use]
 pub fn record_bytes(length: u64) -> u64 {
     (HEADER_BYTES as u64 + length + blocks(length) * 4).next_multiple_of(8)
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_with_any_bit_flipped_is_no_header() {
+    fn a_header_with_any_bit_flipped_is_rejected() {
         let id = BlobId::new();
         let record = encode(id, &vec![7; 100_000]);
         let header: [u8; HEADER_BYTES] = record[..HEADER_BYTES].try_into().unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_keeps_its_damage_when_it_is_moved() {
+    fn a_damaged_blob_keeps_its_damage_when_it_is_relocated() {
         let id = BlobId::new();
         let data = vec![7; 200_000];
         let record = encode(id, &data);

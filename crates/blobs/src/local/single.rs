@@ -1,4 +1,4 @@
-//! Large blobs: a file each, the data first, then the checksum table.
+//! Large blobs: one file each, the data followed by the checksum table.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,35 +15,35 @@ use crate::checksum::Table;
 use crate::error::{Error, Result};
 use crate::{BlobId, Location, Writer};
 
-/// Pieces on their way to the disk, per upload.
+/// Pieces queued for writing, per upload.
 const PIECES_WAITING: usize = 8;
 
-/// Bytes written between two looks at the free space.
+/// Bytes written between two checks of the free space.
 const SPACE_CHECK_BYTES: u64 = 4 << 20;
 
 pub(super) struct Singles {
     dir: PathBuf,
-    /// Where files go that no row names, before they are deleted.
+    /// Directory for orphans: files that no row refers to, kept for a while before they are deleted.
     aside: PathBuf,
 }
 
 impl Singles {
-    /// The files in `dir`; `aside` is where unnamed ones go.
+    /// Opens the files in `dir`; orphans are moved to `aside`.
     pub(super) fn open(dir: PathBuf, aside: PathBuf) -> std::io::Result<Self> {
-        // All of these are there and durable before the first upload: one that found a directory which another had just
-        // created could otherwise be acknowledged before that directory's own name is durable.
+        // Create and sync all shard directories before the first upload. Otherwise an upload could find a directory that another
+        // one just created, and be acknowledged before that directory's own entry is durable.
         for shard in 0..=u8::MAX {
             match std::fs::create_dir(dir.join(format!("{shard:02x}"))) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
         }
-        // Also when nothing was created: an earlier process may have been killed between creating and syncing.
+        // Sync even if nothing was created: an earlier process may have been killed between creating and syncing.
         File::open(&dir)?.sync_all()?;
         Ok(Self { dir, aside })
     }
 
-    /// Spread over 256 directories by the id's random end, so that none grows without bound.
+    /// Returns a blob's path. Files are spread over 256 directories by the random part of the id.
     fn path(&self, id: BlobId) -> PathBuf {
         self.dir.join(format!("{:02x}", id.0[15])).join(id.to_string())
     }
@@ -58,10 +58,10 @@ impl Singles {
     pub(super) async fn open_blob(&self, id: BlobId) -> Result<File> {
         let (path, aside) = (self.path(id), self.aside.join(id.to_string()));
         let open = move || match File::open(&path) {
-            // A row names it after all: a commit whose outcome was unknown, or a database that was restored.
+            // A row does refer to it: its commit's outcome was unknown, or the database was restored from a backup.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 std::fs::rename(&aside, &path)?;
-                tracing::warn!(blob = %id, "a blob that was set aside is in use; it is back in its place");
+                tracing::warn!(blob = %id, "a row refers to a blob that was set aside as an orphan; moved it back");
                 File::open(&path)
             }
             opened => opened,
@@ -72,11 +72,11 @@ impl Singles {
         })
     }
 
-    /// Moves a file that no row names to where it is kept for a while.
+    /// Moves a file that no row refers to into the orphan directory.
     pub(super) async fn set_aside(&self, id: BlobId) -> Result<()> {
         let (path, aside) = (self.path(id), self.aside.join(id.to_string()));
         let set_aside = move || {
-            // The time that counts is when it was set aside, not when it was written.
+            // The age of an orphan counts from now, not from when it was written.
             File::options().append(true).open(&path)?.set_modified(std::time::SystemTime::now())?;
             std::fs::rename(&path, &aside)
         };
@@ -88,7 +88,7 @@ impl Singles {
         }
     }
 
-    /// Blobs that have been aside for at least `age`.
+    /// Lists orphans that were set aside at least `age` ago.
     pub(super) async fn aside_for(&self, age: std::time::Duration) -> Result<Vec<BlobId>> {
         let aside = self.aside.clone();
         let list = move || {
@@ -103,7 +103,7 @@ impl Singles {
             }
             Ok(found)
         };
-        blocking(list).await.map_err(|e| Error::io("listing blobs that are set aside", &e))
+        blocking(list).await.map_err(|e| Error::io("listing the orphaned blobs", &e))
     }
 
     pub(super) async fn remove_aside(&self, id: BlobId) -> Result<()> {
@@ -121,7 +121,7 @@ impl Singles {
         }
     }
 
-    /// Whether there is no file at all.
+    /// Returns whether there are no files at all.
     pub(super) fn is_empty(&self) -> bool {
         let Ok(shards) = std::fs::read_dir(&self.dir) else { return false };
         let holds =
@@ -180,7 +180,7 @@ impl Writer for SingleWriter {
         if sent {
             return Ok(());
         }
-        // The writing side ended early: its own answer says why.
+        // The writing thread ended early; its result has the reason.
         self.pieces = None;
         let outcome = (&mut self.task).await;
         Err(outcome.map_or(Error::Closing, |written| written.err().unwrap_or(Error::Closing)))
@@ -195,7 +195,7 @@ impl Writer for SingleWriter {
     }
 }
 
-/// Writes pieces until the end is announced; without that, the sender has gone and nothing stays.
+/// Writes pieces until the sender marks the end. If the sender is dropped before that, the file is removed.
 fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> Result<u64> {
     let (mut file, dir) = create(path).map_err(|e| Error::io("creating a blob", &e))?;
     let mut table = Table::default();
@@ -232,11 +232,11 @@ fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> Result<u64> {
 
 fn discard(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(%error, path = %path.display(), "a blob without an owner stays until the next sweep");
+        tracing::warn!(%error, path = %path.display(), "cannot remove an incomplete blob; the next orphan check removes it");
     }
 }
 
-/// The new file, and its directory to be synced once the file is whole.
+/// Creates the file and returns it with its directory, which is synced once the file is complete.
 fn create(path: &Path) -> std::io::Result<(File, File)> {
     let dir = File::open(path.parent().unwrap_or(path))?;
     Ok((File::options().write(true).create_new(true).open(path)?, dir))

@@ -1,33 +1,33 @@
-//! Free space: how volumes grow, and what is held back so that deletions and compaction always have room.
+//! Free space: how volumes grow, and how much is reserved so that deletions and compaction can always proceed.
 
 use std::fs::File;
 use std::io;
 
 use rustix::fs::FallocateFlags;
 
-/// Space that uploads leave free, in bytes: deletions need some of it in the database, compaction a little more. More than the
-/// database's own reserve, so that uploads do not take what the database has given up for deletions.
+/// Space that uploads must leave free, in bytes. Deletions need some of it for the database, and compaction a little more.
+/// It exceeds the database's own reserve, so that uploads cannot use space that the database released for deletions.
 pub(super) const HELD_BACK_BYTES: u64 = 12 << 20;
-/// What compaction leaves free, in bytes: while a reader keeps it from giving space back, deletions still have some.
+/// Space that compaction must leave free for deletions while a reader keeps it from freeing any, in bytes.
 const COMPACTION_HELD_BACK_BYTES: u64 = 4 << 20;
-/// With less than this free, compaction gives space back while it works, in bytes.
+/// Below this free space compaction frees space while it runs, in bytes.
 const SHORT_BYTES: u64 = 64 << 20;
-/// A volume grows in steps of this, so that most syncs need not record a new length, in bytes.
+/// Step by which volumes grow, so that most fsyncs need not write a new file length, in bytes.
 pub(super) const GROWTH_BYTES: u64 = 32 << 20;
-/// With little space left a volume grows by what is needed, rounded up to this, in bytes.
+/// When space is low, a volume grows by what is needed, rounded up to this, in bytes.
 const SMALL_GROWTH_BYTES: u64 = 64 << 10;
 
-/// Whether a write may use what is held back.
+/// Who writes, which decides whether reserved space may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claimant {
-    /// A new blob: it may not.
+    /// A new blob, which may not use reserved space.
     Upload,
     /// Compaction, which frees more than it uses.
     Compaction,
 }
 
 impl Claimant {
-    /// What it leaves free, in bytes.
+    /// Returns the space to leave free, in bytes.
     fn held_back(self) -> u64 {
         match self {
             Self::Upload => HELD_BACK_BYTES,
@@ -36,18 +36,18 @@ impl Claimant {
     }
 }
 
-/// The bytes that an unprivileged process may still write where `file` is.
+/// Returns the bytes that an unprivileged process may still write to the file system of `file`.
 pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
     let found = rustix::fs::fstatvfs(file)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Whether so little space is left that compaction must work in place.
+/// Returns whether compaction must free space while it runs.
 pub(super) fn is_short(free: u64) -> bool {
     free < SHORT_BYTES
 }
 
-/// Fails with `StorageFull` if `bytes` more would use what is held back.
+/// Fails with `StorageFull` if writing `bytes` more would use reserved space.
 pub(super) fn admit(file: &File, bytes: u64, claimant: Claimant) -> io::Result<()> {
     let held_back = claimant.held_back();
     if free_bytes(file)? < held_back.saturating_add(bytes) {
@@ -56,11 +56,11 @@ pub(super) fn admit(file: &File, bytes: u64, claimant: Claimant) -> io::Result<(
     Ok(())
 }
 
-/// Allocates space in `file` from `reserved` on, at least up to `end`, and returns how far it reaches now. A generous step is
-/// taken while there is plenty of space; otherwise what is needed.
+/// Allocates space in `file` from `reserved` to at least `end` and returns the new end of the allocation. Allocates a whole
+/// growth step if space is plentiful, otherwise only what is needed.
 ///
 /// # Errors
-/// `StorageFull` if it does not fit beside what is held back; nothing is allocated then.
+/// `StorageFull` if that would use reserved space; then nothing is allocated.
 pub(super) fn grow(file: &File, reserved: u64, end: u64, claimant: Claimant) -> io::Result<u64> {
     let free = free_bytes(file)?;
     let wanted = if free > 8 * GROWTH_BYTES {
@@ -73,14 +73,14 @@ pub(super) fn grow(file: &File, reserved: u64, end: u64, claimant: Claimant) -> 
         return Err(io::ErrorKind::StorageFull.into());
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), reserved, wanted - reserved) {
-        // Not every file system can reserve space; then writing extends the file.
+        // Some file systems cannot preallocate. There, writing extends the file.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(wanted),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Gives the space of a part of a file back; the part reads as zeros then and the file keeps its length. Whole blocks only.
-/// File systems that cannot do this keep the space.
+/// Frees the disk space of a part of a file. The part then reads as zeros and the file keeps its length. Only whole blocks
+/// are freed. Does nothing on file systems without hole punching.
 pub(super) fn punch(file: &File, from: u64, to: u64) -> io::Result<()> {
     if from >= to {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The volume files of a directory: which there are, who uses them, and what of their space can be given back.
+//! The volume files of a directory: which exist, who uses them, and how their space is freed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,22 +13,22 @@ use super::{space, unusable};
 use crate::Volume;
 use crate::error::Result;
 
-/// What is read at a time when the unused end of a volume is looked for, in bytes.
+/// Bytes read at a time while searching for the unused end of a volume.
 const SCAN_BYTES: u64 = 1 << 20;
 
-/// A volume that is open. Who reads it holds a clone of `file`; who has bytes in it that no row names yet holds one of `claims`.
+/// An open volume. Readers hold a clone of `file`; writers of blobs without a committed row hold one of `claims`.
 #[derive(Clone)]
 struct Open {
     file: Arc<File>,
     claims: Arc<()>,
 }
 
-/// Keeps a volume from being removed while bytes in it may come to be named.
+/// Keeps a volume from being removed while rows for its new blobs may still be committed.
 #[derive(Clone, Debug, Default)]
 pub struct Claim(Option<Arc<()>>);
 
 impl Claim {
-    /// Holds the volume until the process ends: whether a row names the bytes is unknown.
+    /// Holds the volume until the process exits, because it is unknown whether the row was committed.
     pub fn keep(self) {
         std::mem::forget(self.0);
     }
@@ -38,20 +38,20 @@ impl Claim {
 pub(super) struct Volumes {
     dir: PathBuf,
     open: RwLock<BTreeMap<i64, Open>>,
-    /// The number for the next volume. No number is used twice, so that a reader that learned a place before compaction
-    /// removed the volume cannot find other bytes there.
+    /// The next volume's number. Numbers are never reused: a reader that looked up a location before compaction removed the
+    /// volume must not find other bytes there.
     next: AtomicI64,
 }
 
 impl Volumes {
-    /// Opens every volume in `dir`, and gives back what the newest one reserved and did not use.
+    /// Opens every volume in `dir` and frees the unused reserved space of the newest one.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let mut open = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(|e| unusable(dir, &e))? {
             let path = entry.map_err(|e| unusable(dir, &e))?.path();
             let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             let Some(number) = number else { continue };
-            // A damaged or read-only disk must not keep what can be read from being read.
+            // Fall back to read-only, so that a damaged or read-only disk can still be read.
             let file = File::options().read(true).write(true).open(&path).or_else(|_| File::open(&path));
             let file = Arc::new(file.map_err(|e| unusable(&path, &e))?);
             open.insert(number, Open { file, claims: Arc::default() });
@@ -59,7 +59,7 @@ impl Volumes {
         if let Some((number, newest)) = open.last_key_value()
             && let Err(error) = give_back_unused_end(&newest.file)
         {
-            tracing::warn!(%error, volume = number, "its reserved space stays allocated");
+            tracing::warn!(%error, volume = number, "cannot free a volume's unused space; it stays allocated");
         }
         let next = AtomicI64::new(open.last_key_value().map_or(1, |(number, _)| number + 1));
         Ok(Self { dir: dir.to_owned(), open: RwLock::new(open), next })
@@ -69,8 +69,8 @@ impl Volumes {
         self.dir.join(format!("{number:08}.vol"))
     }
 
-    /// Creates an empty volume. Its name is durable when this returns. Until the claim is dropped nobody removes it, although no
-    /// row names anything in it.
+    /// Creates an empty volume. Its directory entry is durable when this returns. It is not removed while the claim is held,
+    /// although no row refers to it.
     pub(super) fn create(&self) -> io::Result<(i64, Arc<File>, Claim)> {
         let number = self.next.load(Ordering::Acquire);
         let path = self.path(number);
@@ -98,7 +98,7 @@ impl Volumes {
         Claim(open.get(&number).map(|open| Arc::clone(&open.claims)))
     }
 
-    /// All volumes but `current`.
+    /// Returns all volumes except `current`.
     pub(super) fn sealed(&self, current: i64) -> Vec<Volume> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.iter()
@@ -111,12 +111,12 @@ impl Volumes {
             .collect()
     }
 
-    /// What a volume takes on the disk, in bytes.
+    /// Returns the disk space that a volume occupies, in bytes.
     pub(super) fn bytes(&self, number: i64) -> u64 {
         self.get(number).map_or(0, |file| allocated(&file))
     }
 
-    /// Removes a volume; false if something claims it. Readers that hold the file go on reading it.
+    /// Removes a volume; returns false if it is claimed. Readers that have the file open can finish.
     pub(super) fn remove(&self, number: i64) -> io::Result<bool> {
         {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
@@ -131,9 +131,9 @@ impl Volumes {
         }
     }
 
-    /// Gives the space of parts of a volume back, unless somebody reads it: then nothing is done, and false is returned.
+    /// Frees the space of parts of a volume. Returns false, without effect, while the volume is being read.
     pub(super) fn punch(&self, number: i64, parts: &[Range<u64>]) -> io::Result<bool> {
-        // While this is held nobody can begin to read.
+        // The write lock keeps new readers out.
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = open.get(&number) else { return Ok(true) };
         if Arc::strong_count(&found.file) > 1 {
@@ -149,8 +149,8 @@ fn allocated(file: &File) -> u64 {
     file.metadata().map_or(0, |found| (found.blocks() * 512).min(found.len()))
 }
 
-/// Gives back the zeros at a file's end without changing what it reads as: a crash leaves reserved space behind what was
-/// written, and what was written may itself end in damage, so nothing is cut off.
+/// Frees the zeros at a file's end without changing its contents. After a crash, reserved space follows the last write. The
+/// last write may itself be damaged, so the file is not truncated.
 fn give_back_unused_end(file: &File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut end = length;
