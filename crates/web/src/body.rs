@@ -1,4 +1,4 @@
-//! Request bodies that are read whole, within a limit and in time.
+//! Reads request bodies whole, within a limit of bytes and time.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-/// How long a sender may pause before it is given up.
+/// Longest pause of a sender before its request fails.
 pub const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How long may be waited for a body that is read whole, altogether.
+/// Longest total wait for a body that is read whole.
 pub const WHOLE_WITHIN: Duration = Duration::from_secs(60);
-/// Bytes a second of the slowest sender, beyond [`WHOLE_WITHIN`].
+/// Bytes for which a sender gets one second more than [`WHOLE_WITHIN`].
 const SLOWEST_BYTES: u64 = 4096;
 
-/// The time that is waited for a body altogether: a minute, and a second for each 4 KiB that came. Only waiting counts, not
-/// what is done with the pieces. Without it a sender could keep a request open with a byte a minute.
+/// The total time that a sender may take: a minute, and a second per 4 KiB received. Only time spent waiting counts, not
+/// processing. Without this limit a sender could keep a request open with one byte a minute.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     waited: Duration,
@@ -25,7 +25,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Waits for what a sender sends, but not longer than it may take.
+    /// Waits for `piece`, but not longer than the sender may take.
     ///
     /// # Errors
     /// [`Error::TooSlow`].
@@ -38,12 +38,12 @@ impl Pace {
         waited.map_err(|_| Error::TooSlow)
     }
 
-    /// Notes bytes that came.
+    /// Records received bytes.
     pub fn got(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
     }
 
-    /// The next piece of a body; `None` at its end.
+    /// Returns the next piece of a body, or `None` at its end.
     ///
     /// # Errors
     /// [`Error::TooSlow`] and [`Error::Broken`].
@@ -54,27 +54,27 @@ impl Pace {
     }
 }
 
-/// Why a body was not read.
+/// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// 413.
+    /// Responded to with 413.
     #[error("the body is longer than {limit} bytes")]
     TooLong {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// 408: the sender paused too long.
+    /// Responded to with 408: the sender paused too long.
     #[error("the body did not arrive in time")]
     TooSlow,
-    /// The sender left, or broke the framing.
+    /// The sender closed the connection or broke the framing.
     #[error("the body broke off: {reason}")]
     Broken {
-        /// The reader's words.
+        /// The reader's message.
         reason: String,
     },
 }
 
-/// The next piece of a body; `None` at its end.
+/// Returns the next piece of a body, or `None` at its end.
 ///
 /// # Errors
 /// [`Error::TooSlow`] and [`Error::Broken`].
@@ -95,8 +95,8 @@ pub async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
     }
 }
 
-/// Refuses a body whose `Content-Length` says that it is too long, before any of it is asked for: without a look at the
-/// body the sender is not told to go on (`Expect: 100-continue`).
+/// Rejects a body whose `Content-Length` exceeds `limit` before reading any of it. Since reading is what makes hyper send
+/// `100 Continue`, a sender that waits for it does not start sending.
 ///
 /// # Errors
 /// [`Error::TooLong`].
@@ -108,10 +108,10 @@ pub fn announced(headers: &HeaderMap, limit: usize) -> Result<(), Error> {
     }
 }
 
-/// The whole body, of at most `limit` bytes, within the time of a [`Pace`].
+/// Reads a whole body of at most `limit` bytes within the time of a [`Pace`].
 ///
 /// # Errors
-/// [`Error`] of all kinds.
+/// Any [`Error`].
 pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, Error> {
     let mut pace = Pace::default();
     let Some(first) = pace.next(&mut body).await? else { return Ok(Bytes::new()) };
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_of_a_byte_now_and_then_is_given_up() {
+    async fn a_sender_that_trickles_bytes_times_out() {
         let (send, mut receive) = tokio::sync::mpsc::channel::<&'static [u8]>(1);
         let pieces = futures_util::stream::poll_fn(move |context| {
             receive.poll_recv(context).map(|piece| piece.map(Ok::<_, std::convert::Infallible>))
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_at_a_pace_may_take_longer() {
+    async fn a_sender_that_keeps_the_pace_may_take_longer() {
         let pieces = futures_util::stream::unfold(0, |sent| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
             (sent < 200).then(|| (Ok::<_, std::convert::Infallible>(vec![b'x'; 4096]), sent + 1))

@@ -1,4 +1,4 @@
-//! A client for what one cloud asks of another: a request to a place that the operator named, and the head of its answer.
+//! An HTTP client for requests between clouds: sends to a server that the operator configured and returns the response's head.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,45 +13,45 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A connection, its handshake included, is made within this time.
+/// Time limit for connecting, including the TLS handshake.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where to ask.
+/// The server to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Whether it speaks TLS.
+    /// Whether to use TLS.
     pub secure: bool,
-    /// Its host, without brackets.
+    /// Its host name or address, without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The place cannot be reached, or is not who it should be.
+    /// The server is unreachable or its certificate is not valid for it.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// It does not answer, or not in HTTP.
+    /// The server did not respond, or not in HTTP.
     #[error("no answer: {0}")]
     Answer(String),
-    /// It took too long.
+    /// The time limit passed.
     #[error("no answer in time")]
     TooSlow,
 }
 
-/// Asks; a connection for each request. TLS trusts the machine's certificates, or those of `SSL_CERT_FILE`.
+/// Sends requests, each over a connection of its own. TLS trusts the machine's certificates, or those of `SSL_CERT_FILE`.
 #[derive(Default)]
 pub struct Client {
     trust: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
 impl Client {
-    /// Sends a request, whose URI is a path, and gives the head of its answer, within the time.
+    /// Sends a request whose URI is a path, and returns the response's head. Fails after the time limit.
     ///
     /// # Errors
-    /// [`Error`] of all kinds.
+    /// Any [`Error`].
     pub async fn send(
         &self,
         place: &Place,
@@ -94,7 +94,7 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(answer)?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(answer);
-    // What is left of the body goes with the connection.
+    // Do not read the response's body; close the connection.
     connection.abort();
     Ok(response?.map(|_| ()))
 }
@@ -104,7 +104,7 @@ fn trust() -> Result<Arc<ClientConfig>, String> {
     let found = rustls_native_certs::load_native_certs();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        return Err("no certificate of this machine's can be read".into());
+        return Err("no usable CA certificates on this machine".into());
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_is_answered_or_the_reason_is_told() {
+    async fn a_request_gets_its_response_or_the_reason_for_failing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let served = tokio::spawn(async move {

@@ -1,41 +1,41 @@
-//! Conditional requests (RFC 9110, 13): what `If-…` headers ask for, given a representation's tag and time.
+//! Conditional requests (RFC 9110, 13): evaluates `If-…` headers against a representation's entity tag and time.
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
-/// A representation as conditions see it.
+/// The validators of a representation.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
-    /// Its entity tag without quotes.
+    /// Its entity tag, without quotes.
     pub etag: Option<&'a str>,
-    /// When it was changed last, in whole seconds since 1970.
+    /// When it was last modified, in whole seconds since 1970.
     pub modified: Option<i64>,
 }
 
-/// What the conditions come to.
+/// The result of evaluating the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Do what was asked.
+    /// Perform the request.
     Proceed,
-    /// 304, for GET and HEAD.
+    /// Respond with 304; only for GET and HEAD.
     NotModified,
-    /// 412.
+    /// Respond with 412.
     Failed,
 }
 
-/// The time of `If-Modified-Since` in whole seconds, in any of HTTP's three forms. One that is no date, one of several, and
-/// one that is still to come are ignored (RFC 9110, 13.1.3; RFC 2616, 14.25).
+/// Returns the time of `If-Modified-Since` in whole seconds, in any of HTTP's three formats. An invalid date, several
+/// headers, or a date in the future are ignored (RFC 9110, 13.1.3; RFC 2616, 14.25).
 #[must_use]
 pub fn modified_since(headers: &HeaderMap, now: i64) -> Option<i64> {
     let lines = headers.get_all(IF_MODIFIED_SINCE).iter().count();
     date(headers, IF_MODIFIED_SINCE).filter(|since| lines == 1 && *since <= now)
 }
 
-/// Evaluates a GET or HEAD.
+/// Evaluates the conditions of a GET or HEAD.
 #[must_use]
 pub fn evaluate(headers: &HeaderMap, found: Validators<'_>) -> Verdict {
     if let Some(tags) = text(headers, IF_MATCH) {
-        // A weak tag promises too little for this (RFC 9110, 8.8.3.2).
+        // If-Match uses the strong comparison, which a weak tag never satisfies (RFC 9110, 8.8.3.2).
         let mut strong = tags.split(',').map(str::trim).filter(|tag| !tag.starts_with("W/"));
         if !strong.any(|tag| matches(tag, found.etag)) {
             return Verdict::Failed;
@@ -57,7 +57,7 @@ pub fn evaluate(headers: &HeaderMap, found: Validators<'_>) -> Verdict {
     Verdict::Proceed
 }
 
-/// Whether a `Range` is to be honoured, given `If-Range`.
+/// Returns whether to apply a `Range` header, given `If-Range`.
 #[must_use]
 pub fn range_applies(headers: &HeaderMap, found: Validators<'_>) -> bool {
     match text(headers, IF_RANGE) {
@@ -69,7 +69,7 @@ pub fn range_applies(headers: &HeaderMap, found: Validators<'_>) -> bool {
     }
 }
 
-/// Whether a list of tags (or `*`) names `etag`; tags may come without quotes, as Swift's users send them.
+/// Returns whether a list of tags (or `*`) contains `etag`. Accepts tags without quotes, as Swift's users send them.
 #[must_use]
 pub fn matches(tags: &str, etag: Option<&str>) -> bool {
     tags.split(',').map(str::trim).any(|tag| {
@@ -91,7 +91,7 @@ fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<i64> {
     i64::try_from(since.as_secs()).ok()
 }
 
-/// An HTTP date of whole seconds since 1970.
+/// Formats whole seconds since 1970 as an HTTP date.
 #[must_use]
 pub fn http_date(unix_seconds: i64) -> String {
     let since = std::time::Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_come_in_three_forms_and_never_from_the_future() {
+    fn dates_have_three_formats_and_future_ones_are_ignored() {
         let then = 784_111_777;
         let since = |lines: &[&str], now: i64| {
             let mut headers = HeaderMap::new();

@@ -1,5 +1,5 @@
-//! The open connections of a process: how many there may be, together and from one address, and which are closed to make
-//! room for others.
+//! The open connections of a process: limits in total and per address, and which connections are closed to make room for
+//! new ones.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,38 +14,38 @@ use tokio::time::Instant;
 use crate::load::Load;
 use crate::metrics;
 
-/// When room is short, this part of the connections is closed at once, those without a request that were idle longest.
+/// One of this many connections is closed when the limit is reached: those without a request that were idle longest.
 const EVICTED_PART: usize = 16;
-/// A request of an unknown sender has at least this long before its connection is closed to make room, in milliseconds.
+/// Minimum age of an unauthenticated request before its connection is closed to make room, in milliseconds.
 const STRANGER_MS: u64 = 2000;
-/// An answer that its client has not taken for this long is given up when memory is short, in milliseconds; that of an
-/// unknown sender sooner.
+/// When memory is short, a response that its client has not read for this long is dropped, in milliseconds; that to an
+/// unauthenticated client sooner.
 const UNTAKEN_MS: u64 = 5000;
 const UNTAKEN_BY_STRANGER_MS: u64 = 1000;
-/// When memory is short, connections to close are looked for no more often than this, in milliseconds.
+/// Minimum interval between two searches for connections to close because of memory, in milliseconds.
 const RELIEF_INTERVAL_MS: u64 = 100;
-/// A connection that holds fewer bytes is not closed for memory's sake.
+/// Connections that hold fewer bytes are not closed because of memory.
 const RELIEF_BYTES: u64 = 16 << 10;
-/// One connection may hold this part of all connections' memory; one of a proxy, half.
+/// One connection may hold this fraction of all connections' memory; one from a proxy, half.
 const MEMORY_PART: u64 = 16;
-/// Bytes that all connections may hold unless it is said.
+/// Default limit on the bytes that all connections hold.
 const MEMORY: u64 = 128 << 20;
 
-/// How many connections there may be, and what they may hold.
+/// Limits on connections and on the memory that they hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Together.
+    /// Maximum number of connections in total.
     pub all: usize,
-    /// From one address, an IPv6 network of 64 bits counting as one.
+    /// Maximum from one address. An IPv6 /64 counts as one address.
     pub per_address: usize,
-    /// Networks of proxies, whose addresses may have `all`; loopback may, too.
+    /// Networks of proxies, which may open `all` connections; so may loopback.
     pub proxies: Vec<IpNet>,
-    /// Bytes of requests and answers that they hold together.
+    /// Bytes of requests and responses that all connections may hold together.
     pub memory: u64,
 }
 
 impl Limits {
-    /// What suits a process that may have so many files open: three quarters of them for connections, the others for data.
+    /// Returns the limits for a process that may open `files` files: three quarters for connections, the rest for data.
     #[must_use]
     pub fn for_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(1 << 20);
@@ -64,12 +64,12 @@ impl Limits {
 pub(crate) struct Connections {
     limits: Limits,
     state: Mutex<State>,
-    /// Tells whoever waits for room, or for the last connection to end.
+    /// Wakes tasks that wait for room, or for the last connection to end.
     count: watch::Sender<Count>,
     start: Instant,
-    /// Bytes that all hold.
+    /// Bytes that all connections hold.
     pub(crate) memory: AtomicU64,
-    /// When connections to close were last looked for since memory was short, in milliseconds from `start`.
+    /// Time of the last search for connections to close because of memory, in milliseconds since `start`.
     relieved_at: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Connections {
 struct Count {
     /// All connections.
     seats: usize,
-    /// Those that are only waited for to be closed by their peers.
+    /// Connections that only wait for their peers to close them.
     lingering: usize,
 }
 
@@ -86,13 +86,13 @@ struct State {
     next: u64,
     lingering: usize,
     seats: HashMap<u64, Arc<Held>>,
-    /// Those of each address that were not evicted.
+    /// Connections that were not evicted, by address.
     by_address: HashMap<IpAddr, usize>,
-    /// Those that were not evicted.
+    /// Connections that were not evicted.
     all: usize,
 }
 
-/// A connection's place among all.
+/// A connection's registration.
 #[derive(Clone)]
 pub(crate) struct Seat(Arc<Taken>);
 
@@ -104,27 +104,27 @@ struct Taken {
 struct Held {
     id: u64,
     address: IpAddr,
-    /// Requests under way.
+    /// Requests in progress.
     requests: AtomicUsize,
-    /// Those of them whose senders have proved who they are.
+    /// Requests in progress whose senders are authenticated.
     known: AtomicUsize,
-    /// Milliseconds from `Connections::start` to when the first of them began.
+    /// When the first request in progress began, in milliseconds since `Connections::start`.
     busy_since: AtomicU64,
     bytes_max: u64,
     load: Load,
-    /// Milliseconds from `Connections::start` to when the last one ended.
+    /// When the last request ended, in milliseconds since `Connections::start`.
     idle_since: AtomicU64,
     is_evicted: AtomicBool,
     evicted: Notify,
     is_lingering: AtomicBool,
 }
 
-/// There is no room.
+/// The connection limit is reached and no connection may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// All connections have requests under way, of known senders or young.
+    /// All connections have requests in progress that are authenticated or recent.
     Everywhere,
-    /// Those from this address have.
+    /// The same for the connections from this address.
     ForAddress,
 }
 
@@ -143,12 +143,12 @@ impl Connections {
         self.count.send_replace(Count { seats: state.seats.len(), lingering: state.lingering });
     }
 
-    /// Milliseconds since this was made.
+    /// Returns the milliseconds since the process's `Connections` was created.
     pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a place for a connection from this address, closing others that are idle where there is none.
+    /// Registers a connection from this address, closing idle ones if the limit is reached.
     ///
     /// # Errors
     /// [`Full`].
@@ -195,7 +195,7 @@ impl Connections {
         Ok(Seat(Arc::new(Taken { connections: Arc::clone(self), held })))
     }
 
-    /// Closes some connections to make room; how many.
+    /// Closes some connections to make room and returns how many.
     pub(crate) fn evict(&self) -> usize {
         let now = self.now();
         let mut state = self.state();
@@ -203,7 +203,7 @@ impl Connections {
         state.evict(count, None, now)
     }
 
-    /// Whether connections hold more memory than they may. Closes some whose clients are to blame, if there are any.
+    /// Returns whether connections hold more memory than allowed. If so, closes connections that are to blame, if any.
     pub(crate) fn is_short(&self) -> bool {
         if self.memory.load(Relaxed) < self.limits.memory {
             return false;
@@ -227,15 +227,15 @@ impl Connections {
         let _ = count.wait_for(|count| count.seats < now).await;
     }
 
-    /// Waits until every connection is closed on this side.
+    /// Waits until this side has closed every connection.
     pub(crate) async fn all_end(&self) {
         let _ = self.count.subscribe().wait_for(|count| count.seats == count.lingering).await;
     }
 }
 
 impl State {
-    /// Closes up to `count` idle connections, those that were idle longest, of one address or of all; if there are none,
-    /// the one of an unknown sender whose request began first.
+    /// Closes up to `count` connections, of one address or of all: idle ones, idle longest first; if there are none, the one
+    /// with the oldest unauthenticated request.
     fn evict(&mut self, count: usize, address: Option<IpAddr>, now: u64) -> usize {
         let fits = |held: &&Arc<Held>| {
             !held.is_evicted.load(Relaxed) && address.is_none_or(|address| address == held.address)
@@ -260,8 +260,8 @@ impl State {
         chosen.len()
     }
 
-    /// Closes connections that hold memory until they hold `surplus` bytes less: first those without a request, then those
-    /// of unknown senders, then those whose clients do not read, in each case those that began first.
+    /// Closes connections until they hold `surplus` bytes less: first those without a request, then unauthenticated ones, then
+    /// those whose clients do not read; within each group the oldest first.
     fn relieve(&mut self, surplus: u64, now: u64) -> usize {
         let mut chosen: Vec<_> = self
             .seats
@@ -269,7 +269,7 @@ impl State {
             .filter(|held| !held.is_evicted.load(Relaxed) && held.load.bytes() >= RELIEF_BYTES)
             .filter_map(|held| {
                 let is_for = |since: u64, least: u64| now.saturating_sub(since) >= least;
-                // A client that reads its answer is left alone, however long that takes.
+                // A client that reads its response is not disconnected, however slowly it reads.
                 let offered = held.load.offered_since();
                 let order = if held.requests.load(Relaxed) == 0 {
                     (0, held.idle_since.load(Relaxed))
@@ -323,19 +323,19 @@ impl Seat {
         &self.0.held.load
     }
 
-    /// Bytes that the connection may hold before its answers wait.
+    /// Returns the bytes that the connection may hold before its responses must wait.
     pub(crate) fn bytes_max(&self) -> u64 {
         self.0.held.bytes_max
     }
 
-    /// A request has begun.
+    /// Records that a request began.
     pub(crate) fn began(&self) {
         if self.0.held.requests.fetch_add(1, Relaxed) == 0 {
             self.0.held.busy_since.store(self.0.connections.now(), Relaxed);
         }
     }
 
-    /// A request has ended, with its answer's last byte.
+    /// Records that a request ended: the last byte of its response was sent.
     pub(crate) fn ended(&self) {
         let held = &self.0.held;
         held.idle_since.store(self.0.connections.now(), Relaxed);
@@ -344,7 +344,7 @@ impl Seat {
         }
     }
 
-    /// A request's sender has proved who it is, or such a request has ended.
+    /// Records that a request's sender was authenticated (true), or that such a request ended (false).
     pub(crate) fn known(&self, is_known: bool) {
         let known = &self.0.held.known;
         if is_known {
@@ -354,7 +354,7 @@ impl Seat {
         };
     }
 
-    /// Has the connection go at once if its client did not take an answer in time; whether it did not.
+    /// Evicts the connection if its client did not read a response in time; returns whether it did so.
     pub(crate) fn close_if_unread(&self) -> bool {
         let is_overdue = self.0.held.load.is_overdue(self.0.connections.now());
         if is_overdue {
@@ -363,7 +363,7 @@ impl Seat {
         is_overdue
     }
 
-    /// For how long no request was under way; nothing while one is.
+    /// Returns for how long no request has been in progress; `None` while one is.
     pub(crate) fn idle(&self) -> Option<Duration> {
         if self.0.held.requests.load(Relaxed) > 0 {
             return None;
@@ -372,7 +372,7 @@ impl Seat {
         Some(Duration::from_millis(self.0.connections.now().saturating_sub(since)))
     }
 
-    /// Its peer is only waited for to close it from now on.
+    /// Records that the connection now only waits for its peer to close it.
     pub(crate) fn linger(&self) {
         if !self.0.held.is_lingering.swap(true, Relaxed) {
             let mut state = self.0.connections.state();
@@ -381,12 +381,12 @@ impl Seat {
         }
     }
 
-    /// Whether it must go at once.
+    /// Returns whether the connection was evicted.
     pub(crate) fn is_evicted(&self) -> bool {
         self.0.held.is_evicted.load(Relaxed)
     }
 
-    /// Waits until it must go at once.
+    /// Waits until the connection is evicted.
     pub(crate) async fn evicted(&self) {
         while !self.is_evicted() {
             self.0.held.evicted.notified().await;
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_connections_make_room_and_busy_ones_do_not() {
+    async fn idle_connections_are_evicted_and_busy_ones_are_not() {
         let connections =
             Connections::new(Limits { all: 4, per_address: 2, proxies: Vec::new(), memory: MEMORY });
         let first = connections.seat(address(1)).unwrap();
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_count_as_one_address_and_loopback_as_all() {
+    fn an_ipv6_network_counts_as_one_address_and_loopback_is_unlimited() {
         let proxies = vec!["192.0.2.0/24".parse().unwrap()];
         let connections = Connections::new(Limits { all: 9, per_address: 1, proxies, memory: MEMORY });
         let mut seats = Vec::new();

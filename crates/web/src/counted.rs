@@ -1,8 +1,8 @@
-//! What a connection holds in memory, and how long its client has left answers unread.
+//! Accounts for the memory that a connection holds and for the time that its client leaves responses unread.
 //!
-//! Each byte of an answer is counted from when the listener hands it to hyper until hyper frees it, which is when the kernel
-//! has taken it, or when the client's flow-control window has let it out. Bytes of requests are counted from when they are
-//! received until their handler has read them, and heads until their request has ended.
+//! Bytes of responses count from when the listener passes them to hyper until hyper frees them, which is once the kernel
+//! has accepted them or the client's flow-control window has admitted them. Bytes of request bodies count from receipt
+//! until their handler has read them, and heads until their request ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use tokio::time::Sleep;
 
 use crate::connections::Seat;
 
-/// A client has this long to take a piece of an answer, and a second more for each [`SLOWEST_BYTES`] of it.
+/// Time for a client to read a piece of a response; a second more per [`SLOWEST_BYTES`] of it.
 pub(crate) const TAKE_WITHIN: Duration = Duration::from_secs(120);
-/// Bytes a second of the slowest reader, beyond [`TAKE_WITHIN`].
+/// Bytes for which a reader gets one second more than [`TAKE_WITHIN`].
 const SLOWEST_BYTES: u64 = 4096;
-/// Bytes of requests that are counted as unread on one connection at most: hyper takes in no more. Frames that carry no
-/// body are counted, too, until the connection has no request.
+/// Maximum of bytes counted as unread on one connection; hyper buffers no more. Frames other than DATA count too, until
+/// the connection has no request.
 const UNREAD_MAX: u64 = 1 << 20;
-/// A connection that has fewer bytes unread is read from even when memory is short.
+/// A connection with fewer unread bytes is read even when memory is short.
 const UNREAD_FREE: u64 = 64 << 10;
-/// When memory is short, what waits for some looks again after this long.
+/// Interval of retries while waiting for memory.
 pub(crate) const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 impl Seat {
@@ -41,7 +41,7 @@ impl Seat {
         self.connections().memory.fetch_sub(bytes, Relaxed);
     }
 
-    /// Notes bytes that came in.
+    /// Records received bytes.
     pub(crate) fn received(&self, bytes: usize) {
         let mut counted = 0;
         let _ = self.load().unread.fetch_update(Relaxed, Relaxed, |unread| {
@@ -51,7 +51,7 @@ impl Seat {
         self.add(counted);
     }
 
-    /// Notes bytes of a body that its handler has read.
+    /// Records bytes of a body that its handler has read.
     fn read(&self, bytes: u64) {
         let mut counted = 0;
         let _ = self.load().unread.fetch_update(Relaxed, Relaxed, |unread| {
@@ -61,17 +61,17 @@ impl Seat {
         self.remove(counted);
     }
 
-    /// Notes that no request is under way: nothing is unread but what comes next.
+    /// Records that no request is in progress, so that no received byte counts as unread.
     pub(crate) fn all_read(&self) {
         self.remove(self.load().unread.swap(0, Relaxed));
     }
 
-    /// Whether more must not be read from the connection now.
+    /// Returns whether reading from the connection must pause.
     pub(crate) fn is_full(&self) -> bool {
         self.load().unread.load(Relaxed) >= UNREAD_FREE && self.connections().is_short()
     }
 
-    /// Begins to count the time that the client has for something of this many bytes.
+    /// Starts the time limit for the client to read something of `bytes` bytes.
     fn offer(&self, bytes: u64, within: Duration) -> Offer {
         let now = self.connections().now();
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
@@ -84,7 +84,7 @@ impl Seat {
     }
 }
 
-/// Something that the client is to take, until it is dropped.
+/// Something that the client is to read; its time limit ends when this is dropped.
 struct Offer {
     seat: Seat,
     id: u64,
@@ -96,10 +96,10 @@ impl Drop for Offer {
     }
 }
 
-/// A request under way.
+/// A request in progress.
 pub(crate) struct Busy {
     seat: Seat,
-    /// Its sender has proved who it is.
+    /// Whether its sender is authenticated.
     is_known: AtomicBool,
     head: AtomicUsize,
 }
@@ -108,20 +108,20 @@ tokio::task_local! {
     static REQUEST: Arc<Busy>;
 }
 
-/// Says that the sender of the request which the current task handles has proved who it is. Connections of such requests
-/// are not closed to make room for others. Elsewhere it has no effect.
+/// Records that the sender of the request handled by the current task is authenticated. Connections with such requests are
+/// not closed to make room for others. Has no effect outside a request's task.
 pub fn sender_is_known() {
     let _ = REQUEST.try_with(|busy| busy.known());
 }
 
 impl Busy {
-    /// A request under way on this connection until what this returns is dropped.
+    /// Registers a request on this connection. It is in progress until the return value is dropped.
     pub(crate) fn begin(seat: &Seat) -> Arc<Self> {
         seat.began();
         Arc::new(Self { seat: seat.clone(), is_known: AtomicBool::new(false), head: AtomicUsize::new(0) })
     }
 
-    /// Runs the request's handler, in which [`sender_is_known`] is about this request.
+    /// Runs the request's handler such that [`sender_is_known`] refers to this request.
     pub(crate) fn handle<T>(self: &Arc<Self>, handler: impl Future<Output = T>) -> impl Future<Output = T> {
         REQUEST.scope(Arc::clone(self), handler)
     }
@@ -132,13 +132,13 @@ impl Busy {
         }
     }
 
-    /// Counts the request's head, of so many bytes.
+    /// Counts the request's head, of `bytes` bytes.
     pub(crate) fn head(&self, bytes: usize) {
         self.head.fetch_add(bytes, Relaxed);
         self.seat.add(bytes as u64);
     }
 
-    /// Notes bytes of the request's body that were read.
+    /// Records bytes of the request's body that were read.
     pub(crate) fn read(&self, bytes: usize) {
         self.seat.read(bytes as u64);
     }
@@ -154,7 +154,7 @@ impl Drop for Busy {
     }
 }
 
-/// Bytes of an answer that hyper holds. Their request is under way until they have gone.
+/// Bytes of a response that hyper holds. The request stays in progress until they are freed.
 struct Piece {
     bytes: Bytes,
     busy: Arc<Busy>,
@@ -187,11 +187,12 @@ impl Drop for Piece {
     }
 }
 
-/// An answer's body. It is asked for its next piece once its connection holds few enough bytes, and all connections do.
+/// A response's body. Its next piece is produced only while this connection and all connections together are below their
+/// memory limits.
 pub(crate) struct Answered {
     body: Body,
     busy: Arc<Busy>,
-    /// The client is to make room for the next piece.
+    /// The time limit for the client to make room for the next piece.
     offer: Option<Offer>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -218,7 +219,7 @@ impl Answered {
                 return Poll::Ready(());
             }
             seat.load().waits().for_room.push(context.waker().clone());
-            // What was freed before the waker was there woke nobody.
+            // Memory that was freed before the waker was registered woke nobody, so check again.
             return if has_room() { Poll::Ready(()) } else { Poll::Pending };
         }
     }

@@ -1,5 +1,5 @@
-//! Answers that are given before their request's body was read. The sender may still be sending: if the connection were
-//! simply closed, the answer could be lost to a reset (RFC 9112, 9.6).
+//! Responses that are sent before their request's body was read. The sender may still be sending: closing the connection at
+//! once would reset it, and the sender could lose the response (RFC 9112, 9.6).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,25 +16,25 @@ use hyper::body::Incoming;
 
 use crate::counted::Busy;
 
-/// The rest of a body may be this long, in bytes, for a connection to be kept by reading it.
+/// Longest unread rest of a body that is read to keep the connection, in bytes.
 const REST_BYTES_MAX: u64 = 64 * 1024;
-/// The rest of such a body is waited for as long as this.
+/// Time limit for reading that rest.
 const REST_WITHIN: Duration = Duration::from_millis(100);
-/// Bytes that are read and dropped after an answer at most.
+/// Most bytes read and dropped after a response.
 pub(crate) const DRAIN_BYTES_MAX: u64 = 256 << 20;
-/// A sender has this long after an answer to notice it.
+/// Time for a sender to notice the response.
 pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// A sender who sends nothing for this long after an answer is done with.
+/// The connection is closed once a sender has sent nothing for this long after the response.
 pub(crate) const DRAIN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Where a request's body is put if its handler drops it unread.
+/// Receives a request's body if its handler drops it unread.
 #[derive(Default)]
 pub(crate) struct Rest(Arc<Mutex<Option<Incoming>>>);
 
-/// What the answer's sender must know of its request.
+/// What sending the response requires to know of its request.
 pub(crate) struct Asked {
     version: Version,
-    /// The sender waits for `100 Continue` before it sends the body.
+    /// Whether the sender waits for `100 Continue` before sending the body.
     waits: bool,
 }
 
@@ -47,35 +47,35 @@ impl Asked {
 }
 
 impl Rest {
-    /// The body as its handler gets it.
+    /// Returns the body to pass to the handler.
     pub(crate) fn watch(&self, incoming: Incoming, busy: Arc<Busy>) -> Body {
         Body::new(Watched { incoming: Some(incoming), rest: Arc::clone(&self.0), busy })
     }
 
-    /// Sees to it that the sender learns the answer to come, whose headers these are, though its body was not read.
+    /// Makes sure that the sender gets the response with these headers although its body was not read.
     pub(crate) async fn settle(self, asked: &Asked, headers: &mut HeaderMap) {
         let Some(mut rest) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         if asked.version >= Version::HTTP_2 {
-            // Dropped at once, it would be reset before the sender has read the answer.
+            // Dropping the body at once would reset the stream before the sender has read the response.
             tokio::spawn(async move {
                 let _ = tokio::time::timeout(DRAIN_WITHIN, drain(&mut rest, DRAIN_BYTES_MAX)).await;
             });
             return;
         }
         let is_short = http_body::Body::size_hint(&rest).upper().is_none_or(|rest| rest <= REST_BYTES_MAX);
-        // Reading would tell a sender that waits to go on.
+        // Do not read if the sender waits: reading makes hyper send 100 Continue.
         if is_short && !asked.waits {
             let drained = tokio::time::timeout(REST_WITHIN, drain(&mut rest, REST_BYTES_MAX)).await;
             if drained == Ok(true) {
                 return;
             }
         }
-        // The stream is closed in stages (`linger`).
+        // `linger` closes the connection in stages.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
-/// Reads and drops a body up to `limit` bytes; whether it ended within.
+/// Reads and drops up to `limit` bytes of a body; returns whether it ended within them.
 async fn drain(body: &mut Incoming, limit: u64) -> bool {
     let mut left = limit;
     loop {

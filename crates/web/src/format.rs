@@ -1,11 +1,11 @@
-//! JSON or XML: by the path's extension, which wins, or by `Accept` (guide, Request/Response Types).
+//! Selects JSON or XML: by the path's extension, which takes precedence, or by `Accept` (guide, Request/Response Types).
 
 use std::borrow::Cow;
 
 use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-/// How an answer is written.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Format {
     /// `application/json`, the default.
@@ -16,7 +16,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The answer's media type.
+    /// Returns the media type.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -25,14 +25,14 @@ impl Format {
         }
     }
 
-    /// The format that `Accept` asks for, or JSON: the acceptable one of highest quality, the first of equals.
+    /// Returns the format that `Accept` prefers: the highest quality, the first among equals; JSON by default.
     #[must_use]
     pub fn accepted(headers: &HeaderMap) -> Self {
         preferred(&accept(headers), &["application/json", "application/xml", "text/xml"])
             .map_or(Self::Json, |index| if index == 0 { Self::Json } else { Self::Xml })
     }
 
-    /// What a request's `Content-Type` says its body is; `None` for another or none.
+    /// Returns the format that `Content-Type` names; `None` if it names another or is missing.
     #[must_use]
     pub fn of_body(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// What `Accept` says; several lines are one list (RFC 9110, 5.3).
+/// Returns the value of `Accept`. Several headers form one list (RFC 9110, 5.3).
 #[must_use]
 pub fn accept(headers: &HeaderMap) -> Cow<'_, str> {
     let mut lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -52,8 +52,8 @@ pub fn accept(headers: &HeaderMap) -> Cow<'_, str> {
     lines.fold(Cow::Borrowed(first), |all, line| Cow::Owned(format!("{all}, {line}")))
 }
 
-/// The index of the offered media type that `accept` prefers: by quality, then by the order in `accept`, then by
-/// the order offered. `None` when none is acceptable; an empty `accept` takes the first.
+/// Returns the index of the offered media type that `accept` prefers: by quality, then by order in `accept`, then by order
+/// in `offered`. Returns `None` if none is acceptable, and the first if `accept` is empty.
 #[must_use]
 pub fn preferred(accept: &str, offered: &[&str]) -> Option<usize> {
     if accept.trim().is_empty() {
@@ -79,20 +79,20 @@ pub fn preferred(accept: &str, offered: &[&str]) -> Option<usize> {
     best.map(|(_, index)| index)
 }
 
-/// The value of a parameter that is the weight; names of parameters are of any case.
+/// Returns the value of the `q` parameter. Parameter names are case-insensitive.
 pub(crate) fn weight(parameter: &str) -> Option<&str> {
     let (name, value) = parameter.split_once('=')?;
     name.eq_ignore_ascii_case("q").then_some(value)
 }
 
-/// A quality in thousandths.
+/// Parses a quality into thousandths.
 fn quality(text: &str) -> Option<u16> {
     let value: f32 = text.parse().ok()?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     (0.0..=1.0).contains(&value).then_some((value * 1000.0) as u16)
 }
 
-/// Takes `.json` or `.xml` off the end of a path: the URI without it, and the format if there was one.
+/// Splits `.json` or `.xml` off a path. Returns the URI without it, and the format if there was one.
 #[must_use]
 pub fn split_extension(uri: &Uri) -> (Uri, Option<Format>) {
     let (path, format) = match uri.path() {
@@ -109,12 +109,11 @@ pub fn split_extension(uri: &Uri) -> (Uri, Option<Format>) {
     Uri::from_parts(parts).map_or_else(|_| (uri.clone(), None), |uri| (uri, Some(format)))
 }
 
-/// What a dialect puts into the extensions of an answer whose form its request's [`Format`] decided.
+/// Marks a response, in its extensions, whose format depends on its request's [`Format`].
 #[derive(Clone, Copy, Debug)]
 pub struct Formatted;
 
-/// A layer around what [`negotiate`] prepares for: says of an answer whose form `Accept` decided, rather than the path,
-/// that it did.
+/// Middleware around [`negotiate`]: adds `Vary: Accept` to responses whose format `Accept` decided rather than the path.
 pub async fn layer(request: crate::Request, next: axum::middleware::Next) -> crate::Response {
     let fixed = split_extension(request.uri()).1.is_some();
     let mut response = next.run(request).await;
@@ -125,8 +124,8 @@ pub async fn layer(request: crate::Request, next: axum::middleware::Next) -> cra
     response
 }
 
-/// Prepares a request for a dialect of both formats: the extension leaves the path, and the [`Format`] of the answer
-/// goes into the request's extensions.
+/// Prepares a request for a dialect with both formats: removes the extension from the path and puts the response's
+/// [`Format`] into the request's extensions.
 #[must_use]
 pub fn negotiate(mut request: crate::Request) -> crate::Request {
     let (uri, extension) = split_extension(request.uri());
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_is_weighed() {
+    fn accept_is_evaluated_by_quality() {
         let offered = ["application/json", "application/xml"];
         assert_eq!(preferred("", &offered), Some(0));
         assert_eq!(preferred("application/xml", &offered), Some(1));
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_of_accept_are_one_list() {
+    fn several_accept_headers_form_one_list() {
         let mut headers = HeaderMap::new();
         assert_eq!(accept(&headers), "");
         for line in ["text/html", "application/json;q=0.1", "application/xml"] {
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extension_leaves_the_path_and_keeps_the_query() {
+    fn the_extension_is_removed_and_the_query_kept() {
         let (uri, format) = split_extension(&"/v1.0/1/servers.xml?limit=1".parse().unwrap());
         assert_eq!((uri.to_string().as_str(), format), ("/v1.0/1/servers?limit=1", Some(Format::Xml)));
         let (uri, format) = split_extension(&"/v1.0/1/servers".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Requests that come through trusted proxies: whose they are is in `X-Forwarded-For`.
+//! Requests through trusted proxies: takes the client's address from `X-Forwarded-For`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use crate::Request;
 use crate::listener::Peer;
 
-/// The router behind proxies of these networks: a request from one of them has the address as its [`Peer`] that the
-/// nearest proxy outside of them, or the client, connected from. From anywhere else the header means nothing.
+/// Wraps `router` for use behind proxies in these networks. The [`Peer`] of a request from a proxy becomes the last address
+/// in the header that is not a trusted proxy's. The header of any other request is ignored.
 pub fn behind(proxies: Vec<IpNet>, router: Router) -> Router {
     if proxies.is_empty() {
         return router;
@@ -29,7 +29,7 @@ pub fn behind(proxies: Vec<IpNet>, router: Router) -> Router {
     }))
 }
 
-/// The address that is the last one outside `proxies`, going back from the connection's.
+/// Returns the last address outside `proxies`, searching backwards from the connection's.
 fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address.to_canonical()));
     let mut address = peer;
@@ -39,14 +39,14 @@ fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
         if !trusted(address) {
             break;
         }
-        // What cannot be read ends the chain: nothing before it was written by a trusted proxy for sure.
+        // Stop at an unreadable entry: what precedes it was not necessarily written by a trusted proxy.
         let Some(before) = parse(hop.trim()) else { break };
         address = before;
     }
     address
 }
 
-/// An address as proxies write it: plain, with a port, or in brackets.
+/// Parses an address as proxies write it: plain, with a port, or in brackets.
 fn parse(text: &str) -> Option<IpAddr> {
     let plain = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     plain.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_address_outside_the_proxies_counts() {
+    fn the_last_address_outside_the_proxies_is_the_client() {
         let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         for (peer, lists, expected) in [
             ("10.0.0.1", &["192.0.2.1"][..], "192.0.2.1"),
@@ -72,7 +72,7 @@ mod tests {
             ("10.0.0.1", &["192.0.2.1, nonsense"], "10.0.0.1"),
             ("10.0.0.1", &["192.0.2.1, nonsense, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &[], "10.0.0.1"),
-            // Not through a proxy: anybody can write the header.
+            // Not through a proxy: anyone can send the header.
             ("192.0.2.7", &["192.0.2.1"], "192.0.2.7"),
         ] {
             let mut headers = HeaderMap::new();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn handlers_see_the_client() {
+    async fn handlers_get_the_clients_address() {
         use axum::extract::Extension;
         use axum::routing::get;
         use tower::ServiceExt;

@@ -1,13 +1,13 @@
-//! Where the messages of an HTTP/1 connection begin and end, in one direction. Body bytes are counted, never looked at.
+//! Finds where the messages of an HTTP/1 connection begin and end, in one direction. Counts body bytes without parsing them.
 
-/// How the body behind a head is delimited (RFC 9112, 6.3).
+/// How the body after a head is delimited (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none.
+    /// There is no body.
     Empty,
-    /// By its length, in bytes.
+    /// By a length, in bytes.
     Length(u64),
-    /// In chunks.
+    /// By chunked transfer coding.
     Chunked,
     /// By the end of the connection.
     ToClose,
@@ -19,11 +19,11 @@ enum State {
     Head,
     /// The rest of a head of known length.
     HeadRest { left: usize, body: Framing },
-    /// A body, or a chunk with the line break behind it.
+    /// A body, or a chunk with the line break after it.
     Counted { left: u64, is_chunk: bool },
-    /// A chunk's size, which ends at the first character that is no digit, and the rest of its line.
+    /// A chunk's size, which ends at the first non-digit, and the rest of its line.
     Size { value: u64, has_ended: bool },
-    /// The lines behind the last chunk; whether the present one is empty so far.
+    /// The lines after the last chunk; whether the current one is empty so far.
     Trailer { is_empty: bool },
     /// Everything that follows is one body.
     ToClose,
@@ -34,23 +34,23 @@ enum State {
 pub(crate) struct Messages(State);
 
 impl Messages {
-    /// At the beginning of a connection.
+    /// Creates the state at the beginning of a connection.
     pub(crate) fn new() -> Self {
         Self(State::Head)
     }
 
-    /// Whether the next byte begins a head.
+    /// Returns whether the next byte begins a head.
     #[cfg(test)]
     pub(crate) fn is_at_head(&self) -> bool {
         self.0 == State::Head
     }
 
-    /// A head of this length begins, and `body` behind it. To be called at the end of the last message.
+    /// Begins a message with a head of this length followed by `body`. Call it when [`Messages::is_at_head`].
     pub(crate) fn begin(&mut self, head: usize, body: Framing) {
         self.0 = if head > 0 { State::HeadRest { left: head, body } } else { state_of(body) };
     }
 
-    /// Passes over bytes up to the next head, and returns how many those were.
+    /// Consumes bytes up to the next head and returns how many those were.
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -80,7 +80,7 @@ impl Messages {
                         Some(digit) => *value = value.saturating_mul(16).saturating_add(u64::from(digit)),
                         None if rest[0] != b'\n' => *has_ended = true,
                         None if *value == 0 => self.0 = State::Trailer { is_empty: true },
-                        // The chunk ends with a line break of its own.
+                        // A line break follows the chunk's data.
                         None => {
                             self.0 = State::Counted { left: value.saturating_add(2), is_chunk: true };
                         }
@@ -112,7 +112,7 @@ fn state_of(body: Framing) -> State {
     }
 }
 
-/// The length of the head that `bytes` begin with, its empty line included; `None` if it does not end in them.
+/// Returns the length of the head at the start of `bytes`, including its empty line; `None` if it is incomplete.
 pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = bytes[from..].iter().position(|byte| *byte == b'\n') {
@@ -126,7 +126,7 @@ pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The values of a header in a head.
+/// Returns the values of a header in a head.
 pub(crate) fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
     head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -134,7 +134,7 @@ pub(crate) fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = 
     })
 }
 
-/// How a head says that its body is delimited, if it says anything.
+/// Returns how a head declares its body's length, if it does.
 pub(crate) fn declared(head: &[u8]) -> Option<Framing> {
     let codings = values(head, "transfer-encoding").last();
     if codings.is_some_and(|codings| codings.to_ascii_lowercase().ends_with(b"chunked")) {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_found_whatever_the_pieces_and_the_bodies() {
+    fn heads_are_found_for_all_framings_and_piece_lengths() {
         let looks_like_a_head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
         let mut chunked = format!("{:x};a=b\r\n", looks_like_a_head.len()).into_bytes();
         chunked.extend_from_slice(looks_like_a_head);
@@ -173,7 +173,7 @@ mod tests {
                 assert_eq!(passed, message.len(), "{framing:?} in steps of {step}");
             }
             assert!(messages.is_at_head());
-            assert_eq!(messages.pass(b"next"), 0, "the next head is left alone");
+            assert_eq!(messages.pass(b"next"), 0, "the next head is not consumed");
             messages.begin(0, Framing::ToClose);
             assert_eq!(messages.pass(looks_like_a_head), looks_like_a_head.len());
             assert!(!messages.is_at_head());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_how_long_it_and_its_body_are() {
+    fn a_heads_length_and_declared_framing_are_read() {
         let head = b"HTTP/1.1 200 OK\r\nCONTENT-length:  12 \r\n\r\nbody";
         assert_eq!(head_length(head), Some(head.len() - 4));
         assert_eq!(declared(head), Some(Framing::Length(12)));

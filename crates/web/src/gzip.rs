@@ -1,4 +1,4 @@
-//! Bodies in gzip, both ways, for dialects whose bodies are small and whole (guide, Content Compression).
+//! Gzip for requests and responses of dialects whose bodies are small and held in memory (guide, Content Compression).
 
 use std::io::{Read, Write};
 
@@ -14,10 +14,10 @@ use crate::Response;
 use crate::body;
 use crate::format::weight;
 
-/// Answers longer than this are sent as they are.
+/// Longest response that is compressed, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Whether a request asks for gzip.
+/// Returns whether a request accepts gzip.
 #[must_use]
 pub fn accepted(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -29,10 +29,10 @@ pub fn accepted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Unpacks a body to at most `limit` bytes.
+/// Decompresses a body to at most `limit` bytes.
 ///
 /// # Errors
-/// [`body::Error::TooLong`], and [`body::Error::Broken`] for what is no gzip.
+/// [`body::Error::TooLong`], and [`body::Error::Broken`] for invalid gzip.
 pub fn unpacked(packed: &[u8], limit: usize) -> Result<Vec<u8>, body::Error> {
     let mut out = Vec::new();
     let mut reader = MultiGzDecoder::new(packed).take(limit as u64 + 1);
@@ -40,16 +40,16 @@ pub fn unpacked(packed: &[u8], limit: usize) -> Result<Vec<u8>, body::Error> {
     if out.len() > limit { Err(body::Error::TooLong { limit }) } else { Ok(out) }
 }
 
-/// Packs bytes.
+/// Compresses bytes.
 #[must_use]
 pub fn packed(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
 }
 
-/// A layer that packs what is asked for in gzip, and says of what it may pack that it depends on that.
+/// Middleware that compresses responses to requests that accept gzip, and adds `Vary: Accept-Encoding`.
 pub async fn layer(request: Request, next: Next) -> Response {
     let asked = accepted(request.headers());
     let mut response = next.run(request).await;
@@ -67,7 +67,7 @@ pub async fn layer(request: Request, next: Next) -> Response {
         Ok(whole) if !whole.is_empty() => whole,
         Ok(_) => return Response::from_parts(parts, axum::body::Body::empty()),
         Err(error) => {
-            tracing::error!(%error, "an answer could not be packed");
+            tracing::error!(%error, "cannot read a response's body to compress it; responding with 500");
             parts.status = StatusCode::INTERNAL_SERVER_ERROR;
             return Response::from_parts(parts, axum::body::Body::empty());
         }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_come_back_and_bombs_do_not() {
+    fn bodies_survive_a_round_trip_and_bombs_are_rejected() {
         let text = b"Just in case".repeat(1000);
         let small = packed(&text);
         assert!(small.len() < 200);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_must_be_asked_for() {
+    fn gzip_is_used_only_if_accepted() {
         let asks = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));

@@ -1,34 +1,34 @@
-//! What is wrong with a request's head that cannot be read, in words that name the header or the character.
+//! Explains why a request's head was rejected, naming the header or the character.
 
 use http::{StatusCode, Uri};
 
 use crate::framing::values;
 
-/// Headers of one request at most: Swift's 90 metadata items and what else a request carries.
+/// Maximum number of headers: Swift's 90 metadata items and what else a request carries.
 pub(crate) const HEADERS_MAX: usize = 200;
-/// All headers of a request together, in bytes.
+/// Maximum length of a request's head, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
-/// Characters of a head that are shown.
+/// Maximum number of characters quoted from a head.
 const SHOWN_MAX: usize = 80;
 
-/// The target of a head's request line.
+/// Returns the target of a head's request line.
 pub(crate) fn target(head: &[u8]) -> Option<&[u8]> {
     lines(head).next()?.split(|byte| *byte == b' ').nth(1)
 }
 
-/// What is wrong with a target of which a parser reads a part only: what follows a `#` is no part of a request (RFC 9112, 3.2),
-/// and without it the request would be about something else.
+/// Returns what is wrong with a target that hyper's parser truncates. A fragment (`#…`) is no part of a request target (RFC
+/// 9112, 3.2); without it the request would act on another resource.
 pub(crate) fn cut_target(head: &[u8]) -> Option<String> {
     let target = target(head).filter(|target| target.contains(&b'#'))?;
     Some(format!("The request target {} contains the character '#': send it as %23", shown(target)))
 }
 
-/// Whether it is a HEAD, whose answer has no body.
+/// Returns whether the method is HEAD, whose response has no body.
 pub(crate) fn is_head(head: &[u8]) -> bool {
     head.starts_with(b"HEAD ")
 }
 
-/// Why a head was refused with this status. The head may be the beginning of one.
+/// Returns why a head was rejected with `status`. The head may be incomplete.
 pub(crate) fn fault(head: &[u8], status: StatusCode) -> String {
     let mut lines = lines(head);
     let request = lines.next().unwrap_or_default();
@@ -51,7 +51,7 @@ pub(crate) fn fault(head: &[u8], status: StatusCode) -> String {
         .unwrap_or_else(|| "The head of the request cannot be read".to_owned())
 }
 
-/// The lines of a head, without empty ones in front.
+/// Returns the lines of a head, without leading empty ones.
 fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.skip_while(|line| line.is_empty())
@@ -117,7 +117,7 @@ fn lengths(head: &[u8]) -> Option<String> {
         .then(|| format!("Transfer-Encoding {} must end with chunked", shown(coding)))
 }
 
-/// Characters of methods and of headers' names (RFC 9110, 5.6.2).
+/// Returns whether a byte may occur in a method or header name (RFC 9110, 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -130,7 +130,7 @@ fn character(byte: u8) -> String {
     }
 }
 
-/// Bytes of a head as a message may show them.
+/// Quotes bytes of a head for a message.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let cut: String = text.chars().take(SHOWN_MAX).collect();
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_or_character_is_named() {
+    fn faults_name_the_header_or_character() {
         for (head, expected) in [
             ("GET /a b HTTP/1.1\r\n", "The request line \"GET /a b HTTP/1.1\" must have three parts"),
             ("G(T / HTTP/1.1\r\n", "The method \"G(T\" contains the character '('"),

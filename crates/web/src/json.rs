@@ -1,14 +1,14 @@
-//! JSON requests, read as strictly as XML ones: a name that comes twice is a mistake, not a choice.
+//! Reads JSON requests as strictly as XML ones: an object with a duplicate name is rejected.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a document; a byte order mark before it is passed over.
+/// Parses a document. A leading byte order mark is ignored.
 ///
 /// # Errors
-/// The parser's, with line and column; an object's name that comes twice is named.
+/// The parser's error, with line and column; a duplicate name is quoted.
 pub fn parse(document: &[u8]) -> Result<Value, serde_json::Error> {
     let text = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -89,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_come_once_and_a_mark_is_passed_over() {
+    fn duplicate_names_are_rejected_and_a_byte_order_mark_is_ignored() {
         let twice = parse(br#"{"server": {"name": "a", "x": [{"name": 1}], "name": "b"}}"#);
         assert!(twice.unwrap_err().to_string().starts_with("name is there twice at line 1 column "));
         assert_eq!(parse(b"\xef\xbb\xbf[1, {\"a\": null}]").unwrap(), serde_json::json!([1, { "a": null }]));
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn otherwise_it_reads_what_others_read(text in r#"[\[\]{}:,"a-c0-9. \-ntrue]{0,40}"#) {
+        fn otherwise_it_agrees_with_serde_json(text in r#"[\[\]{}:,"a-c0-9. \-ntrue]{0,40}"#) {
             let (ours, theirs) = (parse(text.as_bytes()), serde_json::from_str::<Value>(&text));
             match ours {
                 Ok(value) => prop_assert_eq!(value, theirs.unwrap()),

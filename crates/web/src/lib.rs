@@ -1,6 +1,6 @@
-//! The HTTP kit that every dialect uses: formats, conditions, ranges, transaction ids, limits and the listener.
+//! HTTP code shared by all dialects: formats, conditions, ranges, transaction ids, limits and the listener.
 //!
-//! It knows no service. What a dialect says in a fault is the dialect's own; what is the same everywhere is here.
+//! It knows no service. Each dialect formats its own faults.
 
 pub mod body;
 pub mod client;
@@ -33,7 +33,7 @@ pub use format::Format;
 pub use routes::Routes;
 pub use transaction::TransactionId;
 
-/// A response as all dialects make them.
+/// The response type of all dialects.
 pub type Response = axum::response::Response;
-/// A request as all dialects take them.
+/// The request type of all dialects.
 pub type Request = axum::extract::Request;

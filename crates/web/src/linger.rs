@@ -1,6 +1,6 @@
-//! Closing a connection in stages (RFC 9112, 9.6): first the sending half, and the rest once the peer has closed too or has
-//! had time to. A connection that is closed at once while the peer still sends is reset, and an answer that the peer has
-//! not read yet is lost.
+//! Closes a connection in stages (RFC 9112, 9.6): first the sending half, and the rest once the peer has closed its half or a
+//! time limit has passed. Closing at once while the peer still sends would reset the connection, and the peer would lose a
+//! response that it has not read yet.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::early::{DRAIN_BYTES_MAX, DRAIN_PAUSE_MAX, DRAIN_WITHIN};
 
 /// A stream over a TCP connection.
 pub(crate) trait OverTcp {
-    /// The connection, without what was over it.
+    /// Returns the TCP connection.
     fn into_tcp(self) -> TcpStream;
 }
 
@@ -31,15 +31,15 @@ impl OverTcp for TlsStream<TcpStream> {
     }
 }
 
-/// A stream that is closed in stages when it is dropped, unless the peer has closed it or it must go at once.
+/// Closes its stream in stages when dropped, unless the peer closed it already or it was evicted.
 pub(crate) struct Lingering<S: Stream> {
     stream: Option<S>,
     seat: Seat,
-    /// The peer has closed its half, or the connection is broken.
+    /// Whether the peer closed its half or the connection is broken.
     is_over: bool,
 }
 
-/// What [`Lingering`] is about.
+/// A stream that [`Lingering`] can wrap.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'static> Stream for S {}
@@ -126,7 +126,7 @@ async fn drain<S: Stream>(mut stream: S) {
     if !matches!(tokio::time::timeout(DRAIN_PAUSE_MAX, stream.shutdown()).await, Ok(Ok(()))) {
         return;
     }
-    // What comes in is not deciphered any more.
+    // Incoming bytes are no longer decrypted.
     let mut stream = stream.into_tcp();
     let (mut left, mut buffer) = (DRAIN_BYTES_MAX, vec![0; 16 * 1024]);
     loop {

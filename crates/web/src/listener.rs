@@ -1,4 +1,4 @@
-//! The listener: accepts connections, gives each request its id, logs and counts it, and drains on stop.
+//! The listener: accepts connections, gives each request an id, logs and counts it, and drains requests on shutdown.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,46 +32,46 @@ use crate::transaction::TransactionId;
 use crate::wire::{Exchange, Refuse, Refused, Wire};
 use crate::{Format, Response};
 
-/// A client has this long to send a request's head; a connection without a request is closed after it (guide,
-/// Persistent Connections: 20 seconds).
+/// Time limit for receiving a request's head. A connection without a request is closed after it (guide, Persistent
+/// Connections: 20 seconds).
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
-/// A connection that is asked to close has this long.
+/// Time for a connection to close after it was asked to.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Requests under way when the program is told to stop have this long.
+/// Time for requests in progress to finish after a shutdown began.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// Without a free file descriptor, the listener looks again after this long.
+/// Interval of retries while no file descriptor is free.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-/// A shortage is logged no more often than this.
+/// Minimum interval between two log entries about a shortage.
 const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Requests under way on one HTTP/2 connection at most (RFC 9113, 6.5.2, recommends no fewer).
+/// Maximum number of concurrent requests on an HTTP/2 connection (RFC 9113, 6.5.2, recommends no fewer).
 const STREAMS_MAX: u32 = 100;
-/// Bytes of one HTTP/2 request's body that are taken in before its handler reads them.
+/// Bytes of one HTTP/2 request's body that are buffered before its handler reads them.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The same for all requests of a connection together.
+/// Bytes of all request bodies of an HTTP/2 connection that are buffered.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 
-/// Which service answered, for the log and the metrics: a dialect puts it into its responses' extensions.
+/// The service that handled a request, for the log and the metrics. Dialects put it into their responses' extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceName(pub &'static str);
 
-/// Where a request's connection comes from: an extension of every request that the listener takes.
+/// The address that a request's connection comes from: an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub std::net::SocketAddr);
 
-/// How a listener serves.
+/// Options of a listener.
 pub struct Options {
-    /// The certificate; `None` for plain HTTP.
+    /// The certificate and key; `None` for plain HTTP.
     pub tls: Option<Arc<Tls>>,
-    /// Time, for transaction ids.
+    /// The clock for transaction ids.
     pub clock: Clock,
-    /// What is answered to requests that no dialect gets to see.
+    /// Produces the response to a request that is rejected before any dialect sees it.
     pub refuse: Refuse,
-    /// How many connections there may be.
+    /// Limits on connections.
     pub limits: Limits,
 }
 
-/// Serves `router` on `listener` until `stop` resolves, then lets requests under way end.
+/// Serves `router` on `listener` until `stop` resolves, then lets requests in progress finish.
 pub async fn serve(listener: TcpListener, router: Router, options: Options, stop: impl Future<Output = ()>) {
     let (stopping, is_stopping) = watch::channel(false);
     let connections = Connections::new(options.limits.clone());
@@ -105,11 +105,11 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, stop
     drop(listener);
     stopping.send_replace(true);
     if tokio::time::timeout(DRAIN_WITHIN, connections.all_end()).await.is_err() {
-        tracing::warn!("requests still under way were cut off");
+        tracing::warn!("shutdown: requests still in progress were aborted");
     }
 }
 
-/// A place for a connection that was accepted; `None` where its address has too many.
+/// Registers an accepted connection; returns `None` if its address has too many.
 async fn seat(
     connections: &Arc<Connections>,
     address: std::net::IpAddr,
@@ -119,18 +119,19 @@ async fn seat(
         match connections.seat(address) {
             Ok(seat) => return Some(seat),
             Err(Full::ForAddress) => {
-                shortage.log(&format!("{address} has too many connections with requests under way"));
+                shortage.log(&format!("{address} has too many connections with requests in progress"));
                 return None;
             }
             Err(Full::Everywhere) => {
-                shortage.log("every connection has a request under way");
+                shortage
+                    .log("the connection limit is reached and every connection has a request in progress");
                 connections.one_ends().await;
             }
         }
     }
 }
 
-/// Logs why no connection can be taken, but not each time.
+/// Logs why connections cannot be accepted, at a limited rate.
 #[derive(Default)]
 struct Shortage {
     logged: Option<Instant>,
@@ -157,7 +158,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        // The seeds' spelling, which some clients of their time compare letter by letter.
+        // Title case, as in the responses that the guide shows: some old clients compare header names case-sensitively.
         .title_case_headers(true)
         .half_close(false);
     builder
@@ -172,14 +173,14 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What a connection speaks.
+/// The scheme of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Http,
     Https,
 }
 
-/// What all connections of a listener have in common.
+/// State shared by all connections of a listener.
 struct Shared {
     builder: auto::Builder<TokioExecutor>,
     router: Router,
@@ -196,7 +197,7 @@ impl Shared {
         let stream = tokio::select! {
             shaken = tls.accept(stream) => shaken,
             () = seat.evicted() => return,
-            // Nothing is under way yet.
+            // No request is in progress yet.
             _ = is_stopping.wait_for(|stops| *stops) => return,
         };
         match stream {
@@ -241,7 +242,7 @@ impl Shared {
                 () = tokio::time::sleep_until(check) => {
                     let now = tokio::time::Instant::now();
                     if seat.close_if_unread() {
-                        tracing::debug!(peer = %peer.0, "the client does not read an answer");
+                        tracing::debug!(peer = %peer.0, "closing the connection: the client does not read its response");
                         return;
                     }
                     match seat.idle() {
@@ -259,7 +260,7 @@ impl Shared {
     }
 }
 
-/// Says to dialects, which read headers, what HTTP/2 and the connection say in other places.
+/// Adds the headers that dialects rely on and that HTTP/2 or the connection express differently.
 fn complete(head: &mut http::HeaderMap, uri: &http::Uri, scheme: Scheme) {
     if let (None, Some(authority)) = (head.get(header::HOST), uri.authority())
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -271,7 +272,7 @@ fn complete(head: &mut http::HeaderMap, uri: &http::Uri, scheme: Scheme) {
     }
 }
 
-/// What is wrong with a request's `Host`, which HTTP/1.1 demands (RFC 9112, 3.2).
+/// Returns what is wrong with a request's `Host` header, which HTTP/1.1 requires (RFC 9112, 3.2).
 fn wrong_host(request: &http::Request<Incoming>) -> Option<String> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
@@ -281,28 +282,28 @@ fn wrong_host(request: &http::Request<Incoming>) -> Option<String> {
     if hosts.next().is_some() {
         return Some("The request has more than one Host header".to_owned());
     }
-    // Names of containers in it may be UTF-8 (Swift, Domain remap).
+    // Host may contain a container's name in UTF-8 (Swift, Domain remap).
     let is_host =
         host.as_bytes().iter().all(|byte| *byte > b' ' && *byte != 0x7f && !b"/\\?#@,".contains(byte));
     (!is_host).then(|| format!("The Host header {host:?} is not a host"))
 }
 
-/// The bytes of a request's target and headers.
+/// Returns the bytes of a request's target and headers.
 fn head_bytes<B>(request: &http::Request<B>) -> usize {
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     target + headers.sum::<usize>()
 }
 
-/// What is wrong with a request of too many headers; HTTP/1 refuses it earlier.
+/// Returns the reason for rejecting a request with too many headers. Over HTTP/1 it was rejected earlier.
 fn too_many_headers<B>(request: &http::Request<B>) -> Option<String> {
-    // The listener adds at most two.
+    // The listener itself adds up to two.
     (request.headers().len() > HEADERS_MAX + 2)
         .then(|| format!("The request has more than {HEADERS_MAX} headers"))
 }
 
-/// A path as the log may show it: v1.1 and v2.0 of identity have tokens in theirs, and however such a path is spelt, what
-/// follows the word is left out.
+/// Returns a path that is safe to log. The paths of identity v1.1 and v2.0 contain tokens: whatever the spelling, the
+/// segment after `token` or `tokens` is left out.
 fn without_token(path: &str) -> String {
     const WORD: &str = "token";
     let mut plain = path.to_owned();
@@ -362,14 +363,14 @@ async fn answer(
     let service = response.extensions().get::<ServiceName>().map_or("other", |name| name.0);
     let status = response.status();
     metrics::request(service, &method, status, took);
-    // The query is left out: it may carry signatures.
+    // The query is not logged: it may contain signatures.
     tracing::info!(target: "request", %id, service, %method, path, status = status.as_u16(),
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     id.show(response.headers_mut());
     response
 }
 
-/// The answer to a request that no dialect gets to see.
+/// Builds the response to a request that is rejected before any dialect sees it.
 fn refuse(refuse: Refuse, uri: &http::Uri, reason: String, request: http::Request<Body>) -> Response {
     let request = crate::format::negotiate(request);
     let format = request.extensions().get::<Format>().copied().unwrap_or_default();
@@ -382,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_token_reaches_the_log() {
+    fn tokens_are_removed_from_logged_paths() {
         assert_eq!(without_token("/v2.0/tokens/abc"), "/v2.0/tokens/…");
         assert_eq!(without_token("/identity/v2.0/tokens/abc/endpoints"), "/identity/v2.0/tokens/…/endpoints");
         assert_eq!(without_token("/v1.1/token/abc"), "/v1.1/token/…");

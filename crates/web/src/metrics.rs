@@ -1,4 +1,4 @@
-//! Metrics in Prometheus' text form.
+//! Metrics in Prometheus' text format.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use std::time::Duration;
 pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
-/// Installs the process's recorder and answers the handle that renders it.
+/// Installs the process's recorder and returns the handle that renders it.
 ///
 /// # Panics
-/// When called twice in one process.
+/// If called twice in one process.
 #[must_use]
 pub fn install() -> Handle {
     let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -19,10 +19,11 @@ pub fn install() -> Handle {
         .expect("one recorder a process")
 }
 
-/// How often samples are folded into their buckets.
+/// Interval at which samples are merged into their buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Folds samples into their buckets every few seconds, for ever: without it each is kept until somebody reads the metrics.
+/// Merges samples into their buckets periodically, forever. Without this each sample stays in memory until somebody reads
+/// the metrics.
 pub async fn keep_up(metrics: Handle) {
     loop {
         tokio::time::sleep(UPKEEP_INTERVAL).await;
@@ -30,7 +31,7 @@ pub async fn keep_up(metrics: Handle) {
     }
 }
 
-/// Counts one answered request.
+/// Counts one request that got its response.
 pub(crate) fn request(
     service: &'static str,
     method: &http::Method,
@@ -44,17 +45,17 @@ pub(crate) fn request(
     metrics::histogram!("nephos_request_seconds", "service" => service).record(took.as_secs_f64());
 }
 
-/// Counts a time at which no connection could be taken.
+/// Counts an occasion when no connection could be accepted.
 pub(crate) fn shortage() {
     metrics::counter!("nephos_connection_shortages_total").increment(1);
 }
 
-/// Counts a look for connections to close because all together hold too much memory.
+/// Counts a search for connections to close because all together hold too much memory.
 pub(crate) fn memory_shortage() {
     metrics::counter!("nephos_connection_memory_shortages_total").increment(1);
 }
 
-/// Only known methods become labels: a client must not be able to make up new time series.
+/// Returns the method's label. Only standard methods become labels, so that clients cannot create time series.
 fn method_label(method: &http::Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

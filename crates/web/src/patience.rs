@@ -1,4 +1,4 @@
-//! A connection that gives up on a reader who takes nothing for too long.
+//! A stream that fails if the peer reads nothing for too long.
 
 use std::future::Future;
 use std::io;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Without progress for this long, a write ends the connection.
+/// Longest time without progress before a write fails.
 const STALL_MAX: Duration = Duration::from_secs(120);
 
-/// Wraps a stream; writes that make no progress for `STALL_MAX` fail.
+/// Wraps a stream; writes without progress for `STALL_MAX` fail.
 pub(crate) struct Patient<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -32,7 +32,7 @@ impl<S> Patient<S> {
             .stalled
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALL_MAX)));
         ready!(sleep.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader takes nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
     }
 }
 
@@ -75,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS says goodbye, which a reader who takes nothing would hold up for ever.
+        // A TLS close_notify would wait for a peer that reads nothing.
         let poll = Pin::new(&mut self.stream).poll_shutdown(context);
         self.watch(context, poll)
     }

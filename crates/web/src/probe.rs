@@ -1,4 +1,4 @@
-//! A request body for tests of what a handler reads: it counts what was taken of it.
+//! A request body for tests that counts how much of it a handler reads.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::Notify;
 
-/// What was taken of a body.
+/// Counts what was read of a body.
 #[derive(Clone, Debug, Default)]
 pub struct Probe(Arc<Taken>);
 
@@ -22,24 +22,24 @@ struct Taken {
 }
 
 impl Probe {
-    /// An endless body of this piece, or, if it `stalls`, one piece and then nothing more.
+    /// Returns a body that repeats `piece` forever or, if `stalls`, sends it once and then nothing.
     pub fn body(&self, piece: impl Into<Bytes>, stalls: bool) -> Body {
         Body::new(Pieces { piece: piece.into(), stalls, taken: Arc::clone(&self.0) })
     }
 
-    /// The bytes that were taken so far.
+    /// Returns the bytes read so far.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.bytes.load(Relaxed)
     }
 
-    /// Whether more was wanted than a stalled body has.
+    /// Returns whether the handler waits for more of a stalled body.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.0.is_stalled.load(Relaxed)
     }
 
-    /// Runs a request to its end, or until it waits for more of a stalled body.
+    /// Runs a request until it completes, or returns `None` once it waits for more of a stalled body.
     pub async fn watch<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             answer = request => Some(answer),

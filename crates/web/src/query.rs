@@ -1,4 +1,4 @@
-//! Query strings: decoded pairs, the first of a name wins.
+//! Query strings as decoded pairs; of several with one name the first counts.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 pub struct Query(Vec<(String, Vec<u8>)>);
 
 impl Query {
-    /// Reads what stands behind the `?`.
+    /// Parses the part of a URI after the `?`.
     #[must_use]
     pub fn parse(query: Option<&str>) -> Self {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
@@ -20,31 +20,31 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// The value's bytes, which need not be UTF-8.
+    /// Returns the value's bytes, which need not be UTF-8.
     #[must_use]
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_slice())
     }
 
-    /// The value as text, with what is not UTF-8 replaced.
+    /// Returns the value as text; invalid UTF-8 is replaced.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         self.bytes(name).map(String::from_utf8_lossy)
     }
 
-    /// Whether the name is there at all.
+    /// Returns whether the name occurs.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.bytes(name).is_some()
     }
 
-    /// The pairs of these names alone.
+    /// Returns only the pairs with these names.
     #[must_use]
     pub fn only(&self, names: &[&str]) -> Self {
         Self(self.0.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect())
     }
 
-    /// All pairs, in order.
+    /// Returns all pairs, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
@@ -55,13 +55,13 @@ fn decode(text: &str) -> Vec<u8> {
     percent_decode_str(&spaced).collect()
 }
 
-/// A part of a URI with its percent-encoding taken off, and what is not UTF-8 replaced.
+/// Percent-decodes a part of a URI; invalid UTF-8 is replaced.
 #[must_use]
 pub fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Encodes bytes for a path or query: everything but letters, digits and `-._~`, and `/` where it separates.
+/// Percent-encodes bytes for a path or query: all but letters, digits and `-._~`, and `/` if `keep_slash`.
 #[must_use]
 pub fn encode(bytes: &[u8], keep_slash: bool) -> String {
     use std::fmt::Write;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_name_wins_and_bytes_survive() {
+    fn the_first_of_a_name_counts_and_bytes_are_kept() {
         let query = Query::parse(Some("limit=1&limit=2&marker=a%2Fb+c&raw=%ff&flag"));
         assert_eq!(query.text("limit").unwrap(), "1");
         assert_eq!(query.text("marker").unwrap(), "a/b c");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn encoding_keeps_what_separates() {
+    fn a_slash_is_encoded_unless_it_is_kept() {
         assert_eq!(encode("a b/é".as_bytes(), true), "a%20b/%C3%A9");
         assert_eq!(encode(b"a/b", false), "a%2Fb");
     }

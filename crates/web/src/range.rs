@@ -2,21 +2,21 @@
 
 use std::ops::Range;
 
-/// Ranges in one request at most; more are answered with the whole (Swift's bound).
+/// Maximum number of ranges in a request; for more the whole representation is sent, as Swift does.
 const RANGES_MAX: usize = 50;
 
 /// What a `Range` header means for a representation of a given length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// No header, or one to be ignored: send all.
+    /// Send everything: there is no header, or it is to be ignored.
     Whole,
-    /// Send these pieces, never empty.
+    /// Send these ranges, none of them empty.
     Pieces(Vec<Range<u64>>),
-    /// 416: none of them is within the representation.
+    /// Respond with 416: no range overlaps the representation.
     Unsatisfiable,
 }
 
-/// Applies a header's value to a representation of `length` bytes.
+/// Applies a `Range` header to a representation of `length` bytes.
 #[must_use]
 pub fn select(header: Option<&str>, length: u64) -> Selection {
     let Some(specs) = header.and_then(|value| value.trim().strip_prefix("bytes=")) else {
@@ -38,7 +38,7 @@ pub fn select(header: Option<&str>, length: u64) -> Selection {
     if pieces.is_empty() { Selection::Unsatisfiable } else { Selection::Pieces(pieces) }
 }
 
-/// `None`: malformed; `Some(None)`: outside the representation.
+/// Parses one range. Returns `None` if it is malformed, `Some(None)` if it is outside the representation.
 fn piece(spec: &str, length: u64) -> Option<Option<Range<u64>>> {
     let (first, last) = spec.split_once('-')?;
     if first.is_empty() {
@@ -54,7 +54,7 @@ fn piece(spec: &str, length: u64) -> Option<Option<Range<u64>>> {
     Some((first < length).then(|| first..end.min(length)))
 }
 
-/// Digits alone; `u64::from_str` would take a sign.
+/// Parses digits only; `u64::from_str` would accept a sign.
 fn number(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ranges_select_what_the_rfc_says() {
+    fn ranges_are_selected_as_in_the_rfc() {
         let one = |range: Range<u64>| Selection::Pieces(vec![range]);
         assert_eq!(select(None, 10), Selection::Whole);
         assert_eq!(select(Some("bytes=0-4"), 10), one(0..5));
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_never_empty_and_within(header in "bytes=[0-9,-]{0,30}", length in 0u64..100) {
+        fn pieces_are_not_empty_and_within_the_length(header in "bytes=[0-9,-]{0,30}", length in 0u64..100) {
             if let Selection::Pieces(pieces) = select(Some(&header), length) {
                 prop_assert!(!pieces.is_empty());
                 for piece in pieces {

@@ -1,5 +1,5 @@
-//! Routes declared in a table, each with the right that it needs, so that none is served without one and tests can
-//! walk them all.
+//! A table of routes, each with the right that it requires: no route can be added without one, and tests can enumerate
+//! them.
 
 use axum::Router;
 use axum::handler::Handler;
@@ -11,9 +11,9 @@ use http::Method;
 pub struct Entry<R> {
     /// The method.
     pub method: Method,
-    /// The path below the dialect's root, with `{names}`.
+    /// The path below the dialect's root, with `{parameters}`.
     pub path: &'static str,
-    /// What a caller needs; the handler's extractor enforces it.
+    /// The right that the caller needs; the handler's extractor enforces it.
     pub right: R,
 }
 
@@ -37,35 +37,35 @@ where
     S: Clone + Send + Sync + 'static,
     R: Copy + Send + Sync + 'static,
 {
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a route. `right` reaches the handler as a request extension.
+    /// Adds a route. The handler gets `right` as a request extension.
     ///
     /// # Panics
-    /// When the path conflicts with another or the method is none of HTTP's usual ones: mistakes of this program.
+    /// If the path conflicts with another or the method is not a standard one; both are programming errors.
     #[must_use]
     pub fn add<H, T>(mut self, method: Method, path: &'static str, right: R, handler: H) -> Self
     where
         H: Handler<T, S>,
         T: 'static,
     {
-        let filter = MethodFilter::try_from(method.clone()).expect("a usual method");
+        let filter = MethodFilter::try_from(method.clone()).expect("a standard method");
         self.entries.push(Entry { method, path, right });
         self.router = self.router.route(path, on(filter, handler).layer(axum::Extension(right)));
         self
     }
 
-    /// The rows, for tests that walk every route.
+    /// Returns the rows, for tests that enumerate all routes.
     #[must_use]
     pub fn entries(&self) -> &[Entry<R>] {
         &self.entries
     }
 
-    /// The router, to which the dialect adds its fallbacks.
+    /// Returns the router, to which the dialect adds its fallbacks.
     pub fn into_router(self) -> Router<S> {
         self.router
     }

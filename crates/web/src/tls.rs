@@ -1,4 +1,4 @@
-//! TLS for the listener: a certificate and its key, read again when asked to, and the handshake.
+//! TLS for the listener: loads and reloads a certificate and its key, and performs handshakes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A client has this long from its connection to the end of the handshake.
+/// Time limit for the handshake, from when the connection was accepted.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// What is spoken within, the preferred one first.
+/// ALPN protocols, in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why a certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// It is the certificate's fault.
+    /// The certificate is at fault.
     #[error("{}: {reason}", path.display())]
     Certificate {
         /// The certificate's file.
@@ -30,7 +30,7 @@ pub enum Unusable {
         /// What is wrong with it.
         reason: String,
     },
-    /// It is the key's fault.
+    /// The key is at fault.
     #[error("{}: {reason}", path.display())]
     Key {
         /// The key's file.
@@ -40,8 +40,7 @@ pub enum Unusable {
     },
 }
 
-/// What a listener shows to its clients: the files of a certificate chain and its key, and what was last read
-/// from them.
+/// A listener's certificate chain and key: the paths of their files and what was last loaded from them.
 #[derive(Debug)]
 pub struct Tls {
     certificate: PathBuf,
@@ -50,27 +49,26 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads a certificate chain, the server's own first, and its key; both PEM.
+    /// Loads a certificate chain, the server's own certificate first, and its key; both in PEM.
     ///
     /// # Errors
-    /// [`Unusable`] when one cannot be read or the two do not belong together.
+    /// [`Unusable`] if a file cannot be read or the key does not match the certificate.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Unusable> {
         let config = RwLock::new(Arc::new(read(certificate, key)?));
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })
     }
 
-    /// Reads both files again, for connections from now on; those that are open go on with what they have.
-    /// Sessions of the old certificate are not resumed.
+    /// Loads both files again, for new connections. Open connections keep the old certificate; its sessions are not resumed.
     ///
     /// # Errors
-    /// [`Unusable`] as for [`Tls::load`]; what was in use then stays.
+    /// [`Unusable`] as for [`Tls::load`]; then the old certificate stays in use.
     pub fn reload(&self) -> Result<(), Unusable> {
         let config = Arc::new(read(&self.certificate, &self.key)?);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
 
-    /// Shakes hands with a client.
+    /// Performs the handshake with a client.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner));
         let handshake = TlsAcceptor::from(config).accept(stream);

@@ -1,4 +1,4 @@
-//! Transaction ids: one a request, in `X-Trans-Id`, `X-Openstack-Request-Id` and the log.
+//! Transaction ids: one per request, in `X-Trans-Id`, `X-Openstack-Request-Id` and the log.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use http::{HeaderMap, HeaderValue};
 pub struct TransactionId(Arc<str>);
 
 impl TransactionId {
-    /// A fresh one for a request that came at `unix_seconds`.
+    /// Creates an id for a request that arrived at `unix_seconds`.
     #[must_use]
     pub fn new(unix_seconds: i64) -> Self {
         let mut random = [0u8; 11];
-        // Only uniqueness hangs on it: an id of zeros beats a refused request.
+        // The id needs only be unique, so a failing random generator must not fail the request.
         let _ = aws_lc_rs::rand::fill(&mut random);
         Self(format!("tx{}-{unix_seconds:010x}", &hex::encode(random)[..21]).into())
     }
 
-    /// It, as sent.
+    /// Returns the id as sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Adds it to an answer's headers.
+    /// Adds the id to a response's headers.
     pub(crate) fn show(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_str(self.as_str()) {
             headers.insert("x-trans-id", value.clone());
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_swifts_form() {
+    fn an_id_has_swifts_format() {
         let id = TransactionId::new(0x52d9_5365);
         let (random, time) = id.as_str().split_once('-').unwrap();
         assert_eq!(time, "0052d95365");

@@ -1,13 +1,13 @@
 //! Rewrites two kinds of output that hyper produces itself, in HTTP/1:
 //!
-//! - Its answers to heads that it cannot read, which are a bare status. Whoever serves says how such an answer looks
-//!   ([`Refuse`]); it gets a transaction id and a line in the log as every other.
-//! - The missing `Content-Length: 0` of a 204 (RFC 9110, 8.6), which Swift sends and clients of its time look for. An
-//!   answer with [`WithLength`] in its extensions has it.
+//! - Its responses to heads that it cannot parse, which are a bare status. [`Refuse`] produces the response that is sent
+//!   instead; it has a transaction id and is logged like any other.
+//! - The missing `Content-Length: 0` of a 204 (RFC 9110, 8.6 forbids it), which Swift sends and old clients require. A
+//!   response with [`WithLength`] in its extensions has it.
 //!
-//! Body bytes are never looked at. The connection's service notes each answer before hyper writes it, and the stream
-//! follows where messages end ([`crate::framing`]): a head that begins where no noted answer is left to be written is one
-//! of hyper's own, and nothing else is.
+//! Body bytes are never parsed. The connection's service records each response before hyper writes it, and the stream
+//! tracks where messages end ([`crate::framing`]). A head that begins when no recorded response is left to be written was
+//! therefore produced by hyper, and no other was.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -30,28 +30,28 @@ use crate::framing::{Framing, Messages, declared, head_length};
 use crate::transaction::TransactionId;
 use crate::{Format, Response, head};
 
-/// What is kept of a head that was not answered yet, to say what is wrong with it.
+/// Bytes kept of an unanswered request's head, to explain what is wrong with it.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-/// Says of a 204 that it goes out with `Content-Length: 0`.
+/// Marks a 204 that is sent with `Content-Length: 0`.
 #[derive(Clone, Copy, Debug)]
 pub struct WithLength;
 
-/// A request that is refused before any dialect sees it, since its head cannot be read or must not be.
+/// A request that is rejected before any dialect sees it, because its head is malformed or not allowed.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// 400, 414 or 431.
     pub status: StatusCode,
-    /// What was asked for, if that much could be read; perhaps not UTF-8.
+    /// The request target, if it could be read; not necessarily UTF-8.
     pub target: Option<Vec<u8>>,
-    /// What is wrong, a sentence without a stop.
+    /// What is wrong: a sentence without a full stop.
     pub reason: String,
-    /// The format that the sender accepts, as far as that could be read.
+    /// The format that the sender accepts, if that could be read.
     pub format: Format,
 }
 
 impl Refused {
-    /// The path that was asked for, if it is UTF-8; empty if it could not be read.
+    /// Returns the path if it is UTF-8; empty if it could not be read.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         let target = std::str::from_utf8(self.target.as_deref().unwrap_or_default()).ok()?;
@@ -60,10 +60,10 @@ impl Refused {
     }
 }
 
-/// Decides what is answered to a request that is refused before any dialect sees it; with a body that is at hand.
+/// Produces the response to a request that is rejected before any dialect sees it. Its body must be available at once.
 pub type Refuse = fn(&Refused) -> Response;
 
-/// What a connection's service and its stream know together.
+/// State shared by a connection's service and its stream.
 pub(crate) struct Exchange {
     clock: Clock,
     refuse: Refuse,
@@ -72,16 +72,16 @@ pub(crate) struct Exchange {
 
 #[derive(Default)]
 struct State {
-    /// Answers that the service gave and hyper has not written the head of yet, in order.
+    /// Responses of the service whose heads hyper has not written yet, in order.
     answers: VecDeque<Answer>,
-    /// Heads that came in and that the service was not called with yet, in order; the last one may be incomplete.
+    /// Heads that were received and not yet passed to the service, in order; the last one may be incomplete.
     heads: VecDeque<Vec<u8>>,
 }
 
-/// What must be known of an answer to follow it on the wire.
+/// What must be known of a response to follow it on the wire.
 #[derive(Clone, Copy)]
 struct Answer {
-    /// Its request's method is HEAD.
+    /// Whether its request's method is HEAD.
     is_head: bool,
     with_length: bool,
 }
@@ -95,13 +95,13 @@ impl Exchange {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The service is called with the next request. Returns what is wrong with its target, if the parser dropped a part of it.
+    /// Called when the service gets the next request. Returns what is wrong with its target if hyper's parser truncated it.
     pub(crate) fn begin(&self) -> Option<String> {
         let head = self.state().heads.pop_front()?;
         head::cut_target(&head)
     }
 
-    /// An answer, ready to be written on this connection.
+    /// Records a response that is about to be written on this connection.
     pub(crate) fn finish(&self, method: &http::Method, version: http::Version, response: &Response) {
         if version < http::Version::HTTP_2 {
             let with_length = response.status() == StatusCode::NO_CONTENT
@@ -110,7 +110,7 @@ impl Exchange {
         }
     }
 
-    /// What is written in place of hyper's own answer to a head.
+    /// Builds the bytes that replace hyper's own response to a head.
     fn refusal(&self, status: StatusCode) -> Vec<u8> {
         let head = self.state().heads.pop_front().unwrap_or_default();
         let refused = Refused {
@@ -144,7 +144,7 @@ impl Exchange {
     }
 }
 
-/// The bytes of a body that waits for nothing.
+/// Returns the bytes of a body that is available at once.
 fn at_hand(body: Body) -> Bytes {
     let collected = std::pin::pin!(body.collect());
     match Future::poll(collected, &mut Context::from_waker(Waker::noop())) {
@@ -153,7 +153,7 @@ fn at_hand(body: Body) -> Bytes {
     }
 }
 
-/// A header's name as all are written.
+/// Formats a header's name in title case, as all are sent.
 fn titled(name: &str) -> String {
     let mut starts = true;
     let letter = |c: char| {
@@ -164,12 +164,12 @@ fn titled(name: &str) -> String {
     name.chars().map(letter).collect()
 }
 
-/// What a connection speaks, as its first bytes say.
+/// The protocol of a connection, judged by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Unknown,
     Http1,
-    /// HTTP/2, or what cannot be followed any more.
+    /// HTTP/2, or a connection that can no longer be followed.
     Other,
 }
 
@@ -178,19 +178,19 @@ pub(crate) struct Wire<S> {
     stream: S,
     exchange: Arc<Exchange>,
     seat: Seat,
-    /// Nothing is read before this is over, since memory is short.
+    /// While memory is short, nothing is read until this ends.
     pause: Option<Pin<Box<Sleep>>>,
     sends: (Protocol, Messages),
     receives: (Protocol, Messages),
-    /// What is written in place of what hyper gave, and how much of it is.
+    /// Bytes that replace output of hyper, and how many of them were written.
     own: (Vec<u8>, usize),
 }
 
-/// What becomes of bytes that hyper wants written.
+/// What to do with bytes that hyper writes.
 enum Next {
-    /// So many go out as they are, at least one; how the connection is then, and how many answers have begun.
+    /// Write `length` bytes unchanged, at least one; then the connection's state and how many responses have begun.
     Pass { length: usize, after: Messages, answers: usize },
-    /// A head of this length becomes this; the body behind it stays.
+    /// Replace the head of this length by `head`; the body after it is unchanged.
     Replace { length: usize, head: Vec<u8>, body: Framing },
 }
 
@@ -200,7 +200,7 @@ impl<S> Wire<S> {
         Self { stream, exchange, seat, pause: None, sends: start, receives: start, own: (Vec::new(), 0) }
     }
 
-    /// Notes the heads in what came in, for [`head::fault`].
+    /// Records the heads in received bytes, for [`head::fault`].
     fn note(&mut self, mut bytes: &[u8]) {
         let (protocol, messages) = &mut self.receives;
         while *protocol != Protocol::Other && !bytes.is_empty() {
@@ -225,7 +225,7 @@ impl<S> Wire<S> {
                     }
                     bytes = &bytes[length - before..];
                     if *protocol == Protocol::Http1 {
-                        // The next head gets a place of its own.
+                        // Record the next head separately.
                         *protocol = Protocol::Unknown;
                     }
                 }
@@ -235,8 +235,8 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Waits while memory is short and this connection has much of it. HTTP/2 is read on, since its frames say what may be
-    /// sent; its windows bound what it takes in.
+    /// Waits while memory is short and this connection uses much of it. HTTP/2 is still read, since its frames control what may
+    /// be sent; its flow-control windows limit what is buffered.
     fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(pause) = &mut self.pause {
@@ -250,7 +250,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// What becomes of these bytes up to the first head that is replaced.
+    /// Decides what to do with these bytes, up to the first head that is replaced.
     fn next(&mut self, bytes: &[u8]) -> Next {
         let mut messages = self.sends.1;
         if self.sends.0 == Protocol::Unknown {
@@ -268,7 +268,7 @@ impl<S> Wire<S> {
                 return Next::Pass { length: at, after: messages, answers };
             }
             let Some(length) = head_length(&bytes[at..]) else {
-                // hyper writes heads whole. If it ever does not, nothing is rewritten any more.
+                // hyper writes heads whole. If that ever changes, stop rewriting.
                 self.sends.0 = Protocol::Other;
                 return Next::Pass { length: bytes.len(), after: messages, answers };
             };
@@ -295,7 +295,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Notes that the first `written` of `bytes` went out as they were, of which [`Wire::next`] passed more.
+    /// Records that only the first `written` of `bytes` were written, fewer than [`Wire::next`] passed.
     fn pass_part(&mut self, bytes: &[u8], written: usize) {
         let messages = &mut self.sends.1;
         let mut state = self.exchange.state();
@@ -315,7 +315,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Notes that all that [`Wire::next`] passed went out.
+    /// Records that everything that [`Wire::next`] passed was written.
     fn pass_all(&mut self, after: Messages, answers: usize) {
         self.sends.1 = after;
         if answers > 0 {
@@ -324,7 +324,7 @@ impl<S> Wire<S> {
     }
 }
 
-/// How the body behind a head that hyper wrote is delimited; `answer` is the next one that the service gave.
+/// Returns how the body after a head written by hyper is delimited; `answer` is the service's next response.
 fn framing(head: &[u8], answer: Option<Answer>) -> Framing {
     let is_bodiless = matches!(status(head), 100..200 | 204 | 304);
     if is_bodiless || answer.is_some_and(|answer| answer.is_head) {
@@ -337,7 +337,7 @@ fn status(head: &[u8]) -> u16 {
     head.get(9..12).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).unwrap_or(0)
 }
 
-/// The head of a 204 with its length.
+/// Returns the head of a 204 with `Content-Length: 0` added.
 fn with_length(head: &[u8]) -> Vec<u8> {
     const LINE: &[u8] = b"Content-Length: 0\r\n";
     if declared(head).is_some() {
@@ -347,7 +347,7 @@ fn with_length(head: &[u8]) -> Vec<u8> {
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
-    /// Writes what is left of our own.
+    /// Writes the rest of the replacement bytes.
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.own.1 < self.own.0.len() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.own.0[self.own.1..]))?;
@@ -360,7 +360,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes a head over and begins to write what it became.
+    /// Consumes a head and begins to write its replacement.
     fn replace(
         &mut self,
         context: &mut Context<'_>,
@@ -372,7 +372,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         self.own = (head, 0);
         match self.drain(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // The rest goes out before anything else does.
+            // The replacement is written before anything else.
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),
         }
     }
@@ -426,7 +426,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             Next::Pass { length, after, answers } => {
                 let mut followed = after;
                 let is_body = |slice: &io::IoSlice<'_>| followed.pass(slice) == slice.len();
-                // hyper writes heads in the first slice alone.
+                // hyper writes heads in the first slice only.
                 let is_whole =
                     length == first.len() && (this.sends.0 == Protocol::Other || others.iter().all(is_body));
                 let stream = Pin::new(&mut this.stream);

@@ -1,42 +1,42 @@
-//! XML answers as small trees, and XML requests read into the same trees: no DTD, no entities beyond XML's own,
-//! bounded depth.
+//! Builds XML responses from small trees and parses XML requests into them. DTDs and entities other than XML's own are
+//! rejected, and depth is limited.
 
 use std::borrow::Cow;
 
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
 
-/// Elements inside elements at most, in a request.
+/// Maximum nesting depth of elements in a request.
 const DEPTH_MAX: usize = 32;
 
 /// An element with its attributes and content.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Element {
-    /// Its name, without prefix when it was read.
+    /// Its name; without the prefix if it was parsed.
     pub name: String,
-    /// Attributes in order; of a read element without `xmlns`, and foreign ones with their prefix.
+    /// Attributes in order. A parsed element has no `xmlns`; names with a prefix keep it.
     pub attributes: Vec<(String, String)>,
-    /// Text inside it, all pieces together.
+    /// All text directly inside it, joined.
     pub text: String,
-    /// Elements inside it.
+    /// The elements inside it.
     pub children: Vec<Element>,
 }
 
 impl Element {
-    /// An empty element.
+    /// Creates an empty element.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// With an attribute more.
+    /// Adds an attribute.
     #[must_use]
     pub fn attr(mut self, name: &str, value: impl ToString) -> Self {
         self.attributes.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// With an attribute more if there is a value.
+    /// Adds an attribute if there is a value.
     #[must_use]
     pub fn attr_if(self, name: &str, value: Option<impl ToString>) -> Self {
         match value {
@@ -45,40 +45,40 @@ impl Element {
         }
     }
 
-    /// With this text.
+    /// Sets the text.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.text = text.into();
         self
     }
 
-    /// With an element more inside.
+    /// Adds a child.
     #[must_use]
     pub fn child(mut self, child: Element) -> Self {
         self.children.push(child);
         self
     }
 
-    /// With these elements more inside.
+    /// Adds children.
     #[must_use]
     pub fn children(mut self, children: impl IntoIterator<Item = Element>) -> Self {
         self.children.extend(children);
         self
     }
 
-    /// A read element's attribute.
+    /// Returns an attribute's value.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The first element of that name inside.
+    /// Returns the first child with that name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Element> {
         self.children.iter().find(|child| child.name == name)
     }
 
-    /// As a document, with its declaration.
+    /// Returns the document, with an XML declaration.
     #[must_use]
     pub fn to_document(&self) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -111,7 +111,7 @@ impl Element {
     }
 }
 
-/// Appends `text` with XML's five characters escaped, and what XML cannot hold at all as U+FFFD.
+/// Appends `text` with XML's five special characters escaped and characters not allowed in XML replaced by U+FFFD.
 pub fn escape_into(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
@@ -127,17 +127,17 @@ pub fn escape_into(text: &str, out: &mut String) {
     }
 }
 
-/// Why a document was not read, and where.
+/// Why and where a document could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("XML at byte {at}: {reason}")]
 pub struct Malformed {
-    /// Bytes before the place.
+    /// Offset of the error, in bytes.
     pub at: u64,
-    /// The reader's words.
+    /// The parser's message.
     pub reason: String,
 }
 
-/// A document's text: UTF-8, or UTF-16 by its byte order mark (XML 1.0, 4.3.3).
+/// Decodes a document: UTF-8, or UTF-16 if it begins with that byte order mark (XML 1.0, 4.3.3).
 fn decoded(document: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     let unit: fn([u8; 2]) -> u16 = match document {
         [0xfe, 0xff, ..] => u16::from_be_bytes,
@@ -159,10 +159,10 @@ fn decoded(document: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     String::from_utf16(&units).map(Cow::Owned).map_err(|_| malformed())
 }
 
-/// Reads a document's root element.
+/// Parses a document and returns its root element.
 ///
 /// # Errors
-/// [`Malformed`] with the place: not well-formed, a DTD, an entity that is not XML's own, too deep.
+/// [`Malformed`] if it is not well-formed, has a DTD or an entity other than XML's own, or is nested too deeply.
 pub fn parse(document: &[u8]) -> Result<Element, Malformed> {
     let text = decoded(document)?;
     let mut reader = Reader::from_str(&text);
@@ -231,9 +231,9 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String>
         if key.as_namespace_binding().is_some() {
             continue;
         }
-        // A line end or tab that is not written as a reference is a space (XML 1.0, 3.3.3).
+        // Line ends and tabs that are not character references become spaces (XML 1.0, 3.3.3).
         let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?;
-        // An attribute without prefix is the element's own; one with a prefix is someone else's, whatever its name.
+        // An attribute without prefix is the element's own; one with a prefix belongs to another vocabulary.
         attributes.push((key.as_ref().to_owned(), value.into_owned()));
     }
     Ok(Element { name, attributes, text: String::new(), children: Vec::new() })
@@ -263,7 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_request_is_read_whatever_its_prefix() {
+    fn elements_are_read_whatever_their_prefix() {
         let plain = parse(br#"<server xmlns="http://x" name="a &amp; b"><m key="k">v</m></server>"#).unwrap();
         let prefixed =
             parse(br#"<s:server xmlns:s="http://x" name="a &amp; b"><s:m key="k">v</s:m></s:server>"#);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_documents_are_refused_with_their_place() {
+    fn hostile_documents_are_rejected_with_the_offset() {
         for bad in ["", "<a>", "<a></b>", "<a/><b/>", "x", "<a>&bomb;</a>", "<a b='1' b='2'/>"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
@@ -285,20 +285,20 @@ mod tests {
     }
 
     #[test]
-    fn foreign_attributes_are_not_the_elements_own() {
+    fn attributes_with_a_prefix_are_not_the_elements_own() {
         let read = parse(br#"<a xmlns:q="urn:q" q:name="theirs" name="ours" q:other="x"/>"#).unwrap();
         assert_eq!((read.attribute("name"), read.attribute("other")), (Some("ours"), None));
         assert_eq!(read.attribute("q:name"), Some("theirs"));
     }
 
     #[test]
-    fn white_space_is_what_xml_makes_of_it() {
+    fn white_space_is_normalised_as_xml_requires() {
         let read = parse(b"<a v='1\n2\t3\r\n4&#10;5'>x\r\ny</a>").unwrap();
         assert_eq!((read.attribute("v"), read.text.as_str()), (Some("1 2 3 4\n5"), "x\ny"));
     }
 
     #[test]
-    fn a_byte_order_mark_says_how_to_read() {
+    fn a_byte_order_mark_selects_the_encoding() {
         let text = "<a v='\u{e9}\u{1f600}'/>";
         let le: Vec<u8> =
             std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();

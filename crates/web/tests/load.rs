@@ -1,4 +1,4 @@
-//! What clients can make a process hold: answers that they do not read, and requests that do not end.
+//! Limits on the memory that clients can occupy with unread responses and with requests that do not end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -28,7 +28,7 @@ fn refuse(refused: &Refused) -> web::Response {
     response
 }
 
-/// Bytes of answers that are in memory.
+/// Counts bytes of responses that are in memory.
 #[derive(Clone, Default)]
 struct Live(Arc<AtomicUsize>);
 
@@ -63,7 +63,7 @@ impl Drop for Counted {
     }
 }
 
-/// `/large` has many pieces, `/small` one that is at hand; `/sign-in` reads a body, `/upload` does for a known sender.
+/// Routes: `/large` sends many pieces, `/small` one, `/sign-in` reads a body, `/upload` reads one of a known sender.
 async fn listen(live: &Live, limits: Limits) -> std::net::SocketAddr {
     let (large, small) = (live.clone(), live.clone());
     let router = Router::new()
@@ -121,7 +121,7 @@ fn limits(all: usize, memory: usize) -> Limits {
     Limits { all, per_address: all, proxies: Vec::new(), memory: memory as u64 }
 }
 
-/// An HTTP/2 connection whose streams take `window` bytes each before the client reads any.
+/// Opens an HTTP/2 connection whose streams each accept `window` bytes before the client reads.
 async fn http2(address: std::net::SocketAddr, window: u32) -> http2::SendRequest<Body> {
     let stream = TcpStream::connect(address).await.unwrap();
     let builder = http2::Builder::new(TokioExecutor::new()).initial_stream_window_size(window).clone();
@@ -130,7 +130,7 @@ async fn http2(address: std::net::SocketAddr, window: u32) -> http2::SendRequest
     sender
 }
 
-/// Keeps time from passing until it is dropped: paused time goes on whenever nothing but sockets is waited for.
+/// Keeps paused time from advancing until dropped. Tokio would advance it whenever only sockets are awaited.
 struct Held(tokio::task::JoinHandle<()>);
 
 fn hold_time() -> Held {
@@ -147,7 +147,7 @@ impl Drop for Held {
     }
 }
 
-/// Answers whose heads have come and whose bodies nobody reads.
+/// Requests responses, waits for their heads and leaves their bodies unread.
 async fn unread(
     sender: &mut http2::SendRequest<Body>,
     path: &str,
@@ -163,7 +163,7 @@ async fn unread(
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_nobody_reads_are_given_up() {
+async fn unread_responses_are_dropped() {
     let live = Live::default();
     let address = listen(&live, limits(100, 64 << 20)).await;
     for (path, window) in [("/large", 1), ("/small", 1), ("/large", 0), ("/large", 60_000)] {
@@ -178,7 +178,7 @@ async fn answers_that_nobody_reads_are_given_up() {
         live.falls_to(0).await;
         drop(answers);
     }
-    // Over HTTP/1, a client that takes a few bytes now and then.
+    // Over HTTP/1, a client that reads a few bytes now and then.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
@@ -195,7 +195,7 @@ async fn answers_that_nobody_reads_are_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_holds_a_part_of_the_memory() {
+async fn one_connection_holds_only_a_fraction_of_the_memory() {
     let live = Live::default();
     let address = listen(&live, limits(100, 16 << 20)).await;
     let mut sender = http2(address, 1).await;
@@ -204,7 +204,7 @@ async fn one_connection_holds_a_part_of_the_memory() {
         tokio::task::yield_now().await;
         assert!(live.bytes() <= (8 << 20) + PIECE, "{}", live.bytes());
     }
-    // Somebody else's answer has room at once.
+    // The response on another connection is not delayed.
     let mut other = http2(address, 1 << 20).await;
     let began = Instant::now();
     let answer = unread(&mut other, "/large", 1).await.remove(0);
@@ -214,7 +214,7 @@ async fn one_connection_holds_a_part_of_the_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_connections_together_hold_no_more_than_they_may() {
+async fn all_connections_together_stay_below_the_memory_limit() {
     let live = Live::default();
     let address = listen(&live, limits(100, 8 << 20)).await;
     let mut stalled = Vec::new();
@@ -228,15 +228,15 @@ async fn all_connections_together_hold_no_more_than_they_may() {
     let began = Instant::now();
     let answer = unread(&mut reader, "/large", 1).await.remove(0);
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), PIECE * PIECES);
-    // Before it, up to 50 MiB that nobody reads had their turns at 8 MiB.
+    // Before it, up to 50 MiB of unread responses were produced, 8 MiB at a time.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(live.bytes() <= (8 << 20) + 4 * PIECE, "{}", live.bytes());
     let closed = stalled.iter().filter(|(sender, _)| sender.is_closed()).count();
     assert!((1..40).contains(&closed), "{closed} connections were closed");
-    assert!(stalled[0].0.is_closed(), "the one that stalled first goes first");
+    assert!(stalled[0].0.is_closed(), "the connection that stalled first is closed first");
 }
 
-/// A request whose body does not end.
+/// Sends a request whose body does not end.
 async fn endless(address: std::net::SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\nx");
@@ -245,7 +245,7 @@ async fn endless(address: std::net::SocketAddr, path: &str) -> TcpStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_of_unknown_senders_make_room_the_oldest_first() {
+async fn the_oldest_requests_of_unknown_senders_are_closed_to_make_room() {
     let address = listen(&Live::default(), limits(16, 64 << 20)).await;
     let mut known = endless(address, "/upload").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -271,7 +271,7 @@ async fn requests_of_unknown_senders_make_room_the_oldest_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_into_an_open_route_is_given_up() {
+async fn a_body_that_trickles_into_an_open_route_times_out() {
     let address = listen(&Live::default(), limits(100, 64 << 20)).await;
     let (mut from, mut to) = endless(address, "/sign-in").await.into_split();
     let began = Instant::now();
@@ -287,7 +287,7 @@ async fn a_body_that_trickles_into_an_open_route_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_http2_request_of_too_many_headers_is_refused() {
+async fn an_http2_request_with_too_many_headers_is_rejected() {
     let address = listen(&Live::default(), limits(100, 64 << 20)).await;
     let mut sender = http2(address, 1 << 20).await;
     for (count, status) in [(190, 200), (210, 400)] {

@@ -1,25 +1,25 @@
-//! Metrics take bounded memory whether or not anybody reads them, counted at the allocator.
+//! Metrics use bounded memory whether or not anybody reads them; measured at the allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The system's allocator, which counts the bytes that are in use.
+/// The system allocator with a count of bytes in use.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes on to the system's allocator with the arguments that it came with.
+// SAFETY: every call is forwarded to the system allocator with unchanged arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[tokio::test(start_paused = true)]
-async fn samples_that_nobody_reads_take_no_memory() {
+async fn unread_samples_do_not_accumulate() {
     let metrics = web::metrics::install();
     tokio::spawn(web::metrics::keep_up(metrics.clone()));
     let mut after_first = 0;

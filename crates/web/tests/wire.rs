@@ -1,4 +1,4 @@
-//! What the listener writes where hyper would write its own: seen byte by byte.
+//! What the listener writes in place of hyper's own output, compared byte by byte.
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use web::listener::{Limits, Options};
 use web::wire::{Refused, WithLength};
 use work::Clock;
 
-/// What hyper says to a head that it cannot read, as a tenant may store it.
+/// hyper's response to a head that it cannot parse, here stored as a tenant's object.
 const LOOKS_REFUSED: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 fn refuse(refused: &Refused) -> web::Response {
@@ -33,7 +33,7 @@ fn empty(with_length: bool) -> Response<Body> {
     response
 }
 
-/// An object whose bytes are an answer of hyper's, or a 204 that wants its length.
+/// Serves objects whose bytes look like hyper's own responses, and a 204 with `Content-Length`.
 async fn object(path: &str) -> Response<Body> {
     let bytes = if path.ends_with("refusal") { LOOKS_REFUSED } else { "HTTP/1.1 204 No Content\r\n\r\n" };
     if path.contains("chunked") {
@@ -78,7 +78,7 @@ fn router(bodies: mpsc::Receiver<&'static str>) -> Router {
         )
 }
 
-/// A listener of its own.
+/// Starts a listener.
 async fn listen(router: Router, limits: Limits) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -91,7 +91,7 @@ fn many() -> Limits {
     Limits { all: 1000, per_address: 1000, proxies: Vec::new(), memory: 128 << 20 }
 }
 
-/// A connection to a listener of its own; `bodies` are sent by `/body` one by one.
+/// Starts a listener and connects to it; `/body` sends `bodies` one by one.
 async fn connect(bodies: mpsc::Receiver<&'static str>) -> TcpStream {
     TcpStream::connect(listen(router(bodies), many()).await).await.unwrap()
 }
@@ -110,7 +110,7 @@ impl http_body::Body for Pieces {
     }
 }
 
-/// Lets the listener, which runs on this very thread, take in what was sent to it.
+/// Lets the listener, which runs on the same thread, read what was sent to it.
 async fn taken_in() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
@@ -121,7 +121,7 @@ async fn quiet() -> TcpStream {
     connect(mpsc::channel(1).1).await
 }
 
-/// Reads until `end` has come.
+/// Reads until `end` was received.
 async fn read_to(stream: &mut TcpStream, end: &str) -> String {
     let mut all = Vec::new();
     while !all.ends_with(end.as_bytes()) {
@@ -138,9 +138,9 @@ async fn read_all(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_utf8_gets_the_dialects_refusal() {
+async fn a_path_that_is_not_utf8_gets_the_dialects_response() {
     let mut stream = quiet().await;
-    // A connection that was of use before.
+    // On a connection that has served a request before.
     stream.write_all(b"GET /without HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_to(&mut stream, "\r\n\r\n").await;
     stream.write_all(b"PUT /v1/a/\x80\xe9 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -154,7 +154,7 @@ async fn a_path_that_is_not_utf8_gets_the_dialects_refusal() {
 }
 
 #[tokio::test]
-async fn a_line_that_comes_in_pieces_is_known_as_well() {
+async fn a_request_line_that_arrives_in_pieces_gets_it_as_well() {
     let mut stream = quiet().await;
     stream.write_all(b"HEAD /v1/").await.unwrap();
     stream.flush().await.unwrap();
@@ -169,7 +169,7 @@ async fn a_line_that_comes_in_pieces_is_known_as_well() {
 }
 
 #[tokio::test]
-async fn other_heads_that_cannot_be_read_are_refused_with_what_is_wrong() {
+async fn other_malformed_heads_are_rejected_with_the_reason() {
     for (head, reason) in [
         ("GET /a b HTTP/1.1\r\n\r\n", "The request line \"GET /a b HTTP/1.1\" must have three parts"),
         ("G(T / HTTP/1.1\r\n\r\n", "The method \"G(T\" contains the character '('"),
@@ -213,7 +213,7 @@ async fn other_heads_that_cannot_be_read_are_refused_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn objects_whose_bytes_are_answers_go_out_as_they_are() {
+async fn objects_that_look_like_responses_are_sent_unchanged() {
     let paths = ["plain/refusal", "plain/204", "chunked/refusal", "chunked/204"];
     let mut stream = quiet().await;
     let mut asked = String::new();
@@ -225,7 +225,7 @@ async fn objects_whose_bytes_are_answers_go_out_as_they_are() {
             }
         }
     }
-    // What cannot be read comes behind all of them, in the same packets.
+    // The malformed head follows all of them, in the same packets.
     asked.push_str("GET / HTTP/1.1\r\nno colon\r\n\r\n");
     stream.write_all(asked.as_bytes()).await.unwrap();
     let answers = read_all(&mut stream).await;
@@ -240,13 +240,13 @@ async fn objects_whose_bytes_are_answers_go_out_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_body_that_looks_like_a_refusal_is_left_alone() {
+async fn a_body_that_looks_like_a_rejection_is_not_rewritten() {
     let (bodies, taken) = mpsc::channel(1);
     let mut stream = connect(taken).await;
     stream.write_all(b"GET /body HTTP/1.0\r\nHost: x\r\n\r\n").await.unwrap();
     bodies.send("first").await.unwrap();
     read_to(&mut stream, "first").await;
-    // Bytes that come in meanwhile make what follows no refusal.
+    // Bytes received meanwhile must not make the rest of the body look like a rejection.
     stream.write_all(b"GET ").await.unwrap();
     taken_in().await;
     bodies.send(LOOKS_REFUSED).await.unwrap();
@@ -255,7 +255,7 @@ async fn a_body_that_looks_like_a_refusal_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_204_has_its_length_where_the_dialect_says_so() {
+async fn a_204_has_content_length_if_the_dialect_asks_for_it() {
     let mut stream = quiet().await;
     for method in ["GET", "HEAD", "DELETE"] {
         for (path, lengths) in [("/with", 1), ("/without", 0)] {
@@ -273,7 +273,7 @@ async fn a_204_has_its_length_where_the_dialect_says_so() {
             assert_eq!(answer.matches("\r\nX-Trans-Id: ").count(), 1, "{answer}");
         }
     }
-    // Several in one go.
+    // Pipelined requests.
     let many = "GET /with HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20)
         + "GET /with HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(many.as_bytes()).await.unwrap();
@@ -283,7 +283,7 @@ async fn a_204_has_its_length_where_the_dialect_says_so() {
 }
 
 #[tokio::test]
-async fn who_asks_whether_to_go_on_is_told_of_a_body_that_is_too_long() {
+async fn expect_100_continue_is_refused_if_the_body_is_too_long() {
     for (length, said) in [(6, "HTTP/1.1 413 "), (5, "HTTP/1.1 100 ")] {
         let mut stream = quiet().await;
         let head = format!(
@@ -295,8 +295,8 @@ async fn who_asks_whether_to_go_on_is_told_of_a_body_that_is_too_long() {
     }
 }
 
-/// Sends a request with a body of `length` bytes that is refused early, all of it before anything is read, as many
-/// clients do, and returns the answer.
+/// Sends a request with a body of `length` bytes that is rejected early. Sends all of it before reading anything, as many
+/// clients do, and returns the response.
 async fn upload(address: std::net::SocketAddr, framing: &str, length: usize) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("PUT /refused HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").as_bytes()).await?;
@@ -312,7 +312,7 @@ async fn upload(address: std::net::SocketAddr, framing: &str, length: usize) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_before_the_body_was_read_is_never_lost() {
+async fn a_response_sent_before_the_body_was_read_is_not_lost() {
     let address = listen(router(mpsc::channel(1).1), many()).await;
     for round in 0..30 {
         let length = 20 << 20;
@@ -326,7 +326,7 @@ async fn an_answer_before_the_body_was_read_is_never_lost() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_where_the_rest_of_the_body_is_short() {
+async fn a_connection_is_kept_if_the_rest_of_the_body_is_short() {
     let mut stream = quiet().await;
     for _ in 0..3 {
         stream.write_all(b"PUT /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").await.unwrap();
@@ -338,7 +338,7 @@ async fn a_connection_is_kept_where_the_rest_of_the_body_is_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_ask_for_nothing_are_closed() {
+async fn connections_without_requests_are_closed() {
     let address = listen(router(mpsc::channel(1).1), many()).await;
     for (sent, answered) in [
         ("", ""),
@@ -359,7 +359,7 @@ async fn connections_that_ask_for_nothing_are_closed() {
 }
 
 #[tokio::test]
-async fn silent_connections_make_room_for_those_that_ask() {
+async fn idle_connections_are_closed_to_make_room_for_busy_ones() {
     let address = listen(router(mpsc::channel(1).1), Limits { all: 32, ..many() }).await;
     let mut silent = Vec::new();
     for _ in 0..200 {
@@ -368,7 +368,7 @@ async fn silent_connections_make_room_for_those_that_ask() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /without HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(read_to(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204 "));
-    // The silent ones were closed, the oldest first.
+    // The idle ones were closed, the oldest first.
     let mut first = silent.swap_remove(0);
     assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0);
 }
