@@ -58,28 +58,28 @@ pub use remote::Clouds;
 use request::Parsed;
 use unread::Unread;
 
-/// Answers who a token belongs to.
+/// Looks up the user that a token belongs to.
 #[async_trait]
 pub trait Tokens: Send + Sync + 'static {
-    /// The caller; `None` for a token that is unknown, revoked or run out.
+    /// Returns the caller; `None` for a token that is unknown, revoked or expired.
     async fn caller(&self, token: &str) -> Option<Arc<Caller>>;
 }
 
-/// What the dialect's handlers share.
+/// State shared by the dialect's handlers.
 #[derive(Clone)]
 pub struct Swift {
     files: Files,
     tokens: Arc<dyn Tokens>,
 }
 
-/// The dialect's routes.
+/// Returns the router of the dialect.
 pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
     let swift = Swift { files, tokens };
     Router::new()
         .route("/info", any(info::show))
         .route("/healthcheck", get(operations::health))
         .route("/crossdomain.xml", get(operations::crossdomain))
-        // Signing in by a GET there is identity's.
+        // `GET /v1` with credentials is identity's sign-in.
         .route("/v1", put(operations::no_account).post(operations::no_account).delete(operations::no_account))
         .route("/v1/", any(operations::no_account))
         .route("/{name}", any(operations::no_account))
@@ -111,7 +111,7 @@ async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response 
         response.extensions_mut().insert(web::wire::WithLength);
     }
     if keeps {
-        // Answered, as Swift does, though HTTP/1.1 needs no such word.
+        // Swift sends this header to clients that ask for it, although HTTP/1.1 does not require it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     match visit {
@@ -129,7 +129,7 @@ async fn handle(swift: &Swift, target: &Target, request: Request) -> Result<Resp
     let origin = headers::get(&head.headers, "origin").filter(|origin| !origin.is_empty()).map(str::to_owned);
     let outcome = authorised(swift, target, &mut head, body).await;
     let Some(origin) = origin else { return outcome };
-    // Who may not change a container is told so before its settings are looked at.
+    // Swift rejects a caller who may not change a container before it reads the container's CORS settings.
     let changes =
         matches!(target, Target::Container(..)) && !matches!(head.method, Method::GET | Method::HEAD);
     if outcome.as_ref().is_err_and(|fault| fault.is_withheld() || (changes && fault.is_refusal())) {
@@ -137,7 +137,7 @@ async fn handle(swift: &Swift, target: &Target, request: Request) -> Result<Resp
     }
     let is_head = head.method == Method::HEAD;
     let mut response = outcome.unwrap_or_else(|fault| fault.into_response(target.account(), is_head));
-    // What a link leads to is opened, or not, by its own container.
+    // The rules for other origins are those of the link target's container.
     let reached = response.headers().get(CONTENT_LOCATION).and_then(|place| place.to_str().ok());
     let reached = reached.and_then(|place| request::target_of(place).ok());
     cors::finish(&swift.files, reached.as_ref().unwrap_or(target), &origin, &mut response).await;
@@ -148,7 +148,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     let query = Query::parse(head.uri.query());
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
     if is_read && !matches!(target, Target::Object(..)) {
-        // The form of a listing is settled before anyone is asked who they are (Swift, listing formats).
+        // A listing's format is validated before the caller is authenticated (Swift, listing formats).
         listing::Form::asked(&query, &head.headers)?;
     }
     let Parsed { context, query } = Parsed::read(swift, target, head, query).await?;
@@ -175,8 +175,8 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     {
         tempurl::finish(response, &query);
     }
-    // A request that fails counts for the tenant's own users and for what it signed alone: anybody can send one that fails before
-    // it is authorised, to any account's name.
+    // Count a failed request only if the tenant's own users or signatures sent it. Anyone can send requests that fail before
+    // authorisation to any account's name.
     let is_own = context.pass.is_some()
         || context
             .caller
@@ -189,7 +189,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     conveyed::meter(swift.files.meter().clone(), tenant, received, costs, outcome)
 }
 
-/// One request's service, caller and query.
+/// The service, caller and query of one request.
 struct Call<'r> {
     files: &'r Files,
     context: &'r crate::Context,
@@ -204,7 +204,7 @@ impl Call<'_> {
                 && page.status().is_success()
                 && !self.query.has("format")
             {
-                // As of every listing whose form is not asked for by name (Swift, listing formats).
+                // As for any listing whose format the query does not select (Swift, listing formats).
                 cors::vary(page.headers_mut(), "Accept");
             }
             return outcome;
@@ -212,7 +212,7 @@ impl Call<'_> {
         let outcome = self.route(target, head, body).await;
         match target {
             Target::Object(a, c, o) if is_visit => self.revisit((a, c, o), head, outcome).await,
-            // A signature opens a container for its website alone.
+            // A signature grants access to a container only as a website.
             Target::Container(..) if self.context.pass.is_some() => Err(tempurl::invalid()),
             _ => outcome,
         }
@@ -244,7 +244,7 @@ impl Call<'_> {
             ("POST", Target::Object(a, c, o)) => self.post_object(a, c, o, head, body).await,
             ("COPY", Target::Object(a, c, o)) => self.copy_object(a, c, o, head).await,
             ("DELETE", Target::Object(a, c, o)) => self.delete_object(a, c, o, head).await,
-            // Copying is not the store's own (Swift, server-side copy), and not named where a method is refused.
+            // COPY is middleware in Swift (server-side copy), so `Allow` of a rejected method does not list it.
             _ => Err(Fault::method(allowed(target).trim_start_matches("COPY, "))),
         }
     }

@@ -1,4 +1,4 @@
-//! What is noted of a request for its container's access log.
+//! Records requests for their containers' access logs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::access::Access;
 use crate::model::name::Target;
 use crate::service::Watch;
 
-/// A request that may have to be logged: what of it costs nothing to keep, since few are.
+/// A request that may have to be logged. Few are, so this only copies what is cheap to copy.
 pub(super) struct Visit {
     watch: Arc<Watch>,
     at: Time,
@@ -28,7 +28,7 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    /// What is known of a request before it is answered; `None` for one that concerns no container.
+    /// Records what is known of a request before it is handled; `None` if it concerns no container.
     pub(super) fn begin(files: &Files, asked: &mut Request, target: &Target) -> Option<Self> {
         let watch = match target {
             Target::Account(_) => return None,
@@ -49,13 +49,13 @@ impl Visit {
         })
     }
 
-    /// Sees to it that the request is logged once its answer has gone, if its container wants that.
+    /// Arranges for the request to be logged once its response was sent, if its container wants logs.
     pub(super) async fn end(self, files: &Files, response: Response) -> Response {
         match files.is_logged(&self.watch).await {
             Ok(true) => {}
             Ok(false) => return response,
             Err(error) => {
-                tracing::warn!(%error, "not known whether a request is to be logged");
+                tracing::warn!(%error, "cannot read whether the container wants access logs; the request is not logged");
                 return response;
             }
         }
@@ -78,7 +78,7 @@ impl Visit {
     }
 }
 
-/// Logs a request when its answer's body has gone, or who read it.
+/// Logs a request when its response's body was sent or its reader went away.
 struct Logged {
     files: Files,
     watch: Arc<Watch>,

@@ -47,7 +47,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn delete_account(&self, account: &str, request: &Parts) -> Result<Response, Fault> {
-        // A mistyped query must not delete an account (Swift, account controller).
+        // Reject any query, so that a mistyped one does not delete the account (Swift, account controller).
         if request.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(Fault::status(StatusCode::BAD_REQUEST));
         }

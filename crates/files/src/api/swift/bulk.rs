@@ -1,4 +1,4 @@
-//! Many deletions in one request (Swift, Bulk delete).
+//! Deletes many objects and containers in one request (Swift, Bulk delete).
 
 use axum::body::Body;
 use http::StatusCode;
@@ -16,7 +16,7 @@ use crate::model::limits::Limits;
 use crate::model::name::Target;
 
 impl Call<'_> {
-    /// Deletes the objects, then the containers, that a body names, one to a line and percent-encoded.
+    /// Deletes the objects and then the containers listed in a body, one percent-encoded name per line.
     pub(super) async fn bulk_delete(
         &self,
         target: &Target,
@@ -39,7 +39,7 @@ impl Call<'_> {
     }
 
     async fn delete_named(&self, account: &str, names: Vec<Vec<u8>>, report: &mut Deletions) {
-        // Containers last, when they may be empty; what is no name at all is said first.
+        // Delete containers last, once their objects are gone. Invalid names are reported first.
         let waits = |name: &[u8]| !trimmed(name).contains(&b'/') && legible(name).is_some();
         let (containers, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| waits(name));
         for name in others.into_iter().chain(containers) {
@@ -62,7 +62,7 @@ impl Call<'_> {
         }
     }
 
-    /// The names in a body.
+    /// Reads the names from a body.
     async fn names(&self, request: &Parts, body: Body) -> Result<Vec<Vec<u8>>, (StatusCode, String)> {
         let typed = headers::get(&request.headers, "content-type").filter(|value| !value.is_empty());
         if typed.is_some_and(|value| !value.starts_with("text/plain")) {
@@ -85,23 +85,23 @@ impl Call<'_> {
     }
 }
 
-/// Whether a body's own coding is gzip.
+/// Returns whether the request's body is compressed with gzip.
 fn says_gzip(request: &Parts) -> bool {
     let coding = headers::get(&request.headers, "content-encoding");
     coding.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"))
 }
 
-/// Names as they come, one to a line.
+/// Collects names, one per line, as the body arrives.
 struct Names<'l> {
     limits: &'l Limits,
     line_max: usize,
     names: Vec<Vec<u8>>,
-    /// The bytes of `names`.
+    /// Total length of `names`, in bytes.
     bytes: usize,
     rest: Vec<u8>,
 }
 
-/// Names in one deletion together, in bytes.
+/// Maximum total length of the names in one request, in bytes.
 const NAMES_BYTES_MAX: usize = 8 << 20;
 
 impl<'l> Names<'l> {
@@ -124,7 +124,7 @@ impl<'l> Names<'l> {
         Ok(())
     }
 
-    /// Takes the line that has ended.
+    /// Adds the line that has just ended.
     fn add(&mut self) -> Result<(), (StatusCode, String)> {
         let name = name_of(&self.rest);
         self.rest.clear();

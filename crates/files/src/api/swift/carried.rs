@@ -1,4 +1,4 @@
-//! Changes that another cloud carries here (Swift, Container to container synchronisation).
+//! Requests by which another cloud synchronises a container here (Swift, Container to container synchronisation).
 
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
@@ -14,8 +14,8 @@ use crate::model::time;
 use crate::service::Pass;
 use crate::{Error, Files};
 
-/// What a request with `X-Container-Sync-Auth`, or with the container's own `X-Container-Sync-Key`, opens, and when what
-/// it brings was done; `None` for one like any other.
+/// Returns what a request with `X-Container-Sync-Auth` or with the container's own `X-Container-Sync-Key` may access, and
+/// the time of the change that it replicates; `None` for any other request.
 pub(super) async fn pass(
     files: &Files,
     head: &Parts,
@@ -47,7 +47,7 @@ pub(super) async fn pass(
     }
 }
 
-/// The plain form: the key itself, as clouds without a realm in common send it.
+/// Checks the container's key itself, which clouds without a common realm send.
 async fn with_key(
     files: &Files,
     head: &Parts,
@@ -64,7 +64,7 @@ async fn with_key(
     }
 }
 
-/// What carries changes, and no more.
+/// Returns whether container sync uses this method.
 fn is_carried(method: &Method) -> bool {
     matches!(*method, Method::HEAD | Method::PUT | Method::DELETE)
 }

@@ -1,4 +1,4 @@
-//! Host names of customers' own that are aliases of names under a storage domain (Swift, CNAME lookup).
+//! Resolves customers' host names that are aliases of names under a storage domain (Swift, CNAME lookup).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,17 +17,17 @@ use super::fault::Fault;
 use super::{answer, headers};
 use crate::model::cname::{self, Lookup, Said};
 
-/// A name that is no alias is asked for again after this long.
+/// Time for which the absence of an alias is cached.
 const NOTHING_FOR: Duration = Duration::from_secs(60);
-/// A name server that does not answer is asked once more.
+/// Time limit for a name server's response; then the query is sent once more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
-/// Names remembered; whoever sends ever new ones makes it forget.
+/// Maximum number of cached names. When it is reached, the cache is cleared.
 const REMEMBERED_MAX: usize = 10_000;
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// The router behind a look-up of host names: one that is neither ours nor under one of `domains`, and an alias of one
-/// that is, is taken for that one.
+/// Wraps `router` with alias resolution: a request to a host that is not this cloud's, nor under one of `domains`, but an
+/// alias of a name under one, is handled as a request to that name.
 pub(super) fn looked_up(router: Router, lookup: &Lookup, domains: &[String]) -> Router {
     let domains = domains.iter().map(|domain| format!(".{}", domain.trim_matches('.'))).collect();
     let aliases = Arc::new(Aliases { lookup: lookup.clone(), domains, remembered: Mutex::default() });
@@ -41,7 +41,7 @@ pub(super) fn looked_up(router: Router, lookup: &Lookup, domains: &[String]) -> 
 struct Aliases {
     lookup: Lookup,
     domains: Vec<String>,
-    /// What each name is an alias of, if of anything, and until when that holds.
+    /// The alias target of each name, if any, and until when it is valid.
     remembered: Mutex<HashMap<String, (Option<String>, Instant)>>,
 }
 
@@ -71,7 +71,7 @@ impl Aliases {
         let mut response = pass(router, request).await;
         let place = response.headers().get(LOCATION).and_then(|place| place.to_str().ok());
         if let Some(place) = place.and_then(|place| renamed(place, &host, &asked)) {
-            // Whoever came by the alias is sent on by it.
+            // Keep the alias that the client used in a redirection.
             answer::set(response.headers_mut(), LOCATION.as_str(), place);
         }
         response
@@ -87,7 +87,7 @@ impl Aliases {
         self.domains.iter().any(|domain| dotted.ends_with(domain.as_str()))
     }
 
-    /// The name under a storage domain that a name is an alias of, or Swift's words for why there is none.
+    /// Returns the name under a storage domain that `name` is an alias of, or Swift's message if there is none.
     async fn follow(&self, name: &str) -> Result<String, String> {
         let unresolved = || "CNAME lookup failed to resolve to a valid domain".to_owned();
         let mut name = name.to_owned();
@@ -134,19 +134,19 @@ async fn pass(router: Router, request: Request) -> Response {
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// Asks a name server; `None` when it cannot be asked or says nothing that makes sense.
+/// Queries a name server. Returns `None` if it is unreachable or its response is invalid.
 async fn look_up(resolver: SocketAddr, name: &str) -> Option<Said> {
     for _ in 0..ATTEMPTS {
         match timeout(ANSWER_WITHIN, ask_once(resolver, name)).await {
             Ok(said) => return said,
-            Err(_) => tracing::debug!(%resolver, name, "no answer from the name server"),
+            Err(_) => tracing::debug!(%resolver, name, "no response from the name server; trying again"),
         }
     }
     None
 }
 
 async fn ask_once(resolver: SocketAddr, name: &str) -> Option<Said> {
-    // A port and a number that nobody can guess: an answer is not to be forged.
+    // An unpredictable port and id prevent forged responses.
     let mut id = [0u8; 2];
     aws_lc_rs::rand::fill(&mut id).ok()?;
     let id = u16::from_be_bytes(id);
@@ -160,7 +160,7 @@ async fn ask_once(resolver: SocketAddr, name: &str) -> Option<Said> {
         let length = socket.recv(&mut message).await.ok()?;
         match cname::answer(id, name, &message[..length]) {
             Some(said) => return Some(said),
-            // Of the server that was asked, in its own failing words.
+            // The server that was asked responded, but with a failure or with an invalid message.
             None if message[..length].starts_with(&id.to_be_bytes()) => return None,
             None => {}
         }

@@ -57,7 +57,7 @@ impl Call<'_> {
         }
     }
 
-    /// What a container's PUT or POST changes.
+    /// Returns the metadata changes in a container's PUT or POST.
     async fn changes(&self, account: &str, name: &str, request: &Parts) -> Result<Changes, Fault> {
         headers::check_container(&request.headers)?;
         match headers::changes("container", &request.headers, self.files.limits()) {
@@ -72,7 +72,7 @@ impl Call<'_> {
         }
     }
 
-    /// A listing of all versions, in JSON alone (Swift, Object versioning).
+    /// Lists all versions, in JSON only (Swift, Object versioning).
     async fn show_versions(
         &self,
         account: &str,
@@ -158,7 +158,7 @@ impl Call<'_> {
         set(headers, "x-storage-policy", self.files.settings().policies.name(container.policy));
         headers::show(&container.metadata, owner, headers);
         if let Some(enabled) = container.metadata.get(version::ENABLED) {
-            // Swift shows Python's words.
+            // Swift sends Python's spelling.
             set(headers, version::ENABLED, if enabled == "true" { "True" } else { "False" });
         }
         for name in [version::STACK, version::HISTORY] {

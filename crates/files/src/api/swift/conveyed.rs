@@ -1,4 +1,4 @@
-//! Bytes that went in and out, counted for the meter.
+//! Counts the bytes of requests and responses for the meter.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use web::Response;
 
 use super::fault::Fault;
 
-/// A request's body that counts what is read of it.
+/// Wraps a request's body and counts the bytes read.
 pub(super) fn counting(inner: Body) -> (Body, Arc<AtomicU64>) {
     let received = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&received);
     (reporting(inner, Received(counted)), received)
 }
 
-/// Counts a finished request, and its answer's bytes once they have gone.
+/// Counts a finished request at once, and its response's bytes once they were sent.
 pub(super) fn meter(
     meter: Meter,
     tenant: String,
@@ -41,13 +41,13 @@ pub(super) fn meter(
     })
 }
 
-/// What is told of a body's bytes as they go by; dropped when the last one has gone, or who read them.
+/// Observer of a body's bytes. Dropped after the last byte was sent or the reader went away.
 pub(super) trait Report: Send + Unpin + 'static {
-    /// So many more went by.
+    /// Called with the number of bytes that were sent.
     fn conveyed(&mut self, bytes: u64);
 }
 
-/// A body that tells of what goes by.
+/// Wraps a body such that `report` observes its bytes.
 pub(super) fn reporting(inner: Body, report: impl Report) -> Body {
     Body::new(Reporting { inner, report })
 }

@@ -20,9 +20,9 @@ use crate::model::shape::Shape;
 use crate::model::{manifest, time};
 use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest, Stored};
 
-/// Times a copy begins anew when its source was replaced under it.
+/// Attempts to copy before giving up, if the source is replaced during each.
 const ATTEMPTS: u32 = 4;
-/// More than any page that says why a copy failed.
+/// Limit on the error body of a failed copy; no error page is longer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 impl Call<'_> {
@@ -44,7 +44,7 @@ impl Call<'_> {
         self.copy((account, container, name), (&to_account, &to_container, &to_name), request).await
     }
 
-    /// A PUT whose bytes are another object's.
+    /// Handles a PUT whose content comes from another object.
     pub(super) async fn copy_here(
         &self,
         target: (&str, &str, &str),
@@ -70,7 +70,7 @@ impl Call<'_> {
         if !heartbeat::asked(self.query) {
             return self.copy_now(source, target, request).await;
         }
-        // A source that is not there is said so at once.
+        // Report a missing source at once.
         self.source(source, self.look()?).await?;
         let form = Form::accepted_of(&request.headers, &[Form::Text, Form::Json]).unwrap_or(Form::Text);
         let (files, context, query) = (self.files.clone(), self.context.clone(), self.query.clone());
@@ -106,7 +106,7 @@ impl Call<'_> {
             let found = self.source(source, look).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
-            // Conditions are about the source; If-None-Match is about the target, and decided where it is stored.
+            // Conditions apply to the source, except If-None-Match, which is evaluated when the target is stored.
             let mut conditions = given.clone();
             conditions.remove(http::header::IF_NONE_MATCH);
             match evaluate(&conditions, validators) {
@@ -138,7 +138,7 @@ impl Call<'_> {
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// What is to be copied; a refusal names its account.
+    /// Finds the source of a copy; a rejection names its account.
     async fn source(&self, source: (&str, &str, &str), look: Look) -> Result<Found, Fault> {
         match self.files.look_to_copy(self.context, source, look).await {
             Ok(found) => Ok(found),
@@ -173,7 +173,7 @@ impl Call<'_> {
         Ok(copy)
     }
 
-    /// A manifest's copy is stored as a manifest is: its segments must be there for whoever copies it.
+    /// Copies a manifest by storing it as a new one, since the caller must be able to read its segments.
     async fn copy_manifest(
         &self,
         found: &Found,
@@ -204,7 +204,7 @@ impl Call<'_> {
     }
 }
 
-/// What became of a copy whose answer had gone already.
+/// Converts the outcome of a copy whose response has already begun into a report.
 async fn outcome_of(outcome: Result<Response, Fault>, source: &str) -> Report {
     let response = outcome.unwrap_or_else(|fault| fault.into_response("unknown", false));
     let (head, body) = response.into_parts();

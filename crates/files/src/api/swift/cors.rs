@@ -1,4 +1,4 @@
-//! Requests that browsers make for pages of other origins (Swift, CORS).
+//! Cross-origin requests of browsers (Swift, CORS).
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::Files;
 use crate::model::metadata::Metadata;
 use crate::model::name::Target;
 
-/// Headers that a page may always read, Swift's own among them.
+/// Headers that pages of any allowed origin may read, Swift's own among them.
 const EXPOSED: [&str; 10] = [
     "cache-control",
     "content-language",
@@ -60,7 +60,7 @@ async fn container_of(files: &Files, target: &Target) -> Option<Metadata> {
     files.container_settings(account, container).await.ok().map(Option::unwrap_or_default)
 }
 
-/// The answer to OPTIONS, a browser's enquiry before it asks included.
+/// Responds to OPTIONS, including CORS preflight requests.
 pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowed: &'static str) -> Response {
     let mut response = answer::html(StatusCode::OK, String::new());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -73,7 +73,7 @@ pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowe
     if !allows(&container, origin) || !allowed.split(", ").any(|known| known == method) {
         let mut refused =
             answer::html(StatusCode::UNAUTHORIZED, super::fault::page(StatusCode::UNAUTHORIZED));
-        // Swift's copying adds its method to what is allowed, not to what is refused.
+        // Swift's copy middleware adds COPY to the methods of a successful preflight, but not to those of a rejected one.
         let methods = HeaderValue::from_static(allowed.strip_prefix("COPY, ").unwrap_or(allowed));
         refused.headers_mut().insert(ALLOW, methods);
         return refused;
@@ -95,8 +95,8 @@ pub(super) async fn options(files: &Files, target: &Target, head: &Parts, allowe
     response
 }
 
-/// Adds to an answer what a browser needs to give it to a page of `origin`; nothing where the container does not allow
-/// that origin.
+/// Adds the headers that allow a page of `origin` to read the response; nothing if the container does not allow that
+/// origin.
 pub(super) async fn finish(files: &Files, target: &Target, origin: &str, response: &mut Response) {
     let Some(container) = container_of(files, target).await else { return };
     if !allows(&container, origin) {
@@ -121,7 +121,7 @@ pub(super) async fn finish(files: &Files, target: &Target, origin: &str, respons
     }
 }
 
-/// Opens what is the same for everyone to pages of any origin, as `/info` is.
+/// Allows pages of any origin to read a response that is the same for everyone, such as `/info`.
 pub(super) fn open(asked: &HeaderMap, response: &mut Response) {
     if let Some(origin) = asked.get(ORIGIN) {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

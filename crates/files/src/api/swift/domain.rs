@@ -11,11 +11,11 @@ use super::fault::Fault;
 use super::{answer, headers};
 use crate::Settings;
 
-/// The accounts' prefixes that a host name may begin an account with, in any case and with `-` for `_`.
+/// Account prefixes that a host name may contain, in any case and with `-` for `_`.
 const PREFIXES: [&str; 2] = ["AUTH", "SERVICE"];
 
-/// The router behind host names under `domains`: what is asked of `container.account.{domain}` or `account.{domain}` is
-/// asked of `/v1/{account}/{container}`. It wraps a whole listener's router, since such hosts have no other paths.
+/// Wraps `router` with host names under `domains`: requests to `container.account.{domain}` or `account.{domain}` are
+/// handled as requests to `/v1/{account}/{container}`. Wrap a listener's whole router, since such hosts have no other paths.
 pub fn remapped(router: Router, domains: &[String]) -> Router {
     if domains.is_empty() {
         return router;
@@ -29,7 +29,7 @@ pub fn remapped(router: Router, domains: &[String]) -> Router {
     Router::new().fallback_service(service)
 }
 
-/// The router behind all that this deployment makes of host names: aliases, then names under its storage domains.
+/// Wraps `router` with all configured host name handling: aliases, then names under the storage domains.
 pub fn hosted(router: Router, settings: &Settings) -> Router {
     let router = remapped(router, &settings.storage_domains);
     match &settings.cname {
@@ -57,7 +57,7 @@ async fn ask(router: Router, domains: &[String], mut request: Request) -> Respon
     let mut response = pass(router, request).await;
     let place = response.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned);
     if let Some(place) = place {
-        // Whoever came by the host name is sent on by it.
+        // Keep the host name that the client used in a redirection.
         answer::set(response.headers_mut(), LOCATION.as_str(), place.replacen(&path, &asked, 1));
     }
     response
@@ -67,7 +67,7 @@ async fn pass(router: Router, request: Request) -> Response {
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// The path that a host name means; `None` for one like any other.
+/// Returns the path that a host name stands for; `None` for any other host name.
 fn path_for(host: &str, domains: &[String], asked: &str) -> Result<Option<String>, Fault> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_names_become_paths() {
+    fn host_names_are_mapped_to_paths() {
         let domains = [".example.com".to_owned()];
         for (host, expected) in [
             ("c.AUTH_1.example.com", Some("/v1/AUTH_1/c/o")),

@@ -1,4 +1,4 @@
-//! Archives turned into objects (Swift, Bulk upload).
+//! Creates objects from archives (Swift, Bulk upload).
 
 use std::collections::BTreeSet;
 
@@ -22,10 +22,10 @@ use crate::model::name::Target;
 use crate::model::tar::{Entry, Event, Reader};
 use crate::service::{self, ContainerPut, PutRequest};
 
-/// Pieces of a file on their way into the store.
+/// Pieces of a file queued for storing.
 const PIECES: usize = 4;
 
-/// What became of an archive.
+/// The outcome of extracting an archive.
 #[derive(Default)]
 struct Extraction {
     created: u64,
@@ -37,7 +37,7 @@ struct Extraction {
 }
 
 impl Call<'_> {
-    /// PUT with `?extract-archive=`: every file in the archive becomes an object, its path behind the request's own.
+    /// Handles PUT with `?extract-archive=`: stores each file in the archive as an object, with the request's path as prefix.
     pub(super) async fn extract_archive(
         &self,
         target: &Target,
@@ -82,7 +82,7 @@ impl Call<'_> {
         let mut reader = Reader::default();
         let (requests, mut files) = mpsc::channel::<(Entry, mpsc::Receiver<Bytes>)>(1);
         let max_failed = self.files.limits().max_failed;
-        // One side takes the archive apart, the other stores its files one after another.
+        // One task reads the archive while another stores its files one by one.
         let parting = async {
             let mut open: Option<mpsc::Sender<Bytes>> = None;
             while let Some(bytes) = archive.next().await.map_err(|e| invalid(&e))? {
@@ -95,7 +95,7 @@ impl Call<'_> {
                             }
                             open = Some(sender);
                         }
-                        // A file that is not stored is passed over.
+                        // Skip the bytes of a file that is not stored.
                         Event::Bytes(bytes) => {
                             if let Some(sender) = &open {
                                 let _ = sender.send(bytes.into()).await;
@@ -122,7 +122,7 @@ impl Call<'_> {
             }
             Ok(())
         };
-        // Storing ends when the archive does, and taking apart when nothing more is stored.
+        // Storing ends with the archive, and reading ends if storing stops.
         let (parted, stored) = tokio::join!(parting, storing);
         stored.and(parted)
     }
@@ -178,7 +178,8 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Makes a container that the archive names for the first time; what refuses it may not refuse the object.
+    /// Creates the container that a file in the archive names, if it is new. If the caller may not create it, storing the
+    /// object decides, since that may still be allowed.
     async fn ensure_container(
         &self,
         account: &str,
@@ -229,7 +230,7 @@ impl Call<'_> {
         let mut content_type = None;
         let mut changes = Changes::default();
         for (key, value) in &entry.records {
-            // As bsdtar and GNU tar write extended attributes.
+            // bsdtar and GNU tar encode extended attributes this way.
             let key = key
                 .strip_prefix("SCHILY.xattr.")
                 .or_else(|| key.strip_prefix("LIBARCHIVE.xattr."))

@@ -1,4 +1,4 @@
-//! Refusals in Swift's form: a status, and a small HTML page or a line of text.
+//! Error responses in Swift's form: a status with a small HTML page or a line of text.
 
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -9,13 +9,13 @@ use crate::Error;
 use crate::model::time;
 use crate::model::version::{MARKER_TYPE, UNVERSIONED};
 
-/// The version that an answer is about.
+/// Header with the version that the response refers to.
 pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-object-version-id");
 
-/// The version that a name points at.
+/// Header with the current version of the object.
 pub(super) const CURRENT_VERSION_ID: HeaderName = HeaderName::from_static("x-object-current-version-id");
 
-/// What is answered instead of what was asked for.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
@@ -26,16 +26,16 @@ pub(super) struct Fault {
 
 #[derive(Debug)]
 enum Form {
-    /// The status's own page.
+    /// The standard page of the status.
     Page,
     /// A line of text.
     Text(String),
-    /// A line of text that says it is a page.
+    /// A line of text with the media type of HTML.
     Html(String),
 }
 
 impl Fault {
-    /// Whether it says no to the caller.
+    /// Returns whether it rejects the caller (401 or 403).
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
@@ -44,13 +44,13 @@ impl Fault {
         Self { status, body, headers: Vec::new(), is_withheld: false }
     }
 
-    /// Whether no page of another origin may see it: it is about more than the container that was asked (Swift, DLO), or
-    /// was said before the container was looked at.
+    /// Returns whether pages of other origins must not read it, because it refers to more than the requested container (Swift,
+    /// DLO) or was produced before the container was looked up.
     pub(super) fn is_withheld(&self) -> bool {
         self.is_withheld
     }
 
-    /// The same, unseen by pages of other origins.
+    /// Hides it from pages of other origins.
     pub(super) fn withheld(self) -> Self {
         Self { is_withheld: true, ..self }
     }
@@ -75,23 +75,23 @@ impl Fault {
         Self::status(StatusCode::RANGE_NOT_SATISFIABLE).with(CONTENT_RANGE, format!("bytes */{length}"))
     }
 
-    /// Of a container without versions one was asked for.
+    /// Creates the fault for requesting a version in a container without versions.
     pub(super) fn unversioned() -> Self {
         Self::html(StatusCode::BAD_REQUEST, UNVERSIONED)
     }
 
-    /// With a header more.
+    /// Adds a header.
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Whether it has such a header.
+    /// Returns whether it has the header.
     pub(super) fn names(&self, name: &HeaderName) -> bool {
         self.headers.iter().any(|(given, _)| given == name)
     }
 
-    /// A refusal that names this account, where it is not the request's own.
+    /// Names the account in a rejection, for accounts other than the request's own.
     pub(super) fn of_account(self, account: &str) -> Self {
         if self.status != StatusCode::UNAUTHORIZED {
             return self;
@@ -174,7 +174,7 @@ impl From<Error> for Fault {
     }
 }
 
-/// The page of a status, as Swift's users see it.
+/// Returns the page for a status as Swift sends it.
 pub(super) fn page(status: StatusCode) -> String {
     let (title, text) = match status.as_u16() {
         301 => ("Moved Permanently", "The resource has moved permanently."),

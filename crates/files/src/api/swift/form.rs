@@ -1,5 +1,5 @@
-//! Browser-style upload: several files in one `multipart/form-data` POST, by token (seed 002, Upload) or by a signature
-//! among its fields (Swift, FormPost).
+//! Browser uploads: several files in one `multipart/form-data` POST, authorised by token (seed 002, Upload) or by a
+//! signature in the form's fields (Swift, FormPost).
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -31,14 +31,14 @@ use crate::model::signature;
 use crate::service::{self, PutRequest, Signed};
 use crate::{Context, Error};
 
-/// Files in one form at most.
+/// Maximum number of files in a form.
 const FILES_MAX: usize = 1000;
-/// Text fields in one form at most.
+/// Maximum number of text fields in a form.
 const FIELDS_MAX: usize = 100;
-/// A text field's length at most, in bytes.
+/// Maximum length of a text field, in bytes.
 const FIELD_BYTES_MAX: usize = 4096;
-/// Bytes of fields and parts' heads that are read before a file, at most. Until its first file a form's sender may be
-/// anyone, since the signature is one of its fields.
+/// Maximum bytes of fields and part headers before each file. Until the first file, the sender is not authenticated, since
+/// the signature is one of the fields.
 const BEFORE_FILE_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Serialize)]
@@ -49,7 +49,7 @@ struct Uploaded {
     content_type: String,
 }
 
-/// The fields of a form in front of its files.
+/// The fields of a form that precede its files.
 struct Fields(BTreeMap<String, String>);
 
 impl Fields {
@@ -61,7 +61,7 @@ impl Fields {
         self.0.contains_key("signature")
     }
 
-    /// A number; an empty field is 0.
+    /// Returns a field as a number; an empty field is 0.
     fn number(&self, name: &str) -> Result<u64, Fault> {
         let text = self.text(name);
         let text = if text.is_empty() { "0" } else { text };
@@ -75,7 +75,7 @@ impl Fields {
 }
 
 impl Call<'_> {
-    /// A form sent to a container.
+    /// Handles a form sent to a container.
     pub(super) async fn receive_form(
         &self,
         account: &str,
@@ -86,7 +86,7 @@ impl Call<'_> {
         self.receive((account, container, ""), request, body).await
     }
 
-    /// A form sent to what its files' names begin with.
+    /// Handles a form sent to a prefix of object names.
     pub(super) async fn receive_post(
         &self,
         account: &str,
@@ -98,8 +98,8 @@ impl Call<'_> {
         self.receive((account, container, prefix), request, body).await
     }
 
-    /// Stores each file under its own name behind the path's prefix. A file that fails ends the request; those before it
-    /// are stored.
+    /// Stores each file under its own name with the path's prefix. A file that fails ends the request; files before it remain
+    /// stored.
     async fn receive(
         &self,
         (account, container, prefix): (&str, &str, &str),
@@ -114,7 +114,7 @@ impl Call<'_> {
         let mut form = multer::Multipart::new(stream, boundary);
         let (mut fields, mut count_of_fields) = (Fields(BTreeMap::new()), 0);
         let mut uploaded: Vec<Uploaded> = Vec::new();
-        // For all that comes before a file together: nobody has been authorised yet.
+        // The limit covers everything before a file together, since nobody is authorised yet.
         allowance.set(BEFORE_FILE_BYTES_MAX);
         loop {
             let Some(field) = in_time(form.next_field()).await? else { break };
@@ -122,13 +122,13 @@ impl Call<'_> {
             if count_of_fields > FIELDS_MAX + FILES_MAX {
                 return Err(Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into());
             }
-            // The parser knows no name in it, and the file would be taken for a field and lost.
+            // The parser would not recognise the name, and the file would be taken for a field and lost.
             let disposition = field.headers().get(CONTENT_DISPOSITION);
             if disposition.is_some_and(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
                 return Err(Error::BadName(NOT_TEXT.into()).into());
             }
             let Some(file_name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
-                // A browser sends an empty part for a file input that nothing was chosen in.
+                // Browsers send an empty part for a file input without a chosen file.
                 let is_file = field.file_name().is_some();
                 let name = field.name().unwrap_or_default().to_ascii_lowercase();
                 let value = text_of(field).await?;
@@ -147,7 +147,7 @@ impl Call<'_> {
             if signed && count as u64 > fields.number("max_file_count")? {
                 return Ok(concluded(&fields, StatusCode::BAD_REQUEST, "max file count exceeded"));
             }
-            // A signed URL opens one object, not whatever a form names.
+            // A signed URL grants access to one object, not to the names in a form.
             if !signed && self.context.pass.is_some() {
                 return Err(unsigned("invalid signature"));
             }
@@ -259,7 +259,7 @@ impl Call<'_> {
         }
     }
 
-    /// What a form's signature opens.
+    /// Returns the access that a form's signature grants.
     async fn signed_form(
         &self,
         (account, container): (&str, &str),
@@ -296,7 +296,7 @@ impl Call<'_> {
     }
 }
 
-/// The end of a signed form: its redirection with status and message, or a line of text.
+/// Builds the response to a signed form: a redirection with status and message, or a line of text.
 fn concluded(fields: &Fields, status: StatusCode, message: &str) -> Response {
     let redirect = fields.text("redirect");
     if redirect.is_empty() {
@@ -354,7 +354,7 @@ fn refused(error: &multer::Error) -> Fault {
     Error::Invalid(format!("the form cannot be read: {error}")).into()
 }
 
-/// Waits for what a form's parser reads next.
+/// Waits for the form's parser, with the time limit of a request's body.
 async fn in_time<T>(read: impl Future<Output = multer::Result<T>>) -> Result<T, Fault> {
     match tokio::time::timeout(PAUSE_MAX, read).await {
         Ok(read) => read.map_err(|e| refused(&e)),
@@ -362,7 +362,7 @@ async fn in_time<T>(read: impl Future<Output = multer::Result<T>>) -> Result<T, 
     }
 }
 
-/// A file in a form, of at most so many bytes. Asked for its first piece only once its sender may store it.
+/// A file in a form, limited in length. It is read only once its sender was authorised to store it.
 struct Part<'f> {
     field: multer::Field<'f>,
     left: u64,
@@ -381,7 +381,7 @@ impl service::Body for Part<'_> {
     }
 }
 
-/// Bytes of a form's body that its parser may read yet.
+/// Bytes of the form's body that the parser may still read.
 #[derive(Clone, Default)]
 struct Allowance(Arc<AtomicU64>);
 
@@ -391,12 +391,12 @@ impl Allowance {
     }
 }
 
-/// A form's body. The parser reads whatever is there before it looks at any of it, so this gives it one piece at a time,
-/// and an error once it wants more than it may have.
+/// A form's body. The parser buffers everything available before it parses any of it, so this returns one piece at a time,
+/// and an error once the allowance is used up.
 struct Measured {
     body: Body,
     allowance: Allowance,
-    /// The parser was given a piece, or was told to make do with what it has.
+    /// Whether a piece was returned and the parser must now parse what it has.
     is_given: bool,
 }
 
@@ -406,7 +406,7 @@ impl Stream for Measured {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let left = self.allowance.0.load(Relaxed);
         if std::mem::take(&mut self.is_given) {
-            // It looks at what it has, and comes back if that is not enough.
+            // Have the parser parse what it has; it polls again if that is not enough.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! Metadata in headers.
+//! Reads metadata from headers and writes it to headers.
 
 use http::HeaderMap;
 use work::Time;
@@ -13,10 +13,10 @@ use crate::model::metadata::{Changes, Metadata, bytes_of, text_of, titled};
 use crate::model::{etag, quota, version};
 use crate::service::OWNERS;
 
-/// The last second that ten digits can name.
+/// The latest second that ten digits can express.
 const EXPIRY_MAX: i64 = 9_999_999_999;
 
-/// Headers that are kept with an object beside its own items.
+/// Headers that are stored with an object in addition to its metadata items.
 pub(super) const OBJECT_HEADERS: [&str; 9] = [
     "content-encoding",
     "content-disposition",
@@ -29,7 +29,7 @@ pub(super) const OBJECT_HEADERS: [&str; 9] = [
     "access-control-max-age",
 ];
 
-/// Refuses a header whose value is too long.
+/// Rejects a header whose value is too long.
 fn check_length(name: &http::HeaderName, value: &http::HeaderValue, limits: &Limits) -> Result<(), Fault> {
     if value.len() > limits.max_header_size {
         let shown: String = titled(name.as_str()).chars().take(limits.max_meta_name_length).collect();
@@ -38,29 +38,29 @@ fn check_length(name: &http::HeaderName, value: &http::HeaderValue, limits: &Lim
     Ok(())
 }
 
-/// The text of a header's value, which must be UTF-8.
+/// Returns a header's value as text; it must be UTF-8.
 fn text(value: &http::HeaderValue) -> Result<&str, Fault> {
     let text = std::str::from_utf8(value.as_bytes());
     text.map_err(|_| Error::Invalid("Metadata must be valid UTF-8".into()).into())
 }
 
-/// A header's text; `None` if it is missing or no text.
+/// Returns a header's value; `None` if it is missing or not text.
 pub(super) fn get<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
 }
 
-/// Whether a header says yes.
+/// Returns whether a header has one of Swift's values for true.
 pub(super) fn says_yes(headers: &HeaderMap, name: &str) -> bool {
     get(headers, name).is_some_and(super::listing::is_true)
 }
 
-/// Changes of an account's or container's items: `X-{kind}-Meta-…` sets (an empty value removes),
-/// `X-Remove-{kind}-Meta-…` removes.
+/// Returns the changes to an account's or container's items: `X-{kind}-Meta-…` sets an item, or removes it if the value is
+/// empty; `X-Remove-{kind}-Meta-…` removes it.
 pub(super) fn changes(kind: &str, headers: &HeaderMap, limits: &Limits) -> Result<Changes, Fault> {
     let (prefix, remove) = (format!("x-{kind}-meta-"), format!("x-remove-{kind}-meta-"));
     let mut changes = Changes::default();
     if kind == "container" {
-        // Swift looks at ACLs before anything else that is sent.
+        // Swift validates ACLs before other headers.
         of_container(headers, &mut changes)?;
     }
     for (name, value) in headers {
@@ -78,7 +78,7 @@ pub(super) fn changes(kind: &str, headers: &HeaderMap, limits: &Limits) -> Resul
     Ok(changes)
 }
 
-/// An account's ACL and quotas.
+/// Reads an account's ACL and quotas.
 fn of_account(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     if let Some(given) = get(headers, account_acl::HEADER) {
         let kept = if given.is_empty() {
@@ -108,7 +108,7 @@ fn of_account(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A container's ACLs, versioning, quotas and synchronisation.
+/// Reads a container's ACLs, versioning, quotas and synchronisation.
 fn of_container(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     for name in ["x-container-read", "x-container-write", "x-container-sync-to", "x-container-sync-key"] {
         if let Some(value) = get(headers, name) {
@@ -127,7 +127,7 @@ fn of_container(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault>
     archives(headers, changes)
 }
 
-/// What Swift refuses in a container's PUT or POST before it asks who sends it.
+/// Makes the checks of a container's PUT or POST that Swift makes before it authenticates the sender.
 pub(super) fn check_container(headers: &HeaderMap) -> Result<(), Fault> {
     for name in [quota::CONTAINER_BYTES, quota::CONTAINER_COUNT] {
         if let Some(value) = get(headers, name) {
@@ -137,7 +137,7 @@ pub(super) fn check_container(headers: &HeaderMap) -> Result<(), Fault> {
     archives(headers, &mut Changes::default())
 }
 
-/// What Swift refuses in an object's PUT before it asks who sends it.
+/// Makes the checks of an object's PUT that Swift makes before it authenticates the sender.
 pub(super) fn check_object(headers: &HeaderMap) -> Result<(), Fault> {
     match get(headers, "x-object-manifest") {
         Some(pointer) => check_pointer(pointer),
@@ -145,8 +145,8 @@ pub(super) fn check_object(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
-/// Headers as Swift's server hands them on: names with an underscore are left out, for they could pass for others,
-/// and values of one name are one list.
+/// Normalises headers as Swift's server does: drops names with an underscore, which could be confused with others, and
+/// joins the values of one name into a list.
 pub(super) fn as_received(headers: &mut HeaderMap) {
     let odd = |name: &http::HeaderName| name.as_str().contains('_');
     if headers.len() == headers.keys_len() && !headers.keys().any(odd) {
@@ -156,7 +156,7 @@ pub(super) fn as_received(headers: &mut HeaderMap) {
     for name in headers.keys().filter(|name| !odd(name)) {
         let values: Vec<_> = headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
         let joined = http::HeaderValue::from_bytes(&values.join(&b","[..]));
-        // Swift takes one of these alone.
+        // Swift accepts only one of these.
         let single = matches!(name.as_str(), "content-type" | "content-length");
         if let (false, Ok(joined)) = (single, joined) {
             kept.insert(name.clone(), joined);
@@ -167,7 +167,7 @@ pub(super) fn as_received(headers: &mut HeaderMap) {
     *headers = kept;
 }
 
-/// Whether ETags are to be shown in quotes.
+/// Reads whether ETags are to be quoted.
 fn quoting(headers: &HeaderMap, name: &str, changes: &mut Changes) -> Result<(), Fault> {
     if headers.contains_key(name.replacen("x-", "x-remove-", 1)) {
         changes.0.insert(name.to_owned(), None);
@@ -179,7 +179,7 @@ fn quoting(headers: &HeaderMap, name: &str, changes: &mut Changes) -> Result<(),
     Ok(())
 }
 
-/// `X-Versions-Location` and `X-History-Location`, of which one alone may be set (Swift, Versioned writes).
+/// Reads `X-Versions-Location` and `X-History-Location`, of which only one may be set (Swift, Versioned writes).
 fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     let given = |name: &str| get(headers, name).filter(|value| !value.is_empty());
     let (stack, history) = (given(version::STACK), given(version::HISTORY));
@@ -193,7 +193,7 @@ fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
                 let text = "Container name cannot contain slashes";
                 return Err(Fault::html(http::StatusCode::PRECONDITION_FAILED, text));
             }
-            // As it was sent: it is shown so, and decoded where it is followed.
+            // Stored as it was sent, since it is shown that way; it is decoded when it is used.
             changes.0.insert(name.into(), Some(value.to_owned()));
         }
     }
@@ -206,7 +206,7 @@ fn archives(headers: &HeaderMap, changes: &mut Changes) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An object's items and kept headers, as a whole.
+/// Returns an object's complete items and stored headers.
 pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata, Fault> {
     let mut changes = Changes::default();
     for (name, value) in headers {
@@ -214,7 +214,7 @@ pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata
         let text = text_of(value.as_bytes());
         if let Some(item) = name.as_str().strip_prefix("x-object-meta-") {
             changes.set_item("x-object-meta-", item, &text, limits)?;
-            // An object's items are kept even where they are empty (Swift, object server).
+            // Empty items of an object are stored (Swift, object server).
             changes.0.insert(name.as_str().to_owned(), Some(text));
         } else if OBJECT_HEADERS.contains(&name.as_str()) {
             changes.0.insert(name.as_str().to_owned(), Some(text));
@@ -226,7 +226,7 @@ pub(super) fn of_object(headers: &HeaderMap, limits: &Limits) -> Result<Metadata
     Ok(changes.into_values())
 }
 
-/// `X-Object-Manifest: container/prefix` (Swift, Dynamic large objects).
+/// Checks `X-Object-Manifest: container/prefix` (Swift, Dynamic large objects).
 fn check_pointer(pointer: &str) -> Result<(), Fault> {
     let fits = pointer.split_once('/').is_some_and(|(container, prefix)| {
         !container.is_empty()
@@ -240,7 +240,8 @@ fn check_pointer(pointer: &str) -> Result<(), Fault> {
     Err(Error::Page("X-Object-Manifest must be in the format container/prefix".into()).into())
 }
 
-/// When an object is to be gone: `X-Delete-After`, which wins, or `X-Delete-At` (Swift, Expiring objects).
+/// Returns when an object expires: by `X-Delete-After`, which takes precedence, or by `X-Delete-At` (Swift, Expiring
+/// objects).
 pub(super) fn expiry(headers: &HeaderMap, now: Time) -> Result<Option<Time>, Fault> {
     let number = |name: &str| -> Option<Option<i64>> {
         let value = headers.get(name)?;
@@ -264,7 +265,7 @@ pub(super) fn expiry(headers: &HeaderMap, now: Time) -> Result<Option<Time>, Fau
     }
 }
 
-/// A whole number, however long.
+/// Parses an integer of any length.
 fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !quota::is_number(digits) {
@@ -273,11 +274,11 @@ fn integer(text: &str) -> Option<i64> {
     Some(text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX }))
 }
 
-/// Shows items; what only an owner may see is left out for others.
+/// Writes items to headers; those reserved for owners only if `owner`.
 pub(super) fn show(metadata: &Metadata, owner: bool, headers: &mut HeaderMap) {
     for (name, value) in &metadata.0 {
         if name == etag::CONTAINER || name == etag::ACCOUNT {
-            // Swift shows Python's words.
+            // Swift sends Python's spelling.
             set(headers, name, if value == "true" { "True" } else { "False" });
         } else if owner || !is_for_owners(name) {
             set(headers, name, bytes_of(value));
@@ -285,7 +286,7 @@ pub(super) fn show(metadata: &Metadata, owner: bool, headers: &mut HeaderMap) {
     }
 }
 
-/// What only an owner sees (Swift, `swift_owner_headers`).
+/// Returns whether only owners may see an item (Swift, `swift_owner_headers`).
 fn is_for_owners(name: &str) -> bool {
     OWNERS.contains(&name)
         || matches!(
@@ -294,7 +295,7 @@ fn is_for_owners(name: &str) -> bool {
         )
 }
 
-/// Whether a POST carries a form.
+/// Returns whether a POST contains a form.
 pub(super) fn is_form(headers: &HeaderMap) -> bool {
     get(headers, "content-type")
         .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("multipart/form-data"))

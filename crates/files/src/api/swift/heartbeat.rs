@@ -1,5 +1,5 @@
-//! Answers to what may take long: 202 at once, blanks so that no one between gives up, and in the body what became of it
-//! (Swift, `heartbeat=on`).
+//! Responses to requests that may take long: 202 at once, a space periodically so that no intermediary times out, and the
+//! outcome in the body (Swift, `heartbeat=on`).
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use web::query::Query;
 use super::answer;
 use super::listing::is_true;
 
-/// A blank is sent as often as this.
+/// Interval between two spaces.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Whether a request asks for it.
+/// Returns whether a request asks for a heartbeat.
 pub(super) fn asked(query: &Query) -> bool {
     query.text("heartbeat").is_some_and(|value| is_true(&value))
 }
 
-/// Does `work`, whose outcome is the end of the body, whether or not anyone reads it.
+/// Runs `work`, whose outcome ends the body. It runs to completion even if the client disconnects.
 pub(super) fn answer(
     content_type: &'static str,
     work: impl Future<Output = String> + Send + 'static,
@@ -29,7 +29,7 @@ pub(super) fn answer(
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::convert::Infallible>>(4);
     tokio::spawn(async move {
         tokio::pin!(work);
-        // A reader who has gone does not undo what was asked.
+        // A client that disconnected does not cancel the work.
         let _ = sender.send(Ok(Bytes::from_static(b" "))).await;
         let text = loop {
             tokio::select! {

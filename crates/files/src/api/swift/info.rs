@@ -1,4 +1,4 @@
-//! `/info`: what this deployment can do and its limits (Swift, discoverability).
+//! `/info`: the deployment's features and limits (Swift, discoverability).
 
 use axum::extract::State;
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use crate::model::realms::Realms;
 use crate::model::signature::{Digest, is_signed};
 use crate::service::LINKS_MAX;
 
-/// The release of Swift whose API this is: clients compare it to know what they can use.
+/// The Swift release whose API this is. Clients compare it to find out what they can use.
 const SWIFT_VERSION: &str = "2.38.0";
 
 pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> Response {
@@ -44,7 +44,7 @@ pub(super) async fn show(State(swift): State<Swift>, request: web::Request) -> R
     response
 }
 
-/// Whether `/info` is asked for by whoever holds the operators' key: `swiftinfo_sig` is the HMAC of method,
+/// Returns whether a request for `/info` is signed with the operators' key: `swiftinfo_sig` is the HMAC of method,
 /// `swiftinfo_expires` and path (Swift, discoverability).
 fn signed(request: &web::Request, key: Option<&str>, now: i64) -> Result<bool, StatusCode> {
     let query = Query::parse(request.uri().query());
@@ -65,7 +65,7 @@ fn signed(request: &web::Request, key: Option<&str>, now: i64) -> Result<bool, S
     if is_good && until >= now { Ok(true) } else { Err(StatusCode::UNAUTHORIZED) }
 }
 
-/// What operators alone are told.
+/// Returns the section that only operators get.
 fn for_operators(settings: &Settings) -> Value {
     let by_policy = settings.policies.0.iter().filter_map(|policy| policy.encryption);
     let enabled = settings.encryption || by_policy.clone().any(|encrypts| encrypts);
@@ -77,7 +77,7 @@ fn for_operators(settings: &Settings) -> Value {
     admin
 }
 
-/// The realms with their clusters, the one that answers marked.
+/// Returns the realms and their clusters, with this cloud's cluster marked.
 fn realms(realms: &Realms) -> Value {
     let known = realms.realms.iter().filter(|(_, realm)| !realm.clusters.is_empty());
     let shown = known.map(|(name, realm)| {

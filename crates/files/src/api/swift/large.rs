@@ -1,4 +1,4 @@
-//! Manifests of static large objects: stored and deleted with their segments (Swift, Static large objects).
+//! Stores manifests of static large objects and deletes them with their segments (Swift, Static large objects).
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -16,11 +16,11 @@ use crate::model::version::VersionId;
 use crate::service::{Expected, ManifestPut, Problem, PutRequest};
 use crate::{Context, Error, Files};
 
-/// Manifests inside manifests that one deletion follows, and what they name together.
+/// Maximum number of segments and nested manifests that one deletion handles.
 const NAMED_MAX: usize = 10_000;
 
 impl Call<'_> {
-    /// PUT with `?multipart-manifest=put`.
+    /// Handles PUT with `?multipart-manifest=put`.
     pub(super) async fn put_manifest(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -55,7 +55,7 @@ impl Call<'_> {
         }
     }
 
-    /// DELETE with `?multipart-manifest=delete`: the segments, then the manifest, and a report.
+    /// Handles DELETE with `?multipart-manifest=delete`: deletes the segments and then the manifest, and reports the outcome.
     pub(super) async fn delete_manifest(
         &self,
         place: (&str, &str, &str),
@@ -95,7 +95,7 @@ impl Call<'_> {
         Ok(report.answer(form))
     }
 
-    /// Everything that a manifest names, whatever the depth, and the manifests themselves behind their segments.
+    /// Lists everything that a manifest refers to, recursively; each nested manifest follows its segments.
     async fn names_of(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -136,7 +136,7 @@ impl Call<'_> {
         Ok(names)
     }
 
-    /// With `async=on` the segments go behind the answer; they must be plain and in one container.
+    /// Handles `async=on`: deletes the segments after the response. They must be plain objects in one container.
     async fn delete_manifest_later(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -173,8 +173,8 @@ impl Call<'_> {
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))
     }
 
-    /// Deletes an object, or a container where there is no object's name, and notes what became of it under the name
-    /// that was `sent`.
+    /// Deletes an object, or a container if there is no object name, and records the outcome under `sent`, the name in the
+    /// request.
     pub(super) async fn delete_one(
         &self,
         place: (&str, &str, Option<&str>),
@@ -208,14 +208,14 @@ impl Call<'_> {
     }
 }
 
-/// What became of many deletions.
+/// The outcome of several deletions.
 #[derive(Default)]
 pub(super) struct Deletions {
     pub(super) deleted: u64,
     pub(super) not_found: u64,
     pub(super) server_fault: bool,
     pub(super) errors: Vec<(String, String)>,
-    /// Why it stopped, if it did.
+    /// Why processing stopped early, if it did.
     pub(super) stopped: Option<(StatusCode, String)>,
 }
 
@@ -248,7 +248,7 @@ impl Deletions {
     }
 }
 
-/// What refuses a manifest for its segments.
+/// Returns the fault for a manifest with invalid segments.
 pub(super) fn refused(headers: &HeaderMap, problems: &[Problem]) -> Fault {
     let form = Form::accepted(headers).unwrap_or(Form::Text);
     let report = Report { errors: shown(problems), ..Report::default() };
@@ -260,7 +260,7 @@ fn shown(problems: &[Problem]) -> Vec<(String, String)> {
     problems.iter().map(|(path, why)| (web::query::encode(path.as_bytes(), true), why.clone())).collect()
 }
 
-/// Answers at once, and says in the body what became of it.
+/// Responds at once and reports the outcome in the body.
 fn with_heartbeat(
     files: Files,
     context: Context,

@@ -1,4 +1,4 @@
-//! Listings: what is asked for, and how it is written.
+//! Listings: reads their parameters and writes them in each format.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -18,23 +18,23 @@ use crate::model::shape::Shape;
 use crate::model::time;
 use crate::service::AccountLine;
 
-/// How a listing is written.
+/// The format of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
     Json,
     Xml,
-    /// XML under its other name.
+    /// XML as `text/xml`.
     TextXml,
 }
 
 impl Form {
-    /// By `format=`, which wins, or by `Accept`.
+    /// Selects the format by `format=`, which takes precedence, or by `Accept`.
     pub(super) fn asked(query: &UrlQuery, headers: &HeaderMap) -> Result<Self, Fault> {
         Self::asked_with(query, headers, &["text/plain", "application/json", "application/xml", "text/xml"])
     }
 
-    /// As [`Form::asked`], where not every form is offered.
+    /// As [`Form::asked`], with only some formats offered.
     pub(super) fn asked_with(query: &UrlQuery, headers: &HeaderMap, offered: &[&str]) -> Result<Self, Fault> {
         let named = |kind: &str| match kind {
             "application/json" => Self::Json,
@@ -70,7 +70,7 @@ impl Form {
     }
 }
 
-/// Whether a header is a list of media ranges.
+/// Returns whether a header's value is a list of media ranges.
 fn is_accept(accept: &str) -> bool {
     let token = |text: &str| {
         !text.is_empty()
@@ -83,14 +83,14 @@ fn is_accept(accept: &str) -> bool {
         })
 }
 
-/// Says that the form followed `Accept`, unless the query chose it.
+/// Adds `Vary: Accept` unless the query selected the format.
 pub(super) fn vary(query: &UrlQuery, headers: &mut HeaderMap) {
     if !query.has("format") {
         headers.insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
     }
 }
 
-/// Reads a listing's parameters.
+/// Parses a listing's parameters.
 pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> {
     let mut limit = limit_max;
     if let Some(text) = query.text("limit")
@@ -124,12 +124,12 @@ pub(super) fn query(query: &UrlQuery, limit_max: usize) -> Result<Query, Fault> 
     })
 }
 
-/// Swift's words for yes.
+/// Returns whether a value is one of Swift's values for true.
 pub(super) fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on" | "t" | "y")
 }
 
-/// The answer with a written listing: 204 for an empty one of text.
+/// Builds the response: 204 for an empty listing in text.
 pub(super) fn answer(form: Form, body: String) -> Response {
     let status = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let is_empty = body.is_empty();
@@ -207,7 +207,7 @@ pub(super) fn write_container(form: Form, (account, container): (&str, &str), li
     }
 }
 
-/// A listing of versions, in JSON (Swift, Object versioning).
+/// Writes a listing of versions in JSON (Swift, Object versioning).
 pub(super) fn write_versions(place: (&str, &str), lines: &[VersionLine]) -> String {
     json(lines, |line, out| match line {
         VersionLine::Version(entry) => {
@@ -224,7 +224,7 @@ pub(super) fn write_versions(place: (&str, &str), lines: &[VersionLine]) -> Stri
     })
 }
 
-/// What a listing says of a static large object, last of all.
+/// Writes a static large object's own members, which come last.
 fn manifest(entry: &ObjectEntry, out: &mut String) {
     let etag = match entry.shape.as_deref() {
         Some(Shape::Manifest { etag, .. }) => Some(etag),
@@ -236,7 +236,7 @@ fn manifest(entry: &ObjectEntry, out: &mut String) {
     }
 }
 
-/// What a listing says of an object but for its manifest, without the closing brace.
+/// Writes an object's other members, without the closing brace.
 fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut String) {
     let _ = write!(out, "{{\"bytes\": {}, \"hash\": \"{}\", \"name\": ", shown_size(entry), entry.etag);
     string(&entry.name, out);
@@ -246,13 +246,13 @@ fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut Str
     out.push_str(&time::listing(entry.changed));
     out.push('"');
     if let Some(version) = entry.version {
-        // Swift keeps a versioned object as a link to its version, and says so.
+        // Swift stores a versioned object as a link to its version and lists that link.
         let place = answer::path(&(account.to_owned(), container.to_owned(), entry.name.clone()));
         out.push_str(", \"symlink_path\": ");
         string(&format!("{place}?version-id={}", time::internal(version)), out);
         out.push_str(", \"version_symlink\": true");
     }
-    // Of a link to a version, where that leads is not said.
+    // For a link to a version Swift omits the link's target.
     if let Some(Shape::Link(link)) = entry.shape.as_deref().filter(|_| entry.version.is_none()) {
         let place = link.account.clone().unwrap_or_else(|| account.to_owned());
         let place = (place, link.container.clone(), link.name.clone());
@@ -264,7 +264,7 @@ fn object(entry: &ObjectEntry, (account, container): (&str, &str), out: &mut Str
     }
 }
 
-/// A listing's document, with ends of lines and blanks where Swift's writer has them.
+/// Writes a listing as XML, with line breaks and spaces where Swift's writer puts them.
 fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end: &str) -> String {
     const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
     let mut out = format!("{DECLARATION}<{kind} name=\"");
@@ -289,7 +289,7 @@ fn document(kind: &str, name: &str, children: impl Iterator<Item = Element>, end
     out
 }
 
-/// A media type as listings have it: its parameters are taken apart and put together again.
+/// Formats a media type as Swift's listings do: its parameters are parsed and joined again.
 pub(super) fn listed_type(content_type: &str) -> Cow<'_, str> {
     let Some((kind, parameters)) = content_type.split_once(';') else { return content_type.into() };
     let mut out = kind.to_owned();
@@ -300,7 +300,7 @@ pub(super) fn listed_type(content_type: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The parts of a media type's parameters: a semicolon within quotes separates nothing (RFC 9110, 5.6.4).
+/// Splits a media type's parameters; a semicolon within quotes does not separate (RFC 9110, 5.6.4).
 fn unquoted_parts(parameters: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     parameters.split(move |character| {
@@ -314,7 +314,7 @@ fn unquoted_parts(parameters: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A static large object is listed with what its segments have together.
+/// Returns the listed size; for a static large object that is the sum of its segments.
 fn shown_size(entry: &ObjectEntry) -> u64 {
     match entry.shape.as_deref() {
         Some(Shape::Manifest { size, .. }) => *size,

@@ -25,7 +25,7 @@ use crate::model::version::{VersionId, is_versioned};
 use crate::model::{manifest, time};
 use crate::service::{Found, Look};
 
-/// Times a read begins anew when the object was replaced under it.
+/// Attempts to read before giving up, if the object is replaced during each.
 const ATTEMPTS: u32 = 4;
 
 impl Call<'_> {
@@ -42,8 +42,8 @@ impl Call<'_> {
         }
     }
 
-    /// A refusal to read what is in a container with versions says that it is about none of them (Swift, Object
-    /// versioning); strangers are not told so much.
+    /// Adds `X-Object-Version-Id: null` to a fault that refers to no version, if the container has versions (Swift, Object
+    /// versioning). Unauthorised callers do not get it.
     pub(super) async fn of_no_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
         let is_plain = !fault.is_refusal() && !fault.is_withheld() && fault.code() != StatusCode::BAD_REQUEST;
         if !is_plain || fault.names(&VERSION_ID) {
@@ -67,7 +67,7 @@ impl Call<'_> {
         if has_versions { fault.with(VERSION_ID, "null") } else { fault }
     }
 
-    /// Of a container that is not there, a version cannot be asked for (Swift, Object versioning).
+    /// Rejects a version of an object in a missing container (Swift, Object versioning).
     pub(super) async fn of_no_container(&self, fault: Fault, account: &str, container: &str) -> Fault {
         match self.files.container_settings(account, container).await {
             Ok(None) => Fault::unversioned(),
@@ -75,8 +75,8 @@ impl Call<'_> {
         }
     }
 
-    /// The answer to a range that an object does not have: all that is said of it, and how long it is. Of a dynamic
-    /// large object only the latter (Swift, DLO).
+    /// Builds the 416 response: all headers of the object and its length. For a dynamic large object only the length (Swift,
+    /// DLO).
     pub(super) fn beyond(&self, found: &Found, look: Look) -> Response {
         let status = StatusCode::RANGE_NOT_SATISFIABLE;
         let page = super::fault::page(status);
@@ -116,7 +116,7 @@ impl Call<'_> {
                 }
                 found => found?,
             };
-            // Of anything but a manifest a part's number is not even read (Swift, SLO).
+            // `part-number` is ignored unless the object is a manifest (Swift, SLO).
             let has_parts = matches!(found.object.shape, Some(Shape::Manifest { .. })) && !look.manifest;
             let part = if has_parts { self.part_number(request)? } else { None };
             if let Some(mut response) = self.represent(&found, look, part, request).await? {
@@ -127,7 +127,7 @@ impl Call<'_> {
         Err(Fault::status(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// Which representation the query asks for.
+    /// Returns the read options that the query selects.
     pub(super) fn look(&self) -> Result<Look, Fault> {
         let is = |name: &str, value: &str| self.query.text(name).is_some_and(|text| text == value);
         Ok(Look {
@@ -138,7 +138,7 @@ impl Call<'_> {
         })
     }
 
-    /// `?version-id=` (Swift, Object versioning).
+    /// Parses `?version-id=` (Swift, Object versioning).
     pub(super) fn version_id(&self) -> Result<Option<VersionId>, Fault> {
         let Some(text) = self.query.text("version-id").filter(|text| !text.is_empty()) else {
             return Ok(None);
@@ -147,7 +147,7 @@ impl Call<'_> {
         VersionId::parse(&text).ok_or_else(refused).map(Some)
     }
 
-    /// `?part-number=` (Swift, Static large objects).
+    /// Parses `?part-number=` (Swift, Static large objects).
     pub(super) fn part_number(&self, request: &Parts) -> Result<Option<usize>, Fault> {
         let Some(text) = self.query.text("part-number") else { return Ok(None) };
         let refused = |text: &str| Fault::html(StatusCode::BAD_REQUEST, text);
@@ -159,7 +159,7 @@ impl Call<'_> {
         Ok(Some(number))
     }
 
-    /// The answer to a GET or HEAD of an object; `None` when it was replaced meanwhile.
+    /// Builds the response to a GET or HEAD of an object; returns `None` if it was replaced meanwhile.
     async fn represent(
         &self,
         found: &Found,
@@ -179,7 +179,7 @@ impl Call<'_> {
             let headers = response.headers_mut();
             headers.insert(CONTENT_LENGTH, 0.into());
             if status == StatusCode::PRECONDITION_FAILED {
-                // Its page's type, though the page is left out (Swift, test/cors).
+                // Swift sends the error page's media type although it omits the page (Swift, test/cors).
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
                 headers.remove(ACCEPT_RANGES);
             }
@@ -210,7 +210,7 @@ impl Call<'_> {
                 }
             }
             Selection::Unsatisfiable => return Ok(Some(self.beyond(found, look))),
-            // A dynamic large object gives one range at a time (Swift, DLO).
+            // A dynamic large object supports only one range per request (Swift, DLO).
             Selection::Pieces(pieces) if pieces.len() > 1 && found.is_dynamic() => {
                 headers.insert(CONTENT_LENGTH, found.size().into());
                 let Some(content) = self.files.content(self.context, found, 0..found.size()).await? else {
@@ -258,7 +258,7 @@ impl Call<'_> {
         Ok(Some(response))
     }
 
-    /// A static large object's manifest: as it is kept, or with `format=raw` as it could be stored again.
+    /// Shows a static large object's manifest: as stored, or with `format=raw` in the form in which clients send it.
     async fn show_manifest(&self, found: &Found, request: &Parts) -> Result<Option<Response>, Fault> {
         let raw = self.query.text("format").is_some_and(|format| format == "raw");
         let json =
@@ -284,7 +284,7 @@ impl Call<'_> {
             if status == StatusCode::PRECONDITION_FAILED {
                 headers.remove(ACCEPT_RANGES);
                 if raw {
-                    // Its page's type, though the page is left out (Swift, test/cors).
+                    // Swift sends the error page's media type although it omits the page (Swift, test/cors).
                     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
                 } else {
                     headers.remove(ETAG);
@@ -307,7 +307,7 @@ impl Call<'_> {
         Ok(Some(response))
     }
 
-    /// `?filename=` and `?inline` say how a browser keeps the download (seed 002, file server).
+    /// Sets `Content-Disposition` as `?filename=` and `?inline` request (seed 002, file server).
     fn dispose(&self, object: &Object, name: &str, headers: &mut HeaderMap) {
         let filename = self.query.text("filename").filter(|name| !name.is_empty());
         let inline = self.query.has("inline");
@@ -375,10 +375,10 @@ impl Call<'_> {
     }
 }
 
-/// The status that a request's conditions come to, if it is not simply answered.
+/// Returns the status that a request's conditions lead to, or `None` to proceed.
 fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> {
     let asked = plain_tags(&request.headers);
-    // Swift weighs If-Unmodified-Since beside If-Match, where the RFC would not.
+    // Unlike the RFC, Swift evaluates If-Unmodified-Since even if If-Match is present.
     let both = request.headers.contains_key(IF_MATCH) && request.headers.contains_key(IF_UNMODIFIED_SINCE);
     if both {
         let mut alone = HeaderMap::new();
@@ -396,7 +396,7 @@ fn condition(request: &Parts, validators: Validators<'_>) -> Option<StatusCode> 
     }
 }
 
-/// Conditions with `*` for `"*"`, which Swift takes for the same.
+/// Replaces `"*"` in conditions by `*`; Swift treats them alike.
 fn plain_tags(given: &HeaderMap) -> Cow<'_, HeaderMap> {
     let mut plain = Cow::Borrowed(given);
     for name in [IF_MATCH, IF_NONE_MATCH] {
@@ -408,7 +408,7 @@ fn plain_tags(given: &HeaderMap) -> Cow<'_, HeaderMap> {
     plain
 }
 
-/// Whether a request is for what is there alone (`If-Match: *`).
+/// Returns whether a request requires the object to exist (`If-Match: *`).
 fn wants_any(headers: &HeaderMap) -> bool {
     let tags = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     tags.split(',').any(|tag| matches!(tag.trim(), "*" | "\"*\""))
@@ -426,7 +426,7 @@ fn beyond_parts(mut response: Response, size: u64, is_head: bool) -> Response {
     response
 }
 
-/// A version's id as headers show it.
+/// Formats a version's id for headers.
 pub(super) fn id(version: VersionId) -> String {
     match version {
         VersionId::Null => "null".into(),
@@ -434,12 +434,12 @@ pub(super) fn id(version: VersionId) -> String {
     }
 }
 
-/// A media type without the parameters that are the store's own (Swift, `swift_` parameters).
+/// Returns a media type without the parameters that Swift uses internally (`swift_…`).
 pub(super) fn own_type(content_type: &str) -> &str {
     content_type.find(";swift_").map_or(content_type, |at| &content_type[..at])
 }
 
-/// `Content-Disposition` with a file's name in both its forms (RFC 6266).
+/// Builds `Content-Disposition` with a file name in both forms (RFC 6266).
 fn disposition(kind: &str, name: &str) -> String {
     let encode = |keep: &[u8]| -> String {
         let mut out = String::new();

@@ -1,4 +1,4 @@
-//! What is about the deployment and no account: health, Flash's policy, and paths that name no account.
+//! Requests without an account: the health check, Flash's policy file, and paths that name no account.
 
 use http::{Method, StatusCode};
 use web::wire::Refused;
@@ -13,7 +13,7 @@ pub(super) async fn health() -> Response {
     answer::with(StatusCode::OK, "text/plain; charset=UTF-8", "OK")
 }
 
-/// `/crossdomain.xml` (Swift, crossdomain): what anyone may read by HTTP, a Flash page may, too.
+/// `/crossdomain.xml` (Swift, crossdomain): allows Flash pages to read what anyone may read by HTTP.
 pub(super) async fn crossdomain() -> Response {
     const POLICY: &str = "<?xml version=\"1.0\"?>\n\
         <!DOCTYPE cross-domain-policy SYSTEM \"http://www.adobe.com/xml/dtds/cross-domain-policy.dtd\" >\n\
@@ -21,13 +21,13 @@ pub(super) async fn crossdomain() -> Response {
     answer::with(StatusCode::OK, "application/xml", POLICY)
 }
 
-/// `/v1`, `/v1/` and whatever else has one segment (Swift, proxy: a path without an account).
+/// `/v1`, `/v1/` and other paths with one segment (Swift, proxy: a path without an account).
 pub(super) async fn no_account(request: Request) -> Response {
     let fault = Fault::text(StatusCode::PRECONDITION_FAILED, "Bad URL");
     fault.into_response("unknown", request.method() == Method::HEAD)
 }
 
-/// The answer to a request that is refused before its path is looked at: as Swift's where the path is why, and otherwise a
+/// Builds the response to a request that is rejected before routing: Swift's response if the path is invalid, otherwise a
 /// page that says what is wrong.
 pub fn refuse(refused: &Refused) -> Response {
     let target = refused.target.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Requests beyond the rate limits (Swift, Rate limiting).
+//! Delays or rejects requests that exceed the rate limits (Swift, Rate limiting).
 
 use http::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::model::name::Target;
 use crate::service::{Pace, Paced};
 use crate::{Context, Files};
 
-/// Holds a request back, or refuses it.
+/// Delays a request or rejects it.
 pub(super) async fn pace(
     files: &Files,
     context: &Context,

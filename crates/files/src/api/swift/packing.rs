@@ -1,4 +1,4 @@
-//! Listings and reports in gzip, for whoever asks for that; an object is sent as it was stored.
+//! Compresses listings and reports with gzip on request. Objects are sent as they were stored.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -6,17 +6,17 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue};
 use web::{Response, gzip};
 
-/// An answer of this many bytes is packed on another thread.
+/// Size from which a response is compressed on a blocking thread, in bytes.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// An answer whose body is at hand, packed if the request asks for it.
+/// Compresses a response whose body is in memory, if the request accepts gzip.
 pub(super) async fn packed(headers: &HeaderMap, response: Response) -> Response {
     if !headers.contains_key(ACCEPT_ENCODING) || !gzip::accepted(headers) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let Ok(whole) = web::body::read(body, usize::MAX).await else {
-        // It never waited for anything: what is at hand does not break off.
+        // Cannot happen: the body is in memory.
         return Response::from_parts(parts, Body::empty());
     };
     if whole.is_empty() {

@@ -1,4 +1,4 @@
-//! Storing, changing and deleting objects (seeds 000 and 002; Swift, object services).
+//! Stores, updates and deletes objects (seeds 000 and 002; Swift, object services).
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -38,7 +38,7 @@ impl Call<'_> {
         let length = announced(request)?;
         if let Some(version) = self.version_id()? {
             if version == VersionId::Null {
-                // Nothing can be made the version that is none.
+                // The null version cannot be restored.
                 return Err(Fault::html(StatusCode::BAD_REQUEST, "Invalid version parameter"));
             }
             return self.restore((account, container, name), version, length, body).await;
@@ -83,7 +83,7 @@ impl Call<'_> {
         let stored = if is_kept {
             self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
         } else if let Some(link) = link {
-            // Asked again when it is stored; where it leads is looked at before that.
+            // Storing the link checks the quota again. Swift checks it before the link's target.
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
@@ -92,7 +92,7 @@ impl Call<'_> {
             self.files.put_object(self.context, account, container, name, put, &mut incoming).await
         };
         match stored {
-            // As Swift answers what every one of its servers knows better (Swift, container sync).
+            // Swift's proxy responds so when its object servers have something newer (Swift, container sync).
             Err(Error::Superseded) => {
                 Ok(answer::html(StatusCode::ACCEPTED, super::fault::page(StatusCode::ACCEPTED)))
             }
@@ -100,7 +100,7 @@ impl Call<'_> {
         }
     }
 
-    /// What is asked to be stored, but for its bytes.
+    /// Builds the request to store an object from a PUT's headers.
     pub(super) fn put_request(
         &self,
         name: &str,
@@ -119,7 +119,7 @@ impl Call<'_> {
         })
     }
 
-    /// PUT with `?version-id=`: the name points at that version again.
+    /// Handles PUT with `?version-id=`: makes that version the current one.
     async fn restore(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -194,7 +194,7 @@ impl Call<'_> {
         })
     }
 
-    /// What is said of a version that is not there to be deleted: which it was, and which one the name points at.
+    /// Adds to the 404 of a deletion which version was requested and which one is current.
     async fn of_missing_version(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -259,7 +259,7 @@ fn no_content(deleted: Deleted) -> Response {
     response
 }
 
-/// A POST that was applied to a link: the target is elsewhere (Swift, Symlinks).
+/// Redirects a POST to a link: the metadata belongs on the target (Swift, Symlinks).
 fn redirected(link: &Link, account: &str) -> Fault {
     let place = (
         link.account.clone().unwrap_or_else(|| account.to_owned()),
@@ -281,11 +281,11 @@ fn expected_expiry(headers: &HeaderMap) -> Result<Option<work::Time>, Fault> {
     at.map(work::Time::from_seconds).map(Some).ok_or_else(refused)
 }
 
-/// Where a new link leads: `X-Symlink-Target`, `-Account`, `-Etag`.
+/// Reads a new link's target: `X-Symlink-Target`, `-Account`, `-Etag`.
 fn link(given: &HeaderMap) -> Result<Link, Fault> {
     let value = headers::get(given, "x-symlink-target").unwrap_or_default();
     if percent_decode_str(value).next() == Some(b'/') {
-        // Swift writes this one as text, and the next as a page.
+        // Swift sends this fault as text and the next one as a page.
         return Err(Fault::text(StatusCode::PRECONDITION_FAILED, form_of("X-Symlink-Target")));
     }
     let (container, name) = path_pair("X-Symlink-Target", value)?;
@@ -299,7 +299,7 @@ fn link(given: &HeaderMap) -> Result<Link, Fault> {
     Ok(Link { account, container, name, size: size.filter(|_| etag.is_some()), etag, manifest_etag: None })
 }
 
-/// The answer to what stored an object.
+/// Builds the response to a stored object.
 pub(super) fn created(object: &Object, quoted: bool) -> Response {
     let mut response = answer::html(StatusCode::CREATED, String::new());
     let headers = response.headers_mut();
@@ -312,7 +312,7 @@ pub(super) fn created(object: &Object, quoted: bool) -> Response {
     response
 }
 
-/// The length of what is to be stored, which must be told unless it comes in chunks.
+/// Returns the length of the body; it is required unless the body is chunked.
 fn announced(request: &Parts) -> Result<Option<u64>, Fault> {
     let length = length(&request.headers)?;
     let encoding = headers::get(&request.headers, TRANSFER_ENCODING.as_str());
@@ -332,7 +332,7 @@ pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     length.map(Some).ok_or_else(|| Error::Invalid("Invalid Content-Length header value".into()).into())
 }
 
-/// The sender's own MD5: whatever it is, it must be equal in the end (errata: a malformed one is 422, too).
+/// Returns the sender's MD5. Any value must match the object (errata: a malformed one results in 422 too).
 pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(http::header::ETAG)?;
     let text = String::from_utf8_lossy(value.as_bytes());
@@ -351,7 +351,7 @@ pub(super) fn only_new(headers: &HeaderMap) -> Result<bool, Fault> {
     }
 }
 
-/// What Swift refuses in the PUT of a large object before it asks who sends it.
+/// Makes the checks of a large object's PUT that Swift makes before it authenticates the sender.
 fn check_large(request: &Parts, is_kept: bool) -> Result<(), Fault> {
     let given = &request.headers;
     if given.contains_key("x-static-large-object") && !is_kept {
@@ -362,7 +362,7 @@ fn check_large(request: &Parts, is_kept: bool) -> Result<(), Fault> {
     headers::check_object(given)
 }
 
-/// Refuses parameters of a media type that are the store's own (Swift, `check_content_type`).
+/// Rejects media type parameters that Swift uses internally (Swift, `check_content_type`).
 pub(super) fn check_type(given: &HeaderMap) -> Result<(), Fault> {
     let given = headers::get(given, "content-type").unwrap_or_default();
     if given.split(';').skip(1).any(|parameter| parameter.trim_start().starts_with("swift_")) {
@@ -382,17 +382,17 @@ fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
     }
 }
 
-/// The media type that a name suggests.
+/// Guesses a media type from a name's extension.
 pub(super) fn guessed_type(name: &str) -> String {
     match name.rsplit('.').next().map(str::to_ascii_lowercase).as_deref() {
-        // As Swift's Python has it.
+        // Python's value, which Swift uses.
         Some("wav") => "audio/x-wav".into(),
         Some("rpm") => "application/x-rpm".into(),
         _ => mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned(),
     }
 }
 
-/// `container/object` of a header, percent-encoded, with or without a slash in front.
+/// Parses a header's percent-encoded `container/object`, with or without a leading slash.
 pub(super) fn path_pair(header: &str, value: &str) -> Result<(String, String), Fault> {
     let decoded: Vec<u8> = percent_decode_str(value).collect();
     let decoded = decoded.strip_prefix(b"/").unwrap_or(&decoded);

@@ -1,4 +1,4 @@
-//! Ranges of what is shown: which pieces a request asks for, and several of them in one answer (RFC 9110, 14).
+//! Range requests: which pieces to send, and `multipart/byteranges` responses (RFC 9110, 14).
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,12 +9,12 @@ use web::range::{Selection, select};
 use crate::service::{Content, Found};
 use crate::{Context, Error, Files};
 
-/// Ranges out of order in one request, beyond which none is honoured (RFC 7233, 6.1; Swift's bounds).
+/// Maximum number of ranges out of order; with more, all ranges are ignored (RFC 7233, 6.1; Swift's limits).
 const UNORDERED_MAX: usize = 8;
-/// Pairs of ranges that overlap in one request.
+/// Maximum number of overlapping pairs of ranges.
 const OVERLAPS_MAX: usize = 2;
 
-/// The pieces that a request asks for, its header read as leniently as Swift does.
+/// Returns the requested pieces. The header is parsed as leniently as Swift does.
 pub(super) fn asked(headers: &HeaderMap, found: Validators<'_>, size: u64) -> Selection {
     let header = headers.get(http::header::RANGE).and_then(|value| value.to_str().ok());
     let header = header.filter(|_| range_applies(headers, found));
@@ -28,7 +28,7 @@ pub(super) fn asked(headers: &HeaderMap, found: Validators<'_>, size: u64) -> Se
     }
 }
 
-/// Whether a request asks for a part at all.
+/// Returns whether a request asks for ranges.
 pub(super) fn any(headers: &HeaderMap) -> bool {
     headers.contains_key(http::header::RANGE)
 }
@@ -55,7 +55,7 @@ fn is_egregious(pieces: &[std::ops::Range<u64>]) -> bool {
     overlaps > OVERLAPS_MAX || (!ordered && pieces.len() >= UNORDERED_MAX)
 }
 
-/// Content as a body.
+/// Turns content into a response's body.
 pub(super) fn body(content: Content) -> Body {
     match content {
         Content::Whole(bytes) => Body::from(bytes),
@@ -63,7 +63,7 @@ pub(super) fn body(content: Content) -> Body {
     }
 }
 
-/// Sends pieces as they are read; a bad one ends the connection, so that nobody takes what came for the whole.
+/// Streams content. A damaged piece aborts the connection, so that the client does not take the body for complete.
 fn stream(reader: Box<dyn crate::service::Body>) -> Body {
     Body::from_stream(futures_util::stream::unfold(Some(reader), |state| async move {
         let mut reader = state?;
@@ -71,17 +71,17 @@ fn stream(reader: Box<dyn crate::service::Body>) -> Body {
             Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
             Ok(None) => None,
             Err(error) => {
-                tracing::error!(%error, "an answer is cut off");
+                tracing::error!(%error, "cannot read the object to its end; the response is aborted");
                 Some((Err(std::io::Error::other(error)), None))
             }
         }
     }))
 }
 
-/// Several ranges in one answer.
+/// Several ranges in one response.
 pub(super) struct Several {
     boundary: String,
-    /// The body's length, in bytes.
+    /// Length of the body, in bytes.
     pub(super) length: u64,
     parts: Vec<(String, std::ops::Range<u64>)>,
 }
@@ -89,7 +89,7 @@ pub(super) struct Several {
 impl Several {
     pub(super) fn new(content_type: &str, size: u64, pieces: Vec<std::ops::Range<u64>>) -> Self {
         let mut random = [0u8; 16];
-        // A fixed boundary would do as well: content that holds it is read by length all the same.
+        // The boundary need not be random: clients read parts by length, so the content may contain it.
         let _ = aws_lc_rs::rand::fill(&mut random);
         let boundary = hex::encode(random);
         let parts: Vec<_> = pieces
@@ -133,7 +133,7 @@ impl Several {
         sender: &tokio::sync::mpsc::Sender<Result<Bytes, std::io::Error>>,
     ) -> crate::Result<()> {
         for (head, piece) in self.parts {
-            // A closed channel means that the reader has gone.
+            // A closed channel means that the client went away.
             if sender.send(Ok(head.into())).await.is_err() {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Other clouds, spoken to as a client of this dialect (Swift, Container to container synchronisation).
+//! A client of this dialect, for synchronising to other clouds (Swift, Container to container synchronisation).
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::model::shape::Shape;
 use crate::model::time;
 use crate::service::{Content, Parcel, Remote};
 
-/// A request without a body is given up after this long.
+/// Time limit for a request without a body.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// A slower line than this, in bytes a second, is given up.
+/// Minimum transfer rate, in bytes per second.
 const SLOWEST: u64 = 64 << 10;
 
 /// Other clouds over HTTP.
@@ -62,13 +62,13 @@ impl Clouds {
 }
 
 fn refused(status: StatusCode, method: &str) -> String {
-    format!("the other side answers {method} with {}", status.as_u16())
+    format!("the other cloud responded to {method} with {}", status.as_u16())
 }
 
 #[async_trait]
 impl Remote for Clouds {
     async fn changed(&self, parcel: &Parcel) -> Result<Option<Time>, String> {
-        // The name itself is meant, not what it stands for.
+        // Ask for a manifest or link itself, not for what it refers to.
         let query = "?multipart-manifest=get&symlink=get";
         let what = (query, HeaderMap::new(), Body::empty());
         let answer = self.ask(parcel, Method::HEAD, Time(0), what, ANSWER_WITHIN).await?;
@@ -100,7 +100,7 @@ impl Remote for Clouds {
     }
 }
 
-/// The headers that make an object the same elsewhere.
+/// Returns the headers with which another cloud stores an identical object.
 fn headers_of(object: &Object) -> HeaderMap {
     let mut headers = HeaderMap::new();
     set(&mut headers, CONTENT_LENGTH.as_str(), object.size.to_string());

@@ -1,4 +1,4 @@
-//! Reports of what was done to many objects at once, in text, JSON or XML (Swift, bulk operations).
+//! Reports of bulk operations, in text, JSON or XML (Swift, bulk operations).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use web::format::preferred;
 
 use crate::model::json;
 
-/// How a report is written.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -19,12 +19,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// By `Accept`; `None` when none is acceptable.
+    /// Selects the format by `Accept`; `None` if none is acceptable.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         Self::accepted_of(headers, &[Self::Text, Self::Json, Self::Xml, Self::TextXml])
     }
 
-    /// As [`Form::accepted`], where not every form is offered.
+    /// As [`Form::accepted`], with only some formats offered.
     pub(super) fn accepted_of(headers: &HeaderMap, offered: &[Self]) -> Option<Self> {
         let accept =
             headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -51,18 +51,18 @@ impl Form {
     }
 }
 
-/// A report.
+/// The outcome of a bulk operation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub(super) fields: BTreeMap<&'static str, Value>,
-    /// Headers that an answer of its own would have had.
+    /// Headers for a response whose status is that of the report.
     pub(super) headers: Vec<(String, String)>,
-    /// What failed: its name, percent-encoded, and its status.
+    /// Failed items: the percent-encoded name and the status.
     pub(super) errors: Vec<(String, String)>,
 }
 
 impl Report {
-    /// Writes it; `root` is the root element in XML.
+    /// Writes the report; `root` is the root element in XML.
     pub(super) fn write(&self, form: Form, root: &str) -> String {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
         let fields: BTreeMap<&str, Value> =
@@ -70,7 +70,7 @@ impl Report {
         match form {
             Form::Json => {
                 let mut members: Vec<_> = fields.into_iter().collect();
-                // The response first, as Swift has it; the texts are sorted.
+                // Swift's order: the response first, texts sorted.
                 members.sort_by_key(|(name, _)| match *name {
                     "Response Status" => 0,
                     "Response Body" => 1,
@@ -116,7 +116,7 @@ impl Report {
     }
 }
 
-/// An object whose members keep their order.
+/// A JSON object whose members keep their order.
 struct InOrder<'a>(Vec<(&'a str, Value)>);
 
 impl Serialize for InOrder<'_> {
@@ -129,7 +129,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A status with its reason, as reports and status lines have it.
+/// Formats a status with its reason, as in reports and status lines.
 pub(super) fn line(status: StatusCode) -> String {
     let reason = match status.as_u16() {
         413 => "Request Entity Too Large",

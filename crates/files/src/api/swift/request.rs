@@ -1,4 +1,4 @@
-//! What every request of the dialect begins with: its target, its caller, what of its query is for its handler.
+//! Parses what all requests of the dialect have: target, caller, and the query's parameters for the handler.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ pub(super) struct Parsed {
     pub(super) query: Query,
 }
 
-/// What a path names.
+/// Parses a path.
 pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
     let path = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v1.0/")).unwrap_or_default();
-    // Decoded first and then split, as Swift does: an encoded slash separates as well.
+    // Decode first and then split, as Swift does: an encoded slash separates too.
     let path: Vec<u8> = percent_decode_str(path).collect();
     let mut segments = path.splitn(3, |byte| *byte == b'/').map(<[u8]>::to_vec);
     let account = segments.next().unwrap_or_default();
@@ -63,10 +63,10 @@ impl Parsed {
     }
 }
 
-/// The caller of a token, if one came along. A token that is no good is refused even where nobody need sign in.
+/// Authenticates the caller if there is a token. An invalid token is rejected even if anonymous access is allowed.
 async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     let caller = caller(swift, headers).await?;
-    // A service's token that is no good opens nothing, and harms nothing that needs none.
+    // An invalid service token grants nothing, but does not fail the request.
     let service = caller_of(swift, headers, "x-service-token").await;
     let referrer =
         headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -77,7 +77,7 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     Ok(Context { caller, service, referrer, open_expired, recheck, ..Context::default() })
 }
 
-/// A request's token, to be looked up again.
+/// A request's token, kept for a second look-up.
 struct Token {
     tokens: Arc<dyn Tokens>,
     token: String,
@@ -101,7 +101,7 @@ pub(super) async fn caller(swift: &Swift, headers: &HeaderMap) -> Result<Option<
     swift.tokens.caller(token).await.map(Some).ok_or_else(refused)
 }
 
-/// The caller's token, if one came along.
+/// Returns the caller's token, if there is one.
 fn token_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     let found = ["x-auth-token", "x-storage-token"].iter().find_map(|name| headers.get(*name));
     found.map(|value| value.to_str().map_err(|_| refused())).transpose()

@@ -1,4 +1,4 @@
-//! Temporary URLs: a signature in the query stands in for a token (Swift, TempURL).
+//! Temporary URLs: a signature in the query replaces a token (Swift, TempURL).
 
 use std::net::IpAddr;
 
@@ -13,12 +13,12 @@ use crate::model::name::Target;
 use crate::model::signature::{self, Digest};
 use crate::service::{self, Pass};
 
-/// Headers that would let an upload point at what its signature does not open.
+/// Headers rejected because an upload with them could refer to objects outside the signature's scope.
 const REFUSED: [&str; 4] = ["x-object-manifest", "x-symlink-target", "x-copy-from", "x-copy-from-account"];
-/// Headers that a signature's user does not get to use (Swift, `incoming_remove_headers`, and what stands for a caller).
+/// Headers ignored in signed requests (Swift, `incoming_remove_headers`, and headers that authenticate a caller).
 const DROPPED: [&str; 4] = ["x-timestamp", "x-open-expired", "x-auth-token", "x-storage-token"];
 
-/// What a query carries of a signature.
+/// A signature in a query.
 pub(super) struct Signed {
     digest: Digest,
     signature: Vec<u8>,
@@ -27,14 +27,14 @@ pub(super) struct Signed {
     ip_range: Option<String>,
 }
 
-/// The one answer to all that is wrong.
+/// Returns the one response to every invalid signature.
 pub(super) fn invalid() -> Fault {
     let fault = Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n");
-    // No account is named to whoever has no valid signature.
+    // Do not name the account to a sender without a valid signature.
     fault.with(http::header::WWW_AUTHENTICATE, "Swift realm=\"unknown\"")
 }
 
-/// When a signature ends, in the seconds that were signed: a number, or a date in ISO 8601.
+/// Returns when a signature expires, in seconds as they were signed: a number, or a date in ISO 8601.
 fn expires(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| {
         let fits = text.len() == 20 && text.ends_with('Z');
@@ -43,7 +43,7 @@ fn expires(text: &str) -> Option<i64> {
 }
 
 impl Signed {
-    /// Reads a query; `None` where it carries no signature at all.
+    /// Parses a query; `None` if it has no signature at all.
     pub(super) fn of(query: &Query) -> Option<Result<Self, Fault>> {
         if !query.has("temp_url_sig") && !query.has("temp_url_expires") {
             return None;
@@ -63,7 +63,7 @@ impl Signed {
         Some(read().ok_or_else(invalid))
     }
 
-    /// What it opens.
+    /// Verifies the signature and returns the access that it grants.
     pub(super) async fn check(self, files: &Files, head: &Parts, target: &Target) -> Result<Pass, Fault> {
         if self.expires < files.now().seconds() {
             return Err(invalid());
@@ -73,7 +73,7 @@ impl Signed {
             Target::Object(account, container, object) if !object.trim_matches('/').is_empty() => {
                 (account, container, object.as_str())
             }
-            // For a static website's index.
+            // For the index of a static website.
             Target::Container(account, container) if reads && self.prefix.as_deref() == Some("") => {
                 (account, container, "")
             }
@@ -93,7 +93,7 @@ impl Signed {
             Some(_) => return Err(invalid()),
         };
         let methods: &[&str] = match head.method.as_str() {
-            // Whoever may read or write may look.
+            // A signature for reading or writing allows HEAD too.
             "HEAD" => &["HEAD", "GET", "POST", "PUT"],
             "GET" => &["GET"],
             "PUT" => &["PUT"],
@@ -109,7 +109,7 @@ impl Signed {
     }
 }
 
-/// Whether an address is within a network, or is that address.
+/// Returns whether an address is in a network or equal to a single address.
 fn is_within(peer: IpAddr, range: &str) -> bool {
     let (network, bits) =
         range.split_once('/').map_or((range, None), |(network, bits)| (network, Some(bits)));
@@ -128,11 +128,11 @@ fn is_within(peer: IpAddr, range: &str) -> bool {
     };
     let host = width - bits;
     let mask = if host >= 128 { 0 } else { u128::MAX << host };
-    // Python's networks have no bits behind the mask.
+    // Python's networks must not have bits set outside the mask.
     network & !mask & if width == 32 { 0xffff_ffff } else { u128::MAX } == 0 && peer & mask == network & mask
 }
 
-/// Refuses and drops headers that a signature does not cover.
+/// Rejects or removes headers that a signature does not cover.
 pub(super) fn clean(head: &mut Parts) -> Result<(), Fault> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         for name in REFUSED {
@@ -157,7 +157,7 @@ fn title(name: &str) -> String {
     name.split('-').map(part).collect::<Vec<_>>().join("-")
 }
 
-/// The parameters that a signed request keeps.
+/// Returns the parameters that a signed request may use.
 pub(super) fn kept(query: &Query) -> Query {
     query.only(&[
         "temp_url_sig",
@@ -169,7 +169,7 @@ pub(super) fn kept(query: &Query) -> Query {
     ])
 }
 
-/// Finishes the answer to a signed GET or HEAD: items that are not public stay hidden, and caches learn when it ends.
+/// Completes the response to a signed GET or HEAD: removes private items and sets when caches must drop it.
 pub(super) fn finish(response: &mut web::Response, query: &Query) {
     let hidden: Vec<_> = response
         .headers()
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_matched_by_network() {
+    fn addresses_match_by_network() {
         let v4: IpAddr = "127.0.0.1".parse().unwrap();
         for (range, expected) in [
             ("127.0.0.1", true),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_seconds_or_dates() {
+    fn expiry_is_in_seconds_or_a_date() {
         assert_eq!(expires("1389453423"), Some(1_389_453_423));
         assert_eq!(expires("2014-01-11T15:17:03Z"), Some(1_389_453_423));
         assert_eq!(expires("2014-01-11T15:17:03.5Z"), None);

@@ -1,4 +1,4 @@
-//! Compressed bodies, unpacked with a bound on what they may become (decompression bombs) and off the async runtime.
+//! Decompresses bodies off the async runtime, with limits against decompression bombs.
 
 use std::io::{self, BufRead, Read};
 use std::sync::LazyLock;
@@ -9,47 +9,47 @@ use bzip2::bufread::BzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::Semaphore;
 
-/// Bytes that one step unpacks to at most.
+/// Maximum output of one step, in bytes.
 const STEP_BYTES: usize = 64 << 10;
-/// A body may unpack to this many bytes whatever its own length.
+/// Decompressed size that is allowed for any body, in bytes.
 const FREE_BYTES: u64 = 64 << 20;
-/// Beyond `FREE_BYTES`, a body may unpack to this many times its own length.
+/// Beyond `FREE_BYTES`, the maximum ratio of decompressed to compressed size.
 const RATIO_MAX: u64 = 200;
 
-/// Steps that run at once in this process. One core is left to everyone else.
+/// Limits the steps running at once to one per core, less one core for other work.
 static STEPS: LazyLock<Semaphore> = LazyLock::new(|| {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Semaphore::new(cores.saturating_sub(1).max(1))
 });
 
-/// Why a body cannot be unpacked.
+/// Why a body cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The body did not arrive.
+    /// The body was not received.
     #[error("{0}")]
     Body(#[from] web::body::Error),
-    /// It is not in the format that it claims.
+    /// The body is not in the declared format.
     #[error("{0}")]
     Format(#[from] io::Error),
     /// It is a decompression bomb.
     #[error("it unpacks to more than {RATIO_MAX} times its length")]
     Bomb,
-    /// The process ends.
+    /// The process is shutting down.
     #[error("unpacking was cut off")]
     Stopped,
 }
 
-/// How a body is compressed.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Plain,
-    /// A gzip stream, or several in a row.
+    /// One or more concatenated gzip streams.
     Gzip,
     Bzip2,
 }
 
 impl Coding {
-    /// The coding of an archive format (`tar`, `tar.gz`, `tar.bz2`).
+    /// Returns the compression of an archive format (`tar`, `tar.gz`, `tar.bz2`).
     pub(super) fn of_archive(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().trim_matches('.') {
             "tar" => Some(Self::Plain),
@@ -60,15 +60,15 @@ impl Coding {
     }
 }
 
-/// A body and what it unpacks to.
+/// A compressed body that is read decompressed.
 pub(super) struct Unpacked {
     body: Body,
     decoder: Option<Decoder>,
-    /// Bytes of the body so far.
+    /// Bytes of the body read so far.
     packed: u64,
-    /// Bytes that they unpacked to.
+    /// Bytes of output so far.
     unpacked: u64,
-    /// Whether the decoder may have more to give without more of the body.
+    /// Whether the decoder may have more output without more input.
     is_fed: bool,
     is_over: bool,
 }
@@ -83,10 +83,10 @@ impl Unpacked {
         Self { body, decoder, packed: 0, unpacked: 0, is_fed: false, is_over: false }
     }
 
-    /// The next piece, at most `STEP_BYTES` of a compressed body; `None` at the end.
+    /// Returns the next piece, at most `STEP_BYTES` of a compressed body; `None` at the end.
     ///
     /// # Errors
-    /// [`Error`] of all kinds.
+    /// Any [`Error`].
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             if self.is_over {
@@ -137,11 +137,11 @@ enum Decoder {
 
 /// How a step ended.
 enum Step {
-    /// Its output is full; there may be more.
+    /// The output buffer is full; there may be more.
     Full,
-    /// It needs more of the body.
+    /// More input is needed.
     Starved,
-    /// The compressed stream has ended.
+    /// The compressed stream ended.
     Over,
 }
 
@@ -177,11 +177,11 @@ impl Decoder {
     }
 }
 
-/// The bytes that a decoder has for now.
+/// The input available to a decoder.
 #[derive(Default)]
 struct Feed {
     piece: Bytes,
-    /// Nothing follows.
+    /// Whether the input is complete.
     is_whole: bool,
 }
 
@@ -224,7 +224,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// What a body in pieces of `length` bytes unpacks to, and the largest piece that came out.
+    /// Decompresses a body that arrives in pieces of `length` bytes; returns the output and the length of its largest piece.
     async fn unpacked(packed: &[u8], coding: Coding, length: usize) -> Result<(Vec<u8>, usize), Error> {
         let pieces: Vec<_> =
             packed.chunks(length).map(|piece| Ok::<_, io::Error>(Bytes::copy_from_slice(piece))).collect();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_unpack_in_pieces_of_any_length() {
+    async fn bodies_are_decompressed_whatever_the_piece_length() {
         let text: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
         for length in [1000, 1 << 20] {
             for (packed, coding) in [
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bombs_are_stopped_at_their_bound() {
+    async fn decompression_bombs_are_stopped_at_the_limit() {
         let zeros = vec![0; 80 << 20];
         for (packed, coding) in [(gzip(&zeros), Coding::Gzip), (bzip2(&zeros), Coding::Bzip2)] {
             let body = Body::from(packed);

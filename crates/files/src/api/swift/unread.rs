@@ -1,5 +1,5 @@
-//! A request's body that nobody has read yet. Handlers get it in this form, so that none reads, unpacks or hashes a byte
-//! for a caller who may not do what the body is for.
+//! A request's body that has not been read. Handlers receive bodies in this form, so that none reads, decompresses or hashes
+//! bytes for a caller without the necessary rights.
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -9,16 +9,16 @@ use super::Call;
 use super::fault::Fault;
 use crate::service;
 
-/// What a body is for.
+/// The purpose of a body, which decides the right required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Objects are stored or changed.
+    /// To store or change objects.
     Store,
-    /// Objects and containers are deleted.
+    /// To delete objects and containers.
     Delete,
 }
 
-/// A request's body before the caller was authorised.
+/// A request's body, before the caller was authorised.
 pub(super) struct Unread(Body);
 
 impl Unread {
@@ -26,8 +26,8 @@ impl Unread {
         Self(body)
     }
 
-    /// Authorises the caller on the request's account, or on its container if it names one, and returns the body.
-    /// A container that does not exist is no error here: what is wrong with the body comes first, as in Swift.
+    /// Authorises the caller on the request's account, or on its container if the path names one, and returns the body.
+    /// A missing container is not an error here: errors in the body take precedence, as in Swift.
     ///
     /// # Errors
     /// 401 or 403.
@@ -44,19 +44,19 @@ impl Unread {
         Ok(self.0)
     }
 
-    /// Hands the body to an operation of the service that authorises the caller before it asks for the first piece.
+    /// Returns the body for an operation of the service that authorises the caller before reading.
     pub(super) fn into_incoming(self) -> Incoming {
         Incoming(self.0)
     }
 
-    /// Hands over the body of a form, whose signature may be among its fields. The reader bounds what it takes before
-    /// it has found out who sends it.
+    /// Returns the body of a form, whose signature may be among its fields. The reader limits what it reads before the sender
+    /// is authenticated.
     pub(super) fn into_form(self) -> Body {
         self.0
     }
 }
 
-/// A request's body as the service takes it.
+/// A request's body as the service reads it.
 pub(super) struct Incoming(pub(super) Body);
 
 #[async_trait]

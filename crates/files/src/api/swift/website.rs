@@ -1,4 +1,4 @@
-//! Containers as websites: index, error pages and listings for browsers (Swift, Static web).
+//! Static websites: index pages, error pages and listings for browsers (Swift, Static web).
 
 use axum::body::Body;
 use http::header::{CONTENT_LENGTH, LOCATION};
@@ -15,7 +15,7 @@ use crate::model::metadata::Metadata;
 use crate::model::name::Target;
 use crate::model::time;
 
-/// What a container's owner set for visitors.
+/// A container's website settings.
 struct Website {
     index: Option<String>,
     error: Option<String>,
@@ -49,21 +49,21 @@ impl Website {
     }
 }
 
-/// Whether a request is a visitor's: nobody signed in, or one who wants to see what visitors see.
+/// Returns whether to treat a request as a website visitor's: it is anonymous or asks for the website explicitly.
 pub(super) fn may_answer(context: &Context, head: &Parts) -> bool {
     matches!(head.method, Method::GET | Method::HEAD)
         && (context.caller.is_none() || headers::says_yes(&head.headers, "x-web-mode"))
 }
 
 impl Call<'_> {
-    /// Answers a visitor; `None` where the container is no website, and the request is one like any other.
+    /// Responds to a visitor of a container; `None` if it is not a website and is to be handled as usual.
     pub(super) async fn visit(&self, target: &Target, head: &Parts) -> Option<Result<Response, Fault>> {
         let Target::Container(account, container) = target else { return None };
         let settings = self.files.container_settings(account, container).await.ok()??;
         let site = Website::of(&settings);
         let place = (account.as_str(), container.as_str());
         if let Err(refused) = self.files.container(self.context, account, container).await {
-            // It is the website that refuses, before the container's rules for other origins are looked at.
+            // Swift's website middleware rejects this before the container's CORS settings are read.
             let refused = Fault::from(refused).withheld();
             return Some(self.with_error_page(place, &site, refused, head).await);
         }
@@ -84,8 +84,8 @@ impl Call<'_> {
         Some(self.directory(place, "", &site, head).await)
     }
 
-    /// Makes of a visitor's answer about an object what its website says: a directory's index or listing, or an error
-    /// page.
+    /// Replaces the response to a visitor's request for an object where the website has something else: a directory's index or
+    /// listing, or an error page.
     pub(super) async fn revisit(
         &self,
         (account, container, name): (&str, &str, &str),
@@ -137,7 +137,7 @@ impl Call<'_> {
         }
     }
 
-    /// A fault, shown with the website's own page for its status if there is one.
+    /// Replaces a fault's body by the website's page for that status, if there is one.
     async fn with_error_page(
         &self,
         (account, container): (&str, &str),
@@ -158,7 +158,7 @@ impl Call<'_> {
         }
     }
 
-    /// A page that lists what is directly below a prefix.
+    /// Builds a page that lists what is directly below a prefix.
     async fn directory(
         &self,
         (account, container): (&str, &str),
@@ -238,7 +238,7 @@ impl Call<'_> {
         out
     }
 
-    /// What links in a listing carry on from a signed request, and the length of the prefix that was signed.
+    /// Returns what links in a listing repeat of a signed request, and the length of the signed prefix.
     fn signed_suffix(&self) -> (String, usize) {
         if self.context.pass.is_none() {
             return (String::new(), 0);
@@ -261,7 +261,7 @@ impl Call<'_> {
     }
 }
 
-/// Only an object of next to nothing can stand for a directory.
+/// Returns whether an object may be a directory placeholder: it must be nearly empty.
 fn may_be_directory(response: &Response) -> bool {
     let length =
         response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -316,7 +316,7 @@ fn disabled(label: &str, prefix: &str, site: &Website) -> String {
     out
 }
 
-/// The same place, as a directory.
+/// Redirects to the same path with a trailing slash.
 fn with_slash(head: &Parts) -> Response {
     let path = format!("{}/", head.uri.path());
     let host = headers::get(&head.headers, "host");
@@ -343,7 +343,7 @@ fn escaped(text: &str) -> String {
         .replace('\'', "&#x27;")
 }
 
-/// A size in the largest unit that leaves a digit: `512`, `10Ki`, `3Mi`.
+/// Formats a size in the largest unit for which it is at least 1: `512`, `10Ki`, `3Mi`.
 fn human(size: u64) -> String {
     let (mut value, mut unit) = (size, None);
     for next in "KMGTPE".chars() {
@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_for_people() {
+    fn sizes_are_human_readable() {
         for (size, expected) in [(0, "0"), (1023, "1023"), (1024, "1Ki"), (10_240, "10Ki"), (3 << 20, "3Mi")]
         {
             assert_eq!(human(size), expected);
