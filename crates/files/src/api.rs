@@ -1,3 +1,3 @@
-//! The dialects of Cloud Files.
+//! The API dialects of Cloud Files.
 
 pub mod swift;

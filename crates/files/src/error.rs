@@ -1,74 +1,74 @@
-//! Why an operation was refused, in the service's own words; dialects choose status and form.
+//! Why an operation was rejected, independent of the dialect, which chooses status and form.
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A refusal or failure.
+/// A rejection or failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nobody is signed in, and that is needed.
+    /// The operation requires authentication.
     #[error("sign in first")]
     Unauthenticated,
-    /// The caller may not.
+    /// The caller lacks the right.
     #[error("not allowed")]
     Forbidden,
-    /// The account, container or object is not there.
+    /// The account, container or object does not exist.
     #[error("not found")]
     NotFound,
-    /// A container that holds objects cannot be deleted.
+    /// The container holds objects, so it cannot be deleted.
     #[error("the container is not empty")]
     NotEmpty,
-    /// A condition of the request does not hold.
+    /// A condition of the request is false.
     #[error("precondition failed: {0}")]
     Precondition(String),
-    /// The request makes no sense; says which part.
+    /// The request is invalid; the text names the part at fault.
     #[error("{0}")]
     Invalid(String),
-    /// The request makes no sense; says which part, in a text that Swift calls a page.
+    /// As `Invalid`, with a text that Swift sends as HTML.
     #[error("{0}")]
     Page(String),
-    /// What is asked for is at odds with what is there.
+    /// The request conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
-    /// What is carried here from another cloud is older than what is here.
+    /// A replicated change is older than what is stored.
     #[error("what is here is newer")]
     Superseded,
     /// The upload would exceed a quota.
     #[error("{0}")]
     OverQuota(String),
-    /// More of something than is taken at once.
+    /// The request has more items than allowed.
     #[error("{0}")]
     TooMany(String),
-    /// A version is missing, or it is a delete marker.
+    /// The version does not exist or is a delete marker.
     #[error("no such version")]
     NoVersion {
         /// The delete marker's id.
         marker: Option<work::Time>,
     },
-    /// What a link leads to, an account's container's object, is refused.
+    /// A link's target, given as account, container and object, was rejected.
     #[error("{0}")]
     Beyond(Box<Error>, (String, String, String)),
-    /// The segments of a dynamic large object may not be listed.
+    /// The caller may not list the segments of a dynamic large object.
     #[error("{0}")]
     Segments(Box<Error>),
-    /// A link leads to what it cannot mean.
+    /// A link's target is not valid for the link.
     #[error("{text}")]
     BrokenLink {
-        /// Why.
+        /// The reason.
         text: String,
-        /// Where it led: account, container and object.
+        /// The target: account, container and object.
         place: (String, String, String),
     },
-    /// A name that cannot be one.
+    /// The name is invalid.
     #[error("{0}")]
     BadName(String),
-    /// The bytes are not those that the sender's ETag names.
+    /// The bytes do not match the sender's ETag.
     #[error("the bytes do not match the ETag")]
     WrongEtag,
-    /// More bytes than an object may have.
+    /// The upload exceeds the maximum size of an object.
     #[error("the object is too large")]
     TooLarge,
-    /// The sender left before the end, or sent fewer bytes than announced.
+    /// The connection closed before the announced length was received.
     #[error("the upload broke off")]
     BrokeOff,
     /// The sender paused too long.
@@ -77,13 +77,13 @@ pub enum Error {
     /// The disk is full.
     #[error("no space left")]
     Full,
-    /// The database or blobs are away; nothing was changed.
+    /// The database or the blob store is unavailable. Nothing was changed.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// Whether the change was committed is not known. Nothing that it may have written is undone or freed.
+    /// It is unknown whether the change was committed. Nothing that it may have written is rolled back or freed.
     #[error("the outcome is not known: {0}")]
     Unknown(String),
-    /// A fault of this program or its disks.
+    /// A bug or a disk failure.
     #[error("{0}")]
     Internal(String),
 }

@@ -1,7 +1,7 @@
 //! Cloud Files: accounts, containers and objects, in the Swift dialect.
 //!
-//! An object version is immutable: a PUT stores a new blob, and one unit points the name at it, counts it and lets the
-//! old blob go. Listings, counters and reads agree at once.
+//! An object version is immutable: a PUT stores a new blob, and one transaction points the name at it, updates the counters
+//! and releases the old blob. Listings, counters and reads are therefore always consistent.
 
 pub mod api;
 mod error;

@@ -1,4 +1,4 @@
-//! What Cloud Files is about: pure types and rules.
+//! Types and rules of Cloud Files without I/O.
 
 pub mod access;
 pub mod account_acl;

@@ -1,33 +1,33 @@
-//! A request as a container's access log has it: NCSA's combined form, with months as numbers (Cloud Files guide, Access
-//! log delivery).
+//! Entries of a container's access log, in NCSA's combined format with numeric months (Cloud Files guide, Access log
+//! delivery).
 
 use work::Time;
 
-/// A request that was answered.
+/// A request and its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// When it came.
+    /// When the request arrived.
     pub at: Time,
     /// The client's address.
     pub client: String,
     /// The method.
     pub method: String,
-    /// The path as it was sent; the query is left out, since it may carry signatures.
+    /// The path as it was sent. The query is omitted, since it may contain signatures.
     pub path: String,
-    /// Such as `HTTP/1.1`.
+    /// The protocol, such as `HTTP/1.1`.
     pub version: String,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
-    /// Bytes of the answer's body that were sent.
+    /// Bytes of the response's body that were sent.
     pub bytes: u64,
-    /// Where the client says that it came from.
+    /// The `Referer` header.
     pub referrer: Option<String>,
-    /// What the client says that it is.
+    /// The `User-Agent` header.
     pub agent: Option<String>,
 }
 
 impl Access {
-    /// The line that stands for it, with its end.
+    /// Formats the log line, with its line break.
     #[must_use]
     pub fn line(&self) -> String {
         format!(
@@ -45,7 +45,7 @@ impl Access {
     }
 }
 
-/// What cannot be mistaken for the end of its quotes, or of its line.
+/// Escapes a text such that it cannot end its quotes or its line.
 fn quotable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -58,7 +58,7 @@ fn quotable(text: &str) -> String {
     out
 }
 
-/// The name of a log object: the container, the hour of its lines, and the MD5 of its bytes.
+/// Returns the name of a log object: the container, the hour of its lines, and the MD5 of its bytes.
 #[must_use]
 pub fn log_name(container: &str, hour: Time, md5: &str) -> String {
     format!("{container}/{}/{md5}.log.gz", hour.timestamp().strftime("%Y/%m/%d/%H"))
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_guides_form() {
+    fn a_line_has_the_format_of_the_guide() {
         let access = Access {
             at: Time::from_seconds(1_346_086_229),
             client: "50.56.228.64".into(),

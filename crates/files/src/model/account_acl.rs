@@ -1,4 +1,4 @@
-//! Account ACLs: `X-Account-Access-Control`, a JSON object of three lists (Swift, Account ACLs).
+//! Account ACLs: `X-Account-Access-Control`, a JSON object with three lists (Swift, Account ACLs).
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use crate::error::{Error, Result};
 use crate::model::acl::Acl;
 use crate::model::json;
 
-/// The header, and the name it is kept under.
+/// The header, and the name under which it is stored.
 pub const HEADER: &str = "x-account-access-control";
 
-/// What an account ACL grants a caller.
+/// What an account ACL grants to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// GET and HEAD everywhere.
+    /// GET and HEAD of everything.
     ReadOnly,
-    /// Everything with containers and objects.
+    /// All operations on containers and objects.
     ReadWrite,
-    /// What the account's own administrators may.
+    /// The rights of the account's own administrators.
     Admin,
 }
 
-/// A parsed list.
+/// A parsed account ACL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountAcl(BTreeMap<&'static str, Vec<String>>);
 
 impl AccountAcl {
-    /// Reads it.
+    /// Parses an account ACL.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with Swift's words for what is wrong.
+    /// [`Error::Invalid`] with Swift's message.
     pub fn parse(text: &str) -> Result<Self> {
         let refused =
             |why: &str| Error::Invalid(format!("X-Account-Access-Control invalid: {why}\n\nInput: {text}\n"));
@@ -56,19 +56,19 @@ impl AccountAcl {
         Ok(Self(lists))
     }
 
-    /// Whether it grants nothing to anyone.
+    /// Returns whether it grants nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.values().all(Vec::is_empty)
     }
 
-    /// As it is kept and shown: keys in order, ASCII alone.
+    /// Formats it as it is stored and shown: sorted keys, ASCII only.
     #[must_use]
     pub fn to_text(&self) -> String {
         json::to_dense_text(&self.0)
     }
 
-    /// What it grants to a caller.
+    /// Returns what it grants to a caller.
     #[must_use]
     pub fn access(&self, caller: &Caller) -> Option<Access> {
         [("admin", Access::Admin), ("read-write", Access::ReadWrite), ("read-only", Access::ReadOnly)]
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_and_kept_in_order() {
+    fn lists_are_parsed_and_formatted_in_order() {
         let acl = AccountAcl::parse(r#"{"read-only": ["b:é"], "admin": ["a"]}"#).unwrap();
         assert_eq!(acl.to_text(), r#"{"admin":["a"],"read-only":["b:\u00e9"]}"#);
         assert!(!acl.is_empty());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn the_error_names_the_fault() {
         for (text, why) in [
             ("not json", "Syntax error in JSON"),
             ("[]", "Syntax error in JSON"),

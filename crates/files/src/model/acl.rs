@@ -4,19 +4,19 @@ use identity::Caller;
 
 use crate::error::{Error, Result};
 
-/// A parsed list.
+/// A parsed container ACL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
-    /// Referrer rules in order: the last that matches decides.
+    /// Referrer rules in order; the last matching one decides.
     referrers: Vec<(bool, String)>,
-    /// `.rlistings`: who may read by referrer may list, too.
+    /// `.rlistings`: callers who may read by referrer may also list.
     listings: bool,
     /// Accounts and users.
     groups: Vec<String>,
 }
 
 impl Acl {
-    /// Reads a list that was cleaned when it was stored.
+    /// Parses a list that was normalised when it was stored.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut acl = Self::default();
@@ -33,16 +33,16 @@ impl Acl {
         acl
     }
 
-    /// A list of accounts and users alone.
+    /// Creates a list of accounts and users only.
     #[must_use]
     pub fn of_groups(groups: Vec<String>) -> Self {
         Self { groups, ..Self::default() }
     }
 
-    /// Checks and normalises a list as a user sent it.
+    /// Checks and normalises a list that a user sent.
     ///
     /// # Errors
-    /// [`Error::Page`] naming the item.
+    /// [`Error::Page`], naming the item.
     pub fn clean(header: &str, text: &str) -> Result<String> {
         let mut items = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -67,9 +67,9 @@ impl Acl {
         Ok(items.join(","))
     }
 
-    /// Whether it names the caller. An item is an account (`100001`, `AUTH_100001` or its name), which means all of its
-    /// users, or `account:user`, where either may be `*`. A user without an account is never meant: `jdoe` is the
-    /// account of that name. How ids and names are told apart: [`Caller::is_tenant`].
+    /// Returns whether the list names the caller. An item is an account (`100001`, `AUTH_100001` or its name), which means all
+    /// of its users, or `account:user`, where either may be `*`. A user without an account cannot be named: `jdoe` is the
+    /// account of that name. [`Caller::is_tenant`] describes how ids and names are distinguished.
     #[must_use]
     pub fn names(&self, caller: &Caller) -> bool {
         self.groups.iter().any(|group| match group.split_once(':') {
@@ -80,7 +80,7 @@ impl Acl {
         })
     }
 
-    /// Whether anyone with this `Referer` may read.
+    /// Returns whether a caller with this `Referer` may read.
     #[must_use]
     pub fn allows_referrer(&self, referrer: Option<&str>) -> bool {
         let host = referrer.and_then(host_of).unwrap_or("unknown");
@@ -96,7 +96,7 @@ impl Acl {
         allowed
     }
 
-    /// Whether whoever may read by referrer may also list.
+    /// Returns whether callers who may read by referrer may also list.
     #[must_use]
     pub fn opens_listings(&self) -> bool {
         self.listings
@@ -113,7 +113,7 @@ fn refused(what: &str, item: &str) -> Error {
     Error::Page(format!("{what} ACL: {}", quoted(item)))
 }
 
-/// A text as Python shows it, which is how Swift's users read it.
+/// Quotes a text as Python does, as in Swift's messages.
 fn quoted(text: &str) -> String {
     if text.contains('\'') && !text.contains('"') { format!("\"{text}\"") } else { format!("'{text}'") }
 }
@@ -152,10 +152,10 @@ mod tests {
         }
     }
 
-    /// Every form of item that means user `jdoe` of account `shop`, asked by that user and by everybody who could be
-    /// taken for it: users and accounts with the ids as names, with the names in other domains or accounts.
+    /// Tests every form of item that names user `jdoe` of account `shop`, with that user and with everyone who could be
+    /// confused with it: users and accounts whose names are the ids, or with the same names in other domains or accounts.
     #[test]
-    fn every_form_means_its_own_account_or_user_and_no_impostor() {
+    fn every_form_names_its_own_account_or_user_and_no_other() {
         let me = Who { tenant: ("100002", "shop", "default"), user: (USER, "jdoe", "default") };
         let forms = [
             "100002",
@@ -202,7 +202,7 @@ mod tests {
                 assert!(!Acl::parse(form).names(&who.caller()), "{what}: {form}");
             }
         }
-        // The same name elsewhere is meant by `*:jdoe` alone, another user of the account by the account alone.
+        // Only `*:jdoe` names a user of that name elsewhere; only the account alone names another user of the account.
         let namesake = Who { tenant: beta, user: (OTHER, "jdoe", "default") };
         let colleague = Who { tenant: me.tenant, user: (OTHER, "asmith", "default") };
         for form in forms {
@@ -211,14 +211,14 @@ mod tests {
             assert_eq!(Acl::parse(form).names(&namesake.caller()), by_name.contains(&form), "{form}");
             assert_eq!(Acl::parse(form).names(&colleague.caller()), by_account.contains(&form), "{form}");
         }
-        // A user alone is no item: it would be anybody's who takes that name.
+        // A user alone is not an item: it would match any user who takes that name.
         for item in ["jdoe", USER, "*", ""] {
             assert!(!Acl::parse(item).names(&me.caller()), "{item}");
         }
     }
 
     #[test]
-    fn referrers_are_decided_by_the_last_rule_that_matches() {
+    fn the_last_matching_referrer_rule_decides() {
         let acl = Acl::parse(".r:*,.r:-.example.com,.r:good.example.com,.rlistings");
         assert!(acl.allows_referrer(None));
         assert!(acl.allows_referrer(Some("http://elsewhere.org/x")));
@@ -229,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_cleaned_as_swift_does() {
+    fn lists_are_normalised_as_swift_does() {
         assert_eq!(
             Acl::clean("x-container-read", " .ref : * , jdoe ,.r:-*.x.com").unwrap(),
             ".r:*,jdoe,.r:-.x.com"
         );
-        // What has no colon is an account's name, whatever it begins with.
+        // An item without a colon is an account's name, whatever it begins with.
         assert_eq!(Acl::clean("x-container-read", ".unknown,.rlistings").unwrap(), ".unknown,.rlistings");
         for (header, bad, text) in [
             ("x-container-read", ".r:", "No host/domain value after referrer designation in ACL: '.r:'"),

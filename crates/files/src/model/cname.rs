@@ -1,24 +1,24 @@
-//! Asking a name server for a CNAME: one question, one answer (RFC 1035).
+//! Builds and parses DNS messages that query a CNAME (RFC 1035).
 
 use std::net::SocketAddr;
 
-/// How host names of customers' own are looked up (Swift, CNAME lookup).
+/// How customers' own host names are looked up (Swift, CNAME lookup).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// The name server.
     pub resolver: SocketAddr,
-    /// CNAMEs followed for one name.
+    /// Maximum number of CNAMEs followed for one name.
     pub depth: usize,
-    /// Names that this cloud has itself and that are never looked up.
+    /// This cloud's own host names, which are never looked up.
     pub own: Vec<String>,
 }
 
-/// What a name server said.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// The name is an alias of this one, for so many seconds.
+    /// The name is an alias of this one; valid for so many seconds.
     Alias(String, u32),
-    /// The name is no alias, or there is none such.
+    /// The name is not an alias or does not exist.
     Nothing,
 }
 
@@ -29,7 +29,7 @@ const NO_SUCH_NAME: u8 = 3;
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// The question for a name's CNAME; `None` for what cannot be a name.
+/// Builds the query for a name's CNAME; `None` if the name is invalid.
 #[must_use]
 pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -37,7 +37,7 @@ pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     }
     let mut message = Vec::with_capacity(HEADER_BYTES + name.len() + 6);
     message.extend_from_slice(&id.to_be_bytes());
-    // Recursion is desired; one question.
+    // Recursion desired, one question.
     message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.split('.') {
         let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
@@ -50,14 +50,14 @@ pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Reads the answer to [`question`]; `None` for what is none, or says that the server failed.
+/// Parses the response to [`question`]; `None` if it is invalid or reports a server failure.
 #[must_use]
 pub fn answer(id: u16, name: &str, message: &[u8]) -> Option<Said> {
     let mut reader = Reader { message, at: 0 };
     let is_answer = reader.word()? == id && {
         let flags = reader.word()?;
         match flags.to_be_bytes() {
-            // An answer, to a standard query, and not cut off.
+            // A complete response to a standard query.
             [high, low] if high & 0b1111_1010 == 0b1000_0000 => match low & 0xf {
                 0 => true,
                 NO_SUCH_NAME => return Some(Said::Nothing),
@@ -100,7 +100,7 @@ impl Reader<'_> {
         Some(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    /// A name, whose end may stand earlier in the message.
+    /// Reads a name, the end of which may be a pointer to an earlier part of the message.
     fn name(&mut self) -> Option<String> {
         let (mut name, mut at, mut behind, mut bound) = (String::new(), self.at, None, self.at);
         loop {
@@ -125,7 +125,7 @@ impl Reader<'_> {
                     let low = usize::from(*self.message.get(at + 1)?);
                     behind.get_or_insert(at + 2);
                     at = (length & 0x3f) << 8 | low;
-                    // Only ever backwards, so that no message leads in circles.
+                    // Pointers must go backwards, so that no message causes a loop.
                     if at >= bound {
                         return None;
                     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_read_with_its_seconds() {
+    fn an_alias_is_read_with_its_ttl() {
         // c00c: the question's name; c010: its end, "example.com".
         let rdata = b"\x01c\x06AUTH_1\xc0\x10";
         let mut record = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x01\x2c\x00\x0a".to_vec();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_not_asked_for() {
+    fn no_query_is_built_for_an_invalid_name() {
         for bad in ["", "a..b", &"x".repeat(64), &"a.".repeat(130)] {
             assert_eq!(question(1, bad), None, "{bad}");
         }
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_message_is_too_much(tail in proptest::collection::vec(any::<u8>(), 0..80), count in 0..4u8) {
+        fn no_message_causes_a_panic(tail in proptest::collection::vec(any::<u8>(), 0..80), count in 0..4u8) {
             let _ = answer(7, "a.b", &reply("a.b", &tail, count));
             let _ = answer(7, "a.b", &tail);
         }

@@ -1,4 +1,4 @@
-//! Accounts, containers and objects as rows have them.
+//! Accounts, containers and objects as stored in rows.
 
 use blobs::{BlobId, Location};
 use work::Time;
@@ -11,68 +11,68 @@ use crate::model::shape::Shape;
 pub struct Counts {
     /// Containers of an account; 0 for a container.
     pub containers: u64,
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Total length of the objects, in bytes.
     pub bytes: u64,
 }
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its key in other tables.
+    /// Primary key.
     pub id: i64,
-    /// When it was made.
+    /// When the account was created.
     pub created: Time,
-    /// What its users put beside it.
+    /// Metadata set by its users.
     pub metadata: Metadata,
 }
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its key in other tables.
+    /// Primary key.
     pub id: i64,
-    /// Its account's.
+    /// The account's key.
     pub account: i64,
-    /// When it was made.
+    /// When the container was created.
     pub created: Time,
-    /// When it or its metadata was put last.
+    /// When the container or its metadata was last put.
     pub changed: Time,
-    /// What its users put beside it, ACLs included.
+    /// Metadata set by its users, including ACLs.
     pub metadata: Metadata,
-    /// What its account's users put beside that, for quotas, keys and ACLs.
+    /// The account's metadata, for quotas, keys and ACLs.
     pub account_metadata: Stored,
     /// Its storage policy's index.
     pub policy: i64,
 }
 
-/// Metadata as a row holds it, read only when it is asked for.
+/// Metadata as a row stores it, parsed only when needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored(pub String);
 
 impl Stored {
-    /// Whether it may hold a name that contains `text`, without reading it.
+    /// Returns whether it may contain a name with `text` in it, without parsing it.
     #[must_use]
     pub fn may_hold(&self, text: &str) -> bool {
         self.0.contains(text)
     }
 
-    /// Reads it.
+    /// Parses it.
     #[must_use]
     pub fn read(&self) -> Metadata {
         Metadata::from_column(&self.0)
     }
 }
 
-/// A container as an account's listing shows it.
+/// A container in an account's listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerEntry {
     /// Its name.
     pub name: String,
     /// Objects and bytes.
     pub counts: Counts,
-    /// When it was changed last.
+    /// When it was last changed.
     pub changed: Time,
     /// Its storage policy's index.
     pub policy: i64,
@@ -83,7 +83,7 @@ pub struct ContainerEntry {
 pub struct Object {
     /// When its bytes were stored.
     pub created: Time,
-    /// When its metadata was changed last, or its bytes were stored.
+    /// When its metadata was last changed; initially when its bytes were stored.
     pub changed: Time,
     /// The MD5 of its bytes, in hex.
     pub etag: String,
@@ -91,43 +91,43 @@ pub struct Object {
     pub size: u64,
     /// Its media type.
     pub content_type: String,
-    /// What its users put beside it, `content-encoding` and the like included.
+    /// Metadata set by its users, including `content-encoding` and similar headers.
     pub metadata: Metadata,
-    /// Where its bytes are; none for an empty object.
+    /// Where its bytes are stored; `None` for an empty object.
     pub blob: Option<Blob>,
-    /// What its bytes stand for, if not for themselves.
+    /// What its bytes represent if not its own content.
     pub shape: Option<Shape>,
-    /// When it is gone.
+    /// When it expires.
     pub expires: Option<Time>,
-    /// Its id in a versioned container; none for what was stored without versioning, the "null" version.
+    /// Its id in a versioned container; `None` if it was stored without versioning (the "null" version).
     pub version: Option<Time>,
 }
 
 impl Object {
-    /// Whether it is past its time.
+    /// Returns whether it has expired.
     #[must_use]
     pub fn is_expired(&self, now: Time) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// A blob and its place.
+/// A blob and its location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// Its id.
     pub id: BlobId,
-    /// Its place.
+    /// Where its bytes are stored.
     pub location: Location,
-    /// What its bytes are encrypted with, if they are.
+    /// The key that encrypts it, if it is encrypted.
     pub key: Option<SealedKey>,
 }
 
-/// A blob's own key, sealed by the master key.
+/// A blob's key, encrypted with the master key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SealedKey(pub [u8; Self::BYTES]);
 
 impl SealedKey {
-    /// Its length: 32 bytes of key, and what names and seals it.
+    /// Length of a sealed key, in bytes: 32 of key, the rest identifies the master key and authenticates.
     pub const BYTES: usize = 65;
 }
 
@@ -137,9 +137,9 @@ impl std::fmt::Debug for SealedKey {
     }
 }
 
-/// What a deletion expects to find.
+/// What a conditional deletion requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// The object is to be gone at that time (`X-If-Delete-At`).
+    /// The object expires at that time (`X-If-Delete-At`).
     pub expires: Option<Time>,
 }

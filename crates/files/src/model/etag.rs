@@ -1,13 +1,13 @@
-//! ETags in quotes, as the RFCs have them, where an account or container asks for it (Swift, ETag quoter).
+//! Quoted ETags, as the RFCs require, for accounts and containers that ask for them (Swift, ETag quoter).
 
 use crate::model::entry::Container;
 
-/// A container's wish: `true` or `false`.
+/// The container's setting: `true` or `false`.
 pub const CONTAINER: &str = "x-container-rfc-compliant-etags";
-/// An account's wish, for its containers that have none.
+/// The account's setting, for its containers without one.
 pub const ACCOUNT: &str = "x-account-rfc-compliant-etags";
 
-/// Whether the ETags of a container's objects are shown in quotes.
+/// Returns whether the ETags of a container's objects are quoted.
 #[must_use]
 pub fn is_quoted(container: &Container) -> bool {
     match container.metadata.get(CONTAINER) {

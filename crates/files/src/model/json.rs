@@ -1,18 +1,18 @@
-//! JSON to the byte as Swift writes it, Python's way: a blank after commas and colons, and ASCII alone. What a manifest
-//! weighs in its container follows from it.
+//! Writes JSON byte for byte as Swift, and thus Python, does: a space after commas and colons, ASCII only. The sizes of
+//! manifests, which containers count, depend on it.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-/// A value as Swift writes it.
+/// Formats a value as Swift does.
 #[must_use]
 pub fn to_text(value: &impl Serialize) -> String {
     written(value, Swift { blank: true })
 }
 
-/// The same without blanks.
+/// Formats a value as Swift does, without spaces.
 #[must_use]
 pub fn to_dense_text(value: &impl Serialize) -> String {
     written(value, Swift { blank: false })
@@ -20,7 +20,7 @@ pub fn to_dense_text(value: &impl Serialize) -> String {
 
 fn written(value: &impl Serialize, form: Swift) -> String {
     let mut out = Vec::new();
-    // A vector takes everything, and what is written has no keys but text.
+    // Writing to a vector cannot fail, and all keys are strings.
     let _ = value.serialize(&mut Serializer::with_formatter(&mut out, form));
     String::from_utf8(out).unwrap_or_default()
 }
@@ -76,7 +76,7 @@ impl Formatter for Swift {
     fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
         let letter = match escape {
             CharEscape::Quote => '"',
-            // JSON allows a solidus to be escaped; Python leaves it.
+            // JSON permits escaping a solidus; Python does not escape it.
             CharEscape::Solidus => return writer.write_all(b"/"),
             CharEscape::ReverseSolidus => '\\',
             CharEscape::Backspace => 'b',
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_written_as_python_does() {
+    fn output_is_the_same_as_pythons() {
         let value = json!([{"a": 1, "b": "\u{7f}\u{1}\n\"\\/ü😀"}, null, []]);
         let expected = r#"[{"a": 1, "b": "\u007f\u0001\n\"\\/\u00fc\ud83d\ude00"}, null, []]"#;
         assert_eq!(to_text(&value), expected);

@@ -1,40 +1,40 @@
 //! The documented limits, published in `/info` (Cloud Files guide, Limits; Swift, constraints).
 
-/// Limits of one deployment.
+/// The limits of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// An object's length, in bytes.
+    /// Length of an object, in bytes.
     pub max_file_size: u64,
-    /// A metadata item's name without its prefix, in bytes.
+    /// Length of a metadata item's name without its prefix, in bytes.
     pub max_meta_name_length: usize,
-    /// A metadata item's value, in bytes.
+    /// Length of a metadata item's value, in bytes.
     pub max_meta_value_length: usize,
-    /// Metadata items of one account, container or object.
+    /// Number of metadata items of one account, container or object.
     pub max_meta_count: usize,
-    /// All names and values of one account, container or object, in bytes.
+    /// Total length of all names and values of one account, container or object, in bytes.
     pub max_meta_overall_size: usize,
-    /// One header's value, in bytes.
+    /// Length of a header's value, in bytes.
     pub max_header_size: usize,
-    /// An object's name, in bytes.
+    /// Length of an object's name, in bytes.
     pub max_object_name_length: usize,
-    /// A container's name, in bytes.
+    /// Length of a container's name, in bytes.
     pub max_container_name_length: usize,
-    /// An account's name, in bytes.
+    /// Length of an account's name, in bytes.
     pub max_account_name_length: usize,
-    /// Names in one page of an account's listing.
+    /// Number of names in a page of an account's listing.
     pub account_listing_limit: usize,
-    /// Names in one page of a container's listing.
+    /// Number of names in a page of a container's listing.
     pub container_listing_limit: usize,
-    /// Segments of one static large object that are objects.
+    /// Number of segments of a static large object that are objects.
     pub max_manifest_segments: usize,
-    /// The manifest of a static large object, in bytes.
+    /// Length of a static large object's manifest, in bytes.
     pub max_manifest_size: usize,
-    /// Names in one bulk deletion.
+    /// Number of names in a bulk deletion.
     pub max_deletes_per_request: usize,
-    /// Containers that one archive makes.
+    /// Number of containers that one archive creates.
     pub max_containers_per_extraction: usize,
-    /// Failures after which a bulk operation stops.
+    /// Number of failures after which a bulk operation stops.
     pub max_failed: usize,
 }
 

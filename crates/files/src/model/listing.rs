@@ -1,29 +1,29 @@
-//! Listings: which names of an ordered walk a page shows, with delimiters done by skipping.
+//! Listings: decides which names of an ordered scan a page shows. Delimiters are handled by skipping ranges of names.
 
 use work::Time;
 
 use crate::model::shape::Shape;
 
-/// What a listing asks for; names are bytes in their order.
+/// The parameters of a listing. Names are compared as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Names in the page at most.
+    /// Maximum number of names in the page.
     pub limit: usize,
-    /// Only names behind it (before it, in reverse).
+    /// Only names after it (before it, in reverse).
     pub marker: Vec<u8>,
-    /// Only names before it (behind it, in reverse).
+    /// Only names before it (after it, in reverse).
     pub end_marker: Vec<u8>,
-    /// Only names that begin so.
+    /// Only names with this prefix.
     pub prefix: Vec<u8>,
-    /// Names that have it behind the prefix are shown as one subdirectory.
+    /// Names that contain it after the prefix are shown as one subdirectory.
     pub delimiter: Vec<u8>,
     /// Only names directly below this path, without subdirectories; overrides prefix and delimiter.
     pub path: Option<Vec<u8>>,
-    /// Backwards.
+    /// In descending order.
     pub reverse: bool,
 }
 
-/// An object as a container's listing shows it.
+/// An object in a container's listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEntry {
     /// Its name.
@@ -34,22 +34,22 @@ pub struct ObjectEntry {
     pub etag: String,
     /// Its media type.
     pub content_type: String,
-    /// When it was changed last.
+    /// When it was last changed.
     pub changed: Time,
-    /// What its bytes stand for, if not for themselves.
+    /// What its bytes represent if not its own content.
     pub shape: Option<Box<Shape>>,
-    /// Its id, if it is one of several versions that its container keeps.
+    /// Its version id, in a container with versions.
     pub version: Option<Time>,
 }
 
-/// A version as a versioned container's listing shows it.
+/// A version in the listing of a versioned container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionEntry {
-    /// It, as an object.
+    /// The version as an object.
     pub object: ObjectEntry,
-    /// Its id; none for the null version.
+    /// Its id; `None` for the null version.
     pub version: Option<Time>,
-    /// Whether a read without an id finds it, or finds nothing because of it.
+    /// Whether it is the current version or the delete marker that hides the object.
     pub is_latest: bool,
 }
 
@@ -58,7 +58,7 @@ pub struct VersionEntry {
 pub enum VersionLine {
     /// A version.
     Version(Box<VersionEntry>),
-    /// Everything below a name that ends in the delimiter.
+    /// All names with this prefix, which ends in the delimiter.
     Subdirectory(String),
 }
 
@@ -67,38 +67,38 @@ pub enum VersionLine {
 pub enum Line {
     /// An object.
     Object(ObjectEntry),
-    /// Everything below a name that ends in the delimiter.
+    /// All names with this prefix, which ends in the delimiter.
     Subdirectory(String),
 }
 
-/// Longer than any name, so it stands behind all of them.
+/// Longer than any name, so that a prefix followed by it sorts after all names with that prefix.
 const BEHIND_ALL: [u8; 1100] = [0xff; 1100];
 
-/// A walk over an ordered set of names between two bounds, which moves its bound when it skips.
+/// A scan of ordered names between two bounds. Skipping moves a bound.
 #[derive(Clone, Debug)]
 pub struct Walk {
     query: Query,
-    /// First name wanted, inclusive.
+    /// Lower bound of the names still to scan, inclusive.
     pub lower: Vec<u8>,
-    /// First name not wanted.
+    /// Upper bound of the names still to scan, exclusive.
     pub upper: Vec<u8>,
-    /// The subdirectory that a marker names is not shown again.
+    /// A subdirectory that the marker names is not shown again.
     marker: Vec<u8>,
 }
 
-/// What a walk makes of a name.
+/// What to do with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Show it.
+    /// Show the name.
     Show,
-    /// Show this subdirectory, and go on from the moved bound.
+    /// Show this subdirectory and continue at the moved bound.
     Subdirectory(Vec<u8>),
-    /// Show nothing, and go on from the moved bound.
+    /// Show nothing and continue at the moved bound.
     Skip,
 }
 
 impl Walk {
-    /// Begins a walk.
+    /// Starts a scan.
     #[must_use]
     pub fn new(mut query: Query) -> Self {
         if let Some(path) = &query.path {
@@ -124,30 +124,31 @@ impl Walk {
         if !before.is_empty() {
             upper = upper.min(before.clone());
         }
-        // What a page began behind is not shown again (Swift: the lower bound, whichever way it goes).
+        // The name that the page starts after is not shown again (Swift: the lower bound, in both directions).
         let marker = behind.clone();
         Self { query, lower, upper, marker }
     }
 
-    /// Whether names lead anywhere but to themselves: without that a page is one range of rows.
+    /// Returns whether the scan may skip names. If not, a page is a single range of rows.
     #[must_use]
     pub fn skips(&self) -> bool {
         !self.query.delimiter.is_empty()
     }
 
-    /// Whether it goes backwards.
+    /// Returns whether the scan is in descending order.
     #[must_use]
     pub fn reverse(&self) -> bool {
         self.query.reverse
     }
 
-    /// Whether `name` is still wanted after what was skipped.
+    /// Returns whether `name` is still within the bounds.
     #[must_use]
     pub fn wants(&self, name: &[u8]) -> bool {
         name >= self.lower.as_slice() && name < self.upper.as_slice()
     }
 
-    /// Takes the next name that is wanted, in order, and moves the bound past it or past all it stands for.
+    /// Processes the next name, in order and within the bounds, and moves the bound past it or past the names that it
+    /// represents.
     pub fn take(&mut self, name: &[u8]) -> Step {
         let delimiter = &self.query.delimiter;
         let found = (!delimiter.is_empty())
@@ -179,7 +180,7 @@ impl Walk {
     }
 }
 
-/// The first name behind all that begin with `prefix`; `None` when there is none.
+/// Returns the first name after all names with `prefix`; `None` if there is none.
 fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut next = prefix.to_vec();
     while let Some(last) = next.pop() {
@@ -201,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// What a page must show, computed over all names at once.
+    /// Computes what a page must show from all names at once.
     fn expected(names: &BTreeSet<Vec<u8>>, query: &Query) -> Vec<Vec<u8>> {
         let (behind, before) = if query.reverse {
             (&query.end_marker, &query.marker)
@@ -249,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_walk_shows_what_a_look_at_all_names_would(
+        fn a_scan_shows_the_same_as_a_filter_over_all_names(
             names in proptest::collection::btree_set("[ab/é]{1,6}", 0..30),
             prefix in "[ab/]{0,2}", marker in "[ab/]{0,3}", end_marker in "[ab/]{0,3}",
             delimiter in prop_oneof![Just(""), Just("/"), Just("b"), Just("ab")],
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_shows_what_is_directly_below_it() {
+    fn a_path_shows_only_names_directly_below_it() {
         let names = ["photos/", "photos/a.jpg", "photos/pets/", "photos/pets/cat.jpg", "top"];
         let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let query = |path: &str| Query { limit: 10, path: Some(path.into()), ..Query::default() };

@@ -1,4 +1,4 @@
-//! Manifests of static large objects: as a user sends them, and as they are kept (Swift, Static large objects).
+//! Manifests of static large objects: the form that clients send and the stored form (Swift, Static large objects).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,33 +11,33 @@ use super::json;
 use super::shallow::Item;
 use crate::Error;
 
-/// A segment as a user asks for it.
+/// A segment as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Bytes that the manifest itself holds.
+    /// Bytes that the manifest itself contains.
     Data(Vec<u8>),
     /// An object, or a part of one.
     Object {
-        /// As it was sent, for reports.
+        /// The path as sent, for reports.
         path: String,
         /// The container.
         container: String,
         /// The object.
         name: String,
-        /// The ETag that it must have.
+        /// The ETag that the object must have.
         etag: Option<String>,
-        /// The length that it must have; one below zero is nobody's.
+        /// The length that the object must have; a negative one never matches.
         size: Option<i64>,
-        /// Which part, as in a `Range` header.
+        /// The part of the object, as in a `Range` header.
         range: Option<String>,
     },
 }
 
-/// A segment as it is kept, in Swift's own form.
+/// A segment as it is stored, in Swift's format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Kept {
-    /// Bytes of its own.
+    /// Bytes that the manifest itself contains.
     Data {
         /// In base64.
         data: String,
@@ -46,20 +46,20 @@ pub enum Kept {
     Object(KeptObject),
 }
 
-/// An object of a kept manifest.
+/// An object in a stored manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptObject {
     /// `/container/object`.
     pub name: String,
-    /// Its length when the manifest was stored.
+    /// Its length when the manifest was stored, in bytes.
     pub bytes: u64,
     /// Its ETag when the manifest was stored.
     pub hash: String,
-    /// Its media type then, without parameters.
+    /// Its media type at that time, without parameters.
     pub content_type: String,
-    /// When it was changed last, then.
+    /// When it was last modified, as of that time.
     pub last_modified: String,
-    /// `first-last`, if only a part is meant.
+    /// `first-last`, if the segment is only a part of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<String>,
     /// Whether it is a static large object itself.
@@ -67,20 +67,20 @@ pub struct KeptObject {
     pub sub_slo: bool,
 }
 
-/// Faults that are told of one manifest.
+/// Maximum number of faults reported for one manifest.
 pub const FAULTS_MAX: usize = 1000;
-/// Segments of one manifest, those that it holds itself among them.
+/// Maximum number of segments in a manifest, including those with inline data.
 const SEGMENTS_MAX: usize = 10_000;
 
-/// Reads what a user sent, of which at most `objects_max` segments may be objects. Takes memory for the segments that it
-/// returns, whatever else the body holds.
+/// Parses a manifest from a client; at most `objects_max` segments may be objects. Uses memory only for the segments that
+/// it returns, whatever else the body contains.
 ///
 /// # Errors
-/// [`Error::Page`] for what is no list, [`Error::Invalid`] with a line for each segment that is wrong, up to
-/// [`FAULTS_MAX`], and [`Error::TooMany`].
+/// [`Error::Page`] if it is not a list, [`Error::Invalid`] with a line for each invalid segment, up to [`FAULTS_MAX`], and
+/// [`Error::TooMany`].
 pub fn parse(body: &[u8], own: (&str, &str), objects_max: usize) -> Result<Vec<Asked>, Error> {
     let mut reading = Reading { own, ..Reading::default() };
-    // Some editors begin a file with a byte order mark, which Swift's parser skips.
+    // Some editors write a byte order mark, which Swift's parser skips.
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut json = serde_json::Deserializer::from_slice(body);
     let is_list =
@@ -106,15 +106,15 @@ pub fn parse(body: &[u8], own: (&str, &str), objects_max: usize) -> Result<Vec<A
     Ok(asked)
 }
 
-/// A manifest that is being read.
+/// The state of parsing a manifest.
 #[derive(Default)]
 struct Reading<'n> {
-    /// The container and name that it will have.
+    /// The container and name of the manifest itself.
     own: (&'n str, &'n str),
     asked: Vec<Asked>,
     faults: String,
     faults_count: usize,
-    /// Segments, those that objects back, and whether any is without data of its own.
+    /// Counts of all segments and of those that are objects, and whether any of them has no inline data.
     count: usize,
     objects: usize,
     has_others: bool,
@@ -140,7 +140,7 @@ impl Reading<'_> {
     }
 }
 
-/// The whole body; `false` for JSON that is no list.
+/// The whole body; `false` if the JSON is not a list.
 struct Document<'r, 'n>(&'r mut Reading<'n>);
 
 impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
@@ -159,7 +159,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
-        // What is last may be empty.
+        // The last segment may be empty.
         let mut before: Option<Value> = None;
         while self.0.faults_count < FAULTS_MAX {
             let Some(Item(next)) = items.next_element()? else { break };
@@ -286,11 +286,11 @@ fn check_range(range: &str, size: Option<i64>) -> Result<(), String> {
     }
 }
 
-/// The bytes that a segment's range means in an object of `size` bytes; `None` when there are none.
+/// Returns the bytes that a segment's range selects from an object of `size` bytes; `None` if there are none.
 #[must_use]
 pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
     if size == 0 && range.strip_prefix('-').is_some_and(|last| last.bytes().any(|digit| digit != b'0')) {
-        // The last bytes of nothing are nothing.
+        // A suffix of an empty object is empty.
         return Some(0..0);
     }
     match select(Some(&format!("bytes={range}")), size) {
@@ -299,7 +299,7 @@ pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
     }
 }
 
-/// The manifest as it was kept, in the form that a user sends (`format=raw`).
+/// Formats a stored manifest in the form that clients send (`format=raw`).
 #[must_use]
 pub fn raw(kept: &[Kept]) -> String {
     let sent: Vec<Value> = kept
@@ -317,13 +317,13 @@ pub fn raw(kept: &[Kept]) -> String {
     json::to_text(&sent)
 }
 
-/// The manifest as it is kept.
+/// Formats a manifest in the stored form.
 #[must_use]
 pub fn to_json(kept: &[Kept]) -> String {
     json::to_text(&kept)
 }
 
-/// The bytes that a kept segment gives.
+/// Returns the length of a stored segment, in bytes.
 #[must_use]
 pub fn length(kept: &Kept) -> u64 {
     match kept {
@@ -335,8 +335,8 @@ pub fn length(kept: &Kept) -> u64 {
     }
 }
 
-/// The part of its object that a kept segment means. Reading and announcing a manifest both use it, so that what is
-/// sent is as long as what was announced.
+/// Returns the part of its object that a stored segment selects. Reading and announcing a manifest both use it, so that the
+/// length sent equals the length announced.
 #[must_use]
 pub fn part_of(object: &KeptObject) -> std::ops::Range<u64> {
     match &object.range {
@@ -345,10 +345,10 @@ pub fn part_of(object: &KeptObject) -> std::ops::Range<u64> {
     }
 }
 
-/// Reads a manifest in the form in which it is kept, as another cloud sends it, and returns it with its length.
+/// Parses a manifest in the stored form, as another cloud sends it, and returns it with its total length.
 ///
 /// # Errors
-/// [`Error::Page`] for what is no such manifest, or one whose segments cannot be.
+/// [`Error::Page`] if it is not a manifest or has invalid segments.
 pub fn parse_kept(json: &[u8]) -> Result<(Vec<Kept>, u64), Error> {
     let refused = || Error::Page("Not an SLO manifest".into());
     let kept: Vec<Kept> = serde_json::from_slice(json).map_err(|_| refused())?;
@@ -370,7 +370,7 @@ pub fn parse_kept(json: &[u8]) -> Result<(Vec<Kept>, u64), Error> {
     if i64::try_from(size).is_err() { Err(refused()) } else { Ok((kept, size)) }
 }
 
-/// The ETag of the whole: the MD5 of its segments' ETags.
+/// Returns the ETag of the whole: the MD5 of its segments' ETags.
 #[must_use]
 pub fn etag(kept: &[Kept]) -> String {
     let mut md5 = fast_md5::Md5::new();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_named_with_its_segment() {
+    fn every_fault_is_reported_with_its_segment() {
         for (body, expected) in [
             ("{", "Manifest must be valid JSON.\n"),
             ("{}", "Manifest must be a list.\n"),
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_hostile_manifest_costs_is_bounded() {
+    fn memory_for_a_hostile_manifest_is_bounded() {
         let many = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
         let faults = fault(&many("1", 4_000_000));
         assert_eq!(faults.lines().count(), FAULTS_MAX, "{:.80}", faults);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_from_another_cloud_must_hold_together() {
+    fn a_manifest_from_another_cloud_must_be_consistent() {
         let object = |range: &str, bytes: u64| {
             format!(
                 r#"[{{"name": "/c/x", "bytes": {bytes}, "hash": "h", "content_type": "t", "last_modified": "m",
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_survives_and_turns_raw() {
+    fn a_manifest_survives_storing_and_is_shown_raw() {
         let object = KeptObject {
             name: "/c/x".into(),
             bytes: 5,

@@ -1,4 +1,4 @@
-//! Metadata: what a user puts beside an account, a container or an object.
+//! Metadata that users set on accounts, containers and objects.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::model::limits::Limits;
 
-/// Headers kept with a thing, by lower-case name.
+/// Stored headers, by lower-case name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata(pub BTreeMap<String, String>);
 
-/// A header's bytes as text: as they are if they are UTF-8, else behind a NUL (which no header holds), a character a
-/// byte. Swift keeps an object's items whatever their bytes.
+/// Encodes a header's bytes as text: unchanged if they are UTF-8, otherwise a NUL (which no header contains) followed by one
+/// character per byte. Swift stores an object's items whatever their bytes.
 #[must_use]
 pub fn text_of(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(
@@ -20,7 +20,7 @@ pub fn text_of(bytes: &[u8]) -> String {
     )
 }
 
-/// The bytes that [`text_of`] made a text of.
+/// Returns the bytes that [`text_of`] encoded.
 #[must_use]
 pub fn bytes_of(text: &str) -> Cow<'_, [u8]> {
     match text.strip_prefix('\0') {
@@ -29,7 +29,7 @@ pub fn bytes_of(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// A header's name as Swift shows it: a capital wherever a word begins.
+/// Formats a header's name as Swift does: each word begins with a capital.
 #[must_use]
 pub fn titled(name: &str) -> String {
     let mut within = false;
@@ -42,20 +42,20 @@ pub fn titled(name: &str) -> String {
 }
 
 impl Metadata {
-    /// From the text that a row holds.
+    /// Reads metadata from a column.
     #[must_use]
     pub fn from_column(text: &str) -> Self {
-        // An empty column is the usual case and costs no parser.
+        // The column is usually empty, so skip the parser.
         if text.is_empty() { Self::default() } else { Self(serde_json::from_str(text).unwrap_or_default()) }
     }
 
-    /// The text that a row holds.
+    /// Formats metadata for a column.
     #[must_use]
     pub fn to_column(&self) -> String {
         if self.0.is_empty() { String::new() } else { serde_json::to_string(&self.0).unwrap_or_default() }
     }
 
-    /// Applies changes: a value sets, an empty one removes.
+    /// Applies changes: a value sets an item, an empty one removes it.
     pub fn apply(&mut self, changes: &Changes) {
         for (name, value) in &changes.0 {
             match value {
@@ -65,16 +65,16 @@ impl Metadata {
         }
     }
 
-    /// The value of a name.
+    /// Returns the value of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Whether the user's items, those whose names begin with `prefix`, are within the limits together.
+    /// Checks the number and total length of the user's items, those whose names begin with `prefix`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the limit.
+    /// [`Error::Invalid`], naming the limit.
     pub fn check_totals(&self, prefix: &str, limits: &Limits) -> Result<()> {
         let items = self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
         let (count, size) = items.fold((0, 0), |(count, size), (name, value)| {
@@ -93,21 +93,21 @@ impl Metadata {
     }
 }
 
-/// What a request changes: `None` removes.
+/// The changes in a request; `None` removes an item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(pub BTreeMap<String, Option<String>>);
 
 impl Changes {
-    /// Whether there is anything to do.
+    /// Returns whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds one of the user's items, `prefix` and name being lower-case, after checking it on its own.
+    /// Adds one of the user's items after checking it; `prefix` and `name` are lower case.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the item and the limit.
+    /// [`Error::Invalid`], naming the item and the limit.
     pub fn set_item(&mut self, prefix: &str, name: &str, value: &str, limits: &Limits) -> Result<()> {
         if name.is_empty() {
             return Err(Error::Invalid("Metadata name cannot be empty".into()));
@@ -124,7 +124,7 @@ impl Changes {
         Ok(())
     }
 
-    /// The changed values alone, for a thing whose metadata is replaced as a whole.
+    /// Returns only the values, for an object whose metadata is replaced as a whole.
     #[must_use]
     pub fn into_values(self) -> Metadata {
         Metadata(self.0.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_are_checked_alone_and_together() {
+    fn items_are_checked_singly_and_together() {
         let limits = Limits::default();
         let mut changes = Changes::default();
         let long = "x".repeat(257);
@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_survive_whatever_they_are() {
+    fn any_bytes_survive_encoding_as_text() {
         for bytes in [&b"plain"[..], "é".as_bytes(), b"\xff\x00\xe2", b""] {
             assert_eq!(bytes_of(&text_of(bytes)), bytes);
         }
     }
 
     #[test]
-    fn an_empty_value_removes() {
+    fn an_empty_value_removes_an_item() {
         let limits = Limits::default();
         let mut metadata = Metadata(BTreeMap::from([("x-container-meta-a".into(), "1".into())]));
         let mut changes = Changes::default();

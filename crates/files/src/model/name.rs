@@ -1,9 +1,9 @@
-//! Names: bytes that are UTF-8, without NUL, within limits.
+//! Names: UTF-8 without NUL, limited in length.
 
 use crate::error::{Error, Result};
 use crate::model::limits::Limits;
 
-/// What is wrong with a name that is no text.
+/// Swift's message for a name that is not text.
 pub const NOT_TEXT: &str = "Invalid UTF8 or contains NULL";
 
 /// Checks a decoded path segment.
@@ -14,7 +14,7 @@ fn checked(bytes: Vec<u8>) -> Result<String> {
     }
 }
 
-/// What a path names.
+/// What a path refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `/v1/{account}`
@@ -26,7 +26,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads decoded segments, whose rest is the object's name with all its slashes. `None` where there is no account.
+    /// Builds a target from decoded segments; the object's name includes all further slashes. `None` without an account.
     ///
     /// # Errors
     /// [`Error::BadName`].
@@ -40,7 +40,7 @@ impl Target {
         })
     }
 
-    /// The account's name.
+    /// Returns the account's name.
     #[must_use]
     pub fn account(&self) -> &str {
         match self {
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    /// The container's name, unless it is an account.
+    /// Returns the container's name, unless the target is an account.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         match self {
@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// The tenant whose account this is: `AUTH_{tenant}` or `SERVICE_{tenant}`.
+/// Returns the tenant of an account named `AUTH_{tenant}` or `SERVICE_{tenant}`.
 #[must_use]
 pub fn tenant_of(account: &str) -> Option<&str> {
     account
@@ -67,10 +67,10 @@ pub fn tenant_of(account: &str) -> Option<&str> {
         .filter(|tenant| !tenant.is_empty())
 }
 
-/// Whether an account may be called so, when it is made or changed.
+/// Checks the name of an account to create or change.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the limit.
+/// [`Error::Invalid`], naming the limit.
 pub fn check_account(name: &str, limits: &Limits) -> Result<()> {
     let max = limits.max_account_name_length;
     if name.len() > max {
@@ -79,10 +79,10 @@ pub fn check_account(name: &str, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Whether a container may be called so, when it is made.
+/// Checks the name of a container to create.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the limit.
+/// [`Error::Invalid`], naming the limit.
 pub fn check_container(name: &str, limits: &Limits) -> Result<()> {
     let max = limits.max_container_name_length;
     if name.len() > max {
@@ -91,10 +91,10 @@ pub fn check_container(name: &str, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Whether an object may be called so, when it is made.
+/// Checks the name of an object to create.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the limit.
+/// [`Error::Invalid`], naming the limit.
 pub fn check_object(name: &str, limits: &Limits) -> Result<()> {
     let max = limits.max_object_name_length;
     if name.len() > max {

@@ -1,20 +1,20 @@
-//! Storage policies: named kinds of storage that a container is made in (Swift, Storage policies).
+//! Storage policies: named classes of storage for containers (Swift, Storage policies).
 
 use serde::{Deserialize, Serialize};
 
-/// A policy; its index is its place in the configuration and is never reused.
+/// A storage policy. Its index is its position in the configuration and is never reused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Other names for it.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// No new containers are made in it.
+    /// Whether new containers must not use it.
     #[serde(default)]
     pub deprecated: bool,
-    /// Whether its objects' bytes are encrypted, where that is another word than for all.
+    /// Whether its objects are encrypted, if that differs from the deployment's setting.
     #[serde(default)]
     pub encryption: Option<bool>,
 }
@@ -31,7 +31,7 @@ impl Default for Policies {
 }
 
 impl Policies {
-    /// The index and policy of a name or alias, whatever its case.
+    /// Returns the index and policy of a name or alias, case-insensitively.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<(i64, &Policy)> {
         let is = |known: &str| known.eq_ignore_ascii_case(name);
@@ -40,13 +40,13 @@ impl Policies {
         Some((i64::try_from(index).ok()?, &self.0[index]))
     }
 
-    /// What the policy of an index says about encryption, if anything.
+    /// Returns a policy's own encryption setting, if it has one.
     #[must_use]
     pub fn encrypts(&self, index: i64) -> Option<bool> {
         usize::try_from(index).ok().and_then(|index| self.0.get(index)).and_then(|policy| policy.encryption)
     }
 
-    /// The name of an index; of one that the configuration has lost, the default's.
+    /// Returns the name of an index; the default policy's if the configuration no longer has it.
     #[must_use]
     pub fn name(&self, index: i64) -> &str {
         let policy =
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_whatever_their_case() {
+    fn names_are_case_insensitive() {
         let policies = Policies::default();
         assert_eq!(policies.named("DEFAULT").unwrap().0, 0);
         assert_eq!(policies.named("archive").unwrap().0, 1);

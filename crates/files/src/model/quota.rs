@@ -3,33 +3,33 @@
 use crate::error::{Error, Result};
 use crate::model::metadata::Metadata;
 
-/// What an account may hold in bytes; with `-policy-{name}` behind it, in one storage policy.
+/// Maximum bytes in an account; with the suffix `-policy-{name}`, in one storage policy.
 pub const ACCOUNT_BYTES: &str = "x-account-quota-bytes";
-/// How many objects an account may hold; with `-policy-{name}` behind it, in one storage policy.
+/// Maximum number of objects in an account; with the suffix `-policy-{name}`, in one storage policy.
 pub const ACCOUNT_COUNT: &str = "x-account-quota-count";
 /// The older name of [`ACCOUNT_BYTES`].
 pub const ACCOUNT_BYTES_OLD: &str = "x-account-meta-quota-bytes";
-/// What a container may hold in bytes.
+/// Maximum bytes in a container.
 pub const CONTAINER_BYTES: &str = "x-container-meta-quota-bytes";
-/// How many objects a container may hold.
+/// Maximum number of objects in a container.
 pub const CONTAINER_COUNT: &str = "x-container-meta-quota-count";
 
-/// Whether a name is an account's quota, which the operator alone sets.
+/// Returns whether a name is an account quota, which only the operator may set.
 #[must_use]
 pub fn is_of_account(name: &str) -> bool {
     name.starts_with(ACCOUNT_BYTES) || name.starts_with(ACCOUNT_COUNT) || name == ACCOUNT_BYTES_OLD
 }
 
-/// The limit that metadata sets under `name`, if it is a number.
+/// Returns the limit that metadata sets under `name`, if it is a number.
 #[must_use]
 pub fn limit(metadata: &Metadata, name: &str) -> Option<u64> {
     metadata.get(name).filter(|text| is_number(text)).and_then(|text| text.parse().ok())
 }
 
-/// Whether a container's quota is written as a number.
+/// Checks that a container's quota is a number.
 ///
 /// # Errors
-/// [`Error::Page`] in Swift's words.
+/// [`Error::Page`] with Swift's message.
 pub fn check(name: &str, value: &str) -> Result<()> {
     let kind = match name {
         CONTAINER_BYTES => "bytes",
@@ -43,7 +43,7 @@ pub fn check(name: &str, value: &str) -> Result<()> {
     }
 }
 
-/// Digits alone.
+/// Returns whether a text consists of digits.
 #[must_use]
 pub fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,36 +1,36 @@
-//! Limits on how often things are written and listed (Swift, Rate limiting).
+//! Limits on the rates of writes and listings (Swift, Rate limiting).
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use work::Time;
 
-/// Rates by a container's size: from so many objects on, so many requests a second; between two sizes it is in between.
+/// Rates by container size: (number of objects, requests per second), interpolated between two sizes.
 pub type BySize = Vec<(u64, f64)>;
 
-/// The rate limits of a deployment; by default there are none.
+/// The rate limits of a deployment; none by default.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rates {
-    /// Containers made and deleted in one account a second; 0 for no limit.
+    /// Containers created and deleted per second in one account; 0 for no limit.
     pub account_ratelimit: f64,
-    /// A request that would wait longer is refused.
+    /// A request that would have to wait longer is rejected.
     pub max_sleep_time_seconds: f64,
-    /// What was not used for this long may be caught up with.
+    /// Unused capacity of this period may be used later.
     pub rate_buffer_seconds: f64,
-    /// Objects stored, changed and deleted in one container a second.
+    /// Objects stored, changed and deleted per second in one container.
     pub container_ratelimits: BySize,
-    /// Listings of one container a second.
+    /// Listings per second of one container.
     pub container_listing_ratelimits: BySize,
     /// Accounts without limits.
     pub account_whitelist: Vec<String>,
-    /// Accounts that get nothing at all.
+    /// Accounts whose requests are all rejected.
     pub account_blacklist: Vec<String>,
-    /// Segments of large objects below so many bytes are limited (Swift, SLO: `rate_limit_under_size`).
+    /// Segments of large objects smaller than this many bytes are limited (Swift, SLO: `rate_limit_under_size`).
     pub rate_limit_under_size: u64,
-    /// So many of them are read at once.
+    /// Number of such segments that are read without limit.
     pub rate_limit_after_segment: u64,
-    /// Those behind, in segments a second; 0 for no limit.
+    /// Rate of further ones, in segments per second; 0 for no limit.
     pub rate_limit_segments_per_sec: f64,
 }
 
@@ -51,12 +51,12 @@ impl Default for Rates {
     }
 }
 
-/// The request would wait longer than is allowed.
+/// The request would have to wait longer than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
 impl Rates {
-    /// Whether anything is limited.
+    /// Returns whether anything is limited.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.account_ratelimit > 0.0
@@ -65,10 +65,10 @@ impl Rates {
             || !self.account_blacklist.is_empty()
     }
 
-    /// Whether the figures make sense.
+    /// Validates the configured values.
     ///
     /// # Errors
-    /// The key, and why not.
+    /// The key and what is wrong with its value.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let plain = [
             ("account_ratelimit", self.account_ratelimit),
@@ -96,11 +96,11 @@ impl Rates {
         Ok(())
     }
 
-    /// Moves `running`, the instant up to which a rate is used up, by one request that comes `now`, and answers how long
-    /// it must wait.
+    /// Moves `running`, the instant up to which a rate is used up, by one request that arrives `now`, and returns how long the
+    /// request must wait.
     ///
     /// # Errors
-    /// [`TooLong`]; `running` stays.
+    /// [`TooLong`]; `running` is unchanged then.
     pub fn admit(&self, running: &mut Time, now: Time, rate: f64) -> Result<Duration, TooLong> {
         let each = Duration::from_secs_f64(1.0 / rate);
         let next = running.after(each);
@@ -109,7 +109,7 @@ impl Rates {
             return Ok(Duration::ZERO);
         }
         let wait = running.since(now);
-        // Swift refuses a hundredth of a second early.
+        // Swift rejects a hundredth of a second early.
         if wait + Duration::from_millis(10) >= Duration::from_secs_f64(self.max_sleep_time_seconds) {
             return Err(TooLong);
         }
@@ -118,7 +118,7 @@ impl Rates {
     }
 }
 
-/// The rate for a container of `objects`, if that size is limited.
+/// Returns the rate for a container with `objects` objects, if that size is limited.
 #[must_use]
 pub fn rate_for(table: &[(u64, f64)], objects: u64) -> Option<f64> {
     let at = table.iter().rposition(|(size, _)| *size <= objects).filter(|_| objects > 0)?;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_goes_with_the_size() {
+    fn the_rate_depends_on_the_size() {
         let table = [(100, 100.0), (200, 50.0), (300, 10.0)];
         for (objects, expected) in [
             (0, None),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_is_caught_up_with_and_no_more() {
+    fn unused_capacity_is_limited_to_the_buffer() {
         let rates = Rates { max_sleep_time_seconds: 2.0, rate_buffer_seconds: 3.0, ..Rates::default() };
         let mut running = Time(0);
         let now = Time::from_seconds(1000);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_make_no_sense_are_named() {
+    fn invalid_values_are_reported_by_key() {
         assert_eq!(Rates::default().check(), Ok(()));
         let bad = [
             (Rates { account_ratelimit: -1.0, ..Rates::default() }, "account_ratelimit"),

@@ -1,4 +1,4 @@
-//! Clouds that trust one another to keep containers alike (Swift, Container to container synchronisation).
+//! Realms: clouds that trust each other to synchronise containers (Swift, Container to container synchronisation).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use aws_lc_rs::hmac;
 
 use crate::model::metadata::bytes_of;
 
-/// The realms that this cloud knows, by name in capitals.
+/// The realms that this cloud belongs to, by upper-case name.
 #[derive(Clone, Debug)]
 pub struct Realms {
-    /// Each with its key and clusters.
+    /// The realms, each with its key and clusters.
     pub realms: BTreeMap<String, Realm>,
-    /// The realm and cluster that this cloud is.
+    /// This cloud's own realm and cluster.
     pub current: Option<(String, String)>,
     /// Whether `X-Container-Sync-To` may be a URL.
     pub allow_full_urls: bool,
-    /// The hosts that such a URL may name: this program never dials another on a user's word.
+    /// The hosts that such a URL may name. The cloud never connects to another host at a user's request.
     pub allowed_hosts: Vec<String>,
-    /// How often it is looked for what another process left to be carried.
+    /// Interval of checks for changes that another process queued.
     pub interval: Duration,
 }
 
@@ -34,14 +34,14 @@ impl Default for Realms {
     }
 }
 
-/// Clusters that share a key.
+/// Clusters with a common key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Realm {
-    /// What requests between them are signed with.
+    /// The key that signs requests between them.
     pub key: String,
-    /// Also taken, while the key is being changed.
+    /// A second valid key, for changing the key.
     pub key2: Option<String>,
-    /// Where each is, by name in capitals.
+    /// The clusters' endpoints, by upper-case name.
     pub clusters: BTreeMap<String, Endpoint>,
 }
 
@@ -51,24 +51,24 @@ impl std::fmt::Debug for Realm {
     }
 }
 
-/// Where something is on another cloud.
+/// An address on another cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Whether it speaks TLS.
+    /// Whether to use TLS.
     pub secure: bool,
     /// Its host, without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The path, without a slash at its end, percent-encoded.
+    /// The path, percent-encoded, without a trailing slash.
     pub path: String,
 }
 
 impl Endpoint {
-    /// Reads `http://host[:port]/path` or `https://…`.
+    /// Parses `http://host[:port]/path` or `https://…`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the URL.
     pub fn parse(url: &str) -> Result<Self, String> {
         let wrong = || format!("{url:?}: expected http://HOST[:PORT]/v1/");
         let (secure, rest) = match url.split_once("://") {
@@ -103,7 +103,7 @@ impl Endpoint {
         }
     }
 
-    /// The host and port, as a `Host` header has them.
+    /// Returns host and port as in a `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -112,20 +112,20 @@ impl Endpoint {
     }
 }
 
-/// Where a container's changes go.
+/// Where a container's changes are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// The other container.
     pub container: Endpoint,
-    /// The realm and its key, if both are in one.
+    /// The common realm and its key, if there is one.
     pub realm: Option<(String, String)>,
 }
 
 impl Realms {
-    /// Reads `X-Container-Sync-To`: `//realm/cluster/account/container`, or a URL. `None` for nothing.
+    /// Parses `X-Container-Sync-To`: `//realm/cluster/account/container`, or a URL. Returns `None` if it is empty.
     ///
     /// # Errors
-    /// Swift's words for what is wrong.
+    /// Swift's message.
     pub fn destination(&self, value: &str) -> Result<Option<Destination>, String> {
         let trimmed = value.trim_end_matches('/');
         if trimmed.is_empty() {
@@ -180,7 +180,7 @@ impl Realms {
         Ok(Some(Destination { container, realm: None }))
     }
 
-    /// Whether a signature was made with a realm's key and a container's.
+    /// Returns whether a signature was made with the realm's key and the container's key.
     #[must_use]
     pub fn is_signed(&self, realm: &str, text: &str, signature: &str) -> bool {
         let Some(realm) = self.realms.get(&realm.to_uppercase()) else { return false };
@@ -191,14 +191,13 @@ impl Realms {
     }
 }
 
-/// What is signed of a request: its method, its path as sent, its `X-Timestamp`, a number used once, and the container's
-/// key.
+/// Returns the text that is signed: the method, the path as sent, `X-Timestamp`, a nonce, and the container's key.
 #[must_use]
 pub fn signed_text(method: &str, path: &str, timestamp: &str, nonce: &str, container_key: &str) -> String {
     format!("{method}\n{path}\n{timestamp}\n{nonce}\n{container_key}")
 }
 
-/// A signature with a realm's key.
+/// Signs a text with a realm's key.
 #[must_use]
 pub fn sign(realm_key: &str, text: &str) -> String {
     hex::encode(hmac::sign(&hmac_key(realm_key), text.as_bytes()))
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn destinations_are_read_as_swift_does() {
+    fn destinations_are_parsed_as_swift_does() {
         let realms = realms();
         let found = realms.destination("//us/dfw/AUTH_1/c d/").unwrap().unwrap();
         assert_eq!(found.container.path, "/v1/AUTH_1/c%20d");
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn either_key_of_a_realm_signs() {
+    fn signatures_with_either_key_are_valid() {
         let realms = realms();
         let text = signed_text("PUT", "/v1/AUTH_1/c/o", "1389453423.35964", "nonce", "container key");
         for (key, expected) in [("realm key", true), ("next", true), ("other", false)] {
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_urls_without_frills() {
+    fn endpoints_are_plain_urls() {
         let six = Endpoint::parse("http://[::1]:81/v1").unwrap();
         assert_eq!((six.host.as_str(), six.port, six.authority()), ("::1", 81, "[::1]:81".into()));
         for bad in [

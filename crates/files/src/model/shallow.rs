@@ -1,14 +1,14 @@
-//! JSON objects read one level deep: what is nested in them is passed over and takes no memory.
+//! Parses JSON objects one level deep: nested values are skipped and use no memory.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Members that are kept of an object.
+/// Maximum number of members kept per object.
 const MEMBERS_MAX: usize = 100;
 
-/// An object whose members are texts, numbers and null, each list or object in it replaced by a truth value; anything
-/// that is no object is read as null.
+/// An object whose members are strings, numbers and null; nested lists and objects are replaced by a boolean. Anything but
+/// an object is read as null.
 pub(super) struct Item(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Item {
@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Member {
     }
 }
 
-/// Reads a value; whether an object's members are kept.
+/// Parses a value; the flag says whether to keep an object's members.
 struct Level(bool);
 
 impl<'de> Visitor<'de> for Level {

@@ -1,57 +1,57 @@
-//! What an object's bytes stand for when they do not stand for themselves.
+//! What an object's bytes represent if not its own content.
 
 use serde::{Deserialize, Serialize};
 
-/// An object that leads to other bytes than its own.
+/// An object that refers to other bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// Its bytes are the manifest of a static large object.
+    /// A static large object: its bytes are the manifest.
     Manifest {
         /// The MD5 of its segments' ETags, in hex.
         etag: String,
-        /// What its segments have together, in bytes.
+        /// The total length of its segments, in bytes.
         size: u64,
     },
-    /// It is empty and leads to another object.
+    /// A symbolic link: it is empty and refers to another object.
     Link(Link),
 }
 
-/// Where a symbolic link leads.
+/// The target of a symbolic link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Another account than its own.
+    /// The target's account, if it is not the link's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// The container.
     pub container: String,
     /// The object.
     pub name: String,
-    /// A static link's target has this ETag, or the link is broken.
+    /// For a static link, the ETag that the target must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// A static link's target had this many bytes when the link was made.
+    /// For a static link, the target's length when the link was created, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// A static link to a large object keeps that object's own ETag for listings.
+    /// For a static link to a large object, that object's own ETag, for listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_etag: Option<String>,
 }
 
 impl Shape {
-    /// From the text that a row holds.
+    /// Reads a shape from a column.
     #[must_use]
     pub fn from_column(text: Option<String>) -> Option<Self> {
         text.and_then(|text| serde_json::from_str(&text).ok())
     }
 
-    /// The text that a row holds.
+    /// Formats a shape for a column.
     #[must_use]
     pub fn to_column(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Where it leads, if it is a link.
+    /// Returns the target if it is a link.
     #[must_use]
     pub fn link(&self) -> Option<&Link> {
         match self {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_survives_its_row() {
+    fn a_shape_survives_storing() {
         let link = Link {
             account: None,
             container: "c".into(),

@@ -1,15 +1,15 @@
-//! Signatures of temporary URLs and forms: HMACs in hex or with their digest's name and base64.
+//! Signatures of temporary URLs and forms: HMACs in hex, or in base64 after the digest's name.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-/// The digests that are taken.
+/// The supported digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
-    /// For clients of the old days.
+    /// For old clients.
     Sha1,
-    /// The usual one.
+    /// The default.
     Sha256,
     /// The longest.
     Sha512,
@@ -25,7 +25,7 @@ impl Digest {
     }
 }
 
-/// A signature's digest and bytes: 40, 64 or 128 hex digits, or `sha256:` and base64. `None` for anything else.
+/// Parses a signature: 40, 64 or 128 hex digits, or `sha256:` and base64. `None` for anything else.
 #[must_use]
 pub fn parse(text: &str) -> Option<(Digest, Vec<u8>)> {
     let Some((name, encoded)) = text.split_once(':') else {
@@ -48,7 +48,7 @@ pub fn parse(text: &str) -> Option<(Digest, Vec<u8>)> {
     Some((digest, bytes))
 }
 
-/// Whether `signature` is that of `text` by `key`; takes as long for a wrong one.
+/// Returns whether `signature` is that of `text` by `key`. Compares in constant time.
 #[must_use]
 pub fn is_signed(digest: Digest, key: &str, text: &str, signature: &[u8]) -> bool {
     let key = hmac::Key::new(digest.algorithm(), &crate::model::metadata::bytes_of(key));

@@ -1,10 +1,10 @@
-//! Archives as they stream in: tar of all the usual dialects (ustar, GNU long names, pax), read piece by piece.
+//! Parses tar archives as they arrive, in the common formats (ustar, GNU long names, pax).
 
 use std::collections::BTreeMap;
 
-/// The unit of an archive, in bytes.
+/// Length of a block, in bytes.
 const BLOCK: usize = 512;
-/// A long name or a set of pax records at most, in bytes.
+/// Maximum length of a long name or a set of pax records, in bytes.
 const EXTENSION_MAX: u64 = 1 << 20;
 
 /// A file in an archive.
@@ -18,37 +18,37 @@ pub struct Entry {
     pub records: BTreeMap<String, Vec<u8>>,
 }
 
-/// What the reader found next.
+/// What the reader found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A file begins.
     File(Entry),
-    /// Bytes of the file that began last.
+    /// Bytes of the current file.
     Bytes(Vec<u8>),
-    /// That file is complete.
+    /// The current file is complete.
     End,
 }
 
-/// An archive that cannot be read.
+/// The archive is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub &'static str);
 
 #[derive(Debug)]
 enum State {
-    /// At a header.
+    /// Expects a header.
     Header,
-    /// In a file: bytes left, then padding.
+    /// In a file: bytes left, and the padding after them.
     File { left: u64, padding: u64 },
-    /// In what is skipped.
+    /// In bytes to skip.
     Skip { left: u64 },
-    /// In what describes the next entry.
+    /// In a record that describes the next entry.
     Extension { kind: u8, left: u64, padding: u64, bytes: Vec<u8> },
-    /// Behind the end.
+    /// After the end of the archive.
     Done,
 }
 
-/// Reads an archive as it comes.
+/// Reads an archive in pieces.
 #[derive(Debug)]
 pub struct Reader {
     state: State,
@@ -71,7 +71,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Takes the next piece and answers what it completes.
+    /// Parses the next piece and returns the events that it completes.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -140,10 +140,10 @@ impl Reader {
         Ok(events)
     }
 
-    /// Whether the archive may end here.
+    /// Checks that the archive may end here.
     ///
     /// # Errors
-    /// [`Malformed`] in the middle of an entry, or where there was none.
+    /// [`Malformed`] in the middle of an entry, or if the archive had none.
     pub fn finish(&self) -> Result<(), Malformed> {
         match self.state {
             State::Done => Ok(()),
@@ -186,13 +186,13 @@ impl Reader {
             size = text.parse().map_err(|_| Malformed("invalid header"))?;
         }
         let path = records.get("path").cloned().or(long_name).unwrap_or_else(|| path_of(block));
-        // Before there were kinds, a directory was a file whose name ends in a slash.
+        // In the oldest format, a directory is a file whose name ends in a slash.
         let is_file = matches!(kind, b'0' | b'7') || (kind == 0 && !path.ends_with(b"/"));
         if is_file {
             events.push(Event::File(Entry { path, size, records }));
             self.state = State::File { left: size, padding: padding(size) };
         } else {
-            // Links, directories and devices hold nothing, whatever their size says.
+            // Links, directories and devices have no data, whatever their size field says.
             let left = if matches!(kind, b'1'..=b'6') { 0 } else { size + padding(size) };
             self.state = State::Skip { left };
         }
@@ -215,7 +215,7 @@ fn path_of(block: &[u8; BLOCK]) -> Vec<u8> {
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 
-/// A number in octal, or in base 256 where its first bit says so.
+/// Parses a number in octal, or in base 256 if the first bit is set.
 fn number(field: &[u8]) -> Option<u64> {
     if field.first().is_some_and(|byte| byte & 0x80 != 0) {
         let mut value: u64 = u64::from(field[0] & 0x7f);
@@ -234,7 +234,7 @@ fn number(field: &[u8]) -> Option<u64> {
     u64::from_str_radix(text, 8).ok()
 }
 
-/// Pax records: `length key=value\n`.
+/// Parses pax records: `length key=value\n`.
 fn records(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Malformed> {
     const BAD: Malformed = Malformed("invalid header");
     let (mut found, mut rest) = (BTreeMap::new(), bytes);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_out_whatever_the_pieces() {
+    fn files_are_found_whatever_the_piece_length() {
         let long = vec![b'n'; 150];
         let pax = b"30 SCHILY.xattr.user.meta.a=b\n";
         let archive = [
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_archives_are_refused() {
+    fn malformed_archives_are_rejected() {
         let mut reader = Reader::default();
         assert_eq!(reader.feed(&[b'x'; 512]), Err(Malformed("bad checksum")));
         let mut cut = Reader::default();

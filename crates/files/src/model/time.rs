@@ -1,20 +1,20 @@
-//! Times as Cloud Files shows them.
+//! Formats times as Cloud Files shows them.
 
 use work::Time;
 
-/// `1389453423.35964`: seconds with five decimals (X-Timestamp).
+/// Formats `1389453423.35964`: seconds with five decimals (X-Timestamp).
 #[must_use]
 pub fn x_timestamp(time: Time) -> String {
     format!("{}.{:05}", time.seconds(), time.0.rem_euclid(1_000_000) / 10)
 }
 
-/// `1389453423.35964` with ten digits before the point, as versions are called: their byte order is that of time.
+/// As [`x_timestamp`], with ten digits before the point: version ids, whose byte order is chronological.
 #[must_use]
 pub fn internal(time: Time) -> String {
     format!("{:010}.{:05}", time.seconds(), time.0.rem_euclid(1_000_000) / 10)
 }
 
-/// Reads what [`x_timestamp`] and [`internal`] write; what Swift may put behind an underscore is passed over.
+/// Parses the output of [`x_timestamp`] and [`internal`]. A suffix after an underscore, which Swift may add, is ignored.
 #[must_use]
 pub fn parse(text: &str) -> Option<Time> {
     let text = text.split('_').next()?;
@@ -27,14 +27,14 @@ pub fn parse(text: &str) -> Option<Time> {
     Some(Time(seconds.parse::<i64>().ok()? * 1_000_000 + micros * 10))
 }
 
-/// `2013-11-19T20:08:13.283452`: microseconds without a zone (listings).
+/// Formats `2013-11-19T20:08:13.283452`: microseconds without a time zone (listings).
 #[must_use]
 pub fn listing(time: Time) -> String {
     time.timestamp().strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string()
 }
 
-/// Whole seconds for `Last-Modified`, rounded up as Swift does, so that `If-Modified-Since` of an answer's own date
-/// finds nothing newer.
+/// Returns whole seconds for `Last-Modified`, rounded up as Swift does, so that a request with `If-Modified-Since` set to
+/// that value gets 304.
 #[must_use]
 pub fn last_modified(time: Time) -> i64 {
     time.0.saturating_add(999_999).div_euclid(1_000_000)
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seeds_spellings() {
+    fn times_have_the_formats_of_the_seeds() {
         assert_eq!(x_timestamp(Time(1_389_453_423_359_640)), "1389453423.35964");
         assert_eq!(listing(Time(1_384_891_693_283_452)), "2013-11-19T20:08:13.283452");
         assert_eq!(last_modified(Time(1_000_001)), 2);

@@ -5,36 +5,36 @@ use work::Time;
 
 use crate::model::metadata::Metadata;
 
-/// What marks that an object was deleted, among its versions.
+/// Media type of a delete marker.
 pub const MARKER_TYPE: &str = "application/x-deleted;swift_versions_deleted=1";
 
-/// The container's setting for versions in the container itself: `true`, `false`, or [`NEVER`].
+/// The container's setting for versions within the container: `true`, `false`, or [`NEVER`].
 pub const ENABLED: &str = "x-versions-enabled";
-/// Versions were forbidden where there never were any.
+/// Versions were disabled before they were ever enabled.
 pub const NEVER: &str = "never";
 /// The container's setting for old versions in another container, restored by deletion.
 pub const STACK: &str = "x-versions-location";
 /// The container's setting for old versions in another container, with delete markers.
 pub const HISTORY: &str = "x-history-location";
 
-/// What is said to who asks for a version where there are none.
+/// Swift's message for a version id in a container without versions.
 pub const UNVERSIONED: &str = "version-aware operations require that the container is versioned";
 
-/// What a container does with what is replaced or deleted.
+/// What a container does with objects that are replaced or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keeping {
-    /// It goes.
+    /// Deletes them.
     Nothing,
-    /// It stays as a version.
+    /// Keeps them as versions.
     Versions,
-    /// It goes to another container; deletion brings the last one back.
+    /// Moves them to another container; deletion restores the last one.
     Stack(String),
-    /// It goes to another container, and so do delete markers.
+    /// Moves them to another container and writes delete markers there.
     History(String),
 }
 
 impl Keeping {
-    /// A container's way, by its metadata.
+    /// Returns the mode that a container's metadata sets.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         if metadata.0.is_empty() {
@@ -54,35 +54,35 @@ impl Keeping {
     }
 }
 
-/// Whether a container keeps versions or has kept some.
+/// Returns whether a container keeps versions or has kept any.
 #[must_use]
 pub fn is_versioned(metadata: &Metadata) -> bool {
     metadata.get(ENABLED).is_some_and(|enabled| enabled != NEVER)
 }
 
-/// The name of an old version in another container.
+/// Returns the name of an old version in another container.
 #[must_use]
 pub fn archived_name(name: &str, created: Time) -> String {
     format!("{}{}", archived_prefix(name), crate::model::time::internal(created))
 }
 
-/// What the names of an object's old versions in another container begin with.
+/// Returns the prefix of the names of an object's old versions in another container.
 #[must_use]
 pub fn archived_prefix(name: &str) -> String {
     format!("{:03x}{name}/", name.len())
 }
 
-/// Which version a request names.
+/// A version named by a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionId {
-    /// What was stored without versioning.
+    /// The object stored without versioning.
     Null,
-    /// What was stored at that time.
+    /// The version stored at that time.
     At(Time),
 }
 
 impl VersionId {
-    /// Reads `null` or a timestamp; `None` for anything else.
+    /// Parses `null` or a timestamp; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text == "null" {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_are_named_by_length_and_time() {
+    fn names_of_old_versions_contain_length_and_time() {
         assert_eq!(archived_name("obj", Time(1_389_453_423_359_640)), "003obj/1389453423.35964");
         assert_eq!(archived_prefix("é"), "002é/");
     }
