@@ -1,7 +1,7 @@
 //! The file that a simulated host is kept in: all of it in the first line, and what changed since in the others, so that a
 //! change costs as much among many machines as among few.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -108,13 +108,16 @@ impl Journal {
     }
 }
 
-/// Writes the file anew.
+/// Writes the file anew. It is durable when this returns: a first line that a power cut tore could not be read.
 fn whole(path: &Path, state: &State) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut line = serde_json::to_vec(state)?;
     line.push(b'\n');
-    std::fs::write(&beside, line)?;
-    std::fs::rename(beside, path)
+    let mut file = File::create(&beside)?;
+    file.write_all(&line)?;
+    file.sync_all()?;
+    std::fs::rename(beside, path)?;
+    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 #[cfg(test)]
