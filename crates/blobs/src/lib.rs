@@ -89,7 +89,7 @@ impl Location {
 pub struct Volume {
     /// Its number.
     pub number: i64,
-    /// Disk space that it occupies, in bytes.
+    /// Disk space that it occupies, in bytes, without space that is reserved for blobs to come.
     pub bytes: u64,
     /// Whether it may contain blobs whose rows are not committed yet.
     pub claimed: bool,
@@ -140,6 +140,9 @@ pub trait Blobs: Send + Sync + 'static {
     /// Returns the volume that new blobs are appended to, if there is one.
     fn current_volume(&self) -> Option<Volume>;
 
+    /// Returns whether a volume with this number exists. The number of a removed volume is never used again.
+    fn has_volume(&self, number: i64) -> bool;
+
     /// Stops appending to a volume, so that it can be compacted.
     async fn seal(&self, number: i64) -> Result<()>;
 
@@ -157,8 +160,9 @@ pub trait Blobs: Send + Sync + 'static {
     async fn remove_volume(&self, number: i64) -> Result<bool>;
 
     /// Lists blobs in files of their own that were written before this process started, for the orphan check against the
-    /// database: at most `limit`, after `after`, in id order.
-    async fn older_singles(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>>;
+    /// database. They come in pages, numbered from 0, in no order; `None` after the last page. Reading all pages reads each
+    /// directory once.
+    async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>>;
 
     /// Moves a blob's own file, which no row refers to, to the orphan directory. Reading the blob moves it back.
     async fn set_aside(&self, id: BlobId) -> Result<()>;

@@ -96,7 +96,7 @@ impl Blobs for Local {
     }
 
     async fn create(&self, id: BlobId) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(self.singles.create(id)))
+        Ok(Box::new(self.singles.create(id).await?))
     }
 
     async fn read(&self, id: BlobId, location: Location, range: Range<u64>) -> Result<Box<dyn Reader>> {
@@ -132,7 +132,11 @@ impl Blobs for Local {
 
     fn current_volume(&self) -> Option<Volume> {
         let number = self.appender.current();
-        (number != 0).then(|| Volume { number, bytes: self.volumes.bytes(number), claimed: true })
+        (number != 0).then(|| Volume { number, bytes: self.volumes.written(number), claimed: true })
+    }
+
+    fn has_volume(&self, number: i64) -> bool {
+        self.volumes.contains(number)
     }
 
     async fn seal(&self, number: i64) -> Result<()> {
@@ -162,8 +166,8 @@ impl Blobs for Local {
         read::blocking(move || volumes.remove(number)).await.map_err(|e| Error::io("removing a volume", &e))
     }
 
-    async fn older_singles(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>> {
-        self.singles.list(after, self.opened, limit).await
+    async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>> {
+        self.singles.list(page, self.opened).await
     }
 
     async fn set_aside(&self, id: BlobId) -> Result<()> {

@@ -123,6 +123,13 @@ impl PolicyStores {
         self.0.iter().enumerate().filter_map(of).collect()
     }
 
+    /// As [`Blobs::has_volume`]; true for a volume of a store that is not there, about which nothing is known.
+    #[must_use]
+    pub fn may_have_volume(&self, number: i64) -> bool {
+        self.store(store_of(number)).is_ok_and(|store| store.has_volume(number & NUMBER_MASK))
+            || store_of(number) >= self.0.len()
+    }
+
     /// As [`Blobs::seal`].
     ///
     /// # Errors

@@ -167,7 +167,8 @@ async fn reopening_changes_no_stored_file() {
     for _ in 0..3 {
         drop(Local::open(dir.path()).unwrap());
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("volumes")).unwrap().count(), 2);
+    let names = std::fs::read_dir(dir.path().join("volumes")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(names.filter(|path| path.extension().is_some_and(|end| end == "vol")).count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,8 +212,104 @@ async fn the_orphan_check_lists_only_blobs_older_than_the_process() {
     store_large(&Local::open(dir.path()).unwrap(), old, &pattern(10)).await;
     let store = Local::open(dir.path()).unwrap();
     store_large(&store, BlobId::new(), &pattern(10)).await;
-    assert_eq!(store.older_singles(None, 10).await.unwrap(), vec![old]);
-    assert_eq!(store.older_singles(Some(old), 10).await.unwrap(), vec![]);
+    assert_eq!(older_singles(&store).await, vec![old]);
+}
+
+/// What all pages hold together.
+async fn older_singles(store: &Local) -> Vec<BlobId> {
+    let (mut all, mut page) = (Vec::new(), 0);
+    while let Some(found) = store.older_singles(page).await.unwrap() {
+        all.extend(found);
+        page += 1;
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_page_of_old_blobs_is_one_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    let mut stored: Vec<_> = (0..40).map(|_| BlobId::new()).collect();
+    for id in &stored {
+        store_large(&store, *id, &pattern(10)).await;
+    }
+    let store = Local::open(dir.path()).unwrap();
+    // Another page's directory is not read for this one.
+    let hidden = dir.path().join("single/00");
+    std::fs::remove_dir_all(&hidden).unwrap();
+    stored.retain(|id| id.0[15] != 0);
+    assert!(store.older_singles(0).await.is_err());
+    let mut found = Vec::new();
+    for page in 1..=255 {
+        let on_page = store.older_singles(page).await.unwrap().unwrap();
+        assert!(on_page.iter().all(|id| usize::from(id.0[15]) == page), "{page}: {on_page:?}");
+        found.extend(on_page);
+    }
+    found.sort_unstable();
+    stored.sort_unstable();
+    assert_eq!((found, store.older_singles(256).await.unwrap()), (stored, None));
+}
+
+#[test]
+fn uploads_that_stall_hold_no_thread() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = threads.worker_threads(2).max_blocking_threads(2).enable_all().build().unwrap();
+    let work = async {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Local::open(dir.path()).unwrap();
+        let mut uploads = Vec::new();
+        for n in 0..8usize {
+            let (id, data) = (BlobId::new(), pattern(2_000_000 + n));
+            let mut writer = store.create(id).await.unwrap();
+            for piece in data[..1_500_000].chunks(50_000) {
+                writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+            }
+            uploads.push((id, data, writer));
+        }
+        // All eight stall now, and two threads may wait: others are stored and read all the same.
+        let (other, data) = (BlobId::new(), pattern(3_000_000));
+        let at = store_large(&store, other, &data).await;
+        assert_eq!(read(&store, other, at, 0..3_000_000).await.unwrap(), data);
+        for (id, data, mut writer) in uploads {
+            writer.write(data.slice(1_500_000..)).await.unwrap();
+            let at = writer.finish().await.unwrap();
+            assert_eq!(read(&store, id, at, 0..at.length).await.unwrap(), data);
+        }
+    };
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), work).await.expect("nothing waits for a thread");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_a_removed_volume_is_not_used_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for expected in 1..4 {
+        let store = Local::open(dir.path()).unwrap();
+        assert_eq!(put(&store, BlobId::new(), pattern(10)).await.volume, expected);
+        store.seal(expected).await.unwrap();
+        assert!(store.has_volume(expected));
+        assert!(store.remove_volume(expected).await.unwrap());
+        assert!(!store.has_volume(expected));
+    }
+    // A file that cannot be read must not lead to a number that was used.
+    std::fs::write(dir.path().join("volumes/highest"), "?").unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    assert!(put(&store, BlobId::new(), pattern(10)).await.volume > 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_current_volume_is_as_long_as_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Local::open(dir.path()).unwrap();
+    assert_eq!(store.current_volume(), None);
+    let mut expected = 0;
+    for length in [100, 70_000, PACKED_BYTES_MAX] {
+        put(&store, BlobId::new(), pattern(length)).await;
+        expected += record_bytes(length as u64);
+        let current = store.current_volume().unwrap();
+        assert_eq!((current.number, current.bytes), (1, expected), "what is reserved does not count");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +319,7 @@ async fn an_orphan_is_set_aside_and_moved_back_when_it_is_read() {
     let at = store_large(&Local::open(dir.path()).unwrap(), id, &data).await;
     let store = Local::open(dir.path()).unwrap();
     store.set_aside(id).await.unwrap();
-    assert_eq!(store.older_singles(None, 10).await.unwrap(), vec![]);
+    assert_eq!(older_singles(&store).await, vec![]);
     assert_eq!(store.aside_for(Duration::from_secs(86_400)).await.unwrap(), vec![]);
     assert_eq!(read(&store, id, at, 0..at.length).await.unwrap(), data);
     assert_eq!(store.aside_for(Duration::ZERO).await.unwrap(), vec![]);

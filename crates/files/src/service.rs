@@ -221,6 +221,11 @@ struct Inner {
     inherited: compaction::Inherited,
     /// Volumes that hold bytes which the disk does not give.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
+    /// Places of dead bytes that the database did not take yet.
+    uncounted: std::sync::Mutex<Vec<blobs::Location>>,
+    /// Damaged blobs that were noted by this process.
+    noted: std::sync::Mutex<std::collections::HashSet<blobs::BlobId>>,
+    damaged: Notify,
     garbage: Notify,
     expiring: Notify,
     carrying: Notify,
@@ -232,7 +237,7 @@ struct Inner {
 pub struct Files(Arc<Inner>);
 
 impl Files {
-    /// Opens the tables and starts the sweep of what nothing names any more.
+    /// Opens the tables. Nothing is done in the background, and nothing deleted, before [`Files::start`].
     ///
     /// # Errors
     /// The database's.
@@ -276,16 +281,25 @@ impl Files {
             tenants: std::sync::OnceLock::new(),
             logs: logs::Logs::default(),
             unreadable: std::sync::Mutex::default(),
+            uncounted: std::sync::Mutex::default(),
+            noted: std::sync::Mutex::default(),
+            damaged: Notify::new(),
             garbage: Notify::new(),
             expiring: Notify::new(),
             carrying: Notify::new(),
             stop,
         }));
-        tokio::spawn(files.clone().sweep());
-        tokio::spawn(files.clone().scrub());
-        tokio::spawn(files.clone().sweep_expired());
-        tokio::spawn(files.clone().deliver_by_and_by());
         Ok(files)
+    }
+
+    /// Starts work in the background, which deletes what nothing names any more. To be called once, when it is certain that
+    /// the database and the stores belong together.
+    pub fn start(&self) {
+        tokio::spawn(self.clone().sweep());
+        tokio::spawn(self.clone().scrub());
+        tokio::spawn(self.clone().watch_damage());
+        tokio::spawn(self.clone().sweep_expired());
+        tokio::spawn(self.clone().deliver_by_and_by());
     }
 
     /// Ends background work, and delivers the access logs that wait.

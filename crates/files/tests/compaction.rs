@@ -48,6 +48,7 @@ impl Bed {
         let scrub = Scrub { bytes_per_second: 0, ..Scrub::default() };
         let settings = Settings { scrub, settling: Duration::ZERO, ..Settings::default() };
         let files = Files::open(location, blobs.clone(), clock, meter, settings).await.unwrap();
+        files.start();
         files.put_container(&operator(), "AUTH_1", "c", Changes::default(), None).await.unwrap();
         Self { files, blobs }
     }

@@ -105,6 +105,8 @@ impl Cloud {
         .await
         .map_err(|e| database(&e))?;
         cloud_id.bind(&config.database, &stores).await?;
+        // Not before all checks have passed: work in the background deletes what no row names.
+        files.start();
         if let Some(sendmail) = &config.sendmail {
             identity.send_mail_by(Arc::new(sendmail.clone()));
         }

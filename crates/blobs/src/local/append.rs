@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::space::{self, Claimant};
-use super::volume::{Claim, Volumes};
+use super::volume::{Claim, Created, Volumes};
 use crate::error::{Error, Result};
 use crate::{Location, Placed};
 
@@ -91,6 +91,8 @@ struct Tail {
     file: Arc<File>,
     end: u64,
     reserved: u64,
+    /// Publishes `end`.
+    written: Arc<AtomicU64>,
     /// Keeps compaction from removing the volume while it is being created or closed.
     _claim: Claim,
 }
@@ -134,7 +136,10 @@ impl Tail {
         };
         let unusable = synced.is_err() || written.as_ref().is_err_and(|error| !is_full(error));
         match written.and(synced) {
-            Ok(()) => self.end += joined.len() as u64,
+            Ok(()) => {
+                self.end += joined.len() as u64;
+                self.written.store(self.end, Ordering::Release);
+            }
             Err(error) => {
                 tracing::error!(%error, volume = self.number, "cannot append");
                 for place in places.iter_mut().filter(|place| place.is_ok()) {
@@ -223,9 +228,9 @@ impl Writer {
 
     fn tail(&mut self) -> io::Result<&mut Tail> {
         if self.tail.is_none() {
-            let (number, file, claim) = self.volumes.create()?;
+            let Created { number, file, written, claim } = self.volumes.create()?;
             self.current.store(number, Ordering::Release);
-            self.tail = Some(Tail { number, file, end: 0, reserved: 0, _claim: claim });
+            self.tail = Some(Tail { number, file, end: 0, reserved: 0, written, _claim: claim });
         }
         self.tail.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }

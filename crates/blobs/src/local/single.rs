@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::read::blocking;
@@ -15,8 +14,8 @@ use crate::checksum::Table;
 use crate::error::{Error, Result};
 use crate::{BlobId, Location, Writer};
 
-/// Pieces queued for writing, per upload.
-const PIECES_WAITING: usize = 8;
+/// Bytes of an upload that wait until they are written together.
+const WRITTEN_AT_ONCE: usize = 256 << 10;
 
 /// Bytes written between two checks of the free space.
 const SPACE_CHECK_BYTES: u64 = 4 << 20;
@@ -32,27 +31,33 @@ impl Singles {
     pub(super) fn open(dir: PathBuf, aside: PathBuf) -> std::io::Result<Self> {
         // Create and sync all shard directories before the first upload. Otherwise an upload could find a directory that another
         // one just created, and be acknowledged before that directory's own entry is durable.
+        let singles = Self { dir, aside };
         for shard in 0..=u8::MAX {
-            match std::fs::create_dir(dir.join(format!("{shard:02x}"))) {
+            match std::fs::create_dir(singles.shard(shard)) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
         }
         // Sync even if nothing was created: an earlier process may have been killed between creating and syncing.
-        File::open(&dir)?.sync_all()?;
-        Ok(Self { dir, aside })
+        File::open(&singles.dir)?.sync_all()?;
+        Ok(singles)
     }
 
     /// Returns a blob's path. Files are spread over 256 directories by the random part of the id.
     fn path(&self, id: BlobId) -> PathBuf {
-        self.dir.join(format!("{:02x}", id.0[15])).join(id.to_string())
+        self.shard(id.0[15]).join(id.to_string())
     }
 
-    pub(super) fn create(&self, id: BlobId) -> SingleWriter {
+    fn shard(&self, shard: u8) -> PathBuf {
+        self.dir.join(format!("{shard:02x}"))
+    }
+
+    /// Creates the file of a new blob, empty.
+    pub(super) async fn create(&self, id: BlobId) -> Result<SingleWriter> {
         let path = self.path(id);
-        let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
-        let task = tokio::task::spawn_blocking(move || write(&path, receiver));
-        SingleWriter { pieces: Some(pieces), task }
+        let unfinished = blocking(move || Unfinished::create(path)).await;
+        let unfinished = unfinished.map_err(|e| Error::io("creating a blob", &e))?;
+        Ok(SingleWriter { state: Writing::Idle(unfinished), waiting: Vec::new(), waiting_bytes: 0 })
     }
 
     pub(super) async fn open_blob(&self, id: BlobId) -> Result<File> {
@@ -129,115 +134,145 @@ impl Singles {
         !shards.filter_map(std::io::Result::ok).any(holds)
     }
 
-    pub(super) async fn list(
-        &self,
-        after: Option<BlobId>,
-        before: BlobId,
-        limit: usize,
-    ) -> Result<Vec<BlobId>> {
-        let dir = self.dir.clone();
+    /// The blobs of one directory that are older than `before`; `None` behind the last directory.
+    pub(super) async fn list(&self, page: usize, before: BlobId) -> Result<Option<Vec<BlobId>>> {
+        let Ok(shard) = u8::try_from(page) else { return Ok(None) };
+        let dir = self.shard(shard);
         let list = move || {
             let mut found = Vec::new();
-            for shard in std::fs::read_dir(dir)? {
-                let shard = shard?.path();
-                if !shard.is_dir() {
-                    continue;
-                }
-                for entry in std::fs::read_dir(shard)? {
-                    let name = entry?.file_name();
-                    let id = name.to_str().and_then(|name| uuid::Uuid::try_parse(name).ok());
-                    let Some(id) = id.map(|id| BlobId(id.into_bytes())) else { continue };
-                    if id < before && after.is_none_or(|after| id > after) {
-                        found.push(id);
-                    }
-                }
+            for entry in std::fs::read_dir(dir)? {
+                let name = entry?.file_name();
+                let id = name.to_str().and_then(|name| uuid::Uuid::try_parse(name).ok());
+                found.extend(id.map(|id| BlobId(id.into_bytes())).filter(|id| *id < before));
             }
-            found.sort_unstable();
-            found.truncate(limit);
-            Ok(found)
+            Ok(Some(found))
         };
         blocking(list).await.map_err(|e| Error::io("listing blobs", &e))
     }
 }
 
+/// Takes a blob's bytes. They are written on threads that may wait, each time for as long as that takes and no longer: no
+/// thread is held while nothing arrives, so however many uploads are under way, reads and other uploads find a thread.
 pub(super) struct SingleWriter {
-    pieces: Option<mpsc::Sender<Piece>>,
-    task: JoinHandle<Result<u64>>,
+    state: Writing,
+    /// Pieces that are not being written yet.
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
 }
 
-enum Piece {
-    Data(Bytes),
-    End,
+enum Writing {
+    Idle(Unfinished),
+    Busy(JoinHandle<std::io::Result<Unfinished>>),
+    Failed,
+}
+
+impl SingleWriter {
+    /// The file, once what was being written is written.
+    async fn idle(&mut self) -> Result<Unfinished> {
+        match std::mem::replace(&mut self.state, Writing::Failed) {
+            Writing::Idle(unfinished) => Ok(unfinished),
+            Writing::Busy(task) => {
+                let written = task.await.map_err(|_| Error::Closing)?;
+                written.map_err(|e| Error::io("writing a blob", &e))
+            }
+            Writing::Failed => Err(Error::Closing),
+        }
+    }
+
+    fn take_waiting(&mut self) -> Vec<Bytes> {
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 #[async_trait]
 impl Writer for SingleWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        let sent = match &self.pieces {
-            Some(pieces) => pieces.send(Piece::Data(bytes)).await.is_ok(),
-            None => false,
-        };
-        if sent {
-            return Ok(());
+        self.waiting_bytes += bytes.len();
+        self.waiting.push(bytes);
+        if self.waiting_bytes >= WRITTEN_AT_ONCE {
+            let mut unfinished = self.idle().await?;
+            let pieces = self.take_waiting();
+            self.state = Writing::Busy(tokio::task::spawn_blocking(move || {
+                unfinished.append(&pieces)?;
+                Ok(unfinished)
+            }));
         }
-        // The writing thread ended early; its result has the reason.
-        self.pieces = None;
-        let outcome = (&mut self.task).await;
-        Err(outcome.map_or(Error::Closing, |written| written.err().unwrap_or(Error::Closing)))
+        Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Location> {
-        if let Some(pieces) = self.pieces.take() {
-            let _ = pieces.send(Piece::End).await;
-        }
-        let length = (&mut self.task).await.unwrap_or(Err(Error::Closing))?;
+        let mut unfinished = self.idle().await?;
+        let pieces = self.take_waiting();
+        let seal = move || {
+            unfinished.append(&pieces)?;
+            unfinished.seal()
+        };
+        let length = blocking(seal).await.map_err(|e| Error::io("sealing a blob", &e))?;
         Ok(Location { volume: 0, offset: 0, length })
     }
 }
 
-/// Writes pieces until the sender marks the end. If the sender is dropped before that, the file is removed.
-fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> Result<u64> {
-    let (mut file, dir) = create(path).map_err(|e| Error::io("creating a blob", &e))?;
-    let mut table = Table::default();
-    let (mut length, mut admitted) = (0, 0);
-    loop {
-        let outcome = match pieces.blocking_recv() {
-            Some(Piece::Data(bytes)) => {
-                table.update(&bytes);
-                length += bytes.len() as u64;
-                let mut room = Ok(());
-                if length > admitted {
-                    admitted = length + SPACE_CHECK_BYTES;
-                    room = space::admit(&file, SPACE_CHECK_BYTES, Claimant::Upload);
-                }
-                room.and_then(|()| file.write_all(&bytes)).map_err(|e| Error::io("writing a blob", &e))
-            }
-            Some(Piece::End) => {
-                let seal = |file: &mut File| {
-                    file.write_all(&table.finish())?;
-                    file.sync_data()?;
-                    dir.sync_all()
-                };
-                let sealed = seal(&mut file).map_err(|e| Error::io("sealing a blob", &e));
-                return sealed.map(|()| length).inspect_err(|_| discard(path));
-            }
-            None => Err(Error::Closing),
-        };
-        if let Err(error) = outcome {
-            discard(path);
-            return Err(error);
+impl Drop for SingleWriter {
+    fn drop(&mut self) {
+        // A write that is under way removes the file when it ends, on its own thread.
+        if let Writing::Idle(unfinished) = std::mem::replace(&mut self.state, Writing::Failed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(unfinished));
         }
     }
 }
 
-fn discard(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(%error, path = %path.display(), "cannot remove an incomplete blob; the next orphan check removes it");
+/// A blob's file that is being written. Dropped before it is sealed, it removes the file.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+    /// The directory, to be synced once the file is whole.
+    dir: File,
+    table: Table,
+    length: u64,
+    /// The length up to which there was room when that was checked last.
+    admitted: u64,
+    is_sealed: bool,
+}
+
+impl Unfinished {
+    fn create(path: PathBuf) -> std::io::Result<Self> {
+        let dir = File::open(path.parent().unwrap_or(&path))?;
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file, dir, table: Table::default(), length: 0, admitted: 0, is_sealed: false })
+    }
+
+    fn append(&mut self, pieces: &[Bytes]) -> std::io::Result<()> {
+        for piece in pieces {
+            self.table.update(piece);
+            self.length += piece.len() as u64;
+            if self.length > self.admitted {
+                self.admitted = self.length + SPACE_CHECK_BYTES;
+                space::admit(&self.file, SPACE_CHECK_BYTES, Claimant::Upload)?;
+            }
+            self.file.write_all(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the blob durable and returns its length.
+    fn seal(mut self) -> std::io::Result<u64> {
+        self.file.write_all(&std::mem::take(&mut self.table).finish())?;
+        self.file.sync_data()?;
+        self.dir.sync_all()?;
+        self.is_sealed = true;
+        Ok(self.length)
     }
 }
 
-/// Creates the file and returns it with its directory, which is synced once the file is complete.
-fn create(path: &Path) -> std::io::Result<(File, File)> {
-    let dir = File::open(path.parent().unwrap_or(path))?;
-    Ok((File::options().write(true).create_new(true).open(path)?, dir))
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_sealed
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, path = %self.path.display(), "a blob without an owner stays until the next sweep");
+        }
+    }
 }

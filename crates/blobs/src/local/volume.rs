@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{space, unusable};
@@ -21,6 +21,18 @@ const SCAN_BYTES: u64 = 1 << 20;
 struct Open {
     file: Arc<File>,
     claims: Arc<()>,
+    /// The bytes that this process has written to it; 0 for a volume of an earlier process.
+    written: Arc<AtomicU64>,
+}
+
+/// A volume that was just created.
+pub(super) struct Created {
+    pub(super) number: i64,
+    pub(super) file: Arc<File>,
+    /// Whoever appends to the volume keeps here how many bytes it has.
+    pub(super) written: Arc<AtomicU64>,
+    /// Until it is dropped nobody removes the volume, although no row names anything in it.
+    pub(super) claim: Claim,
 }
 
 /// Keeps a volume from being removed while rows for its new blobs may still be committed.
@@ -39,9 +51,15 @@ pub(super) struct Volumes {
     dir: PathBuf,
     open: RwLock<BTreeMap<i64, Open>>,
     /// The next volume's number. Numbers are never reused: a reader that looked up a location before compaction removed the
-    /// volume must not find other bytes there.
+    /// volume must not find other bytes there, and the dead bytes that the database counted in a removed volume must not be
+    /// taken for a new one's. [`HIGHEST_FILE`] keeps the highest number across restarts.
     next: AtomicI64,
 }
+
+/// The file that keeps the highest number that a volume had.
+const HIGHEST_FILE: &str = "highest";
+/// Numbers left out where that file cannot be read: more than there can have been volumes since it was lost.
+const NUMBERS_LEFT_OUT: i64 = 1 << 20;
 
 impl Volumes {
     /// Opens every volume in `dir` and frees the unused reserved space of the newest one.
@@ -54,14 +72,15 @@ impl Volumes {
             // Fall back to read-only, so that a damaged or read-only disk can still be read.
             let file = File::options().read(true).write(true).open(&path).or_else(|_| File::open(&path));
             let file = Arc::new(file.map_err(|e| unusable(&path, &e))?);
-            open.insert(number, Open { file, claims: Arc::default() });
+            open.insert(number, Open { file, claims: Arc::default(), written: Arc::default() });
         }
         if let Some((number, newest)) = open.last_key_value()
             && let Err(error) = give_back_unused_end(&newest.file)
         {
             tracing::warn!(%error, volume = number, "cannot free a volume's unused space; it stays allocated");
         }
-        let next = AtomicI64::new(open.last_key_value().map_or(1, |(number, _)| number + 1));
+        let present = open.last_key_value().map_or(0, |(number, _)| *number);
+        let next = AtomicI64::new(present.max(highest_used(dir, present)) + 1);
         Ok(Self { dir: dir.to_owned(), open: RwLock::new(open), next })
     }
 
@@ -69,23 +88,38 @@ impl Volumes {
         self.dir.join(format!("{number:08}.vol"))
     }
 
-    /// Creates an empty volume. Its directory entry is durable when this returns. It is not removed while the claim is held,
-    /// although no row refers to it.
-    pub(super) fn create(&self) -> io::Result<(i64, Arc<File>, Claim)> {
+    /// Creates an empty volume. Its directory entry, and that its number was used, are durable when this returns.
+    pub(super) fn create(&self) -> io::Result<Created> {
         let number = self.next.load(Ordering::Acquire);
         let path = self.path(number);
+        self.save_highest(number)?;
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        // One sync makes the volume's name and the renamed file with the number durable.
         let durable = file.sync_all().and_then(|()| File::open(&self.dir)?.sync_all());
         if let Err(error) = durable {
             let _ = std::fs::remove_file(&path);
             return Err(error);
         }
         let file = Arc::new(file);
-        let open = Open { file: Arc::clone(&file), claims: Arc::default() };
+        let open = Open { file: Arc::clone(&file), claims: Arc::default(), written: Arc::default() };
         let claim = Claim(Some(Arc::clone(&open.claims)));
+        let written = Arc::clone(&open.written);
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, open);
         self.next.store(number + 1, Ordering::Release);
-        Ok((number, file, claim))
+        Ok(Created { number, file, written, claim })
+    }
+
+    /// Replaces the file with the highest number. Its new name is durable once the directory is synced.
+    fn save_highest(&self, number: i64) -> io::Result<()> {
+        let new = self.dir.join(format!("{HIGHEST_FILE}.new"));
+        let mut file = File::create(&new)?;
+        file.write_all(format!("{number}\n").as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(new, self.dir.join(HIGHEST_FILE))
+    }
+
+    pub(super) fn contains(&self, number: i64) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }
 
     pub(super) fn get(&self, number: i64) -> Option<Arc<File>> {
@@ -111,12 +145,14 @@ impl Volumes {
             .collect()
     }
 
-    /// Returns the disk space that a volume occupies, in bytes.
-    pub(super) fn bytes(&self, number: i64) -> u64 {
-        self.get(number).map_or(0, |file| allocated(&file))
+    /// Returns how many bytes this process has written to a volume. The volume that is being written occupies more of the
+    /// disk: it has space reserved for blobs to come.
+    pub(super) fn written(&self, number: i64) -> u64 {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&number).map_or(0, |open| open.written.load(Ordering::Acquire))
     }
 
-    /// Removes a volume; returns false if it is claimed. Readers that have the file open can finish.
+    /// Removes a volume, durably; returns false if it is claimed. Readers that have the file open can finish.
     pub(super) fn remove(&self, number: i64) -> io::Result<bool> {
         {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +163,7 @@ impl Volumes {
         }
         match std::fs::remove_file(self.path(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(true),
+            _ => File::open(&self.dir)?.sync_all().map(|()| true),
         }
     }
 
@@ -143,6 +179,21 @@ impl Volumes {
         let punch = |part: &Range<u64>| space::punch(&found.file, part.start, part.end.min(length));
         parts.iter().try_for_each(punch).map(|()| true)
     }
+}
+
+/// The highest number that a volume had, as far as that was saved; `present` is the highest of those that are there.
+fn highest_used(dir: &Path, present: i64) -> i64 {
+    let path = dir.join(HIGHEST_FILE);
+    let read = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| format!("{text:?} is no number")),
+        // Earlier versions did not save it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return present,
+        Err(error) => Err(error.to_string()),
+    };
+    read.unwrap_or_else(|error: String| {
+        tracing::error!(error, path = %path.display(), "volumes go on with a number that is high enough");
+        present + NUMBERS_LEFT_OUT
+    })
 }
 
 fn allocated(file: &File) -> u64 {
@@ -185,5 +236,17 @@ mod tests {
         give_back_unused_end(&file).unwrap();
         assert_eq!(std::fs::read(dir.path().join("v")).unwrap(), before);
         assert!(reserved == space::GROWTH_BYTES && allocated(&file) < 100_000, "{}", allocated(&file));
+    }
+
+    #[test]
+    fn a_new_volume_is_claimed_until_its_first_records_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(dir.path()).unwrap();
+        let created = volumes.create().unwrap();
+        // Whoever asked which volume is current before this one was takes it for a sealed one in which nothing lives.
+        assert_eq!(volumes.sealed(0).iter().map(|volume| volume.claimed).collect::<Vec<_>>(), [true]);
+        assert!(!volumes.remove(created.number).unwrap() && volumes.contains(created.number));
+        drop(created.claim);
+        assert!(volumes.remove(created.number).unwrap() && !volumes.contains(created.number));
     }
 }

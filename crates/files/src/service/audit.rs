@@ -7,13 +7,12 @@
 //! 5. Every blob that a row names is there and matches its checksums.
 //! 6. Every file that holds one blob is named by a row, queued for removal, or set aside.
 
-use blobs::BlobId;
-use database::BoxFuture;
+use database::{BoxFuture, Tx};
 
 use super::Files;
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::audit::PolicySums;
+use crate::store::audit::{PolicySums, References};
 
 /// Rows looked at per round.
 const ROUND: usize = 256;
@@ -79,14 +78,19 @@ impl Files {
     }
 
     async fn audit_references(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
-        for wrong in store::audit::references(&self.0.db).await? {
+        let mut wrong = self
+            .0
+            .db
+            .scan((), |(), tx| Box::pin(store::audit::references(tx)))
+            .await
+            .map_err(|e: database::Error| Error::from(e))?;
+        if options.repair && !wrong.is_empty() {
+            // Counted again within the unit that writes: what was counted before may have changed since.
+            let recounted = self.0.db.write((), |(), tx| Box::pin(recount_references(tx)));
+            wrong = recounted.await.map_err(|e: database::Error| Error::from(e))?;
+        }
+        for wrong in wrong {
             let what = format!("blob {} is named {} times, not {}", wrong.blob, wrong.found, wrong.counted);
-            if options.repair {
-                self.repair(wrong, |wrong, tx| {
-                    Box::pin(async move { store::audit::set_references(tx, wrong.blob, wrong.found).await })
-                })
-                .await?;
-            }
             report.found(options.repair, what);
         }
         for blob in store::audit::without_rows(&self.0.db).await? {
@@ -94,7 +98,7 @@ impl Files {
         }
         for blob in store::audit::doomed(&self.0.db).await? {
             if options.repair {
-                store::blobs::removed(&self.0.db, vec![blob]).await?;
+                store::audit::spare(&self.0.db, blob).await?;
             }
             report.found(options.repair, format!("blob {blob} waits to be removed and is named"));
         }
@@ -181,11 +185,9 @@ impl Files {
     /// Files that hold one blob and that nothing names.
     async fn audit_files(&self, report: &mut AuditReport) -> Result<()> {
         for store in self.0.blobs.stores() {
-            let mut after: Option<BlobId> = None;
-            loop {
-                let found = store.older_singles(after, ROUND).await?;
-                let Some(last) = found.last() else { break };
-                after = Some(*last);
+            let mut page = 0;
+            while let Some(found) = store.older_singles(page).await? {
+                page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {
                         report.broken.push(format!("{}: no row names blob {id}", store.describe()));
@@ -206,4 +208,13 @@ impl Files {
     {
         Ok(self.0.db.write(input, unit).await?)
     }
+}
+
+/// Corrects how often blobs are counted as named; returns those that were wrong.
+async fn recount_references(tx: &mut Tx) -> std::result::Result<Vec<References>, database::Error> {
+    let wrong = store::audit::references(tx).await?;
+    for wrong in &wrong {
+        store::audit::set_references(tx, wrong.blob, wrong.found).await?;
+    }
+    Ok(wrong)
 }

@@ -2,9 +2,10 @@
 //! nothing is concluded from what a volume's own bytes look like, so damage in a volume loses nothing but what is damaged.
 
 use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use blobs::{BlobId, Location, Volume};
+use blobs::{BlobId, Claim, Location, Volume};
 
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ const GAPS_MAX: usize = 100_000;
 /// What may be unnamed in a volume beyond what is known to be dead, for dead space to be freed, in bytes: uploads that a crash
 /// left unnamed.
 const UNACCOUNTED_BYTES_MAX: u64 = 4 << 20;
+/// Places of dead bytes kept in memory while the database does not take them; the scrub measures what is beyond.
+const UNCOUNTED_MAX: usize = 100_000;
 /// A volume shorter than this is small: starts leave such volumes behind, in bytes.
 const SMALL_BYTES: u64 = 4 << 20;
 /// More small volumes than this are merged.
@@ -53,7 +56,12 @@ impl Files {
     /// # Errors
     /// The database's, if it does not say what is dead.
     pub async fn compact(&self) -> Result<()> {
+        self.count_dead(Vec::new()).await;
         let dead = store::blobs::dead(&self.0.db).await?;
+        // Left by a crash between removing a volume and forgetting what was dead in it.
+        for (number, _) in dead.iter().filter(|(number, _)| !self.0.blobs.may_have_volume(*number)) {
+            store::blobs::forget_volume(&self.0.db, *number).await?;
+        }
         let dead_in = |volume: &Volume| {
             dead.iter().find(|(number, _)| *number == volume.number).map_or(0, |(_, dead)| *dead)
         };
@@ -125,23 +133,27 @@ impl Files {
         if volume.claimed {
             return Ok(());
         }
-        let (mut place, mut from, mut gaps) = (0, 0, Vec::new());
-        loop {
+        let (mut place, mut from, mut live, mut gaps) = (0, 0, 0, Vec::new());
+        let unnamed = loop {
             let named = store::blobs::in_volume(&self.0.db, volume.number, place, GAPS_AT_ONCE).await?;
-            let Some(last) = named.last() else { break };
+            let Some(last) = named.last() else {
+                // Behind the last record, to wherever the volume ends.
+                gaps.push(from..u64::MAX);
+                break volume.bytes.saturating_sub(live);
+            };
             for record in named.iter().map(|named| named.location.record()) {
                 if record.start > from {
                     gaps.push(from..record.start);
                 }
                 from = record.end;
+                live += record.end - record.start;
             }
             place = last.location.offset + 1;
             if gaps.len() > GAPS_MAX {
-                break;
+                break gaps.iter().map(|gap| gap.end - gap.start).sum();
             }
-        }
+        };
         // More than the database knows to be dead may be alive in a newer copy of it.
-        let unnamed: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
         if unnamed > dead.saturating_add(UNACCOUNTED_BYTES_MAX) {
             return Ok(());
         }
@@ -203,17 +215,47 @@ impl Files {
         }
         let left = moves.iter().map(|(_, from, _)| *from).collect();
         let moved: Vec<(BlobId, Location, Location)> = moves;
+        let copies: Vec<Location> = moved.iter().map(|(_, _, to)| *to).collect();
         if !moved.is_empty()
             && let Err(error) = store::blobs::moved(&self.0.db, moved).await
         {
             if error.is_unknown() {
                 // Rows may yet name the copies, so this process never gives their claims back.
-                std::mem::forget(claims);
+                claims.into_iter().for_each(Claim::keep);
+            } else {
+                self.count_dead(copies).await;
             }
             return Err(error.into());
         }
         drop(claims);
         failure.map_or(Ok(left), Err)
+    }
+}
+
+impl Files {
+    /// Counts stored bytes that no row will name as dead, and those whose counting failed before. What cannot be counted now
+    /// is kept in memory until the next call.
+    pub(super) async fn count_dead(&self, places: Vec<Location>) {
+        let mut uncounted = std::mem::take(&mut *self.uncounted());
+        uncounted.extend(places);
+        if uncounted.is_empty() {
+            return;
+        }
+        match store::blobs::discarded(&self.0.db, uncounted.clone()).await {
+            Ok(()) => {}
+            // They may have been counted. The scrub measures the volume if they were not.
+            Err(error) if error.is_unknown() => {}
+            Err(error) => {
+                tracing::warn!(%error, "dead bytes are counted later");
+                let mut kept = self.uncounted();
+                uncounted.truncate(UNCOUNTED_MAX.saturating_sub(kept.len()));
+                kept.extend(uncounted);
+            }
+        }
+    }
+
+    fn uncounted(&self) -> MutexGuard<'_, Vec<Location>> {
+        self.0.uncounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -189,15 +189,8 @@ impl Files {
             }
             Content::Stream(mut body) => self.receive(policy, tenant, Some(size), body.as_mut()).await?,
         };
-        let access = match self.caller_now(context, begun).await {
-            Ok(context) => access.by(context),
-            Err(refused) => {
-                self.discard(received.blob).await;
-                return Err(refused);
-            }
-        };
-        let (copy, flags) = (Object { blob: received.blob, ..copy }, (request.only_new, false));
-        self.name_blob(access, &request.name, copy, flags, received.claim).await.map(Some)
+        let access = access.by(self.caller_now(context, begun).await?);
+        self.store_and_name(access, &request.name, copy, (request.only_new, false), received).await.map(Some)
     }
 
     /// Looks at a source, as copying reads it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::authorise::Action;
-use super::write::remove;
+use super::write::{release, remove};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::store;
@@ -77,35 +77,46 @@ impl Files {
         loop {
             let due = self.now().before(self.settings().expired_stay);
             let found = store::objects::expired(&self.0.db, due, ROUND).await?;
-            let removed = found.len();
+            let count = found.len();
+            let removed = if count > 0 { self.remove_due(found, due).await? } else { 0 };
             if removed > 0 {
-                self.remove_due(found, due).await?;
                 self.0.garbage.notify_one();
             }
-            if removed < ROUND {
+            if count > 0 && removed == 0 {
+                // Others removed them, or gave them another time. Looking again at once might find the same.
+                return Ok(None);
+            }
+            if count < ROUND {
                 let next = store::objects::next_expiry(&self.0.db).await?;
                 return Ok(next.map(|next| next.after(self.settings().expired_stay)));
             }
         }
     }
 
-    async fn remove_due(&self, found: Vec<(i64, Vec<u8>)>, due: Time) -> Result<()> {
+    /// Removes those of the rows that were found that are still due; returns how many.
+    async fn remove_due(&self, found: Vec<(i64, Vec<u8>)>, due: Time) -> Result<usize> {
         self.0
             .db
             .write(found, move |found, tx| {
                 Box::pin(async move {
-                    for (container, name) in found {
-                        let name = String::from_utf8_lossy(name);
-                        let Some(container) = store::containers::find_by_id(tx, *container).await? else {
+                    let mut removed = 0;
+                    for (id, raw) in found {
+                        let container = store::containers::find_by_id(tx, *id).await?;
+                        let (Some(container), Ok(name)) = (container, std::str::from_utf8(raw)) else {
+                            // In no container, or with a name that no request can say: it is counted nowhere.
+                            let blob = store::objects::delete_stray(tx, *id, raw, due).await?;
+                            removed += usize::from(blob.is_some());
+                            release(tx, blob.flatten()).await?;
                             continue;
                         };
-                        let object = store::objects::replaced(tx, container.id, &name).await?;
+                        let object = store::objects::replaced(tx, container.id, name).await?;
                         // It may have been given another time since.
                         if object.and_then(|object| object.expires).is_some_and(|expires| expires <= due) {
-                            remove(tx, &container, &name, due).await?;
+                            remove(tx, &container, name, due).await?;
+                            removed += 1;
                         }
                     }
-                    Ok::<_, Error>(())
+                    Ok::<_, Error>(removed)
                 })
             })
             .await

@@ -18,6 +18,8 @@ pub struct Look {
     pub segments: bool,
     /// A version, not what the name points at.
     pub version: Option<VersionId>,
+    /// At most so many segments of a dynamic large object, fewer than there may be otherwise.
+    pub dynamic_max: Option<usize>,
 }
 
 /// An object and where it is.

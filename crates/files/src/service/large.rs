@@ -13,7 +13,7 @@ use work::Time;
 
 use super::content::{Body, Content};
 use super::found::{Found, Look};
-use super::segments::{Segment, Segments};
+use super::segments::{DYNAMIC_SEGMENTS_MAX, Segment, Segments};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::listing::{Line, Query};
@@ -22,12 +22,15 @@ use crate::model::shape::Shape;
 
 /// Manifests inside manifests (Swift, SLO: `max_slo_recursion_depth`).
 const DEPTH_MAX: usize = 10;
-/// Segments of a dynamic large object at most: ten pages of a listing.
-const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
 
 impl Files {
-    /// The segments of what was found; `None` where it stands for itself.
-    pub(super) async fn segments_of(&self, context: &Context, found: &Found) -> Result<Option<Segments>> {
+    /// The segments of what was found; `None` where it stands for itself. At most `dynamic_max` are listed.
+    pub(super) async fn segments_of(
+        &self,
+        context: &Context,
+        found: &Found,
+        dynamic_max: usize,
+    ) -> Result<Option<Segments>> {
         if let Some(Shape::Manifest { etag, size }) = &found.object.shape {
             let kept = self.manifest(found).await?;
             let list = Arc::new(kept.into_iter().map(segment_of).collect());
@@ -35,7 +38,7 @@ impl Files {
             return Ok(Some(Segments { etag, size, account, list }));
         }
         let Some(pointer) = found.object.metadata.get("x-object-manifest") else { return Ok(None) };
-        self.dynamic(context, &found.place.0, pointer).await.map(Some)
+        self.dynamic(context, &found.place.0, pointer, dynamic_max).await.map(Some)
     }
 
     /// A static large object's manifest as it is kept.
@@ -57,14 +60,24 @@ impl Files {
         serde_json::from_slice(&json).map_err(|e| Error::Internal(format!("a manifest cannot be read: {e}")))
     }
 
-    async fn dynamic(&self, context: &Context, account: &str, pointer: &str) -> Result<Segments> {
+    /// # Errors
+    /// [`Error::Conflict`] for more than `most` segments.
+    async fn dynamic(
+        &self,
+        context: &Context,
+        account: &str,
+        pointer: &str,
+        most: usize,
+    ) -> Result<Segments> {
         let decoded: Vec<u8> = percent_encoding::percent_decode_str(pointer).collect();
         let decoded = String::from_utf8_lossy(&decoded);
         let (container, prefix) = decoded.split_once('/').unwrap_or((&decoded, ""));
-        let limit = self.limits().container_listing_limit;
-        let mut query = Query { limit, prefix: prefix.into(), ..Query::default() };
+        let mut query = Query { prefix: prefix.into(), ..Query::default() };
         let (mut list, mut md5, mut size) = (Vec::new(), fast_md5::Md5::new(), 0);
         loop {
+            // One more than may be there, to notice that there are more.
+            let limit = self.limits().container_listing_limit.min((most - list.len()).saturating_add(1));
+            query.limit = limit;
             let page = self.list_container(context, account, container, query.clone()).await;
             let page = page.map_err(|error| Error::Segments(Box::new(error)))?;
             let fetched = page.lines.len();
@@ -86,11 +99,11 @@ impl Files {
                     is_manifest,
                 });
             }
+            if list.len() > most {
+                return Err(Error::Conflict(format!("more than {most} segments")));
+            }
             if fetched < limit {
                 break;
-            }
-            if list.len() >= DYNAMIC_SEGMENTS_MAX {
-                return Err(Error::Conflict(format!("more than {DYNAMIC_SEGMENTS_MAX} segments")));
             }
         }
         Ok(Segments {
@@ -284,7 +297,7 @@ impl Assembled {
         if slice.depth + 1 >= DEPTH_MAX {
             return Err(Error::Conflict("manifests are nested too deeply".into()));
         }
-        let inner = Box::pin(self.files.segments_of(&self.context, &found)).await?;
+        let inner = Box::pin(self.files.segments_of(&self.context, &found, DYNAMIC_SEGMENTS_MAX)).await?;
         let inner = inner.ok_or_else(|| Error::Conflict("a manifest is missing".into()))?;
         let mut nested = slices(&inner.list, range, slice.depth + 1);
         nested.append(&mut self.ahead);

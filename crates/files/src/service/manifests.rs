@@ -1,10 +1,14 @@
 //! Storing the manifest of a static large object, and deleting one with its segments.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use bytes::Bytes;
 
 use super::authorise::Action;
 use super::content::{Body, Incoming};
 use super::found::Look;
+use super::segments::{DYNAMIC_SEGMENTS_MAX, Segments};
 use super::upload::{PutRequest, Stored};
 use super::{Context, Files};
 use crate::error::{Error, Result};
@@ -24,6 +28,24 @@ pub enum ManifestPut {
     Refused(Vec<Problem>),
 }
 
+/// What the segments of one manifest were found to be.
+#[derive(Default)]
+struct Looks {
+    /// By container and name: what was found, or the status that looking came to.
+    by_name: HashMap<(String, String), std::result::Result<Looked, &'static str>>,
+    /// Entries that may still be listed for segments that are dynamic large objects.
+    left: usize,
+}
+
+/// What a manifest keeps of a segment.
+struct Looked {
+    size: u64,
+    etag: String,
+    content_type: String,
+    last_modified: String,
+    is_manifest: bool,
+}
+
 impl Files {
     /// Stores a static large object: looks at every segment, then keeps the manifest. `request.etag` is the ETag of the
     /// whole.
@@ -40,15 +62,17 @@ impl Files {
         // The caller is authorised before the body is read. That the container exists is checked when the manifest is
         // stored: what is wrong with the manifest comes first, as in Swift.
         self.may_store(context, account, Some(container)).await?;
-        let share = self.bulk_share(context, account).await?;
+        // Held until all segments were looked at: that costs more than reading the manifest.
+        let _share = self.bulk_share(context, account).await?;
         let sent = self.read_manifest(body).await?;
         let asked = manifest::parse(&sent, (container, name), self.limits().max_manifest_segments)?;
-        drop((sent, share));
+        drop(sent);
         let (mut kept, mut problems, mut size) = (Vec::with_capacity(asked.len()), Vec::new(), 0u64);
+        let mut looks = Looks { left: DYNAMIC_SEGMENTS_MAX, ..Looks::default() };
         let count = asked.len();
         for (index, asked) in asked.into_iter().enumerate() {
             let (segment, length) =
-                self.keep(context, account, asked, index + 1 == count, &mut problems).await?;
+                self.keep((context, account), asked, index + 1 == count, &mut looks, &mut problems).await?;
             size = size.saturating_add(length);
             kept.extend(segment);
             if problems.len() >= manifest::FAULTS_MAX {
@@ -86,6 +110,7 @@ impl Files {
         body: &mut dyn Body,
     ) -> Result<Stored> {
         self.container_for(context, account, container, Action::WriteObject).await?;
+        let _share = self.bulk_share(context, account).await?;
         let sent = self.read_manifest(body).await?;
         let (kept, size) = manifest::parse_kept(&sent)?;
         let shape = Some(Shape::Manifest { etag: manifest::etag(&kept), size });
@@ -108,10 +133,10 @@ impl Files {
     /// A segment as it will be kept, and the bytes that it gives.
     async fn keep(
         &self,
-        context: &Context,
-        account: &str,
+        (context, account): (&Context, &str),
         asked: Asked,
         is_last: bool,
+        looks: &mut Looks,
         problems: &mut Vec<Problem>,
     ) -> Result<(Option<Kept>, u64)> {
         let (path, container, name, etag, size, range) = match asked {
@@ -125,29 +150,18 @@ impl Files {
                 (path, container, name, etag, size, range)
             }
         };
-        let found = match self.look(context, account, &container, &name, Look::default()).await {
+        let found = match self.look_once(context, (account, container, name), looks).await? {
             Ok(found) => found,
-            Err(error) => {
-                let error = match error {
-                    Error::Beyond(error, _) | Error::Segments(error) => *error,
-                    other => other,
-                };
-                let status = match error {
-                    Error::NotFound => "404 Not Found",
-                    Error::Forbidden => "403 Forbidden",
-                    Error::Unauthenticated => "401 Unauthorized",
-                    Error::Conflict(_) | Error::BrokenLink { .. } => "409 Conflict",
-                    other => return Err(other),
-                };
-                problems.push((path, status.into()));
+            Err(status) => {
+                problems.push((path, (*status).into()));
                 return Ok((None, 0));
             }
         };
-        let (mut length, mut range_kept) = (found.size(), None);
+        let (mut length, mut range_kept) = (found.size, None);
         if let Some(range) = range {
-            match manifest::part(&range, found.size()) {
+            match manifest::part(&range, found.size) {
                 None => problems.push((path.clone(), "Unsatisfiable Range".into())),
-                Some(part) if part == (0..found.size()) => {}
+                Some(part) if part == (0..found.size) => {}
                 Some(part) => {
                     length = part.end - part.start;
                     range_kept = Some(format!("{}-{}", part.start, part.end - 1));
@@ -157,22 +171,69 @@ impl Files {
         if length == 0 && !is_last {
             problems.push((path.clone(), "Too small; each segment must be at least 1 byte.".into()));
         }
-        if size.is_some_and(|size| u64::try_from(size) != Ok(found.size())) {
+        if size.is_some_and(|size| u64::try_from(size) != Ok(found.size)) {
             problems.push((path.clone(), "Size Mismatch".into()));
         }
-        if etag.is_some_and(|etag| etag != found.etag()) {
+        if etag.is_some_and(|etag| etag != found.etag) {
             problems.push((path.clone(), "Etag Mismatch".into()));
         }
         let kept = KeptObject {
             name: format!("/{}", path.trim_start_matches('/')),
-            bytes: found.size(),
-            hash: found.etag().to_owned(),
-            content_type: found.object.content_type.split(';').next().unwrap_or_default().to_owned(),
-            last_modified: time::listing(work::Time::from_seconds(time::last_modified(found.changed()))),
+            bytes: found.size,
+            hash: found.etag.clone(),
+            content_type: found.content_type.clone(),
+            last_modified: found.last_modified.clone(),
             range: range_kept,
-            sub_slo: matches!(found.object.shape, Some(Shape::Manifest { .. })),
+            sub_slo: found.is_manifest,
         };
         Ok((Some(Kept::Object(kept)), length))
+    }
+
+    /// Looks at a segment, once for all entries of a manifest that name it, as Swift does; an `Err` within is the status that
+    /// its look-up came to.
+    ///
+    /// # Errors
+    /// What the request fails with as a whole.
+    async fn look_once<'a>(
+        &self,
+        context: &Context,
+        (account, container, name): (&str, String, String),
+        looks: &'a mut Looks,
+    ) -> Result<&'a std::result::Result<Looked, &'static str>> {
+        let vacant = match looks.by_name.entry((container, name)) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let look = Look { dynamic_max: Some(looks.left), ..Look::default() };
+        let (container, name) = vacant.key();
+        let outcome = match self.look(context, account, container, name, look).await {
+            Ok(found) => {
+                looks.left -= found.segments.as_ref().map_or(0, Segments::count).min(looks.left);
+                Ok(Looked {
+                    size: found.size(),
+                    etag: found.etag().to_owned(),
+                    content_type: found.object.content_type.split(';').next().unwrap_or_default().to_owned(),
+                    last_modified: time::listing(work::Time::from_seconds(time::last_modified(
+                        found.changed(),
+                    ))),
+                    is_manifest: matches!(found.object.shape, Some(Shape::Manifest { .. })),
+                })
+            }
+            Err(error) => {
+                let error = match error {
+                    Error::Beyond(error, _) | Error::Segments(error) => *error,
+                    other => other,
+                };
+                Err(match error {
+                    Error::NotFound => "404 Not Found",
+                    Error::Forbidden => "403 Forbidden",
+                    Error::Unauthenticated => "401 Unauthorized",
+                    Error::Conflict(_) | Error::BrokenLink { .. } => "409 Conflict",
+                    other => return Err(other),
+                })
+            }
+        };
+        Ok(vacant.insert(outcome))
     }
 
     /// What a manifest names, itself last: the objects to delete with it, as container and name.

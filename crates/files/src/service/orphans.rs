@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use blobs::BlobId;
 use tokio::time::Instant;
 
 use super::Files;
@@ -84,11 +83,9 @@ impl Files {
     /// Files of their own that an earlier process wrote and no row names are moved aside.
     async fn set_orphans_aside(&self) -> Result<()> {
         for store in self.0.blobs.stores() {
-            let mut after: Option<BlobId> = None;
-            loop {
-                let found = store.older_singles(after, ROUND).await?;
-                let Some(last) = found.last() else { break };
-                after = Some(*last);
+            let mut page = 0;
+            while let Some(found) = store.older_singles(page).await? {
+                page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {
                         tracing::info!(blob = %id, store = store.describe(), "no row names this blob; it is set aside");

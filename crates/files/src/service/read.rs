@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::authorise::{Action, is_member, owners_alone};
 use super::content::{Body, Content};
 use super::found::{Found, Look};
+use super::segments::DYNAMIC_SEGMENTS_MAX;
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::Object;
@@ -81,7 +82,8 @@ impl Files {
         }
         found.whole = !look.manifest;
         if found.whole && (look.segments || found.object.metadata.get("x-object-manifest").is_some()) {
-            found.segments = self.segments_of(context, &found).await?;
+            let most = look.dynamic_max.unwrap_or(DYNAMIC_SEGMENTS_MAX);
+            found.segments = self.segments_of(context, &found, most).await?;
         }
         Ok(found)
     }

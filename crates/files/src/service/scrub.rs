@@ -1,5 +1,7 @@
 //! The scrub: reads everything that is stored, in the background, at a bounded rate, and notes what is not what was stored.
 
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use blobs::BlobId;
@@ -17,6 +19,11 @@ const BATCH: usize = 64;
 const BLOB_COST: u64 = 4096;
 /// How often a finished scrub looks whether the next pass is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Least time between two counts of what is damaged.
+const COUNT_EVERY_MIN: Duration = Duration::from_secs(1);
+/// Blobs that are remembered as noted.
+const NOTED_MAX: usize = 10_000;
 
 /// How the scrub is paced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +56,6 @@ impl Files {
     pub(super) async fn scrub(self) {
         let pace = self.settings().scrub;
         let mut stop = self.0.stop.subscribe();
-        self.show_damage().await;
         if pace.bytes_per_second == 0 {
             return;
         }
@@ -96,7 +102,6 @@ impl Files {
             tracing::info!(blobs = pass.checked, "a pass of the scrub is finished");
         }
         store::damage::save_pass(&self.0.db, &pass).await?;
-        self.show_damage().await;
         Ok(read)
     }
 
@@ -132,7 +137,11 @@ impl Files {
 
     async fn check(&self, named: &Named) -> Result<()> {
         match self.0.blobs.verify(named.id, named.location).await {
-            Ok(()) => Ok(store::damage::forget(&self.0.db, named.id).await?),
+            Ok(()) => {
+                store::damage::forget(&self.0.db, named.id).await?;
+                self.noted().remove(&named.id);
+                Ok(())
+            }
             Err(error) => {
                 // It may have been let go or moved meanwhile.
                 if store::blobs::location(&self.0.db, named.id).await? == Some(named.location) {
@@ -143,13 +152,46 @@ impl Files {
         }
     }
 
-    /// Notes that a blob is not what was stored.
+    /// Notes that a blob is not what was stored, the first time that this is found: who reads a damaged object over and over
+    /// causes no writes.
     pub(super) async fn note_damage(&self, blob: BlobId, what: &str) {
+        {
+            let mut noted = self.noted();
+            if noted.len() >= NOTED_MAX {
+                noted.clear();
+            }
+            if !noted.insert(blob) {
+                return;
+            }
+        }
         tracing::error!(%blob, what, "a blob is damaged; it is not served");
         if let Err(error) = store::damage::note(&self.0.db, blob, self.now(), what).await {
-            tracing::warn!(%error, %blob, "the damage is not noted; the scrub will find it again");
+            tracing::warn!(%error, %blob, "the damage is not noted; it will be found again");
+            self.noted().remove(&blob);
         }
-        self.show_damage().await;
+        self.0.damaged.notify_one();
+    }
+
+    fn noted(&self) -> MutexGuard<'_, HashSet<BlobId>> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the metric of damaged blobs up to date until the service stops: soon after new damage was noted, and every minute.
+    pub(super) async fn watch_damage(self) {
+        let mut stop = self.0.stop.subscribe();
+        loop {
+            self.show_damage().await;
+            let changed = async {
+                // Counting reads all damaged blobs; once a second is enough, however many are found.
+                tokio::time::sleep(COUNT_EVERY_MIN).await;
+                self.0.damaged.notified().await;
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
     }
 
     /// Notes that a volume holds what the disk does not give, so that it is not compacted before the next start.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// Segments of a dynamic large object at most, and of all those together that a manifest names: ten pages of a listing.
+pub(super) const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
+
 /// What a large object stands for.
 #[derive(Clone, Debug)]
 pub struct Segments {

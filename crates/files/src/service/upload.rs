@@ -1,10 +1,11 @@
 //! Storing an object: bytes first, then one unit that names them.
 
-use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed};
+use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed, Writer};
 use bytes::{Bytes, BytesMut};
 
 use super::access::Access;
 use super::authorise::Action;
+use super::budget::Share;
 use super::carrying::{is_carried, must_be_newer};
 use super::content::Body;
 use super::encryption::Cipher;
@@ -90,53 +91,51 @@ impl Files {
         }
         let tenant = context.tenant_for(account);
         let received = self.receive(found.policy, &tenant, request.length, body).await?;
-        let context = &match self.caller_now(context, begun).await {
-            Ok(context) => context,
-            Err(refused) => {
-                self.discard(received.blob).await;
-                return Err(refused);
-            }
-        };
+        let context = &self.caller_now(context, begun).await?;
         if request.etag.as_ref().is_some_and(|etag| *etag != received.etag) {
-            self.discard(received.blob).await;
             return Err(Error::WrongEtag);
         }
         let now = context.carried_or(self.now());
         let object = Object {
             created: now,
             changed: now,
-            etag: received.etag,
+            etag: received.etag.clone(),
             size: received.size,
             content_type: request.content_type,
             metadata: request.metadata,
-            blob: received.blob,
+            blob: None,
             shape: request.shape,
             expires: request.expires,
             version: None,
         };
         let flags = (request.only_new, context.carried.is_some());
-        self.name_blob(access.by(context.clone()), name, object, flags, received.claim).await
+        self.store_and_name(access.by(context.clone()), name, object, flags, received).await
     }
 
-    /// Points the name at its bytes, counts them and releases the old ones. If that fails, the new bytes are deleted; if its
-    /// outcome is not known they stay, since the name may point at them: the orphan sweep decides from the rows. `claim`
-    /// keeps the bytes' volume until the row is known to be there or not.
-    pub(super) async fn name_blob(
+    /// Makes what was received durable and points the name at it, as the blob of `object`; see [`Files::name_blob`].
+    pub(super) async fn store_and_name(
         &self,
         access: Access,
         name: &str,
         object: Object,
         flags: (bool, bool),
-        claim: Claim,
+        received: Received,
     ) -> Result<Stored> {
-        // In a task of its own: a client that goes away must not take the claim with it while the unit runs on.
+        // Both in one task that runs to its end: if the client goes away once the bytes are being made durable, they are
+        // named all the same. Otherwise nothing would know of them until the next start.
         let (files, name) = (self.clone(), name.to_owned());
-        let named =
-            tokio::spawn(async move { files.name_blob_to_its_end(access, name, object, flags, claim).await });
+        let named = tokio::spawn(async move {
+            let Received { bytes, _share, .. } = received;
+            let (blob, claim) = files.store(bytes).await?;
+            files.name_blob(access, name, Object { blob, ..object }, flags, claim).await
+        });
         named.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
     }
 
-    async fn name_blob_to_its_end(
+    /// Points the name at its bytes, counts them and releases the old ones. If that fails, the new bytes are deleted; if its
+    /// outcome is not known they stay, since the name may point at them: the orphan sweep decides from the rows. `claim`
+    /// keeps the bytes' volume until the row is known to be there or not.
+    async fn name_blob(
         &self,
         access: Access,
         name: String,
@@ -163,7 +162,7 @@ impl Files {
             Ok(named) => named,
             Err(unknown @ Error::Unknown(_)) => {
                 // The row may still arrive, so this process never gives the claim back.
-                std::mem::forget(claim);
+                claim.keep();
                 return Err(unknown);
             }
             Err(error) => {
@@ -186,8 +185,8 @@ impl Files {
         }
     }
 
-    /// Takes an upload of `tenant`'s into the store of a policy, encrypted where that is configured. Nothing of it is read
-    /// before there is memory for it.
+    /// Takes an upload of `tenant`'s for the store of a policy, encrypted where that is configured. Nothing of it is read
+    /// before there is memory for it, and nothing of it stays if what is received is dropped.
     pub(super) async fn receive(
         &self,
         policy: i64,
@@ -198,16 +197,16 @@ impl Files {
         let limit = self.limits().max_file_size;
         let is_packed = announced.is_none_or(|length| length <= PACKED_BYTES_MAX as u64);
         let memory = announced.filter(|_| is_packed).unwrap_or(LARGE_BYTES_HELD);
-        let _share = self.0.uploads.take(tenant, memory.max(SMALL_BYTES_HELD)).await?;
+        let share = self.0.uploads.take(tenant, memory.max(SMALL_BYTES_HELD)).await?;
         let mut head = BytesMut::new();
         while is_packed && head.len() <= PACKED_BYTES_MAX {
             let Some(piece) = body.next().await? else {
-                return self.pack(policy, announced, head.freeze()).await;
+                return self.pack(policy, announced, head.freeze(), share);
             };
             if head.is_empty() && announced == Some(piece.len() as u64) && piece.len() <= PACKED_BYTES_MAX {
                 // The usual small object arrives in one piece and is not copied.
                 return match body.next().await? {
-                    None => self.pack(policy, announced, piece).await,
+                    None => self.pack(policy, announced, piece, share),
                     Some(_) => Err(Error::BrokeOff),
                 };
             }
@@ -237,8 +236,21 @@ impl Files {
             return Err(Error::BrokeOff);
         }
         let etag = hasher.finish().await?;
-        let location = writer.finish().await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location, key }), claim: Claim::default() })
+        let bytes = Arrived::Single { id, key, writer };
+        Ok(Received { size, etag, bytes, _share: share })
+    }
+
+    /// Makes bytes durable; returns where they are, and what keeps them there until it is known whether a row names them.
+    async fn store(&self, bytes: Arrived) -> Result<(Option<Blob>, Claim)> {
+        let (id, key, location, claim) = match bytes {
+            Arrived::Nothing => return Ok((None, Claim::default())),
+            Arrived::Packed { store, id, key, bytes } => {
+                let Placed { location, claim } = self.0.blobs.put(store, id, bytes).await?;
+                (id, key, location, claim)
+            }
+            Arrived::Single { id, key, writer } => (id, key, writer.finish().await?, Claim::default()),
+        };
+        Ok((Some(Blob { id, location, key }), claim))
     }
 
     fn store_for(&self, policy: i64) -> usize {
@@ -252,23 +264,23 @@ impl Files {
         })
     }
 
-    async fn pack(&self, policy: i64, announced: Option<u64>, bytes: Bytes) -> Result<Received> {
+    fn pack(&self, policy: i64, announced: Option<u64>, bytes: Bytes, share: Share) -> Result<Received> {
         if announced.is_some_and(|announced| announced != bytes.len() as u64) {
             return Err(Error::BrokeOff);
         }
         let etag = hex::encode(fast_md5::digest(&bytes));
         let size = bytes.len() as u64;
         if bytes.is_empty() {
-            return Ok(Received { size, etag, blob: None, claim: Claim::default() });
+            return Ok(Received { size, etag, bytes: Arrived::Nothing, _share: share });
         }
         let id = BlobId::new();
         let (cipher, key) = self.fresh_key(policy, id)?;
-        let kept = match &cipher {
+        let bytes = match &cipher {
             Some(cipher) => cipher.apply(0, &bytes)?,
             None => bytes,
         };
-        let Placed { location, claim } = self.0.blobs.put(self.store_for(policy), id, kept).await?;
-        Ok(Received { size, etag, blob: Some(Blob { id, location, key }), claim })
+        let bytes = Arrived::Packed { store: self.store_for(policy), id, key, bytes };
+        Ok(Received { size, etag, bytes, _share: share })
     }
 
     /// Frees bytes that were stored and that no row names.
@@ -277,7 +289,8 @@ impl Files {
         let freed = if blobs::is_single(blob.location.volume) {
             self.0.blobs.delete(blob.id, blob.location).await.map_err(Error::from)
         } else {
-            store::blobs::discarded(&self.0.db, blob.location).await.map_err(Error::from)
+            self.count_dead(vec![blob.location]).await;
+            Ok(())
         };
         if let Err(error) = freed {
             tracing::warn!(%error, blob = %blob.id, "unnamed bytes stay until the next sweep");
@@ -285,13 +298,30 @@ impl Files {
     }
 }
 
-/// What an upload came to.
+/// An upload whose bytes have all arrived. They are not durable yet, and nothing of them stays if this is dropped.
 pub(super) struct Received {
     size: u64,
     etag: String,
-    pub(super) blob: Option<Blob>,
-    /// Keeps the bytes where they are until it is known whether a row names them.
-    pub(super) claim: Claim,
+    bytes: Arrived,
+    /// The memory that the bytes take.
+    _share: Share,
+}
+
+/// The bytes of an upload, encrypted where that is configured.
+enum Arrived {
+    Nothing,
+    Packed {
+        /// The index of the store that they go to.
+        store: usize,
+        id: BlobId,
+        key: Option<SealedKey>,
+        bytes: Bytes,
+    },
+    Single {
+        id: BlobId,
+        key: Option<SealedKey>,
+        writer: Box<dyn Writer>,
+    },
 }
 
 /// MD5 of a large upload, beside its writing. No thread is held while nothing arrives.

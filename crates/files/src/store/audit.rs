@@ -17,25 +17,20 @@ pub(crate) struct References {
 
 /// Blobs that are named more or less often than their rows count. Reads everything that names blobs, so it is for audits
 /// alone.
-pub(crate) async fn references(db: &Database) -> Result<Vec<References>, Error> {
-    db.scan((), |(), tx| {
-        Box::pin(async move {
-            let sql = "SELECT b.id, b.refs, COALESCE(n.found, 0) FROM blobs b LEFT JOIN (
-                           SELECT blob, COUNT(*) AS found FROM (
-                               SELECT blob FROM objects WHERE blob IS NOT NULL
-                               UNION ALL SELECT blob FROM versions WHERE blob IS NOT NULL
-                               UNION ALL SELECT blob FROM pins WHERE blob IS NOT NULL
-                           ) named GROUP BY blob
-                       ) n ON n.blob = b.id
-                       WHERE b.refs <> COALESCE(n.found, 0)";
-            let read = |row: &database::Row| {
-                let blob = BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default();
-                Ok(References { blob, counted: row.get(1)?, found: row.get(2)? })
-            };
-            tx.rows(sql, &[]).await?.iter().map(read).collect()
-        })
-    })
-    .await
+pub(crate) async fn references(tx: &mut Tx) -> Result<Vec<References>, Error> {
+    let sql = "SELECT b.id, b.refs, COALESCE(n.found, 0) FROM blobs b LEFT JOIN (
+                   SELECT blob, COUNT(*) AS found FROM (
+                       SELECT blob FROM objects WHERE blob IS NOT NULL
+                       UNION ALL SELECT blob FROM versions WHERE blob IS NOT NULL
+                       UNION ALL SELECT blob FROM pins WHERE blob IS NOT NULL
+                   ) named GROUP BY blob
+               ) n ON n.blob = b.id
+               WHERE b.refs <> COALESCE(n.found, 0)";
+    let read = |row: &database::Row| {
+        let blob = BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default();
+        Ok(References { blob, counted: row.get(1)?, found: row.get(2)? })
+    };
+    tx.rows(sql, &[]).await?.iter().map(read).collect()
 }
 
 /// Blobs that objects, versions or pins name and that have no row.
@@ -60,6 +55,12 @@ pub(crate) async fn doomed(db: &Database) -> Result<Vec<BlobId>, Error> {
     let sql = "SELECT g.blob FROM garbage g JOIN blobs b ON b.id = g.blob";
     let read = |row: &database::Row| Ok(BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default());
     db.rows(sql, &[]).await?.iter().map(read).collect()
+}
+
+/// Takes a blob out of the queue of those to be removed if a row still names it.
+pub(crate) async fn spare(db: &Database, blob: BlobId) -> Result<(), Error> {
+    let sql = "DELETE FROM garbage WHERE blob = $1 AND EXISTS (SELECT 1 FROM blobs WHERE id = $1)";
+    db.execute(sql, params![blob.0]).await.map(|_| ())
 }
 
 /// Objects and versions in containers that are not there, and containers in accounts that are not.

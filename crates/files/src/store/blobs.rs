@@ -92,11 +92,13 @@ pub(crate) fn count_dead(tx: &mut Tx, volume: i64, size: i64) {
     tx.fold(sql, vec![Cell::Int(volume), Cell::Int(slot)], &[i64::try_from(dead).unwrap_or(i64::MAX)]);
 }
 
-/// Counts bytes that were stored and never named as dead.
-pub(crate) async fn discarded(db: &Database, at: Location) -> Result<(), Error> {
-    db.write(at, |at, tx| {
+/// Counts bytes that were stored and that no row names as dead.
+pub(crate) async fn discarded(db: &Database, places: Vec<Location>) -> Result<(), Error> {
+    db.write(places, |places, tx| {
         Box::pin(async move {
-            count_dead(tx, at.volume, i64::try_from(at.length).unwrap_or(i64::MAX));
+            for at in places {
+                count_dead(tx, at.volume, i64::try_from(at.length).unwrap_or(i64::MAX));
+            }
             Ok(())
         })
     })

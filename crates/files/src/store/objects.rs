@@ -136,6 +136,19 @@ pub(crate) async fn delete(tx: &mut Tx, container: i64, name: &str) -> Result<()
     tx.execute(sql, params![container, name.as_bytes()]).await.map(|_| ())
 }
 
+/// Deletes a row that is due at `due`, whatever container it is in; returns the blob that it named, and `None` if there is no
+/// such row.
+pub(crate) async fn delete_stray(
+    tx: &mut Tx,
+    container: i64,
+    name: &[u8],
+    due: Time,
+) -> Result<Option<Option<BlobId>>, Error> {
+    let sql = "DELETE FROM objects WHERE container = $1 AND name = $2 AND expires <= $3 RETURNING blob";
+    let Some(mut row) = tx.row(sql, params![container, name, due.0]).await? else { return Ok(None) };
+    Ok(Some(row.take::<Option<Vec<u8>>>(0)?.and_then(|blob| BlobId::from_slice(&blob))))
+}
+
 /// Objects past their time, the longest first: container and name.
 pub(crate) async fn expired(db: &Database, now: Time, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, Error> {
     let sql = "SELECT container, name FROM objects WHERE expires IS NOT NULL AND expires <= $1

@@ -130,3 +130,37 @@ on_each_engine! {
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/parts", &[("range", "bytes=13-16")]).await.text(), "3456");
     }
 }
+
+on_each_engine! {
+    async fn a_manifest_lists_each_dynamic_object_once_and_so_many_segments_together(location: &Location) {
+        const SEGMENTS: usize = 300;
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let put = async |path: String, headers: &[(&str, &str)]| {
+            assert_eq!(cloud.send("PUT", &path, headers, "x").await.status, 201, "{path}");
+        };
+        for n in 0..SEGMENTS {
+            put(format!("/v1/AUTH_1/c/part/{n:03}"), &[]).await;
+        }
+        // A thousand entries with one name cost as much as one.
+        put("/v1/AUTH_1/c/dynamic".into(), &[("x-object-manifest", "c/part/")]).await;
+        let same = format!("[{}]", vec![r#"{"path": "/c/dynamic"}"#; 1000].join(","));
+        let stored = cloud.send("PUT", "/v1/AUTH_1/c/slo?multipart-manifest=put", &[], &same).await;
+        assert_eq!(stored.status, 201, "{}", stored.text());
+        let head = cloud.owner("HEAD", "/v1/AUTH_1/c/slo", &[]).await;
+        assert_eq!(head.header("content-length"), (1000 * SEGMENTS).to_string());
+        // Others list as much as one dynamic object may have, and no more.
+        let fit = 100_000 / SEGMENTS;
+        let mut entries = Vec::new();
+        for n in 0..=fit {
+            put(format!("/v1/AUTH_1/c/d{n}"), &[("x-object-manifest", "c/part/")]).await;
+            entries.push(format!(r#"{{"path": "/c/d{n}"}}"#));
+        }
+        let refused = format!("[{}]", entries.join(","));
+        let refused = cloud.send("PUT", "/v1/AUTH_1/c/slo?multipart-manifest=put", &[], &refused).await;
+        assert_eq!((refused.status.as_u16(), refused.text()), (400, format!("Errors:\n/c/d{fit}, 409 Conflict\n").as_str()));
+        let stored = format!("[{}]", entries[..fit].join(","));
+        let stored = cloud.send("PUT", "/v1/AUTH_1/c/slo?multipart-manifest=put", &[], &stored).await;
+        assert_eq!(stored.status, 201, "{}", stored.text());
+    }
+}

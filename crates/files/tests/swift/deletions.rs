@@ -74,3 +74,32 @@ async fn an_account_is_deleted_with_every_container_that_was_made() {
         assert_eq!(listed.text() == "c\n", there == 204, "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_deleted_with_every_object_that_was_stored() {
+    let (_scratch, cloud) = at_snapshot_isolation().await;
+    let mut outcomes = std::collections::BTreeMap::new();
+    for round in 0..ROUNDS {
+        // Keys of rows are made of the time.
+        cloud.clock.advance(std::time::Duration::from_millis(1));
+        let account = format!("/v1/AUTH_{}", 2000 + round);
+        let object = format!("{account}/c/o");
+        let operator = async |method: &str, path: &str| {
+            cloud.call("operator", method, path, &[("content-length", "0")], "").await.status.as_u16()
+        };
+        assert_eq!(
+            (operator("PUT", &account).await, operator("PUT", &format!("{account}/c")).await),
+            (201, 201)
+        );
+        let (put, deleted) = tokio::join!(
+            cloud.call("operator", "PUT", &object, &[("content-length", "5")], "bytes"),
+            operator("DELETE", &account)
+        );
+        assert_eq!((deleted, operator("GET", &object).await), (204, 404), "round {round}");
+        assert!([201, 404].contains(&put.status.as_u16()), "round {round}: {}", put.status);
+        *outcomes.entry(put.status.as_u16()).or_insert(0) += 1;
+    }
+    println!("{outcomes:?}");
+    let report = cloud.files.audit(files::service::AuditOptions::default()).await.unwrap();
+    assert_eq!((report.broken, report.repaired), (vec![], vec![]), "no row is left behind");
+}

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use database::on_each_engine;
 
-use crate::harness::cloud;
+use crate::harness::{cloud, number, tables};
 
 on_each_engine! {
     async fn an_object_is_gone_when_its_time_is_up(location: &Location) {
@@ -46,5 +46,31 @@ on_each_engine! {
         };
         tokio::time::timeout(Duration::from_secs(20), swept).await.unwrap();
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.text(), "stays\n");
+    }
+}
+
+on_each_engine! {
+    async fn rows_in_no_container_do_not_keep_others_from_being_swept(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
+        let tables = tables(location).await;
+        // More than one round of them, all due earlier. Some share the object's bytes.
+        let stray = "INSERT INTO objects (container, name, created, changed, etag, size, content_type, meta, blob, expires)
+                     SELECT 77, $1, created, changed, etag, size, content_type, meta, blob, 5 FROM objects WHERE container <> 77";
+        for n in 0..300i64 {
+            tables.execute(stray, database::params![n.to_be_bytes()]).await.unwrap();
+        }
+        tables.execute("UPDATE blobs SET refs = 301", &[]).await.unwrap();
+        cloud.clock.advance(Duration::from_secs(10 + 301));
+        let swept = async {
+            while cloud.owner("HEAD", "/v1/AUTH_1/c", &[]).await.header("x-container-object-count") != "0" {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), swept).await.unwrap();
+        for left in ["SELECT COUNT(*) FROM objects", "SELECT COUNT(*) FROM blobs"] {
+            assert_eq!(number(&tables, left).await, 0, "{left}");
+        }
     }
 }

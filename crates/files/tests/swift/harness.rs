@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use blobs::{Blobs, Local};
-use database::Location;
+use database::{Database, Location, Migration};
 use files::api::swift::{Tokens, hosted, router};
 use files::{Files, Settings};
 use http::{HeaderMap, Request, StatusCode};
@@ -16,6 +16,9 @@ use identity::{Caller, Grant, Right, TenantRef};
 use meter::Meter;
 use tower::ServiceExt;
 use work::{Clock, Time};
+
+/// The newest version of the service's tables.
+const TABLES_VERSION: i64 = 4;
 
 pub struct Cloud {
     pub router: Router,
@@ -85,11 +88,23 @@ pub async fn cloud_with(location: &Location, settings: Settings) -> Cloud {
 
 /// A cloud on what another one left; each policy has a directory of its own for its bytes.
 pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::TempDir) -> Cloud {
-    let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
-    let meter = Meter::open(location, clock.clone()).await.unwrap();
     let store =
         |index| Arc::new(Local::open(&dir.path().join(format!("policy-{index}"))).unwrap()) as Arc<dyn Blobs>;
     let stores = (0..settings.policies.0.len()).map(store).collect();
+    let cloud = cloud_on(location, settings, dir, stores).await;
+    cloud.files.start();
+    cloud
+}
+
+/// A cloud on stores of its test's making, which does nothing in the background yet.
+pub async fn cloud_on(
+    location: &Location,
+    settings: Settings,
+    dir: tempfile::TempDir,
+    stores: Vec<Arc<dyn Blobs>>,
+) -> Cloud {
+    let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
+    let meter = Meter::open(location, clock.clone()).await.unwrap();
     let files = Files::open_with(location, stores, clock.clone(), meter, settings.clone()).await.unwrap();
     let tokens = HashMap::from([
         ("operator", caller("9", None, true)),
@@ -102,6 +117,17 @@ pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::Te
     let revoked = Revoked::default();
     let router = hosted(router(files.clone(), Arc::new(Fixed(tokens, Arc::clone(&revoked)))), &settings);
     Cloud { router, clock, files, dir, revoked }
+}
+
+/// The service's own database, to look into and to lay out what a crash or a fault leaves.
+pub async fn tables(location: &Location) -> Database {
+    let known: Vec<_> = (1..=TABLES_VERSION).map(|version| Migration { version, sql: "" }).collect();
+    Database::open(location, "files", &known).await.unwrap()
+}
+
+/// The one number that a query finds.
+pub async fn number(tables: &Database, sql: &'static str) -> i64 {
+    tables.row(sql, &[]).await.unwrap().unwrap().get(0).unwrap()
 }
 
 impl Cloud {

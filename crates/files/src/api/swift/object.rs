@@ -133,8 +133,8 @@ impl Call<'_> {
         Ok(Look {
             link: is("symlink", "get"),
             manifest: is("multipart-manifest", "get"),
-            segments: false,
             version: self.version_id()?,
+            ..Look::default()
         })
     }
 
