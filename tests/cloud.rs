@@ -43,7 +43,8 @@ pub struct Cloud {
     /// Its API, such as `http://127.0.0.1:40001`; https with TLS.
     pub url: String,
     port: u16,
-    arguments: Vec<String>,
+    /// The words behind `serve`, as the next launch has them.
+    pub arguments: Vec<String>,
     wrapper: Vec<String>,
     variables: HashMap<String, String>,
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tests::client::Client;
-use tests::cloud::{API_KEY, Cloud, succeed};
+use tests::cloud::{API_KEY, Cloud, PATIENCE, succeed, until};
 use tests::http::sign_in;
 
 const LARGE: usize = 1_500_000;
@@ -121,4 +121,119 @@ fn a_directory_of_an_earlier_version_is_adopted_unless_a_part_is_missing() {
     assert_refused(&cloud, &[], &["database: ", "files", "missing"]);
     std::fs::rename(aside, database(&cloud, "files")).unwrap();
     assert_whole(&mut cloud);
+}
+
+/// Writes a configuration with these storage policies, each with a directory of its own, and returns the words that name it.
+fn policies(cloud: &Cloud, policies: &[(&str, &str)]) -> [String; 2] {
+    let entry = |(name, dir): &(&str, &str)| {
+        let dir = cloud.dir.path().join(dir);
+        format!("[[files.policies]]\nname = '{name}'\nblobs = 'file:{}'\n", dir.display())
+    };
+    let path = cloud.dir.path().join("nephos.toml");
+    std::fs::write(&path, policies.iter().map(entry).collect::<String>()).unwrap();
+    ["--config".to_owned(), path.display().to_string()]
+}
+
+/// Stores an object with bytes of its own in a container of a policy, which is made where it is absent.
+fn put_in(client: &mut Client, policy: &str) {
+    let container = format!("/v1/AUTH_100001/{policy}");
+    let made = client.send("PUT", &container, &[("X-Storage-Policy", policy)], b"").unwrap();
+    assert!([201, 202].contains(&made.status), "{policy}: {}", made.status);
+    let body = format!("in {policy}");
+    assert_eq!(client.send("PUT", &format!("{container}/o"), &[], body.as_bytes()).unwrap().status, 201);
+}
+
+fn assert_reads(client: &mut Client, policy: &str) {
+    let found = client.send("GET", &format!("/v1/AUTH_100001/{policy}/o"), &[], b"").unwrap();
+    assert_eq!((found.status, found.body), (200, format!("in {policy}").into_bytes()));
+}
+
+#[test]
+fn storage_policies_keep_their_directories_and_their_order() {
+    let mut cloud = stopped();
+    // The first policy has what is there already.
+    let [one, two, three] = [("one", "data/blobs"), ("two", "second"), ("three", "third")];
+    cloud.arguments.extend(policies(&cloud, &[one, two]));
+    cloud.launch();
+    put_in(&mut client(&cloud), "one");
+    put_in(&mut client(&cloud), "two");
+    cloud.stop();
+    // Two directories exchanged.
+    let _ = policies(&cloud, &[("one", "second"), ("two", "data/blobs")]);
+    assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
+    // A policy taken out although it has objects, the last or one before it.
+    let _ = policies(&cloud, &[one]);
+    assert_refused(&cloud, &[], &["files.policies: ", "more than these 1"]);
+    let _ = policies(&cloud, &[two]);
+    assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
+    // One is added, and taken out again before anything is stored in it.
+    let _ = policies(&cloud, &[one, two, three]);
+    cloud.launch();
+    for policy in ["one", "two"] {
+        assert_reads(&mut client(&cloud), policy);
+    }
+    cloud.stop();
+    let _ = policies(&cloud, &[one, two]);
+    cloud.launch();
+    cloud.stop();
+    let _ = policies(&cloud, &[one, two, three]);
+    cloud.launch();
+    put_in(&mut client(&cloud), "three");
+    cloud.stop();
+    let _ = policies(&cloud, &[one, two]);
+    assert_refused(&cloud, &[], &["files.policies: ", "more than these 2"]);
+    let _ = policies(&cloud, &[one, two, three]);
+    cloud.launch();
+    for policy in ["one", "two", "three"] {
+        assert_reads(&mut client(&cloud), policy);
+    }
+    cloud.stop();
+    assert_whole(&mut cloud);
+}
+
+#[test]
+fn an_older_database_beside_newer_objects_costs_none_of_them() {
+    let mut cloud = stopped();
+    let files = database(&cloud, "files");
+    let older = std::fs::read(&files).unwrap();
+    cloud.launch();
+    let put = |client: &mut Client, name: &str, body: &[u8]| {
+        let path = format!("/v1/AUTH_100001/c/{name}");
+        assert_eq!(client.send("PUT", &path, &[], body).unwrap().status, 201);
+    };
+    let mut newer = client(&cloud);
+    put(&mut newer, "newer-small", b"newer");
+    put(&mut newer, "newer-large", &vec![9; LARGE]);
+    put(&mut newer, "small", b"written anew");
+    cloud.stop();
+    let current = std::fs::read(&files).unwrap();
+    std::fs::write(&files, older).unwrap();
+    cloud.launch();
+    // The older database names none of the newer objects. Their bytes are set aside, or stay where they are, for a day.
+    let mut restored = client(&cloud);
+    assert_eq!(restored.send("GET", "/v1/AUTH_100001/c/newer-small", &[], b"").unwrap().status, 404);
+    assert_eq!(restored.send("GET", "/v1/AUTH_100001/c/small", &[], b"").unwrap().body, b"small");
+    until("the newer large object to be set aside", PATIENCE, || {
+        let aside = std::fs::read_dir(cloud.data().join("blobs/aside")).unwrap().count();
+        (aside == 1).then_some(())
+    });
+    // Compaction runs, too: it looks at volumes after each deletion.
+    put(&mut restored, "gone", b"gone");
+    assert_eq!(restored.send("DELETE", "/v1/AUTH_100001/c/gone", &[], b"").unwrap().status, 204);
+    assert!(cloud.admin(&["doctor"]).status.success());
+    cloud.stop();
+    std::fs::write(&files, current).unwrap();
+    cloud.launch();
+    let mut client = client(&cloud);
+    for (name, body) in [
+        ("newer-small", b"newer".to_vec()),
+        ("newer-large", vec![9; LARGE]),
+        ("small", b"written anew".to_vec()),
+        ("large", vec![7; LARGE]),
+    ] {
+        let found = client.send("GET", &format!("/v1/AUTH_100001/c/{name}"), &[], b"").unwrap();
+        assert!(found.status == 200 && found.body == body, "{name}: {} {}", found.status, found.body.len());
+    }
+    assert!(cloud.admin(&["doctor", "--deep"]).status.success());
+    cloud.stop();
 }

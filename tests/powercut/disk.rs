@@ -25,6 +25,7 @@ pub fn kind_of_sync(path: &Path, root: &Path) -> String {
     let text = below.to_string_lossy().into_owned();
     let parts: Vec<&str> = text.split('/').collect();
     match parts.as_slice() {
+        ["blobs", .., "volumes", "highest.new"] => "the highest number of a volume".into(),
         ["blobs", .., "volumes", _] => "a volume".into(),
         ["blobs", .., "volumes"] => "the directory of volumes".into(),
         ["blobs", .., "single", _, _] => "a file with one blob".into(),
@@ -83,7 +84,25 @@ impl Disk {
         disk
     }
 
+    /// A simulated host stands for another machine, which keeps what it has acknowledged.
+    fn is_durable_at_once(&self, change: &Change, ended: usize) -> bool {
+        let hosts = self.root.join("hosts");
+        ended != usize::MAX
+            && match change {
+                Change::Open { path, .. }
+                | Change::MakeDir { path }
+                | Change::Unlink { path }
+                | Change::Write { path, .. }
+                | Change::Truncate { path, .. }
+                | Change::Extend { path, .. }
+                | Change::Punch { path, .. }
+                | Change::Sync { path } => path.starts_with(hosts),
+                Change::Rename { to, .. } | Change::Link { to, .. } => to.starts_with(hosts),
+            }
+    }
+
     fn apply(&mut self, change: &Change, begun: usize, ended: usize, ignored: &dyn Fn(&Path) -> bool) {
+        let durable = self.is_durable_at_once(change, ended);
         match change {
             // Rebuilt from the log by whoever opens the database next.
             Change::Open { path, .. } | Change::Write { path, .. } | Change::Truncate { path, .. }
@@ -94,12 +113,12 @@ impl Disk {
                     None => {
                         self.nodes.push(Node::File(File::default()));
                         let inode = self.nodes.len() - 1;
-                        self.name(path, Some(inode), ended);
+                        self.name(path, Some(inode), (ended, durable));
                         inode
                     }
                 };
                 if *truncate && let Node::File(file) = &mut self.nodes[file] {
-                    file.changes.push((FileChange::Length(0), ended, false));
+                    file.changes.push((FileChange::Length(0), ended, durable));
                     file.length = 0;
                 }
             }
@@ -107,45 +126,45 @@ impl Disk {
                 if path != &self.root && self.find(path).is_none() {
                     self.nodes.push(Node::Directory { now: BTreeMap::new(), changes: Vec::new() });
                     let inode = self.nodes.len() - 1;
-                    self.name(path, Some(inode), ended);
+                    self.name(path, Some(inode), (ended, durable));
                 }
             }
             Change::Rename { from, to } => {
                 if let Some(inode) = self.find(from) {
-                    self.name(from, None, ended);
-                    self.name(to, Some(inode), ended);
+                    self.name(from, None, (ended, durable));
+                    self.name(to, Some(inode), (ended, durable));
                 }
             }
             Change::Link { from, to } => {
                 if let Some(inode) = self.find(from) {
-                    self.name(to, Some(inode), ended);
+                    self.name(to, Some(inode), (ended, durable));
                 }
             }
-            Change::Unlink { path } => self.name(path, None, ended),
+            Change::Unlink { path } => self.name(path, None, (ended, durable)),
             Change::Write { path, offset, data } => {
                 if let Some(file) = self.file(path) {
                     let offset = offset.unwrap_or(file.length);
                     file.length = file.length.max(offset + data.len() as u64);
-                    file.changes.push((FileChange::Write { offset, data: data.clone() }, ended, false));
+                    file.changes.push((FileChange::Write { offset, data: data.clone() }, ended, durable));
                 }
             }
             Change::Truncate { path, length } => {
                 if let Some(file) = self.file(path) {
                     file.length = *length;
-                    file.changes.push((FileChange::Length(*length), ended, false));
+                    file.changes.push((FileChange::Length(*length), ended, durable));
                 }
             }
             Change::Extend { path, length } => {
                 if let Some(file) = self.file(path) {
                     file.length = file.length.max(*length);
-                    file.changes.push((FileChange::Extend(*length), ended, false));
+                    file.changes.push((FileChange::Extend(*length), ended, durable));
                 }
             }
             Change::Punch { path, offset, length } => {
                 if let Some(file) = self.file(path) {
                     let length = (*length).min(file.length.saturating_sub(*offset));
                     let data = vec![0; usize::try_from(length).unwrap_or(0)];
-                    file.changes.push((FileChange::Write { offset: *offset, data }, ended, false));
+                    file.changes.push((FileChange::Write { offset: *offset, data }, ended, durable));
                 }
             }
             Change::Sync { path } => {
@@ -184,7 +203,7 @@ impl Disk {
         }
     }
 
-    fn name(&mut self, path: &Path, inode: Option<Inode>, ended: usize) {
+    fn name(&mut self, path: &Path, inode: Option<Inode>, (ended, durable): (usize, bool)) {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
         let Some(parent) = self.find(parent) else { return };
         let Node::Directory { now, changes } = &mut self.nodes[parent] else { return };
@@ -199,7 +218,7 @@ impl Disk {
                 NameChange::Remove(name)
             }
         };
-        changes.push((change, ended, false));
+        changes.push((change, ended, durable));
     }
 
     /// Writes what is left after the cut into `target`.
