@@ -58,7 +58,7 @@ fn database(cloud: &Cloud, service: &str) -> PathBuf {
 #[test]
 fn a_start_without_a_database_is_refused() {
     let mut cloud = stopped();
-    for service in ["files", "identity", "compute", "images", "networks", "meter"] {
+    for service in ["files", "identity", "cdn", "compute", "images", "networks", "meter"] {
         let path = database(&cloud, service);
         let aside = set_aside(&path);
         assert_refused(&cloud, &[], &["database: ", service, "missing"]);
@@ -93,7 +93,7 @@ fn a_start_with_another_clouds_part_is_refused() {
 
 /// Makes the data directory look as a version left it that knew no ids.
 fn forget_ids(cloud: &Cloud) {
-    for service in ["meter", "identity", "files", "images", "networks", "compute"] {
+    for service in ["meter", "identity", "files", "cdn", "images", "networks", "compute"] {
         let _ = cloud.query(service, "DROP TABLE cloud");
     }
     let ids =

@@ -15,7 +15,7 @@ use crate::config::Bad;
 use crate::data_dir::{DataDir, write_private};
 
 /// The services that have databases, by the names of these.
-const SERVICES: [&str; 6] = ["meter", "identity", "files", "images", "networks", "compute"];
+const SERVICES: [&str; 7] = ["meter", "identity", "files", "cdn", "images", "networks", "compute"];
 const FILE: &str = "cloud-id";
 
 /// `DIR/cloud-id`.
