@@ -27,6 +27,7 @@ use trace::{CALLS, Change, Trace};
 use workload::{History, Value, allowed};
 
 const ACCOUNT: &str = "/v1/AUTH_100001";
+const PUBLISHED: &str = "/cdn/v1/AUTH_100001/c";
 /// Cuts that the ordinary test run makes; `make powercuts` makes more.
 const CUTS: usize = 80;
 /// Cuts tried for each kind of sync, at most, to see that it is needed.
@@ -63,6 +64,8 @@ struct Record {
     token: String,
     /// The line at which the token had left for its user.
     signed_in: usize,
+    /// The line at which it was acknowledged that a container is published.
+    published: usize,
     /// The server that was built, and the line at which its creation was acknowledged.
     server: (String, usize),
 }
@@ -79,6 +82,9 @@ fn record(dir: &Path) -> Record {
         (signed.header("x-auth-token").to_owned(), signed.header("x-trans-id").to_owned());
     let mut histories = workload::run(cloud.port(), &token, ACCOUNT);
     let mut client = Client::connect(cloud.port(), &token).expect("a connection");
+    let made = client.send("PUT", PUBLISHED, &[("X-TTL", "3600")], b"").expect("a response");
+    assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
+    let published = made.header("x-trans-id").to_ascii_lowercase();
     let body = br#"{"server": {"name": "first", "imageId": 1, "flavorId": 1}}"#;
     let headers = [("Content-Type", "application/json")];
     let built = client.send("POST", "/servers/v1.0/100001/servers", &headers, body).expect("a response");
@@ -106,7 +112,8 @@ fn record(dir: &Path) -> Record {
     assert_model_matches(&trace, &root);
     let signed_in = trace.responses[&transaction.to_ascii_lowercase()];
     let server = (server, trace.responses[&created]);
-    Record { trace, root, histories, token, signed_in, server }
+    let published = trace.responses[&published];
+    Record { trace, root, histories, token, signed_in, published, server }
 }
 
 /// The index of the event that removes the first volume.
@@ -229,6 +236,12 @@ fn check(record: &Record, line: usize, port: u16, data: &Path) -> Result<(), Str
                     values.iter().map(short).collect::<Vec<_>>()
                 ));
             }
+        }
+    }
+    if record.published <= line {
+        let shown = client.send("HEAD", PUBLISHED, &[], b"").map_err(broken)?;
+        if (shown.status, shown.header("x-ttl")) != (204, "3600") {
+            return Err(format!("the container that was published: {}", shown.status));
         }
     }
     if record.server.1 <= line {
