@@ -272,7 +272,7 @@ impl Drop for Unfinished {
         if !self.is_sealed
             && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, path = %self.path.display(), "a blob without an owner stays until the next sweep");
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove an incomplete blob; the next orphan check removes it");
         }
     }
 }
