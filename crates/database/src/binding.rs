@@ -1,4 +1,4 @@
-//! Which cloud a service's database belongs to, so that a start with the wrong one, or without one, is noticed before anything
+//! Records which cloud a service's database belongs to. A start with a wrong or missing database is detected before anything
 //! is removed that its rows do not name.
 
 use rusqlite::OptionalExtension;
@@ -8,25 +8,25 @@ use crate::location::{Location, Server};
 use crate::session::postgres::reason;
 use crate::session::sqlite::connect;
 
-/// What a service's database says of itself.
+/// The cloud that a service's database belongs to, as recorded in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Binding {
-    /// There is no database: it would be created.
+    /// There is no database yet; opening it would create it.
     Absent,
-    /// There is one, and it does not say which cloud's it is: it is new, or an earlier version of the program made it.
+    /// The database exists but names no cloud: it is new, or an earlier version of the program created it.
     Unbound,
-    /// It is this cloud's.
+    /// The database belongs to this cloud.
     Bound(CloudRow),
 }
 
-/// A cloud, as each of its databases names it.
+/// A cloud, as each of its databases records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudRow {
     /// The cloud's id.
     pub cloud: String,
-    /// What tells its master key from others, and gives nothing of it away.
+    /// Fingerprint of the cloud's master key. It reveals nothing about the key.
     pub key_check: String,
-    /// When the database was created, in milliseconds since 1970; 0 if that is not known.
+    /// When the database was created, in milliseconds since 1970; 0 if unknown.
     pub since: i64,
 }
 
@@ -34,10 +34,10 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS cloud (id BIGINT NOT NULL PRIMAR
                      key_check TEXT NOT NULL, since BIGINT NOT NULL)";
 
 impl Binding {
-    /// Reads what `service`'s database at `location` says.
+    /// Reads which cloud `service`'s database at `location` belongs to.
     ///
     /// # Errors
-    /// [`Error::Open`] when it is there and cannot be read.
+    /// [`Error::Open`] when the database exists and cannot be read.
     pub async fn read(location: &Location, service: &'static str) -> Result<Self> {
         match location {
             Location::Sqlite(dir) => read_sqlite(&dir.join(format!("{service}.db")), service),
@@ -45,10 +45,10 @@ impl Binding {
         }
     }
 
-    /// Makes `service`'s database, which must be there, say which cloud's it is.
+    /// Records the cloud in `service`'s database, which must exist. A cloud that is recorded already stays.
     ///
     /// # Errors
-    /// [`Error::Open`].
+    /// [`Error::Open`] when the database cannot be opened or written.
     pub async fn write(location: &Location, service: &'static str, row: &CloudRow) -> Result<()> {
         match location {
             Location::Sqlite(dir) => {
@@ -72,7 +72,7 @@ fn read_sqlite(path: &std::path::Path, service: &'static str) -> Result<Binding>
     let connection = connect(path).map_err(failed)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     if version == 0 {
-        // A crash came between its creation and its tables.
+        // The process crashed after creating the file and before creating its tables.
         return Ok(Binding::Absent);
     }
     let table: Option<i64> = connection

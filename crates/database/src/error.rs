@@ -1,48 +1,48 @@
-//! What can go wrong below the services.
+//! Errors of the database layer.
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure of the database itself; a unit's own refusals are the service's errors.
+/// A failure of the database itself. When a unit refuses its input, it returns its service's own error instead.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL names no engine, or has a parameter that cannot be used.
+    /// The URL names no engine or has a parameter that cannot be used.
     #[error("database {url:?}: {reason}")]
     Location {
-        /// What was given, without its password.
+        /// The URL, without its password.
         url: String,
-        /// What is wrong with it.
+        /// Why the URL is rejected.
         reason: String,
     },
     /// The database cannot be opened or reached.
     #[error("cannot open the {service} database: {reason}")]
     Open {
-        /// Whose tables.
+        /// The service that the tables belong to.
         service: &'static str,
         /// The engine's message.
         reason: String,
     },
-    /// A newer program wrote it.
+    /// A newer version of the program wrote the database.
     #[error("the {service} database is at version {found}, this program knows {known}: start the newer one")]
     Newer {
-        /// Whose tables.
+        /// The service that the tables belong to.
         service: &'static str,
-        /// The version found.
+        /// The version found in the database.
         found: i64,
-        /// The newest one known here.
+        /// The newest version that this program knows.
         known: i64,
     },
-    /// A row with that key exists already.
+    /// A row with that key already exists.
     #[error("already present: {reason}")]
     Duplicate {
         /// The engine's message.
         reason: String,
     },
-    /// A concurrent unit conflicted; the engine repeats this one.
+    /// A concurrent unit conflicted with this one. The engine repeats this one.
     #[error("conflict with a concurrent unit")]
     Conflict,
-    /// The connection was lost before COMMIT was sent, so nothing was changed; the engine repeats the unit on another
-    /// connection and reports [`Error::Unavailable`] if that does not help.
+    /// The connection was lost before COMMIT was sent, so nothing was changed. The engine repeats the unit on another
+    /// connection, and reports [`Error::Unavailable`] if that fails too.
     #[error("connection to the database lost: {reason}")]
     Disconnected {
         /// The client's or server's message.
@@ -51,31 +51,31 @@ pub enum Error {
     /// The disk is full.
     #[error("no space left for the database")]
     Full,
-    /// The engine is unreachable or too busy; the unit changed nothing and can be repeated.
+    /// The engine is unreachable or too busy. The unit changed nothing and can be repeated.
     #[error("database unavailable: {reason}")]
     Unavailable {
         /// The engine's message.
         reason: String,
     },
-    /// Whether the unit was committed is not known: COMMIT was sent and its answer was lost, or the log could not be
-    /// synced. Whoever gets this must not undo, free or repeat anything: what the unit wrote may be in the database.
+    /// It is unknown whether the unit was committed: COMMIT was sent and its response was lost, or the log could not be
+    /// synced. The caller must not undo, free or repeat anything, since what the unit wrote may be in the database.
     #[error("the outcome of the commit is not known: {reason}")]
     Unknown {
-        /// What happened to the answer.
+        /// Why the response was lost.
         reason: String,
     },
-    /// A statement failed: a fault of this program or of the database.
+    /// A statement failed, through a bug in this program or a fault of the database.
     #[error("statement failed ({statement}): {reason}")]
     Statement {
-        /// The text, shortened.
+        /// The statement's text, shortened.
         statement: String,
         /// The engine's message.
         reason: String,
     },
-    /// A cell has another type than the caller expects.
+    /// A cell has a different type than the caller expects.
     #[error("column {column}: expected {expected}")]
     Type {
-        /// Its position, from 0.
+        /// The column's position, from 0.
         column: usize,
         /// The expected type.
         expected: &'static str,
@@ -88,7 +88,7 @@ impl Error {
         Self::Statement { statement, reason: reason.to_string() }
     }
 
-    /// Whether the unit may have been committed all the same.
+    /// Whether the unit may have been committed despite the error.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown { .. })

@@ -1,7 +1,7 @@
-//! A lock that one process at a time holds on a cloud's databases.
+//! A lock that at most one process at a time holds on a cloud's databases.
 //!
-//! With PostgreSQL it is an advisory lock on a connection of its own, so the server releases it when the process dies,
-//! however it dies. With SQLite it is a lock on a file beside the databases.
+//! With PostgreSQL it is an advisory lock on a connection of its own, so the server releases it however the process dies.
+//! With SQLite it is a lock on a file next to the databases.
 
 use std::fs::File;
 use std::time::Duration;
@@ -15,17 +15,18 @@ use crate::session::postgres::reason;
 
 /// First half of the advisory lock's key: `neph`.
 const KEY: i32 = 0x6e65_7068;
-/// How long a lock that is held is waited for: after a power cut the server first has to find the connection dead.
+/// How long to wait for a lock that another process holds. After a power cut the server first has to detect that the old
+/// connection is dead.
 const WAIT: Duration = Duration::from_secs(15);
-/// How often a lock that is held is tried.
+/// Interval between attempts to take a lock that another process holds.
 const TRY_EVERY: Duration = Duration::from_millis(200);
-/// How often the holder makes sure that its connection still is there.
+/// Interval at which the holder checks that its connection is still open.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-/// The server finds the connection of a machine that vanished dead after 5 s + 3 × 2 s.
+/// The server detects the dead connection of a machine that vanished after 5 s + 3 × 2 s.
 const OPTIONS: &str = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 \
                        -c tcp_user_timeout=10000 -c idle_session_timeout=0 -c statement_timeout=10000";
 
-/// The lock; dropped, it is released.
+/// The lock. Dropping it releases it.
 pub struct ExclusiveLock {
     lost: watch::Receiver<bool>,
     task: Option<JoinHandle<()>>,
@@ -33,19 +34,19 @@ pub struct ExclusiveLock {
 }
 
 impl ExclusiveLock {
-    /// Takes the lock on the databases at `location`; `None` while another process holds it.
+    /// Takes the lock on the databases at `location`. Returns `None` if another process holds it.
     ///
     /// # Errors
-    /// [`Error::Open`] when they cannot be reached.
+    /// [`Error::Open`] when the databases cannot be reached.
     pub async fn take(location: &Location) -> Result<Option<Self>> {
         Self::take_within(location, WAIT).await
     }
 
-    /// As [`ExclusiveLock::take`], waiting for a lock that is held no longer than `wait`, now and when it has to be taken
-    /// again.
+    /// Same as [`ExclusiveLock::take`], but waits at most `wait` for a lock that another process holds, both now and
+    /// whenever the lock has to be taken again.
     ///
     /// # Errors
-    /// As [`ExclusiveLock::take`].
+    /// Same as [`ExclusiveLock::take`].
     pub async fn take_within(location: &Location, wait: Duration) -> Result<Option<Self>> {
         match location {
             Location::Sqlite(dir) => Self::on_directory(dir),
@@ -85,12 +86,12 @@ impl ExclusiveLock {
         }
     }
 
-    /// Returns when another process has taken the lock, which it can after this one's connection broke: from then on this
-    /// process must not serve.
+    /// Returns once another process has taken the lock, which is possible after this process's connection broke. From then
+    /// on this process must not serve.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
         if lost.wait_for(|lost| *lost).await.is_err() {
-            // The file's lock cannot be lost.
+            // A lock on a file cannot be lost.
             std::future::pending::<()>().await;
         }
     }
@@ -107,7 +108,7 @@ impl Drop for ExclusiveLock {
 async fn take(server: &Server) -> std::result::Result<Option<tokio_postgres::Client>, String> {
     let connector = server.pool().map_err(|e| e.to_string())?.connector();
     let client = connector.connect(OPTIONS).await.map_err(|e| reason(&e))?;
-    // Clouds whose schemas have different prefixes share a database.
+    // Clouds with different schema prefixes can share a database, so the prefix is part of the key.
     let taken = client
         .query_one("SELECT pg_try_advisory_lock($1, hashtext($2))", &[&KEY, &connector.schema_prefix()])
         .await
@@ -115,7 +116,7 @@ async fn take(server: &Server) -> std::result::Result<Option<tokio_postgres::Cli
     Ok(taken.get::<_, bool>(0).then_some(client))
 }
 
-/// Holds the lock, and takes it again on another connection when the first one breaks.
+/// Holds the lock, and takes it again on a new connection when the current one breaks.
 async fn keep(server: Server, mut client: tokio_postgres::Client, lost: watch::Sender<bool>, wait: Duration) {
     loop {
         while client.batch_execute("").await.is_ok() {
@@ -126,7 +127,7 @@ async fn keep(server: Server, mut client: tokio_postgres::Client, lost: watch::S
             match take(&server).await {
                 Ok(Some(client)) => break client,
                 Ok(None) => {
-                    // The server may still hold it for the connection that broke.
+                    // The server may still hold the lock for the broken connection.
                     let deadline = tokio::time::Instant::now() + wait;
                     let mut again = None;
                     while again.is_none() && tokio::time::Instant::now() < deadline {

@@ -1,13 +1,12 @@
-//! Metadata behind one transaction type: SQLite in process, or PostgreSQL.
+//! Metadata storage with one transaction type for two engines: SQLite in the process, or PostgreSQL.
 //!
-//! A *unit* is one atomic piece of work with its preconditions, written once as an async closure over [`Tx`].
-//! SQLite runs many units in one transaction, a savepoint each, and returns all of them after one fsync;
-//! PostgreSQL runs each unit as a serializable transaction of its own and repeats it on conflict. Statements
-//! are written by hand in the common subset with `$n` placeholders; names are `BLOB` columns, so both engines
-//! order them by bytes.
+//! A *unit* is one atomic piece of work with its preconditions, written once as an async closure over [`Tx`]. SQLite runs
+//! many units in one transaction, each in a savepoint, and returns all of them after one fsync. PostgreSQL runs each unit as
+//! its own serializable transaction and repeats it on conflict. Statements are handwritten in the common subset of SQL with
+//! `$n` placeholders. Names are `BLOB` columns, so both engines order them by bytes.
 //!
-//! A unit whose COMMIT was sent and not answered ends in [`Error::Unknown`]: it may be in the database. Its caller must
-//! not undo, free or repeat anything then.
+//! A unit whose COMMIT was sent but not acknowledged returns [`Error::Unknown`]: it may be in the database. Its caller must
+//! then not undo, free or repeat anything.
 
 mod binding;
 mod error;
@@ -39,22 +38,22 @@ enum Engine {
     Postgres(Arc<postgres::Postgres>),
 }
 
-/// Keeps the types of services' futures, which hold these, small.
+/// Boxes the engines' futures, which keeps the types of the services' futures small.
 fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
     Box::pin(future)
 }
 
-/// One service's database. Cheap to clone; the last clone closes it.
+/// One service's database. Cheap to clone. Dropping the last clone closes it.
 #[derive(Clone)]
 pub struct Database {
     engine: Arc<Engine>,
 }
 
 impl Database {
-    /// Opens `service`'s database at `location` and brings its tables up to date.
+    /// Opens `service`'s database at `location` and migrates its tables to the current version.
     ///
     /// # Errors
-    /// [`Error::Newer`] when a later version of the program made it, [`Error::Open`] when it cannot be opened.
+    /// [`Error::Newer`] when a later version of the program wrote it, [`Error::Open`] when it cannot be opened.
     pub async fn open(location: &Location, service: &'static str, migrations: &[Migration]) -> Result<Self> {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
@@ -69,12 +68,12 @@ impl Database {
 
     /// Runs `unit` atomically and returns once it is durable.
     ///
-    /// The closure may run more than once (PostgreSQL repeats it on conflict), hence `input` by reference. It
-    /// must await nothing but its transaction. It runs to its end even if its caller stops waiting.
+    /// The closure may run more than once (PostgreSQL repeats it on conflict), so it takes `input` by reference. It must
+    /// await nothing but its transaction. It runs to completion even if its caller stops waiting.
     ///
     /// # Errors
-    /// What the unit returns, which rolls it back, or the engine's own [`Error`]. After [`Error::Unknown`] the unit may
-    /// have been committed; after any other error it was not.
+    /// The unit's own error, which rolls it back, or the engine's [`Error`]. After [`Error::Unknown`] the unit may have been
+    /// committed; after any other error it was not.
     pub async fn write<S, T, E, F>(&self, input: S, unit: F) -> std::result::Result<T, E>
     where
         S: Send + Sync + 'static,
@@ -88,10 +87,10 @@ impl Database {
         }
     }
 
-    /// Runs several reads over one snapshot, inline on the caller's thread with SQLite: for point reads.
+    /// Runs several reads on one snapshot. With SQLite they run on the caller's thread, so use this for point reads.
     ///
     /// # Errors
-    /// What the unit returns, or the engine's own [`Error`].
+    /// The unit's own error, or the engine's [`Error`].
     pub async fn read<S, T, E, F>(&self, input: S, unit: F) -> std::result::Result<T, E>
     where
         S: Send + Sync + 'static,
@@ -105,10 +104,10 @@ impl Database {
         }
     }
 
-    /// As [`Database::read`], but on a small pool of threads of their own: for pages and walks.
+    /// Same as [`Database::read`], but runs on a small pool of separate threads. Use this for pages and long scans.
     ///
     /// # Errors
-    /// What the unit returns, or the engine's own [`Error`].
+    /// The unit's own error, or the engine's [`Error`].
     pub async fn scan<S, T, E, F>(&self, input: S, unit: F) -> std::result::Result<T, E>
     where
         S: Send + Sync + 'static,
@@ -122,10 +121,10 @@ impl Database {
         }
     }
 
-    /// One statement's rows, inline.
+    /// Returns one statement's rows, on the caller's thread with SQLite.
     ///
     /// # Errors
-    /// The engine's own [`Error`].
+    /// The engine's [`Error`].
     pub async fn rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         match &*self.engine {
             Engine::Sqlite(engine) => engine.rows(sql, params),
@@ -133,20 +132,20 @@ impl Database {
         }
     }
 
-    /// The first row of one statement, inline.
+    /// Returns the first row of one statement, on the caller's thread with SQLite.
     ///
     /// # Errors
-    /// The engine's own [`Error`].
+    /// The engine's [`Error`].
     pub async fn row(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Option<Row>> {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
-    /// Runs one writing statement as a transaction of its own and returns its rows. PostgreSQL runs it at READ COMMITTED,
-    /// where a statement that waited for a row goes on with the row's newest version: for claims (`FOR UPDATE SKIP
-    /// LOCKED`) and other statements whose `WHERE` says all that matters.
+    /// Runs one writing statement as its own transaction and returns its rows. PostgreSQL runs it at READ COMMITTED, where a
+    /// statement that waited for a row continues with the row's newest version. Use it for claims (`FOR UPDATE SKIP LOCKED`)
+    /// and other statements whose `WHERE` clause holds every precondition.
     ///
     /// # Errors
-    /// The engine's own [`Error`].
+    /// The engine's [`Error`].
     pub async fn write_rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let cells: Vec<Cell> = params.iter().map(Cell::from).collect();
         match &*self.engine {
@@ -163,10 +162,10 @@ impl Database {
         }
     }
 
-    /// A single writing statement as a unit of its own; returns the number of rows it changed.
+    /// Runs one writing statement as its own unit and returns the number of rows it changed.
     ///
     /// # Errors
-    /// The engine's own [`Error`].
+    /// The engine's [`Error`].
     pub async fn execute(&self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
         let cells: Vec<Cell> = params.iter().map(Cell::from).collect();
         self.write(cells, move |cells, tx| {

@@ -1,4 +1,4 @@
-//! Where the databases of a cloud are.
+//! Location of a cloud's databases.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,21 +7,21 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Result};
 use crate::session::pool::{Pool, redacted};
 
-/// Connections of one process to PostgreSQL unless configured. Three processes, with a lock's connection each, fit into
-/// the 97 that PostgreSQL admits by default.
+/// Default number of connections of one process to PostgreSQL. Three processes, each with one more connection for its lock,
+/// fit into the 97 that PostgreSQL admits by default.
 pub const CONNECTIONS: usize = 30;
 
-/// Where the databases of this cloud are.
+/// Location of this cloud's databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A directory that holds one SQLite file per service.
+    /// A directory with one SQLite file per service.
     Sqlite(PathBuf),
-    /// A PostgreSQL server; each service has a schema of its own there.
+    /// A PostgreSQL server, where each service has its own schema.
     Postgres(Server),
 }
 
 impl Location {
-    /// Reads `sqlite:`, `sqlite:DIR` or `postgres://…`; plain `sqlite:` means `data_dir`.
+    /// Parses `sqlite:`, `sqlite:DIR` or `postgres://…`. Plain `sqlite:` means `data_dir`.
     ///
     /// # Errors
     /// [`Error::Location`] when the URL names no engine.
@@ -39,7 +39,7 @@ impl Location {
         }
     }
 
-    /// The same place with another number of connections, which means something for PostgreSQL only.
+    /// Returns the same location with another limit on connections. The limit has no effect on SQLite.
     #[must_use]
     pub fn with_connections(self, connections: usize) -> Self {
         match self {
@@ -48,14 +48,14 @@ impl Location {
         }
     }
 
-    /// Whether several processes may share it.
+    /// Whether several processes can use it.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Whether this process is the only one that uses it: SQLite's always is, PostgreSQL's while this process holds the
-    /// [`crate::ExclusiveLock`].
+    /// Whether this process is the only one that uses it. Always true for SQLite; for PostgreSQL only while this process
+    /// holds the [`crate::ExclusiveLock`].
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         match self {
@@ -65,7 +65,7 @@ impl Location {
     }
 }
 
-/// A PostgreSQL server and this process's connections to it, which all clones share.
+/// A PostgreSQL server and this process's connections to it. All clones share the connections.
 #[derive(Clone)]
 pub struct Server {
     url: String,
@@ -76,7 +76,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server by its URL, with at most so many connections.
+    /// Creates a server from its URL, with at most `connections` connections.
     #[must_use]
     pub fn new(url: &str, connections: usize) -> Self {
         Self {
@@ -88,13 +88,14 @@ impl Server {
         }
     }
 
-    /// At most so many connections are open at once, beside one for [`crate::ExclusiveLock`].
+    /// Maximum number of open connections, not counting the one of [`crate::ExclusiveLock`].
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
     }
 
-    /// The same server with units at another isolation level, for tests of what must hold without serializability.
+    /// Returns the same server with another isolation level for units. Tests use it for guarantees that must hold without
+    /// serializability.
     #[must_use]
     pub fn with_isolation(&self, isolation: &'static str) -> Self {
         Self { isolation, ..Self::new(&self.url, self.connections) }
@@ -104,7 +105,7 @@ impl Server {
         self.isolation
     }
 
-    /// The prefix of this cloud's schemas, empty unless the URL sets one.
+    /// Returns the prefix of this cloud's schemas, which is empty unless the URL sets one.
     ///
     /// # Errors
     /// [`Error::Location`] for a URL that cannot be used.

@@ -2,16 +2,16 @@
 
 use crate::error::{Error, Result};
 
-/// One change of the tables. Versions count from 1 without gaps; a released one never changes.
+/// One change of the tables. Versions count from 1 without gaps. A released migration never changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// Its number.
+    /// The version that the tables have after this change.
     pub version: i64,
-    /// Statements in SQLite's spelling with `BLOB` for bytes; `WITHOUT ROWID` is dropped for PostgreSQL.
+    /// Statements in SQLite's dialect, with `BLOB` for bytes. `WITHOUT ROWID` is removed for PostgreSQL.
     pub sql: &'static str,
 }
 
-/// The migrations still to run on a database at version `found`.
+/// Returns the migrations that a database at version `found` still needs.
 pub(crate) fn pending<'m>(
     migrations: &'m [Migration],
     found: i64,

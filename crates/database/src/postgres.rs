@@ -1,4 +1,5 @@
-//! PostgreSQL: each unit a serializable transaction on one of the process's connections, repeated on conflict.
+//! PostgreSQL engine. Each unit is a serializable transaction on one of the process's connections and is repeated on
+//! conflict.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,23 +15,24 @@ use crate::statement::schema_for_postgres;
 use crate::tx::{BoxFuture, SLOTS, Tx};
 use crate::value::{Cell, Row, Value};
 
-/// Attempts at a unit before its caller is told about the conflicts.
+/// Attempts at a unit before its caller gets the conflict as an error.
 const ATTEMPTS: u32 = 40;
-/// Attempts beside other units. After those the unit runs while no other of this process does, so that it cannot be
-/// overtaken forever.
+/// Attempts during which other units run concurrently. After those the unit runs while no other unit of this process does,
+/// so that others cannot overtake it forever.
 const ATTEMPTS_BESIDE: u32 = 3;
-/// Connections tried before the caller is told that the server is unavailable.
+/// Connections tried before the caller gets [`Error::Unavailable`].
 const CONNECTIONS_TRIED: u32 = 5;
-/// How long the answer to COMMIT is waited for. It takes long when a synchronous standby is away.
+/// How long to wait for the response to COMMIT. It is slow when a synchronous standby is unreachable.
 const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) struct Postgres {
     pool: Pool,
     schema: Arc<str>,
-    /// Of units: SERIALIZABLE but in tests.
+    /// Isolation level of units: SERIALIZABLE except in tests.
     isolation: &'static str,
     next_slot: AtomicI64,
-    /// Held shared by a unit beside others, alone by one that met too many conflicts. Fair: later ones wait.
+    /// Units that run concurrently hold it shared; one that met too many conflicts holds it exclusively. The lock is fair:
+    /// later units wait.
     turn: RwLock<()>,
 }
 
@@ -114,10 +116,10 @@ impl Postgres {
             };
         }
         match failure {
-            // The connection is closed as it is dropped, which rolls back.
+            // Dropping the connection closes it, which rolls the transaction back.
             Some(error @ (Error::Disconnected { .. } | Error::Unavailable { .. })) => Attempt::failed(error),
             failure => {
-                // Likewise where ROLLBACK fails; the unit's own answer is what its caller needs.
+                // The same applies when ROLLBACK fails. The caller needs the unit's own result.
                 if client.batch("ROLLBACK").await.is_ok() {
                     client.recycle();
                 }
@@ -193,13 +195,13 @@ impl Postgres {
                 Ok(Err(Error::Disconnected { reason })) => return Err(Error::Unavailable { reason }),
                 Ok(Err(Error::Conflict)) if conflicts + 1 < ATTEMPTS => conflicts += 1,
                 Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(Error::Unknown { reason: "no answer in time".into() }),
+                Err(_) => return Err(Error::Unknown { reason: "no response in time".into() }),
             }
         }
     }
 }
 
-/// What became of one attempt at a unit.
+/// Outcome of one attempt at a unit.
 enum Attempt<T, E> {
     Done(Result<T, E>),
     Conflict,
@@ -216,7 +218,7 @@ impl<T, E: From<Error>> Attempt<T, E> {
     }
 }
 
-/// Whether a read that failed is to be repeated on another connection.
+/// Returns `Ok` if a failed read should be repeated on another connection, else the error for the caller.
 fn retry_read(error: Error, lost: u32) -> Result<(), Error> {
     match error {
         Error::Disconnected { .. } if lost < CONNECTIONS_TRIED => Ok(()),
@@ -225,8 +227,8 @@ fn retry_read(error: Error, lost: u32) -> Result<(), Error> {
     }
 }
 
-/// Commits, and returns the connection to the pool. An answer that takes too long is waited for in the background: the
-/// connection stays taken, so that commits that hang cannot open more connections than the pool has.
+/// Commits and returns the connection to the pool. If the response takes too long, a background task waits for it and keeps
+/// the connection taken, so that hanging commits cannot open more connections than the pool has.
 async fn commit(client: PooledClient) -> DbResult<()> {
     let mut committing = Box::pin(async move {
         let outcome = client.commit().await;
@@ -239,14 +241,14 @@ async fn commit(client: PooledClient) -> DbResult<()> {
         Ok(outcome) => outcome,
         Err(_) => {
             tokio::spawn(committing);
-            let reason = format!("no answer to COMMIT within {} s", COMMIT_WITHIN.as_secs());
+            let reason = format!("no response to COMMIT within {} s", COMMIT_WITHIN.as_secs());
             Err(Error::Unknown { reason })
         }
     }
 }
 
-/// Runs `work` to its end even if its caller stops polling: a unit that stood still would keep its transaction open and
-/// other units waiting for their turn. `stopped` is the error when the runtime ends first.
+/// Runs `work` to completion even if its caller stops polling. Otherwise a stalled unit would keep its transaction open and
+/// make other units wait for their turn. Returns `stopped` if the runtime shuts down first.
 async fn run_to_end<T, E>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,
     stopped: fn(String) -> Error,
@@ -306,7 +308,7 @@ async fn migrate(
     migrations: &[Migration],
 ) -> Result<(), Error> {
     client.use_schema(schema).await?;
-    // Several processes may start at once; the first one in changes the tables.
+    // Several processes may start at once. The advisory lock lets only one of them migrate the tables.
     client.batch("SET statement_timeout = 0; SELECT pg_advisory_lock(7823641)").await?;
     let changed = apply(client, schema, service, migrations).await;
     client.batch("SELECT pg_advisory_unlock(7823641); RESET statement_timeout").await?;

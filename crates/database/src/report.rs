@@ -1,19 +1,19 @@
-//! What an operator should know of a PostgreSQL server before clients find out.
+//! Report on a PostgreSQL server, so that operators notice wrong settings before clients do.
 
 use crate::error::{Error, Result};
 use crate::location::{Location, Server};
 use crate::session::postgres::reason;
 
-/// A server's limits and how this process reaches it.
+/// A server's limits and how this process connects to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerReport {
     /// The server's version, such as `15.18`.
     pub version: String,
-    /// Connections that the server admits, without those reserved for superusers.
+    /// Connections that the server admits, excluding those reserved for superusers.
     pub connections_max: i64,
-    /// Connections of other clients at this moment.
+    /// Connections that other clients have open now.
     pub connections_used: i64,
-    /// Connections that this process may open, the lock's included.
+    /// Connections that this process may open, including the one of the lock.
     pub connections_wanted: i64,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
@@ -22,17 +22,17 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
-    /// Whether this process's connections fit beside those of other clients.
+    /// Whether this process's connections fit next to those of other clients.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.connections_used + self.connections_wanted <= self.connections_max
     }
 }
 
-/// Asks the server, if the databases are on one.
+/// Queries the server's limits. Returns `None` for SQLite.
 ///
 /// # Errors
-/// [`Error::Open`] when it cannot be reached, [`Error::Location`] for a URL that cannot be used.
+/// [`Error::Open`] when the server cannot be reached, [`Error::Location`] for a URL that cannot be used.
 pub async fn inspect(location: &Location) -> Result<Option<ServerReport>> {
     let Location::Postgres(server) = location else { return Ok(None) };
     ask(server).await.map(Some)

@@ -1,4 +1,4 @@
-//! A connection of either engine: what a transaction runs its statements on.
+//! A connection of either engine, on which a transaction runs its statements.
 
 pub(crate) mod pool;
 pub(crate) mod postgres;

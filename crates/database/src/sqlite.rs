@@ -1,4 +1,4 @@
-//! SQLite: one writer thread with group commit, a pool of readers, and a checkpointer of its own.
+//! SQLite engine: one writer thread with group commit, a pool of readers, and a separate checkpointer thread.
 
 mod reader;
 mod space;
@@ -16,7 +16,7 @@ use crate::tx::{BoxFuture, Tx};
 use crate::value::{Row, Value};
 
 pub(crate) struct Sqlite {
-    // Dropped in this order: the writer first, so that its last batch is in the file.
+    // Fields drop in this order: the writer first, so that its last batch is in the file.
     writer: writer::Writer,
     readers: Arc<reader::Readers>,
 }
@@ -74,7 +74,7 @@ impl Sqlite {
     }
 }
 
-/// Polls a unit that awaits nothing but its transaction, whose SQLite calls never wait.
+/// Polls a unit that awaits nothing but its transaction. SQLite calls never wait, so one poll completes it.
 pub(crate) fn run_now<T, E: From<Error>>(
     mut future: BoxFuture<'_, std::result::Result<T, E>>,
 ) -> std::result::Result<T, E> {
@@ -82,12 +82,13 @@ pub(crate) fn run_now<T, E: From<Error>>(
     match future.as_mut().poll(&mut context) {
         std::task::Poll::Ready(result) => result,
         std::task::Poll::Pending => {
-            Err(Error::statement("unit", "it awaited something beside its transaction").into())
+            Err(Error::statement("unit", "it awaited something other than its transaction").into())
         }
     }
 }
 
-/// Creates the directory of databases. SQLite syncs the names of its files in there; this syncs the directory's own.
+/// Creates the directory of the databases. SQLite syncs the entries of its files in it; this function syncs the directory's
+/// own entry.
 fn create_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,31 +1,32 @@
-//! One SQL text for both engines. `$n` placeholders become `?n` for SQLite, `now_micros()` is the engine's own clock, and
-//! row locks are left out where there is a single writer.
+//! One SQL text for both engines. For SQLite, `$n` placeholders become `?n` and row locks are removed, since there is a
+//! single writer. `now_micros()` becomes the engine's own clock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
-/// The database's clock in microseconds since 1970, as statements spell it.
+/// The database's clock in microseconds since 1970, as statements write it.
 const NOW: &str = "now_micros()";
 const NOW_SQLITE: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 const NOW_POSTGRES: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
-/// SQLite has one writer and no row locks.
+/// Row lock clause, removed for SQLite, which has one writer and no row locks.
 const ROW_LOCK: &str = "FOR UPDATE SKIP LOCKED";
 
 static REWRITTEN: LazyLock<Mutex<HashMap<&'static str, &'static str>>> = LazyLock::new(Mutex::default);
 
 thread_local! {
-    // Keyed by address: the same literal costs one look-up without hashing its text.
+    // Keyed by address, so that looking up a literal does not hash its text.
     static SEEN: RefCell<HashMap<(usize, usize), &'static str>> = RefCell::default();
 }
 
-/// The text for SQLite. It binds `$n` by order of appearance and would silently swap values, so they become `?n`.
+/// Returns the text for SQLite. SQLite binds `$n` by order of appearance and would silently swap values, so they become
+/// `?n`.
 pub(crate) fn for_sqlite(sql: &'static str) -> &'static str {
     let address = (sql.as_ptr() as usize, sql.len());
     SEEN.with(|seen| {
         *seen.borrow_mut().entry(address).or_insert_with(|| {
             let mut rewritten = REWRITTEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // Texts are literals, so what is leaked is bounded by the program's own size.
+            // Texts are literals, so the leaked memory is bounded by the program's size.
             rewritten.entry(sql).or_insert_with(|| {
                 let numbered = numbered(sql).replace(NOW, NOW_SQLITE).replace(ROW_LOCK, "");
                 Box::leak(numbered.into_boxed_str())
@@ -34,7 +35,7 @@ pub(crate) fn for_sqlite(sql: &'static str) -> &'static str {
     })
 }
 
-/// The text for PostgreSQL.
+/// Returns the text for PostgreSQL.
 pub(crate) fn for_postgres(sql: &str) -> String {
     sql.replace(NOW, NOW_POSTGRES)
 }
@@ -53,7 +54,7 @@ fn numbered(sql: &str) -> String {
     out
 }
 
-/// A migration's text for PostgreSQL: its type for bytes, and no SQLite table options.
+/// Returns a migration's text for PostgreSQL, with its type for bytes and without SQLite's table options.
 pub(crate) fn schema_for_postgres(sql: &str) -> String {
     sql.replace("BLOB", "BYTEA").replace(") WITHOUT ROWID", ")")
 }

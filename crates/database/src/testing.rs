@@ -9,23 +9,23 @@ pub use proxy::{Cut, Proxy};
 
 use crate::{Location, Server};
 
-/// Connections of one test, fewer than a process has: tests run beside one another.
+/// Connections of one test. Fewer than a process has by default, since tests run concurrently.
 const CONNECTIONS: usize = 12;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A location of a test's own, removed when dropped.
+/// A location for one test. Dropping it removes the databases.
 pub struct Scratch {
-    /// Give this to [`crate::Database::open`].
+    /// The location to pass to [`crate::Database::open`].
     pub location: Location,
     dir: Option<PathBuf>,
 }
 
 impl Scratch {
-    /// SQLite in a temporary directory.
+    /// Creates a temporary directory for SQLite.
     ///
     /// # Panics
-    /// When the directory cannot be made.
+    /// When the directory cannot be created.
     #[must_use]
     pub fn sqlite() -> Self {
         let dir = std::env::temp_dir().join(format!("nephos-db-{}", unique()));
@@ -33,10 +33,10 @@ impl Scratch {
         Self { location: Location::Sqlite(dir.clone()), dir: Some(dir) }
     }
 
-    /// PostgreSQL, in schemas of the test's own, at `NEPHOS_TEST_POSTGRES`.
+    /// Creates schemas for one test in the PostgreSQL server at `NEPHOS_TEST_POSTGRES`.
     ///
     /// # Panics
-    /// When that variable is not set: `make test` starts a server and sets it.
+    /// When that variable is not set. `make test` starts a server and sets it.
     #[must_use]
     pub fn postgres() -> Self {
         let url = std::env::var("NEPHOS_TEST_POSTGRES")
@@ -60,7 +60,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes one test per engine of `async fn name(location: &database::Location) { … }`.
+/// Defines one test per engine from `async fn name(location: &database::Location) { … }`.
 #[macro_export]
 macro_rules! on_each_engine {
     ($(#[$meta:meta])* async fn $name:ident($location:ident: &Location) $body:block) => {

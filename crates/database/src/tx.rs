@@ -1,4 +1,4 @@
-//! The transaction that a unit works in.
+//! The transaction in which a unit runs.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,26 +8,26 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::value::{Cell, Row, Value};
 
-/// Slots of a folded counter on PostgreSQL.
+/// Number of slots of a folded counter on PostgreSQL.
 pub(crate) const SLOTS: i64 = 8;
 
 /// A boxed future that may borrow for `'a`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Sums to add in one go at the end of the transaction, by statement and key.
+/// Sums to add at the end of the transaction, by statement and key.
 pub(crate) type Folds = BTreeMap<(&'static str, Vec<Cell>), Vec<i64>>;
 
-/// A transaction: statements see what earlier ones of the same unit did. A unit checks first (`ON CONFLICT DO
-/// NOTHING`, a `SELECT`): once one of its statements has failed it cannot succeed any more.
+/// A transaction. Statements see the effects of earlier ones of the same unit. A unit must check first (`ON CONFLICT DO
+/// NOTHING`, a `SELECT`), because once one of its statements has failed the unit cannot succeed.
 pub struct Tx {
     session: Session,
-    /// What this unit folded.
+    /// Sums that this unit folded.
     folds: Folds,
-    /// What earlier units of the batch folded and nobody has written yet.
+    /// Sums that earlier units of the batch folded and that are not written yet.
     batch: Folds,
-    /// What this unit wrote of the batch's, to be folded again if the unit is rolled back.
+    /// The batch's sums that this unit wrote. They are folded again if the unit is rolled back.
     written: Folds,
-    /// The first statement's failure: nothing after it can succeed.
+    /// The first failure of a statement. No later statement can succeed.
     failure: Option<Error>,
     slot: i64,
 }
@@ -45,33 +45,34 @@ impl Tx {
         self.session
     }
 
-    /// The rows that `sql` returns.
+    /// Returns the rows of `sql`.
     ///
     /// # Errors
-    /// The engine's own error.
+    /// The engine's error.
     pub async fn rows(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let answer = self.session.rows(sql, params).await;
         self.noted(answer)
     }
 
-    /// The first row that `sql` returns.
+    /// Returns the first row of `sql`.
     ///
     /// # Errors
-    /// The engine's own error.
+    /// The engine's error.
     pub async fn row(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Option<Row>> {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
-    /// Runs `sql` and returns how many rows it changed.
+    /// Runs `sql` and returns the number of rows it changed.
     ///
     /// # Errors
-    /// The engine's own error; [`crate::Error::Duplicate`] for a key that exists already.
+    /// The engine's error; [`crate::Error::Duplicate`] for a key that already exists.
     pub async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
         let answer = self.session.execute(sql, params).await;
         self.noted(answer)
     }
 
-    /// A failed statement dooms its unit on PostgreSQL, so it does everywhere: see [`Tx::verdict`].
+    /// Records a statement's failure. On PostgreSQL a failed statement makes its transaction fail, so both engines do the
+    /// same: see [`Tx::verdict`].
     fn noted<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer {
             self.failure.get_or_insert_with(|| error.clone());
@@ -79,12 +80,12 @@ impl Tx {
         answer
     }
 
-    /// The first failure of a statement of this unit.
+    /// Returns the first failure of a statement of this unit.
     pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
 
-    /// The failure of a statement whose error the unit ignored: it must not succeed.
+    /// Returns the failure of a statement even if the unit ignored it, so that the unit does not succeed.
     pub(crate) fn verdict(&mut self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
@@ -96,20 +97,19 @@ impl Tx {
         }
     }
 
-    /// Adds `deltas` at the end of the transaction, merged with every other unit's for the same key.
+    /// Adds `deltas` at the end of the transaction, merged with every other unit's deltas for the same key.
     ///
-    /// `sql` takes the key's cells and then one parameter per delta, and must add to a row. One that finds no row is a
-    /// conflict, and the unit is repeated. With SQLite it runs once per
-    /// batch and key; until then a reader inside the batch does not see it, so a unit that needs the sum reads
-    /// after [`Tx::flush`].
+    /// `sql` takes the key's cells and then one parameter per delta, and must add to an existing row. If it finds no row,
+    /// that is a conflict, and the unit is repeated. With SQLite it runs once per batch and key. Until then a reader inside
+    /// the batch does not see it, so a unit that needs the sum reads after [`Tx::flush`].
     pub fn fold(&mut self, sql: &'static str, key: Vec<Cell>, deltas: &[i64]) {
         add(&mut self.folds, (sql, key), deltas);
     }
 
-    /// Writes what was folded so far, in key order.
+    /// Writes the sums folded so far, in key order.
     ///
     /// # Errors
-    /// The engine's own error.
+    /// The engine's error.
     pub async fn flush(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         let unit = std::mem::take(&mut self.folds);
@@ -126,32 +126,32 @@ impl Tx {
         Ok(())
     }
 
-    /// What was to be added to is gone: another unit deleted it since this one looked.
+    /// Handles a fold that found no row: another unit deleted the row after this unit checked for it.
     fn fold_lost(&mut self, sql: &str) -> Result<()> {
         if self.slots() == 1 {
-            // One writer runs its units in order, so that whoever deletes sees what was added. The batch's other units
-            // are not to blame.
-            tracing::error!(sql, "a sum was added to no row");
+            // A single writer runs its units in order, so a deletion sees earlier folds. The batch's other units are not at
+            // fault and must not fail.
+            tracing::error!(sql, "a counter's row is gone; its sum is lost");
             return Ok(());
         }
         self.noted(Err(Error::Conflict))
     }
 
-    /// The unit is kept: what it folded is the batch's now.
+    /// Keeps the unit: moves its folded sums to the batch.
     pub(crate) fn keep_unit(&mut self) {
         self.written.clear();
         let unit = std::mem::take(&mut self.folds);
         merge(&mut self.batch, unit);
     }
 
-    /// The unit was rolled back, and with it what it wrote of the batch's sums.
+    /// Handles the unit's rollback, which also undid the batch's sums that it wrote.
     pub(crate) fn undo_unit(&mut self) {
         self.folds.clear();
         let written = std::mem::take(&mut self.written);
         merge(&mut self.batch, written);
     }
 
-    /// Over how many slots a counter is spread: 1 with SQLite, 8 with PostgreSQL.
+    /// Number of slots over which a counter is spread: 1 with SQLite, 8 with PostgreSQL.
     #[must_use]
     pub fn slots(&self) -> i64 {
         match self.session {
@@ -160,8 +160,8 @@ impl Tx {
         }
     }
 
-    /// Which of a counter's few slots this unit adds to, so that concurrent writers do not meet in one row:
-    /// always 0 with SQLite, 0 to 7 with PostgreSQL.
+    /// The slot of a counter that this unit adds to, so that concurrent writers rarely update the same row: always 0 with
+    /// SQLite, 0 to 7 with PostgreSQL.
     #[must_use]
     pub fn slot(&self) -> i64 {
         self.slot

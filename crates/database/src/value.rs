@@ -15,7 +15,7 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// A value that a row holds, or a parameter that outlives its caller.
+/// An owned value: a row's cell, or a parameter that outlives its caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
     /// SQL NULL.
@@ -50,9 +50,9 @@ impl<'a> From<&'a Cell> for Value<'a> {
     }
 }
 
-/// What can be a parameter.
+/// A type that can be a parameter.
 pub trait AsValue {
-    /// It, as the engines take it.
+    /// Returns it as a parameter.
     fn value(&self) -> Value<'_>;
 }
 
@@ -95,13 +95,13 @@ impl<T: AsValue> AsValue for Option<T> {
     }
 }
 
-/// `params![a, b]`: each expression by reference as a [`Value`].
+/// `params![a, b]`: takes each expression by reference as a [`Value`].
 #[macro_export]
 macro_rules! params {
     ($($value:expr),* $(,)?) => { &[$($crate::AsValue::value(&$value)),*] };
 }
 
-/// One row of an answer.
+/// One row of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub(crate) cells: Vec<Cell>,
@@ -109,9 +109,9 @@ pub struct Row {
 
 /// A type that a cell can be read as.
 pub trait FromCell: Sized {
-    /// Its name in an error.
+    /// The type's name in error messages.
     const EXPECTED: &'static str;
-    /// Moves the value out, or `None` when the cell is of another type.
+    /// Converts the cell, or returns `None` if it has another type.
     fn from_cell(cell: Cell) -> Option<Self>;
 }
 
@@ -168,19 +168,19 @@ impl<T: FromCell> FromCell for Option<T> {
 }
 
 impl Row {
-    /// Takes column `column` (from 0) out of the row; a second take of the same column finds NULL.
+    /// Takes column `column` (from 0) out of the row. Taking the same column again finds NULL.
     ///
     /// # Errors
-    /// [`Error::Type`] when the cell is of another type or there is no such column.
+    /// [`Error::Type`] when the cell has another type or there is no such column.
     pub fn take<T: FromCell>(&mut self, column: usize) -> Result<T> {
         let cell = self.cells.get_mut(column).map(|cell| std::mem::replace(cell, Cell::Null));
         cell.and_then(T::from_cell).ok_or(Error::Type { column, expected: T::EXPECTED })
     }
 
-    /// A copy of column `column`, from 0.
+    /// Returns a copy of column `column`, from 0.
     ///
     /// # Errors
-    /// As [`Row::take`].
+    /// Same as [`Row::take`].
     pub fn get<T: FromCell>(&self, column: usize) -> Result<T> {
         let cell = self.cells.get(column).cloned();
         cell.and_then(T::from_cell).ok_or(Error::Type { column, expected: T::EXPECTED })

@@ -1,4 +1,4 @@
-//! A database says which cloud's it is.
+//! A database records which cloud it belongs to.
 
 use database::{Binding, CloudRow, Database, Migration, on_each_engine};
 
@@ -6,7 +6,7 @@ const TABLES: &[Migration] =
     &[Migration { version: 1, sql: "CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY) WITHOUT ROWID;" }];
 
 on_each_engine! {
-    async fn a_database_is_absent_unbound_and_bound_for_good(location: &Location) {
+    async fn a_database_is_absent_then_unbound_then_bound_for_good(location: &Location) {
         assert_eq!(Binding::read(location, "s").await.unwrap(), Binding::Absent);
         drop(Database::open(location, "s", TABLES).await.unwrap());
         assert_eq!(Binding::read(location, "s").await.unwrap(), Binding::Unbound);

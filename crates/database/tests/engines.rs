@@ -1,4 +1,4 @@
-//! One suite, run on both engines: what services rely on.
+//! Everything that services rely on, tested on both engines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_refused_unit_leaves_nothing(location: &Location) {
+    async fn a_rejected_unit_changes_nothing(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         let refused: Result<(), Error> = db.write((), |(), tx| Box::pin(async move {
             tx.execute(INSERT, params![b"kept?", 1i64]).await?;
@@ -60,7 +60,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn duplicates_are_told_apart_and_doom_their_unit(location: &Location) {
+    async fn duplicates_are_reported_and_fail_their_unit(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         db.execute(INSERT, params![b"a", 1i64]).await.unwrap();
         let again = db.execute(INSERT, params![b"a", 2i64]).await;
@@ -99,7 +99,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_long_unit_is_not_overtaken_for_good(location: &Location) {
+    async fn a_long_unit_is_not_starved_by_others(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         db.execute(INSERT, params![b"counter", 0i64]).await.unwrap();
         let add = |db: Database, reads: i64| async move {
@@ -138,7 +138,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_unit_that_nobody_waits_for_any_more_is_done(location: &Location) {
+    async fn a_unit_completes_after_its_caller_stopped_waiting(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         for size in 1..=20i64 {
             let mut dropped = Box::pin(db.write(size, |size, tx| Box::pin(async move {
@@ -156,8 +156,8 @@ on_each_engine! {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), all).await.expect("all are done");
-        // No connection was left within a transaction.
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("all units complete");
+        // No connection was left inside a transaction.
         for size in 21..=60i64 {
             let refused: Result<(), Error> = db.write(size, |size, tx| Box::pin(async move {
                 tx.execute(INSERT, params![&size.to_be_bytes()[..], *size]).await?;
@@ -170,7 +170,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn sums_survive_units_that_flush_and_are_undone(location: &Location) {
+    async fn folded_sums_survive_units_that_flush_and_are_rolled_back(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         let add = |db: &Database, amount: i64, refuse: bool| {
             let db = db.clone();
@@ -194,13 +194,13 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_snapshot_does_not_move(location: &Location) {
+    async fn a_snapshot_does_not_change(location: &Location) {
         let db = Database::open(location, "suite", TABLES).await.unwrap();
         let other = db.clone();
         let seen = db.scan(other, |other, tx| Box::pin(async move {
             let count = "SELECT COUNT(*) FROM things";
             let before: i64 = tx.row(count, &[]).await?.expect("a count").take(0)?;
-            // Written by another unit while this snapshot is open.
+            // Another unit writes while this snapshot is open.
             let other = other.clone();
             let written = std::thread::spawn(move || {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -226,7 +226,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn what_was_committed_is_there_after_reopening() {
+async fn commits_survive_reopening() {
     let scratch = database::testing::Scratch::sqlite();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     db.execute(INSERT, params![b"a", 9i64]).await.unwrap();

@@ -1,4 +1,4 @@
-//! One process at a time has a cloud's databases.
+//! At most one process at a time holds a cloud's databases.
 
 use std::io::BufRead;
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ on_each_engine! {
     }
 }
 
-/// The process that is killed: takes the lock and says so.
+/// The process that the test kills: takes the lock and reports it.
 #[tokio::test]
 async fn child_that_holds_the_lock() {
     let Ok(url) = std::env::var("EXCLUSIVE_CHILD_URL") else { return };
@@ -34,7 +34,7 @@ async fn child_that_holds_the_lock() {
     std::future::pending::<()>().await;
 }
 
-async fn killed_holder_is_succeeded(url: &str) {
+async fn another_process_takes_the_lock_of_a_killed_holder(url: &str) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_holds_the_lock", "--nocapture"])
         .env("EXCLUSIVE_CHILD_URL", url)
@@ -47,20 +47,21 @@ async fn killed_holder_is_succeeded(url: &str) {
     assert!(take(&location, AT_ONCE).await.is_none());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(take(&location, SOON).await.is_some(), "a process that was killed keeps nobody out");
+    assert!(take(&location, SOON).await.is_some(), "a killed process must not keep the lock");
 }
 
 #[tokio::test]
-async fn a_holder_that_was_killed_keeps_nobody_out() {
+async fn a_killed_holder_releases_the_lock() {
     let dir = tempfile::tempdir().unwrap();
-    killed_holder_is_succeeded(&format!("sqlite:{}", dir.path().display())).await;
+    another_process_takes_the_lock_of_a_killed_holder(&format!("sqlite:{}", dir.path().display())).await;
     let url =
         std::env::var("NEPHOS_TEST_POSTGRES").expect("NEPHOS_TEST_POSTGRES: run the tests by `make test`");
     let prefix = format!("killed_{}", std::process::id());
-    killed_holder_is_succeeded(&format!("{url}?options=-c%20search_path%3D{prefix}")).await;
+    another_process_takes_the_lock_of_a_killed_holder(&format!("{url}?options=-c%20search_path%3D{prefix}"))
+        .await;
 }
 
-/// Ends the connection that holds the lock of a test's prefix.
+/// Terminates the connection that holds the lock of a test's prefix.
 async fn break_connection(location: &Location, db: &Database) {
     let Location::Postgres(server) = location else { panic!("PostgreSQL only") };
     let prefix = server.schema_prefix().unwrap();
@@ -76,7 +77,7 @@ async fn a_holder_whose_connection_broke_takes_the_lock_again_or_learns_that_it_
     let db = Database::open(&scratch.location, "suite", &[]).await.unwrap();
     let first = take(&scratch.location, Duration::from_secs(3)).await.expect("free");
     break_connection(&scratch.location, &db).await;
-    // Taken again by the first: the second finds it free for a moment at most.
+    // The first process takes the lock again, so the second finds it free for a moment at most.
     let moment = Duration::from_secs(4);
     let again = async {
         loop {
@@ -87,11 +88,11 @@ async fn a_holder_whose_connection_broke_takes_the_lock_again_or_learns_that_it_
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     };
-    tokio::time::timeout(SOON, again).await.expect("the first takes it again");
+    tokio::time::timeout(SOON, again).await.expect("the first process takes the lock again");
     assert!(tokio::time::timeout(moment, first.lost()).await.is_err());
-    // Taken by the second while the first has no connection.
+    // The second process takes the lock while the first has no connection.
     break_connection(&scratch.location, &db).await;
     let second = take(&scratch.location, SOON).await.expect("free");
-    tokio::time::timeout(SOON, first.lost()).await.expect("the first learns it");
+    tokio::time::timeout(SOON, first.lost()).await.expect("the first process learns that it lost the lock");
     drop(second);
 }

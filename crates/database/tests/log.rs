@@ -27,7 +27,7 @@ async fn a_log_is_bounded_under_load_and_truncated_when_idle() {
             let (db, location, largest) = (db.clone(), scratch.location.clone(), Arc::clone(&largest));
             tokio::spawn(async move {
                 for n in 0..100i64 {
-                    // The same rows over and over: the database stays small, what is logged does not.
+                    // Rewrite the same rows, so that the database stays small while the log grows.
                     let bytes = vec![u8::try_from(n).unwrap(); 500_000];
                     let sql = "INSERT INTO things (id, bytes) VALUES ($1, $2)
                                ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes";

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, as `sslmode` says, with a server whose certificate a private authority issued for `localhost`.
+//! TLS to PostgreSQL for each `sslmode`, with a server whose certificate a private authority issued for `localhost`.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn script(args: &[&str]) -> String {
 impl Server {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // The server runs as another user where the tests run as root.
+        // The server runs as another user if the tests run as root.
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(dir.path(), everyone).unwrap();
         let url = script(&["start", dir.path().join("pg").to_str().unwrap(), "tls"]);
@@ -32,7 +32,7 @@ impl Server {
         Location::parse(&format!("{url}?{parameters}"), "/nowhere".as_ref()).unwrap()
     }
 
-    /// Whether a connection was encrypted, or why there was none.
+    /// Returns whether a connection was encrypted, or why it failed.
     async fn encrypted(&self, host: &str, parameters: &str) -> Result<bool, String> {
         match inspect(&self.location(host, parameters)).await {
             Ok(report) => Ok(report.expect("PostgreSQL").encrypted),
@@ -65,7 +65,7 @@ async fn every_sslmode_means_what_libpq_says() {
         ("localhost", &format!("sslmode=require&{strangers}"), Err("UnknownIssuer")),
         ("localhost", &format!("sslmode=verify-ca&{ca}"), Ok(true)),
         ("localhost", &format!("sslmode=verify-full&{ca}"), Ok(true)),
-        // By its address, which its certificate does not name.
+        // By IP address, which the certificate does not name.
         ("127.0.0.1", "sslmode=require", Ok(true)),
         ("127.0.0.1", &format!("sslmode=verify-ca&{ca}"), Ok(true)),
         ("127.0.0.1", &format!("sslmode=verify-full&{ca}"), Err("not valid for name")),
@@ -83,7 +83,7 @@ async fn every_sslmode_means_what_libpq_says() {
             _ => panic!("{host} {parameters}: {found:?}"),
         }
     }
-    // All that services do goes the same way.
+    // Services use the same path for everything they do.
     let location = server.location("localhost", &format!("sslmode=verify-full&{ca}"));
     let db = Database::open(&location, "suite", &[]).await.unwrap();
     let row = db.row("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await.unwrap();
@@ -91,7 +91,7 @@ async fn every_sslmode_means_what_libpq_says() {
 }
 
 #[tokio::test]
-async fn require_takes_no_plain_connection() {
+async fn require_rejects_plaintext_connections() {
     let plain =
         std::env::var("NEPHOS_TEST_POSTGRES").expect("NEPHOS_TEST_POSTGRES: run the tests by `make test`");
     let location = Location::parse(&format!("{plain}?sslmode=require"), "/nowhere".as_ref()).unwrap();
@@ -102,12 +102,12 @@ async fn require_takes_no_plain_connection() {
 }
 
 #[tokio::test]
-async fn a_server_without_room_for_the_pool_is_noticed() {
+async fn a_server_without_room_for_the_pool_is_reported() {
     let url =
         std::env::var("NEPHOS_TEST_POSTGRES").expect("NEPHOS_TEST_POSTGRES: run the tests by `make test`");
     let location = Location::parse(&url, "/nowhere".as_ref()).unwrap();
     let report = inspect(&location.clone().with_connections(2)).await.unwrap().unwrap();
-    // PostgreSQL's default of 100, without the 3 for superusers.
+    // PostgreSQL's default of 100, minus the 3 reserved for superusers.
     assert_eq!((report.connections_max, report.connections_wanted), (97, 3));
     let report = inspect(&location.with_connections(97)).await.unwrap().unwrap();
     assert!(!report.has_room(), "{report:?}");

@@ -1,4 +1,4 @@
-//! Commits whose answer is lost, and connections that break before.
+//! Commits whose response is lost, and connections that break earlier.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ async fn count(db: &Database) -> i64 {
 }
 
 #[tokio::test]
-async fn a_commit_without_an_answer_is_unknown_whether_it_was_done_or_not() {
+async fn a_commit_without_a_response_is_unknown_whether_it_was_applied_or_not() {
     let scratch = Scratch::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let db = Database::open(&proxy.location, "suite", TABLES).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_connection_lost_before_commit_is_replaced_and_the_unit_repeated() {
 }
 
 #[tokio::test]
-async fn a_unit_whose_connection_the_server_ends_is_repeated() {
+async fn a_unit_whose_connection_the_server_closes_is_repeated() {
     let scratch = Scratch::postgres();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     let ended = db.write((db.clone(), AtomicBool::new(false)), |(other, ended), tx| {
@@ -53,7 +53,7 @@ async fn a_unit_whose_connection_the_server_ends_is_repeated() {
             tx.execute(INSERT, params![b"a", 1i64]).await?;
             let pid = tx.row("SELECT CAST(pg_backend_pid() AS BIGINT)", &[]).await?.expect("a row");
             if !ended.swap(true, Ordering::SeqCst) {
-                // As a restart of the server does (57P01).
+                // Same effect as a restart of the server (57P01).
                 let end = "SELECT pg_terminate_backend(CAST($1 AS INT4))";
                 other.row(end, params![pid.get::<i64>(0)?]).await?;
             }
@@ -66,10 +66,10 @@ async fn a_unit_whose_connection_the_server_ends_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_reads_is_unavailable_and_its_connection_is_not_used_again() {
+async fn a_read_only_server_is_unavailable_and_its_connection_is_not_reused() {
     let scratch = Scratch::postgres();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
-    // As a primary that became a standby: what the pool holds refuses to write, new connections do not.
+    // Like a primary that became a standby: pooled connections refuse writes, new connections do not.
     let demoted = "SELECT set_config('default_transaction_read_only', 'on', false)";
     db.row(demoted, &[]).await.unwrap();
     db.execute(INSERT, params![b"a", 1i64]).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_unit_that_panics_leaves_no_open_transaction_in_the_pool() {
         let unit = panicking.write((), |(), tx| {
             Box::pin(async move {
                 tx.execute(INSERT, params![b"lost", 1i64]).await?;
-                panic!("as a fault of the program does")
+                panic!("simulated bug")
             })
         });
         let _: Result<(), Error> = unit.await;
@@ -121,7 +121,7 @@ int fdatasync(int fd) {
 }
 "#;
 
-/// The process whose disk fails: writes rows until it is ended, and says which ones were acknowledged.
+/// The process whose disk fails: writes rows until it is ended and reports which ones were acknowledged.
 #[tokio::test]
 async fn child_that_writes_until_its_log_cannot_be_synced() {
     let Ok(dir) = std::env::var("UNKNOWN_CHILD_DIR") else { return };
@@ -161,7 +161,7 @@ async fn a_log_that_cannot_be_synced_ends_the_process_and_loses_nothing_acknowle
     assert_eq!(acknowledged, 50, "{said}");
     let db = Database::open(&database::Location::Sqlite(dir.path().into()), "suite", TABLES).await.unwrap();
     let rows = db.rows("SELECT size FROM things ORDER BY size", &[]).await.unwrap();
-    // The one whose sync failed may be there or not.
+    // The row whose sync failed may or may not be there.
     assert!(rows.len() == 50 || rows.len() == 51, "{}", rows.len());
     for (row, expected) in rows.iter().zip(0i64..) {
         assert_eq!(row.get::<i64>(0).unwrap(), expected);

@@ -12,24 +12,24 @@ use super::postgres::{Client, reason};
 use super::tls;
 use crate::error::{Error, Result};
 
-/// How long a statement may take, and a server that does not answer is waited for.
+/// Statement timeout, and how long to wait for a server that does not respond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a connection may take to be made.
+/// Timeout for opening a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a unit waits for one of the pool's connections to become free.
+/// How long a unit waits for a free connection of the pool.
 const WAIT_FOR_FREE: Duration = Duration::from_secs(30);
 
-/// Makes connections.
+/// Opens connections.
 pub(crate) struct Connector {
     config: Config,
     tls: Option<MakeRustlsConnect>,
 }
 
 impl Connector {
-    /// Reads a URL; `sslmode` and `sslrootcert` mean what libpq's documentation says.
+    /// Parses a URL. `sslmode` and `sslrootcert` have the meaning that libpq documents.
     ///
     /// # Errors
-    /// [`Error::Location`] for what cannot be used.
+    /// [`Error::Location`] for a parameter or value that cannot be used.
     pub(crate) fn new(url: &str) -> Result<Self> {
         let bad = |reason: String| Error::Location { url: redacted(url), reason };
         let (url, tls) = tls::split(url).map_err(bad)?;
@@ -40,20 +40,20 @@ impl Connector {
         Ok(Self { config, tls })
     }
 
-    /// The prefix of every schema, if the URL says `?options=-c search_path=PREFIX`: each test has one.
+    /// Returns the prefix of every schema, if the URL sets it by `?options=-c search_path=PREFIX`. Each test has its own.
     pub(crate) fn schema_prefix(&self) -> String {
         let given = self.config.get_options().and_then(|options| options.split_once("search_path="));
         given.map_or_else(String::new, |(_, prefix)| format!("{}_", prefix.trim()))
     }
 
-    /// A connection whose session is set up by `options`, as in the server's command line.
+    /// Opens a connection. `options` configures the session, as on the server's command line.
     pub(crate) async fn connect(
         &self,
         options: &str,
     ) -> std::result::Result<tokio_postgres::Client, tokio_postgres::Error> {
         let mut config = self.config.clone();
         config.options(options);
-        // The task moves bytes until the client is dropped; what breaks it is reported to the client.
+        // The task moves bytes until the client is dropped. The client reports the task's errors.
         match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
@@ -69,7 +69,7 @@ impl Connector {
     }
 }
 
-/// A URL without its password, for messages.
+/// Returns the URL without its password, for messages.
 pub(crate) fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -98,7 +98,7 @@ impl managed::Manager for Manager {
     }
 }
 
-/// At most `connections` to one server, made when needed.
+/// Up to `connections` connections to one server, opened on demand.
 #[derive(Clone)]
 pub(crate) struct Pool {
     pool: managed::Pool<Manager>,
@@ -140,8 +140,8 @@ fn pool_reason(error: &PoolError<tokio_postgres::Error>) -> String {
     }
 }
 
-/// A connection taken from the pool. Dropped, it is closed: only whoever knows that it is outside any transaction and in
-/// order returns it with [`PooledClient::recycle`].
+/// A connection taken from the pool. Dropping it closes it. Only callers that know it to be intact and outside any
+/// transaction return it, with [`PooledClient::recycle`].
 pub(crate) struct PooledClient(Option<Box<managed::Object<Manager>>>);
 
 impl PooledClient {

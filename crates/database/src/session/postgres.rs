@@ -1,4 +1,4 @@
-//! Statements on a PostgreSQL connection, and how its errors are reported.
+//! Statements on a PostgreSQL connection, and the mapping of its errors.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::statement::for_postgres;
 use crate::value::{Cell, Row, Value};
 
-/// One connection. All services of a process share them; `schema` says whose tables a statement means.
+/// One connection. All services of a process share the connections; `schema` selects whose tables a statement uses.
 pub(crate) struct Client {
     client: tokio_postgres::Client,
-    /// Prepared statements by schema and text: one prepared under another search path means other tables.
+    /// Prepared statements by schema and text, since a statement prepared under another search path uses other tables.
     statements: Mutex<HashMap<(Arc<str>, &'static str), Statement>>,
-    /// Whose tables statements mean now.
+    /// The schema in force now.
     schema: Mutex<Arc<str>>,
     /// The schema of the session's search path, in force outside transactions.
     session_schema: Mutex<Arc<str>>,
@@ -35,14 +35,15 @@ impl Client {
         self.client.is_closed()
     }
 
-    /// Begins a transaction in which names mean the tables of `schema`.
+    /// Begins a transaction that uses the tables of `schema`.
     pub(crate) async fn begin(&self, isolation: &str, schema: &Arc<str>) -> Result<()> {
         *lock(&self.schema) = Arc::clone(schema);
-        // One message, so that choosing the schema costs no round trip; LOCAL, so that ROLLBACK undoes only this choice.
+        // One message, so that choosing the schema needs no extra round trip. LOCAL, so that ROLLBACK undoes only this
+        // choice.
         self.batch(&format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL search_path TO {schema}")).await
     }
 
-    /// Makes names mean the tables of `schema` outside transactions.
+    /// Selects the tables of `schema` for statements outside transactions.
     pub(crate) async fn use_schema(&self, schema: &Arc<str>) -> Result<()> {
         *lock(&self.schema) = Arc::clone(schema);
         let current = Arc::clone(&lock(&self.session_schema));
@@ -60,7 +61,7 @@ impl Client {
     /// Sends COMMIT.
     ///
     /// # Errors
-    /// [`Error::Unknown`] unless the server itself says that the transaction was rolled back.
+    /// [`Error::Unknown`] unless the server itself reports that the transaction was rolled back.
     pub(crate) async fn commit(&self) -> Result<()> {
         self.client.batch_execute("COMMIT").await.map_err(|e| commit_error("COMMIT", &e))
     }
@@ -82,10 +83,10 @@ impl Client {
         run.await.map_err(|e| error_of(sql, &e))
     }
 
-    /// Runs a writing statement as a transaction of its own: its answer is that of its commit.
+    /// Runs a writing statement as its own transaction, so its result is also that of the commit.
     ///
     /// # Errors
-    /// As [`Client::commit`].
+    /// Same as [`Client::commit`].
     pub(crate) async fn write_rows(&self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let statement = self.prepare(sql).await.map_err(|e| error_of(sql, &e))?;
         let found = self.client.query(&statement, &parameters(params)).await;
@@ -93,7 +94,7 @@ impl Client {
         found.iter().map(|row| row_of(row).map_err(|e| error_of(sql, &e))).collect()
     }
 
-    /// The single number that `sql` returns.
+    /// Returns the single number that `sql` selects.
     pub(crate) async fn number(&self, sql: &str) -> Result<Option<i64>> {
         let row = self.client.query_one(sql, &[]).await.map_err(|e| error_of(sql, &e))?;
         row.try_get(0).map_err(|e| error_of(sql, &e))
@@ -115,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The server's own message: the client's `Display` says only "db error".
+/// Returns the server's own message. The client's `Display` says only "db error".
 pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     match (error.as_db_error(), error.source()) {
@@ -125,7 +126,7 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// What an error before COMMIT means: nothing was changed.
+/// Maps an error before COMMIT: nothing was changed.
 fn error_of(sql: &str, error: &tokio_postgres::Error) -> Error {
     use std::error::Error as _;
     let reason = reason(error);
@@ -141,19 +142,19 @@ fn error_of(sql: &str, error: &tokio_postgres::Error) -> Error {
         "23505" => Error::Duplicate { reason },
         "40001" | "40P01" => Error::Conflict,
         "53100" => Error::Full,
-        // The server ended the connection or could not take it (57P01 to 57P05, 08xxx), does not know how far it got
-        // (40003), or is a standby now (25006): another connection may reach the primary.
+        // The server closed or rejected the connection (57P01 to 57P05, 08xxx), does not know the transaction's outcome
+        // (40003), or has become a standby (25006). Another connection may reach the primary.
         code if code.starts_with("57P") || code.starts_with("08") || code == "40003" || code == "25006" => {
             Error::Disconnected { reason }
         }
-        // Cancelled by the statement timeout, a lock that was not granted, or out of memory or connections.
+        // Statement timeout, a lock that was not granted, or out of memory or connections.
         code if code == "57014" || code == "55P03" || code.starts_with("53") => Error::Unavailable { reason },
         _ => Error::statement(sql, reason),
     }
 }
 
-/// What an error in answer to a commit means. Only an error that the server reports about the transaction itself says that
-/// it was rolled back; after any other it may have been committed.
+/// Maps an error in response to a commit. Only an error that the server reports about the transaction itself means that it
+/// was rolled back. After any other error it may have been committed.
 fn commit_error(sql: &str, error: &tokio_postgres::Error) -> Error {
     match error_of(sql, error) {
         Error::Disconnected { reason } if error.code().is_none_or(|code| code.code() != "25006") => {

@@ -1,4 +1,4 @@
-//! Statements on a SQLite connection, and how its errors are reported.
+//! Statements on a SQLite connection, and the mapping of its errors.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::statement::for_sqlite;
 use crate::value::{Cell, Row, Value};
 
-/// How long a connection waits for another one's lock.
+/// How long a connection waits for another connection's lock.
 pub(crate) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Opens a connection that may write.
+/// Opens a connection for reading and writing.
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -25,7 +25,7 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a connection that only reads.
+/// Opens a read-only connection.
 pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -37,7 +37,8 @@ pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(256);
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Without it every binding of a value makes SQLite plan the statement anew: half of a point read's time.
+    // Query planner stability. Without it SQLite plans the statement again for every bound value, which takes half the time
+    // of a point read.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn execute(connection: &Connection, sql: &'static str, params: &[Valu
     execute_raw(connection, sql, params).map_err(|e| failure(sql, &e))
 }
 
-/// As [`execute`], with SQLite's own error.
+/// Same as [`execute`], but returns SQLite's own error.
 pub(crate) fn execute_raw(
     connection: &Connection,
     sql: &'static str,

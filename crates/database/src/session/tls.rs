@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, as libpq's `sslmode` and `sslrootcert` describe it.
+//! TLS to PostgreSQL, as libpq documents `sslmode` and `sslrootcert`.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// `sslrootcert` for the certificates that the machine trusts.
+/// Value of `sslrootcert` for the machine's own trust store.
 const SYSTEM: &str = "system";
 
-/// What is checked of the server's certificate.
+/// How the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// Nothing: TLS keeps out only who merely listens.
+    /// Not at all: TLS then protects against passive eavesdropping only.
     Nothing,
-    /// That a trusted authority issued it.
+    /// A trusted authority must have issued it.
     Authority,
-    /// That, and that it names the host.
+    /// A trusted authority must have issued it, and it must name the host.
     AuthorityAndHost,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Parameters {
     roots: Option<String>,
 }
 
-/// Splits a URL's TLS parameters, which the client library knows only in part, from the rest of it.
+/// Separates a URL's TLS parameters, only some of which the client library knows, from the rest of the URL.
 pub(crate) fn split(url: &str) -> Result<(String, Parameters), String> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut parameters = Parameters { mode: SslMode::Prefer, check: Check::Nothing, roots: None };
@@ -50,7 +50,7 @@ pub(crate) fn split(url: &str) -> Result<(String, Parameters), String> {
         }
     }
     if parameters.roots.is_some() && parameters.check == Check::Nothing {
-        // As libpq: an authority that is named is also asked for.
+        // As in libpq, naming an authority implies checking against it.
         parameters.check =
             if parameters.mode == SslMode::Require { Check::Authority } else { Check::Nothing };
     }
@@ -79,7 +79,7 @@ fn mode(name: &str) -> Result<(SslMode, Check), String> {
 }
 
 impl Parameters {
-    /// Sets the mode, and makes what connects by TLS unless it is disabled.
+    /// Sets the mode in `config` and returns the TLS connector, or `None` if TLS is disabled.
     pub(crate) fn connector(&self, config: &mut Config) -> Result<Option<MakeRustlsConnect>, String> {
         config.ssl_mode(self.mode);
         if self.mode == SslMode::Disable {
@@ -124,7 +124,7 @@ fn trusted(file: &str) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err(format!("sslrootcert {file}: no certificate found")) } else { Ok(roots) }
 }
 
-/// Trusts certificates of the authorities for any host (`verify-ca`).
+/// Accepts certificates of the trusted authorities for any host (`verify-ca`).
 #[derive(Debug)]
 struct AnyHost(Arc<WebPkiServerVerifier>);
 
@@ -137,7 +137,7 @@ impl ServerCertVerifier for AnyHost {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // The name is compared last, once the chain is good.
+        // The verifier compares the name last, after the chain was found valid.
         match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -169,7 +169,7 @@ impl ServerCertVerifier for AnyHost {
     }
 }
 
-/// Trusts any certificate whose key the server holds (`prefer` and `require`).
+/// Accepts any certificate whose key the server holds (`prefer` and `require`).
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Readers: connections kept in a pool, each seeing the last commit when its snapshot starts.
+//! Readers: a pool of connections, each of which sees the last commit before its snapshot began.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::session::sqlite::{connect_to_read, execute};
 use crate::tx::{BoxFuture, Tx};
 
-/// Scans at once, beside any number of point reads.
+/// Maximum number of concurrent scans. Point reads are not limited.
 const SCANS: usize = 4;
 
 pub(super) struct Readers {
@@ -45,7 +45,7 @@ impl Readers {
         let mut tx = Tx::new(Session::Sqlite(connection), 0);
         let answer = run_now(unit(input, &mut tx));
         if let Session::Sqlite(connection) = tx.into_session() {
-            // A connection whose snapshot cannot be ended is dropped, not reused.
+            // Drop a connection whose snapshot cannot be ended instead of reusing it.
             if execute(&connection, "COMMIT", &[]).is_ok() {
                 self.put_back(connection);
             }

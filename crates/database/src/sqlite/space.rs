@@ -1,4 +1,4 @@
-//! Space for deletions: a file that holds some of the disk back and is given up when the disk is full.
+//! Space for deletions: a file that reserves some of the disk and is removed when the disk is full.
 
 use std::fs::File;
 use std::io;
@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 
-/// What the file takes, in bytes.
+/// Size of the file, in bytes.
 const RESERVE_BYTES: u64 = 8 << 20;
-/// With less free than this, the reserve is given up, in bytes.
+/// The reserve is released when less than this is free, in bytes.
 const LOW_BYTES: u64 = 2 << 20;
-/// With this much free, the reserve is taken again, in bytes: enough for it not to go back and forth.
+/// The reserve is taken again when this much is free, in bytes. The gap to [`LOW_BYTES`] prevents it from being taken and
+/// released in turn.
 const PLENTY_BYTES: u64 = 4 * RESERVE_BYTES;
 
 /// The reserve of a directory, which all databases in it share.
@@ -20,23 +21,25 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of a directory; taken now, if there is room.
+    /// Opens a directory's reserve, and takes it now if there is room.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let reserve = Self { dir: File::open(dir)?, path: dir.join("reserve") };
         reserve.take();
         Ok(reserve)
     }
 
-    /// Gives the reserve up if the disk is nearly full; whether it is.
+    /// Releases the reserve if the disk is nearly full. Returns whether the disk is nearly full.
     pub(super) fn give_up_if_low(&self) -> bool {
         let low = self.free().is_some_and(|free| free < LOW_BYTES);
         if low && std::fs::remove_file(&self.path).is_ok() {
-            tracing::warn!("the disk is full: the database's reserve is given up for deletions");
+            tracing::warn!(
+                "the disk is nearly full; released the database's reserve so that deletions still work"
+            );
         }
         low
     }
 
-    /// Takes the reserve unless it is there, or there is little room.
+    /// Takes the reserve unless it is held already or there is too little room.
     pub(super) fn take(&self) {
         if self.path.exists() || self.free().is_none_or(|free| free < PLENTY_BYTES) {
             return;
@@ -46,12 +49,12 @@ impl Reserve {
             rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES).map_err(io::Error::from)
         };
         if let Err(error) = take() {
-            tracing::debug!(%error, "no space is held back for the database");
+            tracing::debug!(%error, "cannot reserve space for the database; retrying later");
             let _ = std::fs::remove_file(&self.path);
         }
     }
 
-    /// Whether space is held back now.
+    /// Whether the reserve is held now.
     pub(super) fn is_held(&self) -> bool {
         self.path.exists()
     }

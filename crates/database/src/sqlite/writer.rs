@@ -1,8 +1,8 @@
 //! The writer: units queue up while an fsync runs and share the next one.
 //!
 //! A log that could not be synced ends the process. After a failed sync the kernel may drop what it could not write and
-//! report success for the next sync, so going on would acknowledge writes on top of ones that are lost. The next start
-//! reads from the log what reached the disk.
+//! report success for the next sync, so continuing would acknowledge writes that depend on lost ones. The next start
+//! recovers from the log what reached the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -21,24 +21,26 @@ use crate::session::Session;
 use crate::session::sqlite::{BUSY_TIMEOUT, connect, execute_raw, failure, is_failed_sync};
 use crate::tx::{BoxFuture, Tx};
 
-/// Units in one transaction at most.
+/// Maximum number of units in one transaction.
 const BATCH_UNITS_MAX: usize = 512;
-/// Units waiting before submitters wait.
+/// Maximum number of queued units. Beyond it, callers wait before they enqueue.
 const QUEUE_UNITS: usize = 4096;
-/// Bytes of the write-ahead log at which the writer itself empties it.
+/// Size of the write-ahead log, in bytes, at which the writer itself checkpoints it.
 const LOG_BYTES_MAX: u64 = 128 << 20;
-/// How much further the log grows before that is tried again, where a reader hindered it.
+/// How much further the log grows, in bytes, before the writer tries again after a reader blocked the checkpoint.
 const LOG_BYTES_MORE: u64 = 32 << 20;
-/// How long the writer waits for readers that still need the log.
+/// How long the writer waits for readers that still use the log.
 const READERS_WITHIN: Duration = Duration::from_secs(1);
-/// How often the checkpointer looks whether something was written.
+/// Interval at which the checkpointer checks for new writes.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(300);
-/// Looks in a row that find nothing written before the log is truncated.
+/// Consecutive checks without new writes before the log is truncated.
 const IDLE_LOOKS: u32 = 3;
 
-/// Returns a unit's outcome to its caller, once the batch's fate is known. Dropped unused, it reports an unknown outcome.
+/// Returns a unit's outcome to its caller once the batch was committed or has failed. Dropped unused, it reports an unknown
+/// outcome.
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
-/// Runs a unit; `true` when its effects are to be kept. Dropped before it ran, it reports that the database is closing.
+/// Runs a unit and returns `true` if its effects are to be kept. Dropped before it ran, it reports that the database is
+/// closing.
 type Unit = Box<dyn FnOnce(&mut Tx) -> (bool, Answer) + Send>;
 
 /// The caller of a unit that has run.
@@ -47,7 +49,7 @@ struct Caller<T, E: From<Error>>(Option<oneshot::Sender<Result<T, E>>>);
 impl<T, E: From<Error>> Caller<T, E> {
     fn send(mut self, outcome: Result<T, E>) {
         if let Some(sender) = self.0.take() {
-            // The caller may be gone: its connection was closed. The unit's outcome does not change.
+            // The caller may have gone away with its connection. The unit's outcome does not change.
             let _ = sender.send(outcome);
         }
     }
@@ -106,7 +108,8 @@ impl Writer {
             }
             let keep = outcome.is_ok();
             let caller = Caller(Some(sender));
-            let answer: Answer = Box::new(move |fate| caller.send(fate.map_err(E::from).and(outcome)));
+            let answer: Answer =
+                Box::new(move |committed| caller.send(committed.map_err(E::from).and(outcome)));
             (keep, answer)
         });
         let closed = || E::from(Error::Unavailable { reason: "the database is closing".into() });
@@ -143,46 +146,46 @@ fn write_batches(
     let mut batch = Vec::with_capacity(BATCH_UNITS_MAX);
     while units.blocking_recv_many(&mut batch, BATCH_UNITS_MAX) > 0 {
         if reserve.give_up_if_low() {
-            // The log is written over from its beginning, so that it need not grow.
+            // Restart the log, so that it is overwritten from its beginning instead of growing.
             checkpoint(&connection, path, "PRAGMA wal_checkpoint(RESTART)");
         }
         let mut tx = Tx::new(Session::Sqlite(connection), 0);
         let mut answers = Vec::with_capacity(batch.len());
-        let fate = run_batch(&mut tx, batch.drain(..), &mut answers);
+        let outcome = run_batch(&mut tx, batch.drain(..), &mut answers);
         let Session::Sqlite(returned) = tx.into_session() else { unreachable!("the connection is SQLite's") };
         connection = returned;
-        if let Err(Failure { error, failed_sync }) = &fate {
-            tracing::error!(%error, units = answers.len(), "batch lost");
+        if let Err(Failure { error, failed_sync }) = &outcome {
+            tracing::error!(%error, units = answers.len(), "a batch of units failed");
             if *failed_sync {
                 end_process(path, error);
             }
             if !connection.is_autocommit() && execute_raw(&connection, "ROLLBACK", &[]).is_err() {
-                // What such a connection would do next cannot be known.
+                // ROLLBACK failed, so the state of the connection is unknown.
                 end_process(path, error);
             }
         }
-        let fate = fate.map_err(|failure| failure.error);
+        let outcome = outcome.map_err(|failure| failure.error);
         for answer in answers {
-            answer(fate.clone());
+            answer(outcome.clone());
         }
         written.store(true, Ordering::Release);
         let logged = length(&log);
         if logged > empty_at {
-            // The checkpointer cannot keep up: writers wait here, so that the log stays bounded.
+            // The checkpointer cannot keep up. Writers wait here, so that the log stays bounded.
             let _ = connection.busy_timeout(READERS_WITHIN);
             checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
             let _ = connection.busy_timeout(BUSY_TIMEOUT);
             empty_at = if length(&log) == 0 { LOG_BYTES_MAX } else { logged + LOG_BYTES_MORE };
         }
     }
-    // Leaves nothing to recover, so that the next start is quick.
+    // Leave nothing to recover, so that the next start is fast.
     checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 /// Why a batch failed.
 struct Failure {
     error: Error,
-    /// The log may lack what later commits would rest on.
+    /// The sync failed, so the log may lack data that later commits would depend on.
     failed_sync: bool,
 }
 
@@ -219,7 +222,7 @@ fn commit(tx: &Tx) -> Result<(), Failure> {
     execute_raw(connection, "COMMIT", &[]).map(|_| ()).map_err(|error| {
         let failed_sync = is_failed_sync(&error);
         let error = match failure("COMMIT", &error) {
-            // The log may hold the commit all the same, and the next start then finds it there.
+            // The log may contain the commit nevertheless, and the next start would then find it.
             Error::Unavailable { reason } if is_io(&error) => Error::Unknown { reason },
             other => other,
         };
@@ -236,18 +239,18 @@ fn statement(tx: &Tx, sql: &'static str) -> Result<(), Error> {
     execute_raw(connection, sql, &[]).map(|_| ()).map_err(|e| failure(sql, &e))
 }
 
-/// Ends the process: nothing may be acknowledged on top of a log that may have lost something.
+/// Ends the process. Nothing may be acknowledged on top of a log that may have lost data.
 fn end_process(path: &Path, error: &Error) -> ! {
     tracing::error!(database = %path.display(), %error, "the log cannot be synced; ending the process, start it again");
     eprintln!("nephos: {}: the log cannot be synced ({error}); start again", path.display());
     std::process::exit(1)
 }
 
-/// Runs a checkpoint, as far as nothing hinders it.
+/// Runs a checkpoint as far as readers and writers allow.
 fn checkpoint(connection: &Connection, path: &Path, pragma: &str) {
     match connection.query_row(pragma, [], |_| Ok(())) {
         Err(error) if is_failed_sync(&error) => end_process(path, &failure(pragma, &error)),
-        Err(error) => tracing::debug!(%error, "the write-ahead log is folded in later"),
+        Err(error) => tracing::debug!(%error, "checkpoint of the write-ahead log postponed"),
         Ok(()) => {}
     }
 }
@@ -258,7 +261,7 @@ fn log_of(path: &Path) -> PathBuf {
     log.into()
 }
 
-/// A file's length; 0 where there is none.
+/// Returns a file's length; 0 if it does not exist.
 fn length(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |found| found.len())
 }
@@ -267,11 +270,11 @@ fn checkpoint_regularly(path: &Path, reserve: &Reserve, stop: &(Mutex<bool>, Con
     let connection = match connect(path) {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::error!(%error, "no checkpointer: the write-ahead log is folded in by the writer alone");
+            tracing::error!(%error, "cannot start the checkpointer; only the writer checkpoints the write-ahead log");
             return;
         }
     };
-    // Truncating takes the writer's lock: whoever holds it, or reads from the log, goes first.
+    // Truncating needs the writer's lock. Do not wait for current writers or readers.
     let _ = connection.busy_timeout(Duration::ZERO);
     let (log, mut idle_looks) = (log_of(path), 0);
     loop {
@@ -289,8 +292,8 @@ fn checkpoint_regularly(path: &Path, reserve: &Reserve, stop: &(Mutex<bool>, Con
         } else if idle_looks < IDLE_LOOKS {
             idle_looks += 1;
         } else if length(&log) > 0 && reserve.is_held() {
-            // A log that grew under load is given back to the disk once the load is over. On a full disk it is kept, so
-            // that it can be written over.
+            // Truncate the log once the load is over, so that its space is free again. On a full disk keep it, so that it
+            // can be overwritten.
             checkpoint(&connection, path, "PRAGMA wal_checkpoint(TRUNCATE)");
         }
     }

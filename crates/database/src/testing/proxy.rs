@@ -1,4 +1,4 @@
-//! A proxy in front of PostgreSQL that breaks connections where a test says.
+//! A proxy in front of PostgreSQL that breaks connections where a test asks for it.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
@@ -20,15 +20,15 @@ pub enum Cut {
     Statement,
     /// Before COMMIT reaches the server, which rolls the transaction back.
     BeforeCommit,
-    /// After the server has committed and before its answer reaches the client.
+    /// After the server committed and before its response reaches the client.
     AfterCommit,
 }
 
 #[derive(Default)]
 struct Plan {
-    /// While it is set nothing passes in either direction, and connections stay open.
+    /// While set, no bytes pass in either direction, and connections stay open.
     isolated: watch::Sender<bool>,
-    /// What to cut, and a part of the text of a statement that the transaction must have run.
+    /// Where to cut next, and a part of the text of a statement that the transaction must have run.
     next: Mutex<Option<(Cut, &'static str)>>,
     done: AtomicUsize,
 }
@@ -38,7 +38,7 @@ impl Plan {
         let _ = self.isolated.subscribe().wait_for(|isolated| !isolated).await;
     }
 
-    /// Takes the plan if it is for this cut of a transaction with this statement.
+    /// Takes the planned cut if it is this one and the transaction ran the statement.
     fn takes(&self, cut: Cut, statements: &[String]) -> bool {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = next.is_some_and(|(planned, text)| {
@@ -51,19 +51,19 @@ impl Plan {
     }
 }
 
-/// The proxy; it ends when dropped.
+/// A running proxy. Dropping it stops it.
 pub struct Proxy {
-    /// The server's location by way of the proxy.
+    /// The server's location, through the proxy.
     pub location: Location,
     plan: Arc<Plan>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A proxy in front of a PostgreSQL location.
+    /// Starts a proxy in front of a PostgreSQL location.
     ///
     /// # Panics
-    /// When the location is not PostgreSQL's by `host:port`, or no port can be had.
+    /// When the location is not PostgreSQL by `host:port`, or no port is free.
     pub async fn before(location: &Location) -> Self {
         let Location::Postgres(server) = location else { panic!("only PostgreSQL has a proxy") };
         let url = server.url();
@@ -80,7 +80,7 @@ impl Proxy {
                     let (plan, host) = (Arc::clone(&plan), host.clone());
                     tokio::spawn(async move {
                         if let Ok(server) = TcpStream::connect(host).await {
-                            // Whichever direction ends first drops both connections.
+                            // When either direction ends, both connections are dropped.
                             let (client_read, client_write) = client.into_split();
                             let (server_read, server_write) = server.into_split();
                             let state = Arc::new(Mutex::new(false));
@@ -96,17 +96,17 @@ impl Proxy {
         Self { location: Location::Postgres(Server::new(&url, server.connections())), plan, task }
     }
 
-    /// Cuts the next transaction that runs a statement with `text` in it.
+    /// Plans to cut the next transaction that runs a statement containing `text`.
     pub fn cut(&self, cut: Cut, text: &'static str) {
         *self.plan.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((cut, text));
     }
 
-    /// Lets nothing pass any more, as a network that drops packets; or everything again.
+    /// Stops all traffic without closing connections, like a network that drops packets; or resumes it.
     pub fn isolate(&self, isolated: bool) {
         self.plan.isolated.send_replace(isolated);
     }
 
-    /// How many connections were cut so far.
+    /// Number of connections cut so far.
     #[must_use]
     pub fn cuts(&self) -> usize {
         self.plan.done.load(Ordering::SeqCst)
@@ -119,14 +119,14 @@ impl Drop for Proxy {
     }
 }
 
-/// Forwards the client's messages. `swallow` is set once the answer to COMMIT must not reach the client.
+/// Forwards the client's messages. Sets `swallow` when the response to COMMIT must not reach the client.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Plan,
     swallow: &Mutex<bool>,
 ) -> Result<()> {
-    // Requests for encryption come before the start message, all of them without a tag.
+    // Encryption requests come before the start message. None of these has a tag.
     loop {
         let body = message(&mut from).await?;
         plan.pass().await;
@@ -175,7 +175,7 @@ async fn requests(
     }
 }
 
-/// Forwards the server's bytes, until they are to be swallowed.
+/// Forwards the server's bytes until `swallow` is set.
 async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
