@@ -1,4 +1,4 @@
-//! Administration: through the running server's socket, or directly while none runs.
+//! Administration: through the running server's socket, or directly if no server runs.
 
 mod execute;
 mod images;
@@ -17,7 +17,7 @@ use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::{Failure, runtime};
 
-/// Has an order carried out and prints the answer, for people or for programs.
+/// Runs an order and prints the result, as text or as JSON.
 pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
     let answer = carry_out(config, order)?;
     if json {
@@ -28,16 +28,16 @@ pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has an order carried out, by the running server or, without one, here.
+/// Runs an order in the running server, or in this process if no server runs.
 pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
     runtime()?.block_on(async {
         if let Some(stream) = socket::connect(&config.data_dir).await {
             return socket::ask(stream, &order).await;
         }
-        // A mistyped directory must not become a new cloud.
+        // Do not create a new cloud because a directory was mistyped.
         if !config.database.is_shared() && !config.data_dir.join("db").is_dir() {
             let reason =
-                format!("{}: there is no cloud; `nephos serve` makes one", config.data_dir.display());
+                format!("{}: there is no cloud; `nephos serve` creates one", config.data_dir.display());
             return Err(Bad::new("data_dir", reason).into());
         }
         let dir = DataDir::hold(&config.data_dir)?;
@@ -48,7 +48,7 @@ pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
     })
 }
 
-/// Lists as one JSON object a line, single things indented.
+/// Prints a list with one JSON object per line, and anything else indented.
 pub fn print_json(answer: &Value) {
     match answer {
         Value::Null => {}
@@ -63,7 +63,7 @@ fn print_text(text: &str) {
     }
 }
 
-/// Prints a line. A reader that has gone, such as `head`, has read what it wanted.
+/// Prints a line. Ignores a closed pipe: a reader such as `head` has what it wanted.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The certificate that the API shows: a given pair of files, or one that the cloud signs itself.
+//! The API's certificate: a given pair of files, or one that the cloud signs itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::config::certificate::Source;
 use crate::config::{Bad, Config};
 use crate::data_dir::{DataDir, write_private};
 
-/// Names of this machine that every certificate made here is good for.
+/// Names of this machine in every self-signed certificate.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// What is made here is kept under this name in the data directory, and its key under the next.
+/// File names of the self-signed certificate and its key in the data directory.
 const OWN_CERTIFICATE: &str = "tls-cert.pem";
 const OWN_KEY: &str = "tls-key.pem";
 
-/// Reads the certificate, or makes it; nothing for plain HTTP.
+/// Reads or creates the certificate; returns `None` for plain HTTP.
 ///
 /// # Errors
-/// [`Bad`] when it cannot be used.
+/// [`Bad`] when the certificate cannot be used.
 pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
     let tls = match &config.tls {
         None => return Ok(None),
@@ -41,17 +41,17 @@ pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
     Ok(Some(Arc::new(tls)))
 }
 
-/// The certificate that clients must be told to trust, if the cloud signs its own.
+/// Returns the certificate that clients must trust, if the cloud signs its own.
 pub fn authority(config: &Config) -> Option<PathBuf> {
     (config.tls == Some(Source::SelfSigned)).then(|| config.data_dir.join(OWN_CERTIFICATE))
 }
 
-/// Makes a certificate for this machine and the host in `url`. The key is written first: a certificate that is
-/// there has its key.
+/// Creates a certificate for this machine and the host in `url`. Writes the key first, so that an existing certificate
+/// always has its key.
 fn make(url: &str, certificate: &Path, key: &Path) -> Result<(), Bad> {
     let mut names = OWN_NAMES.map(str::to_owned).to_vec();
     let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
-    let host = host.ok_or_else(|| Bad::new("public_url", format!("{url:?}: no host in it")))?;
+    let host = host.ok_or_else(|| Bad::new("public_url", format!("{url:?}: expected a URL with a host")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     if !names.contains(&host) {
         names.push(host);
@@ -71,16 +71,18 @@ fn make(url: &str, certificate: &Path, key: &Path) -> Result<(), Bad> {
     written(certificate, &made.pem())
 }
 
-/// Reads the certificate again at each SIGHUP; one that cannot be used leaves the old one in place.
+/// Rereads the certificate at each SIGHUP. If the new one cannot be used, the old one stays in use.
 pub async fn reload_at(mut hang_up: Signal, tls: Arc<Tls>) {
     while hang_up.recv().await.is_some() {
         let tls = Arc::clone(&tls);
         match tokio::task::spawn_blocking(move || tls.reload()).await {
-            Ok(Ok(())) => tracing::info!("read the certificate again"),
+            Ok(Ok(())) => tracing::info!("reloaded the certificate"),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the new certificate cannot be used: the old one stays")
+                tracing::error!(%error, "the new certificate cannot be used; keeping the old one")
             }
-            Err(error) => tracing::error!(%error, "the certificate was not read again"),
+            Err(error) => {
+                tracing::error!(%error, "the task that reads the certificate failed; keeping the old one")
+            }
         }
     }
 }

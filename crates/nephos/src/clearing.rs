@@ -1,4 +1,4 @@
-//! What each service does when a tenant is deleted; identity's job asks until all have done it.
+//! What each service does when a tenant is deleted. Identity's job repeats until every service has succeeded.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use files::Files;
 use identity::{Caller, TenantDeleted};
 use images::{Images, Page};
 
-/// Things looked at in one step.
+/// Maximum number of items processed in one step.
 const PAGE: i64 = 200;
 
-/// Every service that keeps something for tenants, servers before what they are made of.
+/// Returns every service that keeps data for tenants. Servers come before the images and networks that they use.
 pub fn services(
     compute: &Compute,
     images: &Arc<Images>,
@@ -48,7 +48,7 @@ impl TenantDeleted for Servers {
         if found.items.is_empty() {
             Ok(())
         } else {
-            Err(format!("{} servers are on their way", found.items.len()))
+            Err(format!("{} servers are still being deleted", found.items.len()))
         }
     }
 }

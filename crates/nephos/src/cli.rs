@@ -16,16 +16,16 @@ pub struct Cli {
     /// Where the cloud is.
     #[command(flatten)]
     pub common: Common,
-    /// Answer in JSON, lists with one object a line
+    /// Print JSON; lists with one object per line
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// Reads the command line and the variables; ends the program with what is wrong where it cannot.
+    /// Parses the command line and the environment variables. Exits with an error message if they are invalid.
     pub fn read() -> Self {
         let matches = Self::command().get_matches();
         let mut cli = Self::from_arg_matches(&matches)
@@ -40,21 +40,21 @@ impl Cli {
 pub enum Command {
     /// Serve the cloud
     Serve,
-    /// Make and show tenants
+    /// Create and show tenants
     #[command(subcommand)]
     Tenant(Tenant),
-    /// Make and show users
+    /// Create and show users
     #[command(subcommand)]
     User(User),
-    /// Show, give and take roles
+    /// Show, grant and revoke roles
     #[command(subcommand)]
     Role(Role),
     /// Show changes of tenants, users and roles, newest first
     Audit {
-        /// Only those to this tenant or user, by id
+        /// Only changes to this tenant or user, by id
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
-        /// At most so many
+        /// Maximum number of changes
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..100_000))]
         limit: i64,
     },
@@ -69,10 +69,10 @@ pub enum Command {
     Host(Host),
     /// Show what tenants used
     Usage(Usage),
-    /// Show the time of a running cloud; in a rehearsal, move it
+    /// Show the time of a running cloud, or move it in a rehearsal
     #[command(hide = true)]
     Clock {
-        /// Move it forward by so many seconds
+        /// Move it forward by this many seconds
         #[arg(long, value_name = "SECONDS")]
         advance: Option<u64>,
     },
@@ -82,22 +82,22 @@ pub enum Command {
         #[arg(long)]
         deep: bool,
     },
-    /// Print a shell's completions of this program
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Write the manual's pages
+    /// Write the manual pages
     Man {
-        /// Into this directory, which is made
+        /// Directory to write to; created if missing
         dir: PathBuf,
     },
 }
 
-/// Where the cloud is and how it is set up: flags beat variables beat the file.
+/// Where the cloud is and how it is configured. Flags override variables, which override the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
-    /// Configuration file [default: nephos.toml, if it is there]
+    /// Configuration file [default: nephos.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_CONFIG")]
     pub config: Option<PathBuf>,
     /// Data directory [default: ./nephos-data]
@@ -118,19 +118,19 @@ pub struct Common {
     /// Hosts for servers: a libvirt URI or `simulated:`; may be given several times [default: qemu:///system]
     #[arg(long, global = true, value_name = "URI", env = "NEPHOS_HYPERVISOR", value_delimiter = ' ')]
     pub hypervisor: Vec<String>,
-    /// What clients are told to reach this cloud by [default: http:// or https:// and the address of the API]
+    /// URL of this cloud as clients see it [default: http:// or https:// and the address of the API]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// Host name that containers are published under, with the edge's port [default: cdn.localhost:8081]
     #[arg(long, global = true, value_name = "NAME", env = "NEPHOS_CDN_HOST")]
     pub cdn_host: Option<String>,
-    /// Serve HTTPS with this certificate chain, PEM; read again at SIGHUP
+    /// Serve HTTPS with this certificate chain, PEM; reread at SIGHUP
     #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's key, PEM
     #[arg(long, global = true, value_name = "FILE", env = "NEPHOS_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
-    /// Serve HTTPS with a certificate of the cloud's own, made once: self-signed
+    /// Serve HTTPS with the cloud's own certificate, created once: self-signed
     #[arg(long, global = true, value_name = "self-signed", env = "NEPHOS_TLS")]
     pub tls: Option<String>,
     /// The guide's rate limits: on or off [default: on]
@@ -142,7 +142,7 @@ pub struct Common {
 }
 
 impl Common {
-    /// A flag for one kind of certificate beats a variable for the other kind, too.
+    /// Lets a flag for one kind of certificate also override a variable for the other kind.
     fn prefer_flags(&mut self, matches: &ArgMatches) {
         let flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
         let (word, certificate, key) = (flag("tls"), flag("tls_cert"), flag("tls_key"));
@@ -158,11 +158,11 @@ impl Common {
 /// Tenants.
 #[derive(Debug, Subcommand)]
 pub enum Tenant {
-    /// Make a tenant
+    /// Create a tenant
     Create {
         /// Its name
         name: String,
-        /// What it is for
+        /// Its description
         #[arg(long, default_value = "")]
         description: String,
     },
@@ -177,10 +177,10 @@ pub enum Tenant {
     Set {
         /// Its name or id
         tenant: String,
-        /// Another name
+        /// New name
         #[arg(long)]
         name: Option<String>,
-        /// What it is for
+        /// New description
         #[arg(long)]
         description: Option<String>,
     },
@@ -189,7 +189,7 @@ pub enum Tenant {
         /// Its name or id
         tenant: String,
     },
-    /// Shut a tenant out; its data stays
+    /// Lock out a tenant's users; its data stays
     Disable {
         /// Its name or id
         tenant: String,
@@ -203,7 +203,7 @@ pub enum Tenant {
     Limits {
         /// Its name or id
         tenant: String,
-        /// NAME=VALUE sets a limit, NAME= takes it back to the default; may be given several times
+        /// NAME=VALUE sets a limit, NAME= resets it to the default; may be given several times
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
@@ -212,7 +212,7 @@ pub enum Tenant {
 /// Users.
 #[derive(Debug, Subcommand)]
 pub enum User {
-    /// Make a user; the password and API key are shown once
+    /// Create a user; the password and API key are shown once
     Create {
         /// Its name, unique in its domain
         name: String,
@@ -225,7 +225,7 @@ pub enum User {
         /// Its API key [default: a random one]
         #[arg(long, value_name = "K")]
         api_key: Option<String>,
-        /// A role on its tenant, may be given several times; none for a user without [default: admin]
+        /// A role on its tenant; may be given several times, or `none` [default: admin]
         #[arg(long, value_name = "R")]
         role: Vec<String>,
         /// Its mail address
@@ -239,20 +239,20 @@ pub enum User {
         /// Its name or id
         user: String,
     },
-    /// Change a user; a new password or key ends its tokens
+    /// Change a user; a new password or key revokes its tokens
     Set {
         /// Its name or id
         user: String,
-        /// Another name
+        /// New name
         #[arg(long)]
         name: Option<String>,
-        /// Another password
+        /// New password
         #[arg(long, value_name = "P")]
         password: Option<String>,
-        /// Another API key
+        /// New API key
         #[arg(long, value_name = "K")]
         api_key: Option<String>,
-        /// Another mail address
+        /// New mail address
         #[arg(long)]
         email: Option<String>,
     },
@@ -261,7 +261,7 @@ pub enum User {
         /// Its name or id
         user: String,
     },
-    /// Shut a user out at once
+    /// Lock a user out at once
     Disable {
         /// Its name or id
         user: String,
@@ -271,7 +271,8 @@ pub enum User {
         /// Its name or id
         user: String,
     },
-    /// Let users of any tenant take the name of a deleted or renamed user, whom ACLs may still mean by it
+    /// Let users of any tenant take the name of a deleted or renamed user, even though ACLs may still refer to that user by
+    /// it
     ReleaseName {
         /// The name
         name: String,
@@ -283,7 +284,7 @@ pub enum User {
 pub enum Role {
     /// Show all roles
     List,
-    /// Give a user a role
+    /// Grant a user a role
     Grant {
         /// The role's name
         role: String,
@@ -294,7 +295,7 @@ pub enum Role {
         #[arg(long, value_name = "T")]
         tenant: Option<String>,
     },
-    /// Take a role from a user
+    /// Revoke a user's role
     Revoke {
         /// The role's name
         role: String,
@@ -314,13 +315,13 @@ pub enum Image {
     Import {
         /// The disk image
         file: PathBuf,
-        /// What the file is: it is never guessed
+        /// Format of the file; it is never guessed
         #[arg(long, value_parser = ["qcow2", "raw"])]
         format: String,
         /// Its name [default: the file's]
         #[arg(long)]
         name: Option<String>,
-        /// A kernel that is started directly
+        /// A kernel to boot directly
         #[arg(long, value_name = "FILE")]
         kernel: Option<PathBuf>,
         /// The kernel's initial RAM disk
@@ -330,14 +331,14 @@ pub enum Image {
         #[arg(long, value_name = "TEXT")]
         cmdline: Option<String>,
     },
-    /// Register an object in a tenant's Cloud Files account as an image of that tenant's
+    /// Register an object in a tenant's Cloud Files account as one of that tenant's images
     Register {
         /// The disk image, as CONTAINER/OBJECT
         object: String,
-        /// Whose account it is in, by id
+        /// The tenant whose account it is in, by id
         #[arg(long, value_name = "T")]
         tenant: String,
-        /// What the object is: it is never guessed
+        /// Format of the object; it is never guessed
         #[arg(long, value_parser = ["qcow2", "raw"])]
         format: String,
         /// Its name [default: the object's]
@@ -346,13 +347,13 @@ pub enum Image {
     },
     /// Show the images that all tenants may use, and the operator's own
     List {
-        /// Those that this tenant may use instead, by its name or id
+        /// Show those that this tenant may use instead, by its name or id
         #[arg(long, value_name = "T")]
         tenant: Option<String>,
     },
-    /// Let a tenant use an image, or everyone
+    /// Let a tenant or everyone use an image
     Share(Sharing),
-    /// Take an image from a tenant again, or from everyone; what was made of it stays
+    /// Stop sharing an image with a tenant or with everyone; servers built from it stay
     Unshare(Sharing),
 }
 
@@ -374,12 +375,12 @@ pub struct Sharing {
 /// Servers.
 #[derive(Debug, Subcommand)]
 pub enum Server {
-    /// Hold a server, out of its tenant's reach
+    /// Suspend a server; its tenant cannot use it until it is resumed
     Suspend {
         /// Its UUID or number
         id: String,
     },
-    /// Let a held server go on
+    /// Resume a suspended server
     Resume {
         /// Its UUID or number
         id: String,
@@ -391,22 +392,22 @@ pub enum Server {
 pub enum Host {
     /// Show them
     List,
-    /// Give a host no new servers
+    /// Place no new servers on a host
     Drain {
         /// Its name, as listed
         host: String,
-        /// Give it new servers again
+        /// Place new servers on it again
         #[arg(long)]
         end: bool,
     },
-    /// Declare that a host is lost with all that was on it, so that its servers may be rebuilt elsewhere
+    /// Declare a host lost with everything on it, so that its servers can be rebuilt elsewhere
     GiveUp {
         /// Its name, as listed
         host: String,
-        /// It is switched off, so that its machines surely do not run; else the configured servers.fence does it
+        /// Confirm that it is switched off and runs no machines; otherwise the configured servers.fence switches it off
         #[arg(long, conflicts_with = "end")]
         powered_off: bool,
-        /// It is back: use it again, without what belongs elsewhere by now
+        /// The host is back: use it again, and remove what other hosts run by now
         #[arg(long)]
         end: bool,
     },
@@ -415,13 +416,13 @@ pub enum Host {
 /// Usage.
 #[derive(Debug, Args)]
 pub struct Usage {
-    /// Only this tenant's
+    /// Only this tenant
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
-    /// From this many days ago
+    /// Number of days to go back
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(0..36_500))]
     pub days: i64,
-    /// By server instead: seconds, seconds times MiB of memory, bytes of the public network
+    /// Per server: seconds, seconds times MiB of memory, bytes on the public network
     #[arg(long)]
     pub servers: bool,
 }

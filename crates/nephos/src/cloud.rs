@@ -1,4 +1,4 @@
-//! The cloud: every service, opened in order and closed in reverse.
+//! The cloud: opens every service in order and closes them in reverse.
 
 use std::io;
 use std::sync::Arc;
@@ -24,42 +24,42 @@ use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
 use crate::{clearing, openrc, pools, rehearsal};
 
-/// The first tenant, which the operator's own images belong to.
+/// The first tenant, which owns the operator's own images.
 const FIRST_TENANT: &str = "100001";
-/// The largest disk that an image from outside may have, in bytes.
+/// Maximum virtual disk size of an imported or registered image, in bytes.
 const IMAGE_BYTES_MAX: u64 = 620 << 30;
-/// Where servers run unless it is said.
+/// Default host for servers.
 const OWN_LIBVIRT: &str = "qemu:///system";
 
 /// The services of one process.
 pub struct Cloud {
     /// Time.
     pub clock: Clock,
-    /// Time may be moved: this is a rehearsal.
+    /// Whether the clock may be moved, which is the case in a rehearsal only.
     pub clock_moves: bool,
-    /// Usage.
+    /// Usage metering.
     pub meter: Meter,
     /// Users and tokens.
     pub identity: Arc<Identity>,
     /// Objects.
     pub files: Files,
-    /// Which containers are published.
+    /// Published containers.
     pub cdn: Cdn,
-    /// What servers are made of.
+    /// Images of servers.
     pub images: Arc<Images>,
     /// Servers.
     pub compute: Compute,
-    /// No other process uses the databases while this is held.
+    /// No other process uses the databases while this lock is held.
     pub lock: ExclusiveLock,
-    /// Kept until all else is closed.
+    /// Held until everything else is closed.
     _dir: DataDir,
 }
 
 impl Cloud {
-    /// Opens everything that `config` says, making what a first start needs.
+    /// Opens all services as `config` says, and creates what a first start needs.
     ///
     /// # Errors
-    /// [`Bad`] with the key to blame.
+    /// [`Bad`] with the key at fault.
     pub async fn open(config: &Config, dir: DataDir) -> Result<Self, Bad> {
         let (clock, clock_moves) = rehearsal::clock()?;
         let key = Arc::new(master_key(config, &dir)?);
@@ -115,7 +115,7 @@ impl Cloud {
         Ok(Self { clock, clock_moves, meter, identity, files, cdn, images, compute, lock, _dir: dir })
     }
 
-    /// Ends background work and writes what is counted.
+    /// Stops background work and writes pending usage counters.
     pub async fn close(self) {
         self.compute.stop().await;
         self.images.stop().await;
@@ -124,20 +124,21 @@ impl Cloud {
     }
 }
 
-/// The bytes of each storage policy.
+/// Opens the blob store of each storage policy.
 fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, Bad> {
     let open = |dir: &std::path::PathBuf| {
         let store = Local::open(dir)?;
-        // A store may lie outside the data directory; nothing in it is reached through a closed one.
+        // A store may lie outside the data directory, so its directories need their own permissions. Deeper entries cannot
+        // be reached through closed directories.
         if let Err(error) = data_dir::close_to_others(dir, data_dir::LEVELS) {
-            tracing::warn!(%error, dir = %dir.display(), "cannot take others' rights on the directory of objects' bytes");
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove other users' permissions on the blob directory");
         }
         Ok::<_, blobs::Error>(Arc::new(store) as Arc<dyn Blobs>)
     };
     config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| Bad::new("blobs", e))
 }
 
-/// On an empty cloud: the first tenant and user, and the file that tells how to sign in.
+/// Creates the first tenant and user of an empty cloud, and the file with their credentials.
 async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), Bad> {
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let key = given("NEPHOS_ADMIN_API_KEY");
@@ -170,7 +171,7 @@ async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Im
     Ok(images)
 }
 
-/// The hosts that were named, or the machine's own libvirt. None is dialled before it is needed.
+/// Returns the configured hosts, or the machine's own libvirt. Connects to none of them yet.
 fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad> {
     let state_dir = dir.join("hosts");
     std::fs::create_dir_all(&state_dir)
@@ -217,18 +218,19 @@ fn write_openrc(config: &Config, first: &FirstUser) -> io::Result<()> {
     openrc::write(&path, &config.public_url, &config.region, authority.as_deref(), &credentials)
 }
 
-/// The key that secrets at rest hang on: from the environment, or a file beside the data.
+/// Returns the key that protects secrets at rest: from the environment, or from a file in the data directory.
 fn master_key(config: &Config, dir: &DataDir) -> Result<MasterKey, Bad> {
     if let Ok(text) = std::env::var("NEPHOS_MASTER_KEY") {
         return MasterKey::from_text(&text).map_err(|e| Bad::new("NEPHOS_MASTER_KEY", e));
     }
-    // A cloud that has data already must not get a new key: what the old one sealed would be lost silently.
+    // Never create a new key for a cloud that has data: everything sealed with the old one would silently become unreadable.
     let is_new = !config.database.is_shared() && !dir.join("db").exists();
     MasterKey::load_or_create(&dir.join("master.key"), is_new || first_with_shared(config, dir))
         .map_err(|e| Bad::new("master.key", e))
 }
 
-/// A shared database may be new, too: the openrc that the first start writes tells.
+/// Whether this is the first start with a shared database. The openrc file, which the first start writes, shows that it is
+/// not.
 fn first_with_shared(config: &Config, dir: &DataDir) -> bool {
     config.database.is_shared() && !dir.join("openrc").exists()
 }

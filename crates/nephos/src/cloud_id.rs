@@ -1,5 +1,6 @@
-//! What ties a cloud's parts together: an id in the data directory, in each service's database and in each directory of bytes,
-//! and what tells its master key. A start with the wrong part, or without one, is refused before anything is changed.
+//! Ties a cloud's parts together: an id, and a fingerprint of the master key, in the data directory, in each service's
+//! database and in each blob directory. If a part is missing or belongs to another cloud, the start is refused before
+//! anything is changed.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -14,23 +15,23 @@ use work::Clock;
 use crate::config::Bad;
 use crate::data_dir::{DataDir, write_private};
 
-/// The services that have databases, by the names of these.
+/// The services that have databases, by database name.
 const SERVICES: [&str; 7] = ["meter", "identity", "files", "cdn", "images", "networks", "compute"];
 const FILE: &str = "cloud-id";
 
-/// `DIR/cloud-id`.
+/// Content of `DIR/cloud-id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct File {
     /// The cloud's id.
     id: String,
     key_check: String,
-    /// The services whose databases say that they are this cloud's.
+    /// The services whose databases have recorded this cloud's id.
     databases: Vec<String>,
-    /// How many storage policies' directories say so.
+    /// The number of blob directories that have recorded it, one per storage policy.
     stores: usize,
 }
 
-/// What was found at a start and is to be written once everything is open.
+/// What a start found. It is written once everything is open.
 pub struct CloudId {
     file: File,
     path: PathBuf,
@@ -39,10 +40,10 @@ pub struct CloudId {
 }
 
 impl CloudId {
-    /// Reads what every part says, and refuses to go on if they do not belong together.
+    /// Reads what every part records, and refuses to start if the parts do not belong together.
     ///
     /// # Errors
-    /// [`Bad`] names the part that does not.
+    /// [`Bad`] names the part that does not belong.
     pub async fn check(
         dir: &DataDir,
         location: &Location,
@@ -64,7 +65,8 @@ impl CloudId {
             _ => None,
         });
         let key_check = hex(&key.derive("cloud-id: which key this is")[..16]);
-        // A data directory without the file: a first start, one of an earlier version, or a new one beside a database.
+        // The data directory has no such file: it is a first start, a directory of an earlier version, or a new directory
+        // with an existing database.
         let file = known.clone().unwrap_or_else(|| {
             let id = bound.as_ref().map(|row| row.cloud.clone());
             let id = id.or_else(|| marks.iter().flatten().next()?.split(' ').next().map(str::to_owned));
@@ -81,7 +83,7 @@ impl CloudId {
         Ok(Self { file, path, now, bindings })
     }
 
-    /// When the database of objects was created, in milliseconds since 1970; 0 if it is not known.
+    /// When the database of objects was created, in milliseconds since 1970; 0 if unknown.
     pub fn files_since(&self) -> i64 {
         match self.bindings.iter().find(|(service, _)| *service == "files") {
             Some((_, Binding::Bound(row))) => row.since,
@@ -90,7 +92,7 @@ impl CloudId {
         }
     }
 
-    /// Writes the id into every part that does not have it yet, now that all are open, and notes that they have it.
+    /// Writes the id into every part that lacks it, now that all are open, and records which parts have it.
     ///
     /// # Errors
     /// [`Bad`] names what could not be written.
@@ -132,8 +134,8 @@ fn read(path: &std::path::Path) -> Result<Option<File>, Bad> {
     }
 }
 
-/// What a store's own file says: whose it is, and which storage policy's. Volumes are numbered within a store, so two that were
-/// exchanged would be taken for each other.
+/// Returns the content of a store's own file: its cloud and its storage policy. Volumes are numbered per store, so without
+/// the policy two swapped stores would be mistaken for each other.
 fn mark_of(id: &str, index: usize) -> String {
     format!("{id} {index}")
 }
@@ -152,7 +154,7 @@ fn check_databases(file: &File, location: &Location, bindings: &[(&str, Binding)
             }
             Binding::Absent if noted => {
                 return refuse(format!(
-                    "{place}: the {service} database of this cloud is missing; restore it, or say where it is"
+                    "{place}: the {service} database of this cloud is missing; restore it, or configure its location"
                 ));
             }
             Binding::Unbound if noted => {
@@ -161,12 +163,14 @@ fn check_databases(file: &File, location: &Location, bindings: &[(&str, Binding)
             _ => {}
         }
     }
-    // A directory of an earlier version: what a cloud cannot do without must be there if anything else is.
+    // A directory of an earlier version: if any database exists, the ones that every cloud has must exist too.
     let is_there = |service: &str| bindings.iter().any(|(name, b)| *name == service && *b != Binding::Absent);
     if !is_there("identity")
         && SERVICES.iter().any(|service| !["meter", "identity"].contains(service) && is_there(service))
     {
-        return refuse(format!("{place}: the identity database is missing beside the others; restore it"));
+        return refuse(format!(
+            "{place}: the identity database is missing although others exist; restore it"
+        ));
     }
     Ok(())
 }
@@ -183,7 +187,7 @@ fn check_stores(
     let files_is_absent = bindings.iter().any(|(name, b)| *name == "files" && *b == Binding::Absent);
     for (index, (store, mark)) in stores.iter().zip(marks).enumerate() {
         match mark {
-            // The first releases wrote the cloud's id alone.
+            // The first releases wrote only the cloud's id.
             Some(mark) if *mark == file.id || *mark == mark_of(&file.id, index) => {}
             Some(mark) if mark.split(' ').next() == Some(file.id.as_str()) => {
                 let what =
@@ -205,7 +209,7 @@ fn check_stores(
     Ok(())
 }
 
-/// Refuses a store that is empty although rows name what should be in it: a directory of an earlier version, moved.
+/// Refuses a store that is empty although rows name blobs in it: a directory of an earlier version that was moved.
 ///
 /// # Errors
 /// [`Bad`] names the store.
@@ -213,7 +217,8 @@ pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Res
     let failed = |e: files::Error| Bad::new("database", e);
     let beyond = PolicyStores::numbers(stores.len()).start..i64::MAX;
     if files.names_blobs_in(beyond).await.map_err(failed)? {
-        let reason = format!("there are objects of more than these {} storage policies", stores.len());
+        let reason =
+            format!("there are objects of more storage policies than the {} configured ones", stores.len());
         return Err(Bad::new("files.policies", reason));
     }
     for (index, store) in stores.iter().enumerate() {
@@ -223,7 +228,7 @@ pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Res
                 .await
                 .map_err(|e| Bad::new("database", e))?
         {
-            let reason = format!("{}: it is empty, and objects' bytes should be in it", store.describe());
+            let reason = format!("{}: it is empty, but objects refer to blobs in it", store.describe());
             return Err(Bad::new("blobs", reason));
         }
     }

@@ -1,4 +1,4 @@
-//! The configuration: flags beat variables beat the file beat the defaults.
+//! The configuration: flags override variables, which override the file, which overrides the defaults.
 
 mod cdn;
 pub mod certificate;
@@ -19,24 +19,24 @@ use crate::fence::FenceCommand;
 use crate::mail::Sendmail;
 use certificate::{Said, Source};
 
-/// A setting that cannot be used: exit code 2.
+/// An invalid setting: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct Bad {
-    /// Which.
+    /// The setting's key.
     pub key: String,
-    /// Why.
+    /// Why it is invalid.
     pub reason: String,
 }
 
 impl Bad {
-    /// A setting and why it cannot be used.
+    /// Creates the error from a setting's key and the reason.
     pub fn new(key: &str, reason: impl std::fmt::Display) -> Self {
         Self { key: key.to_owned(), reason: reason.to_string() }
     }
 }
 
-/// The file, each key optional.
+/// The configuration file. Every key is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
@@ -79,9 +79,9 @@ impl Default for Region {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
-    /// What takes mails, such as `/usr/sbin/sendmail`; blanks part its words.
+    /// Command that sends mail, such as `/usr/sbin/sendmail`, with arguments separated by blanks.
     sendmail: Option<String>,
-    /// Whom mails are from.
+    /// Sender address of mail.
     mail_from: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl Identity {
     fn sendmail(self) -> Result<Option<Sendmail>, Bad> {
         let Some(command) = self.sendmail else {
             return match self.mail_from {
-                Some(_) => Err(Bad::new("identity.sendmail", "missing beside identity.mail_from")),
+                Some(_) => Err(Bad::new("identity.sendmail", "missing: identity.mail_from is set")),
                 None => Ok(None),
             };
         };
@@ -99,7 +99,7 @@ impl Identity {
         }
         let from = self
             .mail_from
-            .ok_or_else(|| Bad::new("identity.mail_from", "missing beside identity.sendmail"))?;
+            .ok_or_else(|| Bad::new("identity.mail_from", "missing: identity.sendmail is set"))?;
         if !from.contains('@') || from.contains(char::is_control) {
             return Err(Bad::new("identity.mail_from", format!("{from:?}: expected a mail address")));
         }
@@ -112,7 +112,7 @@ impl Identity {
 #[serde(default, deny_unknown_fields)]
 pub struct Servers {
     rate_limits: Option<String>,
-    /// What powers off a host that is given up; blanks part its words.
+    /// Command that powers off a lost host, with arguments separated by blanks.
     fence: Option<String>,
     /// `[servers.v1]`
     pub v1: ServersV1,
@@ -122,9 +122,9 @@ pub struct Servers {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServersV1 {
-    /// `guide` or `live`: whose status codes are answered where the two differ.
+    /// `guide` or `live`: which status codes to return where the guide and the live service differ.
     pub answers: Option<String>,
-    /// Images made from a server outlive it.
+    /// Whether images made from a server outlive it.
     pub keep_images: bool,
 }
 
@@ -144,7 +144,7 @@ pub struct Networks {
 pub struct Pool {
     /// Such as `203.0.113.0/24`.
     pub cidr: Option<String>,
-    /// The pool's router, an address within.
+    /// The pool's router, an address inside it.
     pub gateway: Option<String>,
     /// The bridge on each host.
     pub bridge: Option<String>,
@@ -160,52 +160,52 @@ pub struct Log {
     pub level: Option<String>,
 }
 
-/// The settings in force.
+/// The effective settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The data directory, absolute.
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// Metadata.
+    /// Location of the metadata.
     pub database: ::database::Location,
-    /// Hosts; empty when nothing was said, which means the machine's own libvirt.
+    /// Hosts. Empty if none were configured, which means the machine's own libvirt.
     pub hypervisors: Vec<String>,
-    /// What clients are told.
+    /// The cloud's URL as clients see it.
     pub public_url: String,
-    /// The host name that containers are published under, perhaps with a port.
+    /// The host name under which containers are published, with an optional port.
     pub cdn_host: String,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// The API's certificate; nothing for plain HTTP.
+    /// The API's certificate; `None` for plain HTTP.
     pub tls: Option<Source>,
     /// The region.
     pub region: String,
-    /// What carries mails.
+    /// The command that sends mail.
     pub sendmail: Option<Sendmail>,
-    /// Whether the guide's rate limits hold.
+    /// Whether the guide's rate limits apply.
     pub rate_limits: bool,
-    /// What powers off a host that is given up.
+    /// The command that powers off a lost host.
     pub fence: Option<FenceCommand>,
-    /// Servers, first generation.
+    /// Cloud Servers, first generation.
     pub servers_v1: ServersV1,
     /// Address pools as configured.
     pub networks: Networks,
     /// Cloud Files.
     pub files: FilesConfig,
-    /// How many connections there may be.
+    /// Limits on connections.
     pub connections: Connections,
-    /// Where metrics are read without a token, if anywhere.
+    /// Address of the metrics listener that needs no token, if there is one.
     pub metrics_listen: Option<SocketAddr>,
     /// Logging.
     pub log: Log,
 }
 
 impl Config {
-    /// Puts the settings together.
+    /// Combines the settings of flags, variables and file.
     ///
     /// # Errors
-    /// [`Bad`] with the key that cannot be used.
+    /// [`Bad`] with the key at fault.
     pub fn load(common: &Common) -> Result<Self, Bad> {
         let file = read_file(common.config.as_deref())?;
         let data_dir = common.data_dir.clone().or(file.data_dir).unwrap_or_else(|| "nephos-data".into());
@@ -279,14 +279,14 @@ fn read_file(named: Option<&Path>) -> Result<File, Bad> {
         Err(error) => return Err(Bad::new("config", format!("{}: {error}", path.display()))),
     };
     toml::from_str(&text).map_err(|error| {
-        // One line: the place, then what is wrong with the key.
+        // One line: the position, then what is wrong with the key.
         let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         Bad::new("config", format!("{}, line {line}: {message}", path.display()))
     })
 }
 
-/// The directory that `file:` or `file:DIR` means; a relative one is taken from `base`.
+/// Returns the directory that `file:` or `file:DIR` names. A relative one is resolved against `base`.
 fn blob_dir(key: &str, url: &str, own: &Path, base: &Path) -> Result<PathBuf, Bad> {
     match url.strip_prefix("file:") {
         Some("") => Ok(own.to_owned()),
@@ -300,7 +300,7 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
     found.ok_or_else(|| Bad::new(key, format!("{text:?}: expected ADDRESS:PORT")))
 }
 
-/// A network such as `10.0.0.0/8`, or one address.
+/// Parses a network such as `10.0.0.0/8`, or one address.
 fn network(text: &str) -> Result<IpNet, Bad> {
     let one = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse().or_else(|_| one()).map_err(|_| {
@@ -321,7 +321,7 @@ fn checked_url(url: String) -> Result<String, Bad> {
 
 fn own_url(listen: SocketAddr, secure: bool) -> String {
     let host = match listen.ip() {
-        // Clients on this machine are the ones that a wildcard address is sure to serve.
+        // With a wildcard address, only clients on this machine are certain to be served.
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beat_the_file_beats_the_defaults() {
+    fn flags_override_the_file_which_overrides_the_defaults() {
         let flags = Common { listen: Some("127.0.0.1:9000".into()), ..Common::default() };
         let config = load("listen = '127.0.0.1:9001'\n[region]\nname = 'ORD'", flags).unwrap();
         assert_eq!(config.listen.port(), 9000);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_what_the_stronger_place_says() {
+    fn the_certificate_follows_the_source_of_highest_precedence() {
         let files = |certificate: &str, key: &str| {
             Some(Source::Files { certificate: certificate.into(), key: key.into() })
         };
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn cloud_files_is_set_up_as_said() {
+    fn cloud_files_settings_are_applied() {
         let toml = "[files]\nread_only = true\nexpired_stay = 7\nstorage_domains = ['.Files.Example.com']
             cname_resolver = '127.0.0.1'\npublic = 1";
         assert!(load(toml, Common::default()).is_err());
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_setting_is_named_in_one_line() {
+    fn a_bad_setting_is_reported_in_one_line() {
         let cases = [
             ("listen = 'nowhere'", "listen: "),
             ("database = 'mysql://x'", "database: "),
@@ -463,11 +463,11 @@ mod tests {
             ("[files]\nread_only = 'yes'", "line 2: "),
             ("[files]\naccess_log_interval = 0", "files.access_log_interval: "),
             ("[files]\nstorage_domains = ['a b']", "files.storage_domains: "),
-            ("[files]\ncname_resolver = '127.0.0.1'", "files.cname_resolver: there are no"),
+            ("[files]\ncname_resolver = '127.0.0.1'", "files.cname_resolver: needs"),
             ("[files]\nstorage_domains = ['x.org']\ncname_resolver = 'nowhere'", "files.cname_resolver: "),
             ("[files]\ncname_lookup_depth = 0", "files.cname_lookup_depth: "),
             ("[[files.policies]]\nname = ''", "files.policies: "),
-            ("[[files.policies]]\nname = 'a'\naliases = ['A']", "files.policies: \"A\" is there twice"),
+            ("[[files.policies]]\nname = 'a'\naliases = ['A']", "files.policies: \"A\" is used twice"),
             ("[[files.policies]]\nname = 'a'\ndeprecated = true", "files.policies: "),
             ("[[files.policies]]\nname = 'a'\nblobs = 's3:'", "files.policies: "),
             ("[[files.policies]]\nname = 'a'\ncolour = 'red'", "unknown field `colour`"),

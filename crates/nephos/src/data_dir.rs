@@ -1,4 +1,4 @@
-//! The data directory: one server at a time has it.
+//! The data directory: at most one server at a time uses it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -9,10 +9,10 @@ use rustix::fs::{FlockOperation, Mode, flock};
 
 use crate::config::Bad;
 
-/// Writes a whole file, readable by its owner alone, in place of what was there.
+/// Replaces a file's content. Only its owner can read the file.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's error.
 pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
     let _ = std::fs::remove_file(&draft);
@@ -23,18 +23,18 @@ pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A data directory that this process holds until it is dropped.
+/// A locked data directory. Dropping it releases the lock.
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the directory if need be and locks it. From then on everything that this process makes is for its owner
-    /// alone, and what an earlier version left open to others is closed.
+    /// Creates the directory if it is missing, and locks it. From then on all files that this process creates are accessible
+    /// only to its owner. Files that an earlier version left open to others are closed.
     ///
     /// # Errors
-    /// [`Bad`] when it cannot be written or another process has it.
+    /// [`Bad`] when the directory cannot be written or another process holds it.
     pub fn hold(path: &Path) -> Result<Self, Bad> {
         let failed = |error: std::io::Error| Bad::new("data_dir", format!("{}: {error}", path.display()));
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -59,21 +59,21 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// A path within.
+    /// Returns a path in the directory.
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 }
 
-/// Levels of directories whose entries are closed one by one. What lies deeper is many files, such as objects' bytes, and
-/// cannot be reached through closed directories.
+/// Depth to which the permissions of each entry are closed. Deeper levels hold many files, such as blobs, and cannot be
+/// reached through closed directories.
 pub const LEVELS: u32 = 2;
 
-/// Takes all rights on a file or directory, and on what is in it, from everybody but its owner.
+/// Removes all permissions on a file or directory, and on what it contains, from everyone but its owner.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's error.
 pub fn close_to_others(path: &Path, level: u32) -> std::io::Result<()> {
     let metadata = std::fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
@@ -88,7 +88,7 @@ pub fn close_to_others(path: &Path, level: u32) -> std::io::Result<()> {
     }
     for entry in std::fs::read_dir(path)? {
         match close_to_others(&entry?.path(), level + 1) {
-            // The server's socket and drafts come and go.
+            // The server's socket and temporary files come and go.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             other => other?,
         }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_open_to_others_is_closed_at_start() {
+    fn files_open_to_others_are_closed_at_start() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("data");
         let (db, volume) = (dir.join("db/files.db"), dir.join("blobs/volumes/1"));

@@ -1,4 +1,4 @@
-//! `nephos doctor`: what this machine can do, in a line each.
+//! `nephos doctor`: reports what this machine can run, one line per check.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::admin::{self, Order, say};
 use crate::config::Config;
 
-/// Prints what is there and what is missing. What is missing for servers is no failure: storage serves without.
+/// Prints the result of every check. A failed check for servers is not an error, because storage works without servers.
 pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     if deep {
         return check_storage(config, json);
@@ -18,12 +18,12 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let made_in = if dir.is_dir() { Some(dir.as_path()) } else { dir.parent() };
     let writable = made_in.is_some_and(|dir| access(dir, Access::WRITE_OK).is_ok());
-    tell(writable, &format!("data directory {}", dir.display()), "not writable by this user");
+    check(writable, &format!("data directory {}", dir.display()), "not writable by this user");
     let bound = std::net::TcpListener::bind(config.listen);
-    tell(bound.is_ok(), &format!("address {}", config.listen), "in use, perhaps by a running nephos");
+    check(bound.is_ok(), &format!("address {}", config.listen), "in use, perhaps by a running nephos");
     let database = database(config)?;
     let damage = damage(config)?;
-    tell(runs("qemu-img"), "qemu-img, which checks images", "apt-get install qemu-utils");
+    check(runs("qemu-img"), "qemu-img, which checks images", "apt-get install qemu-utils");
     let simulated =
         !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated"));
     if !simulated {
@@ -35,43 +35,43 @@ pub fn run(config: &Config, deep: bool, json: bool) -> Result<(), Failure> {
     if writable && database {
         Ok(())
     } else {
-        Err(Failure::Failed("storage cannot be served like this".into()))
+        Err(Failure::Failed("storage cannot work until the failed checks pass".into()))
     }
 }
 
-/// Whether the databases can be used: a PostgreSQL server is asked for its limits.
+/// Whether the databases can be used. For PostgreSQL, also reports the server's limits.
 fn database(config: &Config) -> Result<bool, Failure> {
     let report = match crate::runtime()?.block_on(::database::inspect(&config.database)) {
         Ok(None) => return Ok(true),
         Ok(Some(report)) => report,
         Err(error) => {
-            tell(false, "PostgreSQL", &error.to_string());
+            check(false, "PostgreSQL", &error.to_string());
             return Ok(false);
         }
     };
     let encryption = if report.encrypted { "encrypted" } else { "not encrypted" };
-    tell(true, &format!("PostgreSQL {}, {encryption}", report.version), "");
+    check(true, &format!("PostgreSQL {}, {encryption}", report.version), "");
     let ServerReport { connections_wanted: wanted, connections_used: used, connections_max: max, .. } =
         report;
-    tell(
+    check(
         report.has_room(),
         &format!("{wanted} connections to PostgreSQL, beside {used} in use, of {max}"),
         "lower database.connections, or raise max_connections of PostgreSQL",
     );
     let remedy =
         "set fsync and synchronous_commit of PostgreSQL to on: a power cut may lose what was acknowledged";
-    tell(report.durable, "PostgreSQL syncs before it acknowledges", remedy);
+    check(report.durable, "PostgreSQL syncs before it acknowledges", remedy);
     Ok(report.has_room())
 }
 
-/// Damaged blobs that a running server knows of, which are printed.
+/// Prints and returns the damaged blobs that a running server knows of.
 fn damage(config: &Config) -> Result<Vec<serde_json::Value>, Failure> {
     let running = std::os::unix::net::UnixStream::connect(config.data_dir.join("admin.sock")).is_ok();
     if !running {
         return Ok(Vec::new());
     }
     let found = admin::carry_out(config, Order::ListDamage {})?.as_array().cloned().unwrap_or_default();
-    tell(found.is_empty(), "no object is known to be damaged", "restore these objects from a copy");
+    check(found.is_empty(), "no object is known to be damaged", "restore these objects from a copy");
     for blob in &found {
         let shown = |field: &str| blob[field].as_str().unwrap_or_default().to_owned();
         say(&format!("damaged  blob {}, found {}: {}", shown("blob"), shown("found"), shown("what")));
@@ -79,7 +79,7 @@ fn damage(config: &Config) -> Result<Vec<serde_json::Value>, Failure> {
     Ok(found)
 }
 
-/// Checks everything that is stored, and prints what was wrong; exit code 1 if something is and cannot be corrected.
+/// Checks everything that is stored and prints the problems. Fails (exit code 1) if a problem cannot be corrected.
 fn check_storage(config: &Config, json: bool) -> Result<(), Failure> {
     let report = admin::carry_out(config, Order::CheckStorage {})?;
     let list = |field: &str| report[field].as_array().cloned().unwrap_or_default();
@@ -95,27 +95,30 @@ fn check_storage(config: &Config, json: bool) -> Result<(), Failure> {
     if broken.is_empty() {
         return Ok(());
     }
-    Err(Failure::Failed(format!("{} things are broken: restore them from a copy", broken.len())))
+    Err(Failure::Failed(format!(
+        "{} problems cannot be corrected: restore the objects from a copy",
+        broken.len()
+    )))
 }
 
-/// What real machines need.
+/// Checks the requirements of real machines.
 fn machines(config: &Config) {
-    tell(
+    check(
         runs("qemu-system-x86_64"),
         "QEMU, which runs servers on this machine",
         "apt-get install qemu-system-x86",
     );
     let dirs = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
     let library = dirs.iter().any(|dir| Path::new(dir).join("libvirt.so.0").is_file());
-    tell(library, "libvirt's client library", "apt-get install libvirt0");
+    check(library, "libvirt's client library", "apt-get install libvirt0");
     let answers = std::os::unix::net::UnixStream::connect("/run/libvirt/libvirt-sock").is_ok();
     let remedy = "apt-get install libvirt-daemon-system, or --hypervisor simulated:";
-    tell(answers, "a libvirt daemon on this machine", remedy);
+    check(answers, "a libvirt daemon on this machine", remedy);
     let (accelerator, why) = accelerator(config);
     say(&format!("{}  {accelerator}: {why}", if accelerator == "KVM" { "ok     " } else { "slow   " }));
 }
 
-/// Which accelerator servers on this machine's own libvirt run under, and why.
+/// Returns the accelerator of servers on this machine's own libvirt, and the reason.
 fn accelerator(config: &Config) -> (&'static str, String) {
     let uri = config.hypervisors.iter().find(|uri| uri.starts_with("qemu:///")).map_or("", String::as_str);
     match uri.split(['?', '&']).find_map(|option| option.strip_prefix("accel=")) {
@@ -126,10 +129,10 @@ fn accelerator(config: &Config) -> (&'static str, String) {
     if !Path::new("/dev/kvm").exists() {
         return (
             "emulation (TCG)",
-            "there is no /dev/kvm; switch virtualisation on, or allow it nested".into(),
+            "there is no /dev/kvm; enable virtualisation, or nested virtualisation in a guest".into(),
         );
     }
-    // What the probe guest found, as `nephos serve` has it.
+    // The result of the probe guest, as `nephos serve` stored it.
     let found = std::fs::read_dir(config.data_dir.join("hosts")).into_iter().flatten().filter_map(Result::ok);
     let probes =
         found.filter(|entry| entry.file_name().to_string_lossy().starts_with("accelerator-qemu_system"));
@@ -150,7 +153,7 @@ fn accelerator(config: &Config) -> (&'static str, String) {
     }
 }
 
-fn tell(good: bool, what: &str, remedy: &str) {
+fn check(good: bool, what: &str, remedy: &str) {
     if good {
         say(&format!("ok       {what}"));
     } else {

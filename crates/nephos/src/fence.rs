@@ -1,4 +1,4 @@
-//! Powers off hosts by a command of the operator's.
+//! Powers off hosts with a command of the operator's.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use compute::Fence;
 use tokio::process::Command;
 
-/// How long a host may take to be off.
+/// Timeout for powering off a host.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A command that is given a host's name, and succeeds once that host is surely off.
+/// A command that takes a host's name and succeeds once that host is certainly off.
 #[derive(Clone, Debug)]
 pub struct FenceCommand(pub Vec<String>);
 
@@ -28,7 +28,7 @@ impl Fence for FenceCommand {
             .output();
         let output = match tokio::time::timeout(PATIENCE, run).await {
             Ok(output) => output.map_err(|e| format!("{program}: {e}"))?,
-            Err(_) => return Err(format!("{program} took more than {} s", PATIENCE.as_secs())),
+            Err(_) => return Err(format!("{program} did not finish within {} s", PATIENCE.as_secs())),
         };
         if output.status.success() {
             return Ok(());
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_success_counts_and_the_host_is_named() {
+    async fn a_host_is_off_only_if_the_command_succeeds() {
         let shell = |script: &str| FenceCommand(["sh", "-c", script, "fence"].map(str::to_owned).to_vec());
         assert_eq!(shell(r#"test "$1" = host-7"#).power_off("host-7").await, Ok(()));
         let refused = shell("echo no such outlet >&2; exit 3").power_off("host-7").await.unwrap_err();

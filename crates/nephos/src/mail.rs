@@ -1,4 +1,4 @@
-//! Mails leave through the machine's own `sendmail`, or whatever takes a message as it does.
+//! Sends mail through the machine's own `sendmail`, or a command with the same interface.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use identity::{Mail, Post};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// How long a mail may take to be handed over.
+/// Timeout for handing over a mail.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command that reads a message with its headers from standard input, `-t` telling it to find the receiver there.
+/// A command that reads a message with headers from standard input. `-t` makes it take the recipient from there.
 #[derive(Clone, Debug)]
 pub struct Sendmail {
-    /// The program and what it is given before `-i -t`.
+    /// The program and its arguments before `-i -t`.
     pub command: Vec<String>,
-    /// Whom mails are from.
+    /// Sender address.
     pub from: String,
 }
 
@@ -47,9 +47,9 @@ impl Sendmail {
 #[async_trait]
 impl Post for Sendmail {
     async fn send(&self, mail: Mail) -> Result<(), String> {
-        // A header ends at its line: an address with a line feed could write headers of its own.
+        // A header ends at its line feed, so an address with a line feed could add headers.
         if [&mail.to, &mail.subject].iter().any(|text| text.contains(char::is_control)) {
-            return Err("the address is none".to_owned());
+            return Err("the address or subject contains a control character".to_owned());
         }
         let message = format!(
             "From: {}\nTo: {}\nSubject: {}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
@@ -58,7 +58,9 @@ impl Post for Sendmail {
         );
         match tokio::time::timeout(PATIENCE, self.hand_over(&message)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("{} took more than {} s", self.command.join(" "), PATIENCE.as_secs())),
+            Err(_) => {
+                Err(format!("{} did not finish within {} s", self.command.join(" "), PATIENCE.as_secs()))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The program: command line, configuration, and the wiring of services into one listener.
+//! The program: command line, configuration, and the services behind one listener.
 //!
-//! Exit codes: 0 when it was asked to stop or did what it was told, 1 when that failed, 2 for bad usage or
+//! Exit codes: 0 when it was asked to stop or the command succeeded, 1 when the command failed, 2 for bad usage or
 //! configuration, with one line that names the key.
 
 mod admin;
@@ -30,7 +30,7 @@ use crate::admin::Order;
 use crate::cli::{Cli, Command};
 use crate::config::{Bad, Config};
 
-/// What ends the program early.
+/// An error that ends the program.
 enum Failure {
     /// Exit code 2.
     Bad(Bad),
@@ -76,7 +76,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The runtime that everything asynchronous runs on.
+/// Creates the runtime for all asynchronous work.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! Completions for shells and the manual's pages, made from the command line's own definition.
+//! Shell completions and manual pages, generated from the definition of the command line.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::Failure;
 use crate::cli::Cli;
 
-/// Prints a shell's completions.
+/// Prints completions for a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "nephos", &mut script);

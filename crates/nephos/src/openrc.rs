@@ -1,4 +1,4 @@
-//! `openrc`: what a shell sources to use this cloud as its first user.
+//! `openrc`: a file for shells to source, to use this cloud as its first user.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ pub struct Credentials<'a> {
     pub api_key: &'a str,
 }
 
-/// Writes the file, readable by its owner alone; `authority` is the certificate that clients are to trust.
+/// Writes the file, readable only by its owner. `authority` is the certificate that clients are to trust.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's error.
 pub fn write(
     path: &Path,
     url: &str,
@@ -61,7 +61,7 @@ export NEPHOS_DATA_DIR={data_dir}
     write_private(path, &text)
 }
 
-/// For a shell: within single quotes, which a password may hold too.
+/// Quotes text for a shell in single quotes, which the text may contain too.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

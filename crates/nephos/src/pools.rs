@@ -1,4 +1,4 @@
-//! Address pools: as configured, or defaults that keep clear of the routes that this machine has.
+//! Address pools: as configured, or defaults that do not overlap this machine's routes.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use networks::{Config as Pools, Pool};
 
 use crate::config::{self, Bad};
 
-/// Tried in order, public and private side by side.
+/// Tried in order, each a public and a private network.
 const CANDIDATES: [([u8; 4], [u8; 4]); 4] = [
     ([172, 28, 0, 0], [10, 176, 0, 0]),
     ([172, 29, 0, 0], [10, 177, 0, 0]),
@@ -19,10 +19,10 @@ const PREFIX_LENGTH: u8 = 16;
 const PUBLIC_BRIDGE: &str = "nephos-pub";
 const PRIVATE_BRIDGE: &str = "nephos-priv";
 
-/// The pools in force.
+/// Returns the pools to use.
 ///
 /// # Errors
-/// [`Bad`] with the key: what cannot be a pool, or no default that is free.
+/// [`Bad`] with the key at fault: an invalid pool, or no default that is free.
 pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
     let taken = routes();
     let free = CANDIDATES.into_iter().map(|(public, private)| (net(public), net(private))).find(
@@ -30,7 +30,7 @@ pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
     );
     let default = |which: fn((Ipv4Net, Ipv4Net)) -> Ipv4Net, key: &str| {
         let none =
-            || Bad::new(key, "every default meets a route of this machine: say cidr, gateway and bridge");
+            || Bad::new(key, "every default overlaps a route of this machine: set cidr, gateway and bridge");
         free.map(which).ok_or_else(none)
     };
     let public = pool(&config.public, "networks.public", PUBLIC_BRIDGE, Forward::Nat, || {
@@ -40,7 +40,7 @@ pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
         default(|(_, private)| private, "networks.private")
     })?;
     if overlaps(&public.cidr, &private.cidr) {
-        return Err(Bad::new("networks.private.cidr", "it meets the public pool"));
+        return Err(Bad::new("networks.private.cidr", "it overlaps the public pool"));
     }
     Ok(Pools { public, private })
 }
@@ -57,7 +57,10 @@ fn pool(
         None => default()?,
     };
     if cidr.prefix_len() > 29 {
-        return Err(Bad::new(&format!("{key}.cidr"), "at most /29: there must be room for servers"));
+        return Err(Bad::new(
+            &format!("{key}.cidr"),
+            "expected a network of /29 or larger, with room for servers",
+        ));
     }
     let gateway = match &given.gateway {
         Some(text) => {
@@ -66,7 +69,7 @@ fn pool(
         None => Ipv4Addr::from(u32::from(cidr.network()) + 1),
     };
     if !cidr.contains(&gateway) {
-        return Err(Bad::new(&format!("{key}.gateway"), format!("{gateway} is not within {cidr}")));
+        return Err(Bad::new(&format!("{key}.gateway"), format!("{gateway} is not in {cidr}")));
     }
     let bridge = given.bridge.clone().unwrap_or_else(|| bridge.to_owned());
     if bridge.is_empty() || bridge.len() > 15 {
@@ -83,13 +86,13 @@ fn overlaps(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
-/// The machine's routes but the default one and those of our own bridges.
+/// Returns the machine's routes, without the default route and those of Nephos' own bridges.
 fn routes() -> Vec<Ipv4Net> {
     let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     table.lines().skip(1).filter_map(route).collect()
 }
 
-/// A line of `/proc/net/route`: device, then destination and mask in hexadecimal, in the machine's byte order.
+/// Parses a line of `/proc/net/route`: device, then destination and mask in hexadecimal, in the machine's byte order.
 fn route(line: &str) -> Option<Ipv4Net> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let address = |field: usize| {
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_read_from_the_kernels_table() {
+    fn a_route_is_parsed_from_the_kernels_table() {
         let line = "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0";
         assert_eq!(route(line), Some("192.168.0.0/24".parse().unwrap()));
         assert_eq!(route("eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0"), None);
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_pool_is_named() {
+    fn an_invalid_pool_is_rejected_with_its_key() {
         let with = |cidr: &str, gateway: Option<&str>| config::Networks {
             public: config::Pool {
                 cidr: Some(cidr.into()),

@@ -1,13 +1,13 @@
-//! Requests that no dialect gets to see, since their heads cannot be read or must not be: answered in the dialect that the
-//! path belongs to.
+//! Responds to requests that are rejected before they reach a dialect, because their heads are malformed or not allowed. The
+//! dialect of the response follows from the path.
 
 use web::Response;
 use web::wire::Refused;
 
-/// Segments at the root that are identity's.
+/// First path segments that belong to identity.
 const IDENTITY: [&str; 6] = ["identity", "v1.0", "v1.1", "v2.0", "v3", "auth"];
 
-/// The answer, by the first segment of the path.
+/// Returns the response, in the dialect that the first path segment names.
 pub fn refuse(refused: &Refused) -> Response {
     match refused.path().unwrap_or_default().split('/').nth(1).unwrap_or_default() {
         "servers" => compute::api::v1::refuse(refused),

@@ -26,12 +26,12 @@ use crate::data_dir::DataDir;
 use crate::tokens::IdentityTokens;
 use crate::{Failure, admin, descriptors, refuse, runtime};
 
-/// Serves until it is asked to stop.
+/// Serves until asked to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
     start_log(config)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(config));
-    // Blocking reads and writes under way are waited for: dropping the runtime does.
+    // Dropping the runtime waits for blocking reads and writes in progress.
     drop(runtime);
     outcome
 }
@@ -58,9 +58,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let router = files::api::swift::hosted(routes(&cloud, metrics.clone()), cloud.files.settings());
     let router = web::forwarded::behind(config.trusted_proxies.clone(), router);
     if tls.is_none() && !config.listen.ip().is_loopback() {
-        tracing::warn!(listen = %config.listen, "plain HTTP beyond loopback: passwords and tokens can be read on the way");
+        tracing::warn!(listen = %config.listen, "serving plain HTTP beyond loopback: passwords and tokens can be read on the network");
     }
-    // Before anyone is told that it is ready, and may ask it to stop.
+    // Install the handlers before announcing readiness, since a reader of that line may ask the process to stop.
     let no_signals = |e: std::io::Error| Failure::Failed(format!("cannot wait for signals: {e}"));
     let asked_to_stop = StopSignals::watch().map_err(no_signals)?;
     if let Some(tls) = &tls {
@@ -86,12 +86,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     tokio::select! {
         () = asked_to_stop.wait() => {}
         () = cloud.lock.lost() => {
-            // Whatever is still under way must not write beside the other process.
-            tracing::error!("another process has taken over the database: ending");
+            // Exit at once: requests in progress must not write concurrently with the other process.
+            tracing::error!("another process took the lock of the database; exiting");
             std::process::exit(1);
         }
     }
-    tracing::info!("asked to stop: finishing what is under way");
+    tracing::info!("asked to stop; finishing the requests in progress");
     stop.send_replace(true);
     let _ = listening.await;
     let _ = administration.await;
@@ -135,7 +135,7 @@ async fn show_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
 }
 
-/// Metrics tell who uses the cloud how much, so without a listener of their own they are for operators.
+/// Restricts metrics to operators, since they show how much each part of the cloud is used.
 async fn show_metrics_to_operators(
     State((metrics, identity)): State<(MetricsHandle, Arc<Identity>)>,
     headers: HeaderMap,
@@ -149,8 +149,8 @@ async fn show_metrics_to_operators(
     }
 }
 
-/// What is served here. Keystone's clients take an address without a path for that of identity, so it has the versions
-/// in the form that they read, and the same status as `/identity`.
+/// Returns the identity versions at `/`. Keystone's clients use a URL without a path as identity's, so `/` returns the same
+/// document and status as `/identity`.
 async fn versions(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
     let mut document = identity.versions();
     document["name"] = "nephos".into();
@@ -165,7 +165,7 @@ async fn versions(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
 
 fn start_log(config: &Config) -> Result<(), Bad> {
     let level = config.log.level.as_deref().unwrap_or("info");
-    // A word that is no level would be taken for the name of a part of the program, and silence all others.
+    // A misspelled level would be taken for the name of a module and silence all others.
     let word = |part: &&str| !part.contains(['=', '[']) && part.trim().parse::<LevelFilter>().is_err();
     if let Some(word) = level.split(',').find(word) {
         return Err(Bad::new("log.level", format!("{word:?}: expected error, warn, info, debug or trace")));

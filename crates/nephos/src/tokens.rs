@@ -1,14 +1,14 @@
-//! Tokens: identity answers, dialects ask in their own traits.
+//! Token validation: connects identity to the traits of the dialects.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use identity::{Caller, Identity};
 
-/// Identity, as the dialects of other services see it.
+/// Identity, as the dialects of other services use it.
 pub struct IdentityTokens(pub Arc<Identity>);
 
-/// Tells the listener that a request's sender is known, if it is.
+/// Marks the request's sender as known to the listener if the check succeeded.
 fn known<T, E>(checked: Result<T, E>) -> Result<T, E> {
     if checked.is_ok() {
         web::sender_is_known();

@@ -1,4 +1,4 @@
-//! Images' bytes as objects in Cloud Files, each pinned to its version.
+//! Stores images' bytes as objects in Cloud Files, each pinned to its version.
 
 use std::io;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use images::{Object, Stored, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::StreamReader;
 
-/// The container in each owner's account that images are in, as the service of the day called it.
+/// The container with images in each owner's account, named as the live service named it.
 const CONTAINER: &str = "cloudservers";
-/// A piece on its way into an object, in bytes.
+/// Size of the pieces written to an object, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Images' bytes in Cloud Files.
 pub struct FilesVault {
     files: Files,
-    /// Whose account holds the images that belong to no tenant.
+    /// The tenant whose account holds the images without a tenant.
     operator_tenant: String,
     context: Context,
 }
 
 impl FilesVault {
-    /// A vault over `files`, working as the cloud itself.
+    /// Creates a vault on `files` that acts as the cloud itself.
     #[must_use]
     pub fn new(files: Files, operator_tenant: &str) -> Self {
         let caller = Caller {
@@ -52,7 +52,7 @@ impl FilesVault {
     }
 
     fn account(&self, owner: Option<&str>) -> String {
-        // The operator's own are for all, and not in sight of whoever lists the first tenant's account.
+        // The operator's images are for all tenants and must not appear in listings of the first tenant's account.
         owner.map_or_else(|| format!("SERVICE_{}", self.operator_tenant), |tenant| format!("AUTH_{tenant}"))
     }
 }

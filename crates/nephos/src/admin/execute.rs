@@ -1,4 +1,4 @@
-//! Carries orders out, through the same services as the APIs.
+//! Runs orders through the same services as the APIs.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use super::order::Order;
 use super::{images, text};
 use crate::cloud::Cloud;
 
-/// The limit of purges in a UTC day.
+/// Name of the limit on CDN purges per UTC day.
 const PURGES: &str = "cdn-purges";
 
-/// Damaged blobs that the doctor lists; more of them are as bad.
+/// Maximum number of damaged blobs that the doctor lists.
 const DAMAGE_SHOWN: usize = 20;
 
-/// Carries an order out; the answer is what is printed.
+/// Runs an order and returns what is printed.
 ///
 /// # Errors
-/// The service's refusal, in one line.
+/// The service's error, in one line.
 pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
     let users = cloud.identity.administration();
     match order {
@@ -139,7 +139,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         }
         Order::MoveClock { seconds } => {
             if seconds > 0 && !cloud.clock_moves {
-                return Err("the clock is the machine's: only a rehearsal's can be moved".into());
+                return Err("the clock can be moved in a rehearsal only (NEPHOS_CLOCK)".into());
             }
             cloud.clock.advance(Duration::from_secs(seconds));
             Ok(json!({ "now": cloud.clock.now().iso_seconds() }))
@@ -171,12 +171,12 @@ fn shown_limits(limits: &Limits, cdn: cdn::service::Limits) -> Value {
     })
 }
 
-/// A server by its UUID or v1.0's number.
+/// Parses a server's UUID or v1.0 number.
 fn server(id: &str) -> Result<Id, String> {
     if let Ok(number) = id.parse() {
         return Ok(Id::Number(number));
     }
-    id.parse().map(Id::Uuid).map_err(|_| format!("{id}: a server has a number or a UUID"))
+    id.parse().map(Id::Uuid).map_err(|_| format!("{id}: expected a server's number or UUID"))
 }
 
 fn value<T: Serialize, E: std::fmt::Display>(outcome: Result<T, E>) -> Result<Value, String> {

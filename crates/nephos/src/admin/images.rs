@@ -1,4 +1,4 @@
-//! What the operator does to images.
+//! The operator's commands for images.
 
 use hypervisor::DiskFormat;
 use images::{Access, Files, Id, Image, Import, Page, Registration, Visibility};
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use super::text;
 use crate::cloud::Cloud;
 
-/// Images asked for at once.
+/// Images fetched per query.
 const PAGE: i64 = 1000;
 
-/// Imports files of this machine, for everyone.
+/// Imports local files as an image for all tenants.
 pub async fn import(cloud: &Cloud, name: String, format: &str, files: Files) -> Result<Value, String> {
     let import = Import { name, format: disk_format(format)?, files };
     let image = cloud.images.import(import).await.map_err(text)?;
     shown(cloud, &image).await
 }
 
-/// Registers an object of a tenant's, and waits until it is taken or refused.
+/// Registers one of a tenant's objects as an image, and waits until it is accepted or rejected.
 pub async fn register(
     cloud: &Cloud,
     tenant: &str,
@@ -32,7 +32,7 @@ pub async fn register(
     shown(cloud, &image).await
 }
 
-/// The images that a tenant may use; without one, those that everyone may, and the operator's own.
+/// Returns the images that a tenant may use; without a tenant, the public ones and the operator's own.
 pub async fn list(cloud: &Cloud, tenant: Option<&str>) -> Result<Value, String> {
     let tenant = match tenant {
         Some(tenant) => tenant_id(cloud, tenant).await?,
@@ -52,7 +52,7 @@ pub async fn list(cloud: &Cloud, tenant: Option<&str>) -> Result<Value, String> 
     }
 }
 
-/// Shares an image with a tenant or everyone, whoever owns it, or ends that.
+/// Shares an image with a tenant or with everyone, or stops sharing it, whoever owns it.
 pub async fn share(cloud: &Cloud, id: &str, tenant: Option<&str>, shared: bool) -> Result<Value, String> {
     let image = cloud.images.find(named(id)?).await.map_err(text)?;
     let (images, owner, id) = (&cloud.images, image.owner.as_deref().unwrap_or_default(), Id::Uuid(image.id));
@@ -79,22 +79,22 @@ fn disk_format(format: &str) -> Result<DiskFormat, String> {
     match format {
         "qcow2" => Ok(DiskFormat::Qcow2),
         "raw" => Ok(DiskFormat::Raw),
-        other => Err(format!("{other}: an image is qcow2 or raw")),
+        other => Err(format!("{other}: expected the format qcow2 or raw")),
     }
 }
 
-/// An image by its UUID or v1.0's number.
+/// Parses an image's UUID or v1.0 number.
 fn named(id: &str) -> Result<Id, String> {
     if let Ok(number) = id.parse() {
         return Ok(Id::Number(number));
     }
-    id.parse().map(Id::Uuid).map_err(|_| format!("{id}: an image has a number or a UUID"))
+    id.parse().map(Id::Uuid).map_err(|_| format!("{id}: expected an image's number or UUID"))
 }
 
 async fn shown(cloud: &Cloud, image: &Image) -> Result<Value, String> {
     let owner = image.owner.as_deref();
     let access = cloud.images.access(owner.unwrap_or_default(), Id::Uuid(image.id)).await;
-    // It may have been deleted since it was found.
+    // The image may have been deleted since it was found.
     let access =
         access.unwrap_or(Access { public: image.visibility == Visibility::Public, tenants: Vec::new() });
     Ok(json!({

@@ -1,4 +1,4 @@
-//! Orders: what the command line asks of the cloud, as it travels over the socket.
+//! Orders: administrative commands, in the form in which they are sent over the socket.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Command, Host, Image, Role, Server, Sharing, Tenant, User};
 use crate::config::Bad;
 
-/// An order.
+/// An administrative command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
@@ -93,10 +93,10 @@ pub enum Order {
 }
 
 impl Order {
-    /// The order of a command.
+    /// Converts a command into an order.
     ///
     /// # Errors
-    /// [`Bad`] for a file that has no path from elsewhere, or a limit that is none.
+    /// [`Bad`] for a file whose path cannot be made absolute, or an invalid limit.
     pub fn of(command: Command) -> Result<Self, Bad> {
         Ok(match command {
             Command::Tenant(tenant) => Self::of_tenant(tenant)?,
@@ -139,7 +139,7 @@ impl Order {
             Command::Clock { advance } => Self::MoveClock { seconds: advance.unwrap_or(0) },
             Command::Doctor { .. } => Self::CheckStorage {},
             Command::Serve | Command::Completions { .. } | Command::Man { .. } => {
-                unreachable!("carried out by themselves")
+                unreachable!("these commands run without an order")
             }
         })
     }
@@ -198,12 +198,12 @@ impl Order {
     }
 }
 
-/// The server that carries an order out may have another working directory.
+/// Makes a path absolute, because the server that runs the order may have another working directory.
 fn absolute(path: PathBuf) -> Result<PathBuf, Bad> {
     std::path::absolute(&path).map_err(|e| Bad::new("file", e))
 }
 
-/// `NAME=VALUE`, or `NAME=` for the default.
+/// Parses `NAME=VALUE`, or `NAME=` for the default.
 fn limit(text: &str) -> Result<(String, Option<i64>), Bad> {
     let (name, value) =
         text.split_once('=').ok_or_else(|| Bad::new("--set", format!("{text:?}: expected NAME=VALUE")))?;

@@ -1,11 +1,11 @@
-//! How answers look to people: a list as a table, a single thing as one line a field.
+//! Formats results for people: a list as a table, a single object as one line per field.
 
 use serde_json::{Map, Value};
 
-/// These come first, in this order; other fields follow by name.
+/// These fields come first, in this order. Other fields follow by name.
 const FIRST: [&str; 5] = ["id", "name", "uuid", "status", "enabled"];
 
-/// An answer as people read it; a list without entries is empty.
+/// Formats a result as text; an empty list gives no text.
 pub fn text(answer: &Value) -> String {
     match answer {
         Value::Null => String::new(),
@@ -34,7 +34,7 @@ fn card(fields: &Map<String, Value>) -> String {
     aligned(&lines)
 }
 
-/// Every name once.
+/// Returns every name once.
 fn ordered<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
     let mut names: Vec<&str> = names.map(String::as_str).collect();
     let rank = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
@@ -43,7 +43,7 @@ fn ordered<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
     names
 }
 
-/// Columns two blanks apart, none of them trailing.
+/// Aligns columns, two spaces apart, without trailing spaces.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -58,7 +58,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // A name with a line feed or an escape in it must not paint the operator's terminal.
+        // A line feed or escape sequence in a name must not control the operator's terminal.
         Value::String(text) => text.chars().flat_map(visible).collect(),
         Value::Array(items) if items.iter().all(|item| !item.is_object()) => {
             items.iter().map(cell).collect::<Vec<_>>().join(", ")
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_a_table_with_what_names_a_thing_first() {
+    fn a_list_is_a_table_with_identifying_fields_first() {
         let list = json!([
             { "description": "", "enabled": true, "id": "100001", "name": "admin" },
             { "description": "films", "enabled": false, "id": "100002", "name": "acme\u{1b}[2J" },
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_thing_is_a_line_a_field() {
+    fn a_single_object_has_one_line_per_field() {
         let user =
             json!({ "api_key": "k", "name": "ann", "email": null, "roles": ["admin", "nova:observer"] });
         let lines = ["name     ann", "api key  k", "email    -", "roles    admin, nova:observer"];

@@ -1,4 +1,5 @@
-//! `admin.sock`: one order a connection, a line of JSON each way. Whoever can open it owns the data directory.
+//! `admin.sock`: one order per connection, one line of JSON in each direction. Access to the socket means access to the data
+//! directory.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,9 +19,9 @@ use crate::Failure;
 use crate::cloud::Cloud;
 use crate::config::Bad;
 
-/// An order's length at most, in bytes.
+/// Maximum length of an order, in bytes.
 const ORDER_BYTES_MAX: u64 = 64 * 1024;
-/// A client has this long to send its order.
+/// Timeout for a client to send its order.
 const ORDER_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +31,7 @@ enum Answer {
     Failed(String),
 }
 
-/// Takes orders until the cloud stops.
+/// Accepts orders until the cloud stops.
 pub fn serve(
     data_dir: &Path,
     cloud: Arc<Cloud>,
@@ -38,7 +39,7 @@ pub fn serve(
 ) -> Result<JoinHandle<()>, Bad> {
     let path = data_dir.join("admin.sock");
     let failed = |e: std::io::Error| Bad::new("data_dir", format!("{}: {e}", path.display()));
-    // The lock is held, so what is there is a dead server's.
+    // This process holds the lock, so an existing socket is left from a dead server.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -83,14 +84,14 @@ async fn answer(mut stream: UnixStream, cloud: &Cloud) {
     let _ = writing.write_all(line.as_bytes()).await;
 }
 
-/// The running server's socket, if one runs.
+/// Connects to the running server's socket, if a server runs.
 pub async fn connect(data_dir: &Path) -> Option<UnixStream> {
     UnixStream::connect(data_dir.join("admin.sock")).await.ok()
 }
 
-/// Has the running server carry an order out.
+/// Sends an order to the running server and returns the result.
 pub async fn ask(mut stream: UnixStream, order: &Order) -> Result<Value, Failure> {
-    let lost = |e: std::io::Error| Failure::Failed(format!("the server did not answer: {e}"));
+    let lost = |e: std::io::Error| Failure::Failed(format!("the server did not respond: {e}"));
     let line = serde_json::to_string(order).unwrap_or_default() + "\n";
     stream.write_all(line.as_bytes()).await.map_err(lost)?;
     let mut answer = String::new();
@@ -98,6 +99,6 @@ pub async fn ask(mut stream: UnixStream, order: &Order) -> Result<Value, Failure
     match serde_json::from_str(&answer) {
         Ok(Answer::Done(value)) => Ok(value),
         Ok(Answer::Failed(reason)) => Err(Failure::Failed(reason)),
-        Err(_) => Err(Failure::Failed("the server stopped before it answered".into())),
+        Err(_) => Err(Failure::Failed("the server stopped before it responded".into())),
     }
 }

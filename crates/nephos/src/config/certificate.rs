@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use super::Bad;
 
-/// Where the certificate comes from.
+/// Source of the API's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Files that someone else keeps.
+    /// Files that the operator maintains.
     Files {
-        /// The chain, PEM, the server's own first.
+        /// The chain in PEM, the server's own certificate first.
         certificate: PathBuf,
         /// Its key, PEM.
         key: PathBuf,
     },
-    /// Made here, and kept in the data directory.
+    /// A self-signed certificate, created here and kept in the data directory.
     SelfSigned,
 }
 
-/// What one place, such as the file, says about the certificate.
+/// What one source of settings, such as the file, says about the certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
     /// `tls`
@@ -30,7 +30,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// This, and what it leaves open from a weaker place: nothing where it says another kind of certificate.
+    /// Fills what this leaves open from a source of lower precedence, unless that names another kind of certificate.
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
         let files = self.certificate.is_some() || self.key.is_some();
@@ -45,16 +45,16 @@ impl Said {
         }
     }
 
-    /// The certificate's source, or nothing for plain HTTP.
+    /// Returns the certificate's source, or `None` for plain HTTP.
     ///
     /// # Errors
-    /// [`Bad`] with the key that cannot be used or is missing.
+    /// [`Bad`] with the key that is invalid or missing.
     pub fn source(self) -> Result<Option<Source>, Bad> {
         if let Some(word) = self.word {
             return if word != "self-signed" {
                 Err(Bad::new("tls", format!("{word:?}: expected self-signed")))
             } else if self.certificate.is_some() || self.key.is_some() {
-                Err(Bad::new("tls", "self-signed, and files are given as well"))
+                Err(Bad::new("tls", "self-signed: cannot be combined with tls_cert and tls_key"))
             } else {
                 Ok(Some(Source::SelfSigned))
             };

@@ -1,4 +1,4 @@
-//! `database`: a URL, or a table with the URL and how it is used.
+//! `database`: a URL, or a table with the URL and connection settings.
 
 use std::fmt;
 use std::path::Path;
@@ -53,10 +53,10 @@ impl<'de> Deserialize<'de> for Database {
 }
 
 impl Database {
-    /// The databases' location, flags first.
+    /// Returns the databases' location. Flags override the file.
     ///
     /// # Errors
-    /// [`Bad`] with the key that cannot be used.
+    /// [`Bad`] with the key at fault.
     pub fn location(self, flags: &Common, data_dir: &Path) -> Result<Location, Bad> {
         let url = flags.database.clone().or(self.url).unwrap_or_else(|| "sqlite:".into());
         let location = Location::parse(&url, data_dir).map_err(|e| Bad::new("database", e))?;

@@ -1,4 +1,4 @@
-//! `[connections]` and `[metrics]`: what listeners take, and where metrics are read.
+//! `[connections]` and `[metrics]`: limits of listeners, and the metrics listener.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use web::listener::Limits;
 
 use super::{Bad, address};
 
-/// MiB that connections may hold together, at least and at most.
+/// Minimum and maximum of the memory that all connections may hold together, in MiB.
 const MEMORY_MIN: u64 = 16;
 const MEMORY_MAX: u64 = 1 << 20;
 
@@ -22,10 +22,10 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// The figures make sense.
+    /// Checks that the figures are consistent.
     ///
     /// # Errors
-    /// [`Bad`] with the key.
+    /// [`Bad`] with the key at fault.
     pub(super) fn checked(self) -> Result<Self, Bad> {
         for (key, value) in [("connections.max", self.max), ("connections.per_address", self.per_address)] {
             if value == Some(0) {
@@ -39,7 +39,7 @@ impl Connections {
         Ok(self)
     }
 
-    /// How many connections a process takes that may have so many files open.
+    /// Returns the connection limits of a process that may have `files` open files.
     pub fn limits(&self, files: u64) -> Limits {
         let own = Limits::for_files(files);
         let all = self.max.unwrap_or(own.all).min(own.all);
@@ -57,10 +57,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The listener of their own, if there is one.
+    /// Returns the address of the metrics listener, if there is one.
     ///
     /// # Errors
-    /// [`Bad`] with the key.
+    /// [`Bad`] with the key at fault.
     pub(super) fn listen(&self) -> Result<Option<SocketAddr>, Bad> {
         self.listen.as_ref().map(|text| address("metrics.listen", text)).transpose()
     }

@@ -1,4 +1,4 @@
-//! `[files]`: how Cloud Files is set up.
+//! `[files]`: the settings of Cloud Files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use serde::Deserialize;
 use super::{Bad, address, blob_dir};
 use crate::cli::FilesFlags;
 
-/// Seconds that make sense for any of these: up to ten years.
+/// Maximum for any of the settings in seconds: ten years.
 const SECONDS_MAX: u64 = 10 * 366 * 86_400;
-/// MiB a second that no disk reaches.
+/// Maximum scrub rate in MiB per second, more than any disk reaches.
 const SCRUB_RATE_MAX: u64 = 1 << 20;
-/// CNAMEs that one look-up may follow.
+/// Maximum number of CNAMEs that one look-up may follow.
 const DEPTH_MAX: u64 = 16;
-/// MiB for uploads at least: two tenants' large ones fit.
+/// Minimum memory for uploads in MiB: room for large uploads of two tenants.
 const UPLOAD_MEMORY_MIN: u64 = 8;
-/// Policies have an index in each volume's number.
+/// Maximum number of policies: each volume's number contains its policy's index.
 const POLICIES_MAX: usize = 1000;
 
 /// `[files]`
@@ -78,10 +78,10 @@ struct RealmKeys {
     clusters: BTreeMap<String, String>,
 }
 
-/// Cloud Files as it is to be opened.
+/// The settings with which Cloud Files is opened.
 #[derive(Clone, Debug)]
 pub struct FilesConfig {
-    /// Its settings, but for the master key.
+    /// All settings except the master key.
     pub settings: Settings,
     /// The directory of each policy's bytes.
     pub stores: Vec<PathBuf>,
@@ -126,7 +126,7 @@ impl FilesConfig {
         });
         let resolver = resolver.transpose()?;
         if resolver.is_some() && domains.is_empty() {
-            return Err(Bad::new("files.cname_resolver", "there are no files.storage_domains to lead to"));
+            return Err(Bad::new("files.cname_resolver", "needs files.storage_domains, which are not set"));
         }
         let depth = number(
             "files.cname_lookup_depth",
@@ -251,13 +251,13 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
                 return Err(Bad::new(key, format!("{name:?}: expected letters, digits, - and _")));
             }
             if !seen.insert(name.to_ascii_lowercase()) {
-                return Err(Bad::new(key, format!("{name:?} is there twice")));
+                return Err(Bad::new(key, format!("{name:?} is used twice")));
             }
         }
         if index == 0 && policy.deprecated {
             return Err(Bad::new(
                 key,
-                format!("{:?}: the first is the default, and deprecated", policy.name),
+                format!("{:?}: the first policy is the default and cannot be deprecated", policy.name),
             ));
         }
         let dir = match &policy.blobs {
@@ -265,7 +265,7 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
             Some(url) => blob_dir(key, url, &own_dir(index), data_dir)?,
         };
         if !dirs.insert(dir.clone()) {
-            return Err(Bad::new(key, format!("{}: the blobs of two policies", dir.display())));
+            return Err(Bad::new(key, format!("{}: used by two policies", dir.display())));
         }
         stores.push(dir);
         policies.push(Policy {
@@ -318,7 +318,7 @@ fn realms(given: SyncKeys) -> Result<Realms, Bad> {
                 realms.get(realm).is_some_and(|realm| realm.clusters.contains_key(cluster))
             });
             let unknown = || {
-                let why = format!("{text:?}: expected //REALM/CLUSTER of those in realms");
+                let why = format!("{text:?}: expected //REALM/CLUSTER, both listed in realms");
                 Bad::new("files.container_sync.current", why)
             };
             Some(known.ok_or_else(unknown)?)
