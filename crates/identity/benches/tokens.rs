@@ -1,4 +1,4 @@
-//! What signing in, validating and authorising cost, in process on this machine: `cargo bench -p identity`.
+//! Measures sign-in, validation and authorisation in process on this machine: `cargo bench -p identity`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ async fn main() {
         r#"{{"auth":{{"identity":{{"methods":["token"],"token":{{"id":"{token}"}}}},"scope":"unscoped"}}}}"#
     );
     report(
-        "v3 by token, a new token each, durable",
+        "v3 by token, each a new durable token",
         rate(&router, move || Request::post("/v3/auth/tokens?nocatalog").body(Body::from(unscoped.clone())))
             .await,
     );
@@ -57,7 +57,7 @@ async fn main() {
     );
 }
 
-/// What a service pays to know its caller and to ask the one question, in its small GET.
+/// The identity work behind one small GET in a service: authenticate the token and check one right.
 async fn authorise(identity: &Identity, token: &str) {
     const ROUNDS: u32 = 2_000_000;
     let started = Instant::now();
@@ -66,7 +66,7 @@ async fn authorise(identity: &Identity, token: &str) {
         assert!(caller.may(std::hint::black_box("100001"), Product::ObjectStore, Right::Observe));
     }
     let each = started.elapsed().as_nanos() / u128::from(ROUNDS);
-    println!("{:<45} {each:>9} ns", "authenticate a kept token and ask may()");
+    println!("{:<45} {each:>9} ns", "authenticate a cached token and call may()");
 }
 
 async fn rate<E: std::fmt::Debug + Send + 'static>(
@@ -96,5 +96,5 @@ async fn rate<E: std::fmt::Debug + Send + 'static>(
 }
 
 fn report(what: &str, rate: f64) {
-    println!("{what:<45} {rate:>9.0} a second");
+    println!("{what:<45} {rate:>9.0} per second");
 }

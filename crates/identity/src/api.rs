@@ -1,4 +1,5 @@
-//! The dialects: each parses, authorises, calls the service and renders, and has one mapping of its errors.
+//! The dialects. Each parses requests, authorises, calls the service, renders the response, and has its own mapping of
+//! errors.
 
 mod access;
 mod asked;
@@ -27,32 +28,32 @@ use crate::service::error::Error;
 
 pub(crate) use access::Need;
 
-/// Bytes of a request's body at most.
+/// Maximum size of a request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
 
-/// What handlers share.
+/// State shared by all handlers.
 pub(crate) type Shared = Arc<Identity>;
-/// A dialect's routes with what each needs.
+/// A dialect's routes, each with the access it needs.
 pub(crate) type Table = web::Routes<Shared, Need>;
-/// What handlers answer.
+/// Result of a handler.
 pub(crate) type Answered = Result<Response, Failure>;
 
-/// Why a request was not answered as asked; the dialect renders it.
+/// Why a request failed. The dialect renders it.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// The service refused or could not.
+    /// An error of the service.
     Service(Error),
     /// No such path.
     NoRoute,
-    /// The path is there, but not for this method.
+    /// The path exists, but not for this method.
     Method(Option<HeaderValue>),
-    /// The body is of a type that is not read.
+    /// The body's media type is not supported.
     MediaType,
     /// The body is too long.
     TooLong,
-    /// The body did not come.
+    /// The body did not arrive in time.
     TooSlow,
-    /// More was asked for at once than a list gives.
+    /// A `limit` above the largest page size.
     OverLimit(i64),
 }
 
@@ -68,7 +69,7 @@ impl From<web::body::Error> for Failure {
             web::body::Error::TooLong { .. } => Self::TooLong,
             web::body::Error::TooSlow => Self::TooSlow,
             web::body::Error::Broken { reason } => {
-                Self::Service(Error::invalid(format!("the body broke off: {reason}")))
+                Self::Service(Error::invalid(format!("the body ended early: {reason}")))
             }
         }
     }
@@ -84,8 +85,7 @@ impl IntoResponse for Failure {
 }
 
 impl Failure {
-    /// The status that every dialect gives it, but for [`Error::TooManyAttempts`] and [`Error::Disabled`], where they
-    /// differ.
+    /// Returns the status. All dialects agree on it, except for [`Error::TooManyAttempts`] and [`Error::Disabled`].
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Service(error) => match error {
@@ -119,7 +119,7 @@ impl Failure {
         }
     }
 
-    /// Headers that it has in every dialect.
+    /// Adds the headers that the failure has in every dialect.
     pub(crate) fn add_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         match self {
@@ -134,18 +134,18 @@ impl Failure {
     }
 }
 
-/// One route of a dialect, for tests that walk them all.
+/// A route of a dialect, for tests that go through all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The method.
     pub method: http::Method,
-    /// The path at the root, with `{names}`.
+    /// The path below the root, with `{names}`.
     pub path: String,
-    /// What a caller needs to be let in: `open`, `token`, `account:observe`, `account:administer` or `operator`.
+    /// What the caller needs: `open`, `token`, `account:observe`, `account:administer` or `operator`.
     pub need: &'static str,
 }
 
-/// Every route that stands in a table with what it needs.
+/// Returns every route of every table, with what it needs.
 #[must_use]
 pub fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
@@ -159,11 +159,12 @@ pub fn routes() -> Vec<Route> {
     routes
 }
 
-/// How a dialect renders what went wrong.
+/// Renders a dialect's fault.
 type Render = fn(&Failure, Format) -> Response;
 
 impl Identity {
-    /// Every dialect at both of its places: below `/identity`, and at the root where clients of that time look.
+    /// Returns the router with every dialect at both of its paths: below `/identity`, and at the root, where older clients
+    /// look.
     pub fn router(self: &Arc<Self>) -> Router {
         let v1 = v1::router(Arc::clone(self));
         let tempauth = v1::tempauth_router(Arc::clone(self));
@@ -182,7 +183,7 @@ impl Identity {
         for path in ["/identity/v1", "/auth", "/auth/"] {
             router = router.route_service(path, v1.clone());
         }
-        // What is not signing in there is Cloud Files' to refuse.
+        // Cloud Files rejects other requests to this path.
         router = router.route("/v1", axum::routing::get_service(v1.clone()));
         for path in ["/auth/v1.0", "/auth/v1.0/", "/auth/v1", "/auth/v1/"] {
             router = router.route_service(path, tempauth.clone());
@@ -195,7 +196,7 @@ impl Identity {
     }
 }
 
-/// The answer to a request that is refused before its path is looked at, in the dialect that the path belongs to.
+/// Responds to a request that is rejected before routing, in the dialect that its path belongs to.
 #[must_use]
 pub fn refuse(refused: &Refused) -> Response {
     let path = refused.path().unwrap_or_default();
@@ -212,8 +213,8 @@ pub fn refuse(refused: &Refused) -> Response {
     response
 }
 
-/// A dialect's router behind what all of them do alike: the format that is asked for, a path without the slash at its
-/// end, the fault in the dialect's shape.
+/// Wraps a dialect's router in what all dialects share: response format, trailing slashes, and faults in the dialect's
+/// shape.
 fn dialect(
     inner: Router,
     render: Render,
@@ -239,9 +240,9 @@ fn dialect(
 fn finish(mut response: Response, render: Render, format: Format) -> Response {
     let failure = match response.extensions_mut().remove::<Failure>() {
         Some(Failure::Method(None)) => Some(Failure::Method(response.headers_mut().remove(ALLOW))),
-        // Axum's own refusals, of paths that are not UTF-8.
+        // Axum's own rejections of paths that are not UTF-8.
         None if response.status().is_client_error() => {
-            Some(Failure::Service(Error::invalid("the path or a header cannot be read")))
+            Some(Failure::Service(Error::invalid("the path or a header is malformed")))
         }
         found => found,
     };
@@ -256,7 +257,7 @@ fn finish(mut response: Response, render: Render, format: Format) -> Response {
     response
 }
 
-/// For a service at one path of the program's: it sees `/`.
+/// Wraps a service that the program mounts at one path, so that it sees `/`.
 fn at_root<S>(
     inner: S,
 ) -> impl tower::Service<Request, Response = Response, Error = Infallible, Future: Send>
@@ -277,7 +278,7 @@ where
     })
 }
 
-/// The path without slashes at its end, and `:` plain: clients send `RAX-KSKEY%3AapiKeyCredentials`.
+/// Removes trailing slashes from the path and decodes `%3A`, since clients send `RAX-KSKEY%3AapiKeyCredentials`.
 fn tidy_path(mut request: Request) -> Request {
     let path = request.uri().path();
     let tidy = path.trim_end_matches('/').replace("%3A", ":").replace("%3a", ":");
@@ -295,12 +296,12 @@ fn tidy_path(mut request: Request) -> Request {
     request
 }
 
-/// A JSON answer.
+/// Returns a JSON response.
 pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(http::header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub(crate) fn empty(status: StatusCode) -> Response {
     status.into_response()
 }

@@ -1,4 +1,4 @@
-//! The master key: everything that is secret at rest hangs on it, and it is never in the database.
+//! The master key. All secrets at rest are encrypted with keys derived from it, and it is never stored in the database.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -8,22 +8,22 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 
-/// The layout of what is sealed: this byte, four bytes that name the key, the nonce, the text with its tag.
+/// Layout of sealed data: this byte, four bytes that identify the key, the nonce, and the ciphertext with its tag.
 const LAYOUT: u8 = 1;
 const KEY_NAME_LEN: usize = 4;
 const HEAD_LEN: usize = 1 + KEY_NAME_LEN + NONCE_LEN;
 const KEY_LEN: usize = 32;
 
-/// Why there is no master key.
+/// Why the master key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The file is not there and must not be made: another process of this cloud has it, or it was lost.
-    #[error("master key {}: not there; copy it from where this cloud was made, or set NEPHOS_MASTER_KEY", path.display())]
+    /// The file is missing and must not be created: another process of this cloud has it, or it was lost.
+    #[error("master key {}: missing; copy it from where this cloud was created, or set NEPHOS_MASTER_KEY", path.display())]
     Missing {
-        /// Where it was looked for.
+        /// The path that was checked.
         path: PathBuf,
     },
-    /// Others than its owner can read the file.
+    /// Users other than its owner can read the file.
     #[error("master key {}: readable by others (mode {mode:o}); run chmod 600", path.display())]
     Exposed {
         /// The file.
@@ -39,15 +39,15 @@ pub enum MasterKeyError {
     File {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The system gives no random bytes.
+    /// The operating system provides no random bytes.
     #[error("the system gives no random bytes")]
     Random,
 }
 
-/// What was sealed cannot be opened: another key, another context, or damage.
+/// Sealed data cannot be opened: wrong key, wrong context, or damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sealed secret cannot be opened with this master key")]
 pub struct Unsealable;
@@ -74,10 +74,11 @@ impl hkdf::KeyType for DerivedLen {
 }
 
 impl MasterKey {
-    /// Reads the key at `path`, or makes one there (mode 0600, synced with its directory) when it may.
+    /// Reads the key at `path`. If there is none and `allow_create` is set, creates one (mode 0600, synced with its
+    /// directory).
     ///
     /// # Errors
-    /// [`MasterKeyError`] of every kind.
+    /// [`MasterKeyError`], all variants.
     pub fn load_or_create(path: &Path, allow_create: bool) -> Result<Self, MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
         match File::open(path) {
@@ -102,7 +103,7 @@ impl MasterKey {
         let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
         let mut bytes = [0u8; KEY_LEN];
         rand::fill(&mut bytes).map_err(|_| MasterKeyError::Random)?;
-        // Under another name first: a crash in between must not leave half a key.
+        // Write to a temporary name first, so that a crash cannot leave half a key.
         let draft = path.with_extension("key.new");
         let _ = std::fs::remove_file(&draft);
         let mut file =
@@ -117,7 +118,7 @@ impl MasterKey {
         Ok(Self::of(bytes))
     }
 
-    /// Reads the key from text, as `NEPHOS_MASTER_KEY` has it: 64 hexadecimal digits.
+    /// Parses the key from text as in `NEPHOS_MASTER_KEY`: 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`MasterKeyError::Malformed`].
@@ -141,10 +142,10 @@ impl MasterKey {
         key
     }
 
-    /// A key of its own for `purpose` (HKDF-SHA256).
+    /// Derives a separate key for `purpose` (HKDF-SHA256).
     ///
     /// # Panics
-    /// Never: the length is a constant that HKDF can give.
+    /// Never: HKDF supports this constant length.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mut derived = [0u8; KEY_LEN];
@@ -156,7 +157,8 @@ impl MasterKey {
         derived
     }
 
-    /// Encrypts `plaintext` for `purpose` (AES-256-GCM), bound to `context`: it opens only with the same three.
+    /// Encrypts `plaintext` for `purpose` (AES-256-GCM) and binds it to `context`. Opening it needs the same key, purpose
+    /// and context.
     ///
     /// # Errors
     /// [`MasterKeyError::Random`].
@@ -181,7 +183,7 @@ impl MasterKey {
         Ok(sealed)
     }
 
-    /// Decrypts what [`MasterKey::seal`] made.
+    /// Decrypts the result of [`MasterKey::seal`].
     ///
     /// # Errors
     /// [`Unsealable`].
@@ -210,7 +212,7 @@ mod tests {
     const TEXT: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
     #[test]
-    fn what_is_sealed_opens_for_the_same_purpose_and_context_alone() {
+    fn sealed_data_opens_only_for_the_same_purpose_and_context() {
         let key = MasterKey::from_text(TEXT).unwrap();
         let sealed = key.seal("api keys", b"user", b"secret").unwrap();
         assert_eq!(key.open("api keys", b"user", &sealed).unwrap(), b"secret");
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_made_once_and_for_its_owner_alone() {
+    fn the_file_is_created_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         assert!(matches!(MasterKey::load_or_create(&path, false), Err(MasterKeyError::Missing { .. })));
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_bytes_are_a_key_too_and_other_lengths_are_none() {
+    fn raw_bytes_are_accepted_and_other_lengths_rejected() {
         assert_eq!(MasterKey::from_bytes(&[7; 32]).unwrap().bytes, [7; 32]);
         for bad in [&b""[..], &[7; 31], &[b'a'; 63], &[b'g'; 64]] {
             assert!(matches!(MasterKey::from_bytes(bad), Err(MasterKeyError::Malformed)));

@@ -1,7 +1,7 @@
 //! Tenants, users, roles and tokens, in the dialects v1.0, v1.1, v2.0 and v3.
 //!
-//! Other services need two things of it: [`Identity::authenticate`], which makes a [`Caller`] of a token, and
-//! [`Caller::may`], the one question that authorises an operation.
+//! Other services use two functions: [`Identity::authenticate`] turns a token into a [`Caller`], and [`Caller::may`]
+//! authorises an operation.
 
 pub mod model;
 

@@ -1,4 +1,4 @@
-//! What identity is about: pure types and rules.
+//! Identity's pure types and rules.
 
 mod caller;
 mod catalog;

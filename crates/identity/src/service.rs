@@ -1,4 +1,4 @@
-//! What identity can do, in its own words; all rules live here.
+//! Identity's operations, independent of dialects. All rules are enforced here.
 
 pub(crate) mod accounts;
 pub(crate) mod admin;
@@ -39,30 +39,30 @@ use crate::service::signin::{API_KEYS, Reusable};
 use crate::settings::Settings;
 use crate::store::{self, Page};
 
-/// A list gives this many at once unless fewer are asked for.
+/// Largest and default page size of lists.
 pub(crate) const PAGE_MAX: i64 = 1000;
-/// Tokens that clients may get again, kept in memory.
+/// Maximum number of reusable tokens kept in memory.
 const REUSABLE_MAX: usize = 20_000;
-/// Mails about forgotten passwords that are under way at most.
+/// Maximum number of password-reset mails being sent at once.
 const RESETS_AT_ONCE: usize = 16;
-/// How often tokens that ran out are forgotten.
+/// Interval at which expired tokens are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// Of how many tokens at once.
+/// Number of expired tokens deleted per transaction.
 const SWEEP_ROWS: i64 = 500;
 
 /// Why identity cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its database cannot.
+    /// Its database cannot be opened.
     #[error(transparent)]
     Database(#[from] database::Error),
-    /// The settings for passwords are outside what Argon2 takes.
+    /// The settings for passwords are outside Argon2's range.
     #[error("password_memory_kib = {memory_kib}: Argon2 takes from 8 KiB to 4 GiB")]
     Passwords {
-        /// What was set.
+        /// The configured memory, in KiB.
         memory_kib: u32,
     },
-    /// The system gives no random bytes.
+    /// The operating system provides no random bytes.
     #[error("the system gives no random bytes")]
     Random,
 }
@@ -73,23 +73,22 @@ pub struct Identity {
     pub(crate) clock: Clock,
     pub(crate) key: Arc<MasterKey>,
     pub(crate) settings: Settings,
-    /// What is deployed, without what operators added.
+    /// The deployed catalog, without operators' additions.
     pub(crate) deployed: Catalog,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) guard: Guard,
-    /// A sealed API key that nobody has, to compare with where there is none.
+    /// A sealed API key that belongs to nobody. It is compared with if the user has none, so that the time is the same.
     pub(crate) decoy_key: Vec<u8>,
     pub(crate) reusable: Cache<Reusable, Arc<str>>,
     pub(crate) runner: OnceLock<RunnerHandle>,
-    /// What carries mails, once there is something that does.
+    /// The mail transport, once one is set.
     pub(crate) post: OnceLock<Arc<dyn Post>>,
     pub(crate) resets_at_once: Arc<Semaphore>,
 }
 
 impl Identity {
-    /// Opens identity's database at `location` and brings it up to date. `key` must be the one that the database was
-    /// made with.
+    /// Opens identity's database at `location` and migrates it. `key` must be the key with which the database was created.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -121,14 +120,14 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Work buffers for password hashes that were ever made: at most `passwords_at_once`, each of
+    /// Number of work buffers for password hashes allocated so far: at most `passwords_at_once`, each of
     /// `password_memory_kib`.
     #[must_use]
     pub fn password_buffers(&self) -> usize {
         self.passwords.buffers_made()
     }
 
-    /// The settings that it was opened with.
+    /// Returns the settings with which it was opened.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -141,13 +140,13 @@ impl Identity {
                 clock.sleep(SWEEP_EVERY).await;
                 let Some(identity) = weak.upgrade() else { break };
                 if let Err(error) = identity.sweep().await {
-                    tracing::warn!(%error, "cannot forget tokens that ran out");
+                    tracing::warn!(%error, "cannot delete expired tokens; retrying later");
                 }
             }
         });
     }
 
-    /// Forgets tokens that ran out.
+    /// Deletes expired tokens.
     async fn sweep(&self) -> Result<(), database::Error> {
         let now = self.clock.now();
         loop {
@@ -164,7 +163,7 @@ impl Identity {
     }
 }
 
-/// Writes the cloud's own roles where they are missing: a newer program may bring more.
+/// Writes missing built-in roles, since a newer version may add some.
 async fn seed_roles(db: &Database) -> Result<(), database::Error> {
     let known = db
         .read((), |(), tx| {
@@ -198,25 +197,25 @@ async fn seed_roles(db: &Database) -> Result<(), database::Error> {
     .await
 }
 
-/// A page of at most `limit` after `marker`, within what a list gives at once; one more is read to see whether another
-/// page follows.
+/// Returns a page after `marker` with at most `limit` rows, bounded by the largest page size. One more row is read, to
+/// detect whether another page follows.
 pub(crate) fn page_of(marker: Option<&str>, limit: Option<i64>) -> Page {
     let limit = limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     Page { marker: marker.unwrap_or_default().to_owned(), limit: limit + 1 }
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
-    /// Whether more follow.
+    /// Whether more rows follow.
     pub(crate) more: bool,
-    /// The marker of the page before, empty for the first one; known only where it was asked for.
+    /// The marker of the previous page, empty for the first one. Set only if it was requested.
     pub(crate) previous: Option<String>,
 }
 
 impl<T> Listed<T> {
-    /// Of what was read for `page`, which is one more than the page holds.
+    /// Creates the page from the rows read for it, which may be one more than the page holds.
     pub(crate) fn of(mut items: Vec<T>, page: &Page) -> Self {
         let limit = usize::try_from(page.limit - 1).unwrap_or(0);
         let more = items.len() > limit;
@@ -224,12 +223,13 @@ impl<T> Listed<T> {
         Self { items, more, previous: None }
     }
 
-    /// A list that is no part of a longer one.
+    /// Creates a list that has only one page.
     pub(crate) fn whole(items: Vec<T>) -> Self {
         Self { items, more: false, previous: None }
     }
 
-    /// With the page before, given the ids up to this page's marker, last first and one more than a page holds.
+    /// Adds the previous page's marker. `before` holds the ids up to this page's marker, last first, one more than a page
+    /// holds.
     pub(crate) fn after(mut self, before: &[String], page: &Page) -> Self {
         let limit = usize::try_from(page.limit - 1).unwrap_or(0);
         self.previous = Some(before.get(limit).cloned().unwrap_or_default());
@@ -237,7 +237,7 @@ impl<T> Listed<T> {
     }
 }
 
-/// Notes a change in the audit log, within the unit that makes it.
+/// Records a change in the audit log, in the unit that makes it.
 pub(crate) async fn note(
     tx: &mut database::Tx,
     now: work::Time,

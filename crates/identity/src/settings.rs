@@ -1,9 +1,9 @@
-//! What an operator decides about identity and what the catalog publishes.
+//! Identity's settings, which also define what the catalog publishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A service that can be deployed beside identity, and is then in the catalog.
+/// A service that can be deployed next to identity. Deployed services are in the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
     /// Cloud Files.
@@ -41,30 +41,30 @@ impl Service {
 /// Identity's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where clients reach this cloud, such as `http://127.0.0.1:8080`, without a slash at the end.
+    /// URL at which clients reach this cloud, such as `http://127.0.0.1:8080`, without a trailing slash.
     pub public_url: String,
-    /// Services with a host name of their own: what stands in place of `public_url` for them.
+    /// Services with a host name of their own, and the URL that replaces `public_url` for them.
     pub hosts: BTreeMap<Service, String>,
     /// The region's name in the catalog.
     pub region: String,
-    /// What is deployed: nothing else is published.
+    /// The deployed services. Nothing else is published.
     pub services: BTreeSet<Service>,
-    /// How long a token lives.
+    /// Lifetime of a token.
     pub token_lifetime: Duration,
-    /// Re-authentication gives the same token until this long before its end.
+    /// Signing in again returns the same token until this long before it expires.
     pub token_renewal: Duration,
-    /// Tokens that one user has at most: a new one beyond that ends the oldest.
+    /// Maximum number of tokens of one user. Another one deletes the oldest.
     pub tokens_per_user: u32,
-    /// No other process changes this database, so what was read of tokens may be kept in memory.
+    /// Whether no other process changes this database, so that sessions may be cached.
     pub alone: bool,
-    /// Argon2id's memory in KiB; tests take less.
+    /// Argon2id's memory in KiB. Tests use less.
     pub password_memory_kib: u32,
-    /// Passwords hashed or checked at once; each takes that memory and a processor.
+    /// Maximum number of passwords hashed or verified at once. Each uses that memory and a processor.
     pub passwords_at_once: usize,
 }
 
 impl Settings {
-    /// The defaults for a cloud that is reached at `public_url`, with every service deployed.
+    /// Returns the defaults for a cloud at `public_url`, with every service deployed.
     #[must_use]
     pub fn new(public_url: &str) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Settings {
         }
     }
 
-    /// Where `service` is reached, without a slash at the end.
+    /// Returns the URL of `service`, without a trailing slash.
     #[must_use]
     pub fn base_of(&self, service: Service) -> &str {
         self.hosts.get(&service).map_or(&self.public_url, |host| host.trim_end_matches('/'))

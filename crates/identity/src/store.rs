@@ -1,4 +1,4 @@
-//! Identity's tables: every SQL statement of this service, each as a function over the unit that it is part of.
+//! Identity's tables. Contains every SQL statement of this service, each in a function that runs in its caller's unit.
 
 pub(crate) mod audit;
 pub(crate) mod catalog;
@@ -15,7 +15,7 @@ use database::Migration;
 
 use crate::model::DEFAULT_DOMAIN;
 
-/// The tables, oldest change first.
+/// Migrations of the tables, oldest first.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: work::TABLES },
     Migration { version: 2, sql: include_str!("store/schema.sql") },
@@ -26,20 +26,20 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, sql: include_str!("store/extra.sql") },
 ];
 
-/// A page of a list that is ordered by id: what comes after `marker`, at most `limit` of it.
+/// A page of a list that is ordered by id: at most `limit` rows after `marker`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) marker: String,
     pub(crate) limit: i64,
 }
 
-/// What the column `name` of users and tenants holds. Names are unique in their domain, and the column is unique in its
-/// table: it has the plain name in the domain `default`, and `DOMAIN/name` in any other. A name has no slash.
+/// Returns the value of the column `name` of users and tenants. Names are unique per domain, but the column is unique per
+/// table. So it holds the plain name in the domain `default`, and `DOMAIN/name` in any other. A name contains no slash.
 pub(crate) fn key_of(domain_id: &str, name: &str) -> String {
     if domain_id == DEFAULT_DOMAIN { name.to_owned() } else { format!("{domain_id}/{name}") }
 }
 
-/// The name that a row's column `name` stands for.
+/// Returns the name that a value of the column `name` encodes.
 pub(crate) fn name_of(key: String) -> String {
     match key.split_once('/') {
         Some((_, name)) => name.to_owned(),

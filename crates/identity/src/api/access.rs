@@ -1,4 +1,4 @@
-//! What each route needs, and the extractor that sees to it.
+//! The access that each route needs, and the extractor that enforces it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::model::{Product, Right, Session};
 use crate::service::accounts::NOT_AUTHORIZED;
 use crate::service::error::Error;
 
-/// What a caller needs to be let in at all; the service decides what it reaches then.
+/// The access that a route needs. The service then decides which resources the caller reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing.
     Open,
-    /// A good token.
+    /// A valid token.
     Token,
     /// This right on the users of the token's own account.
     Account(Right),
-    /// To be the cloud's operator.
+    /// The cloud's operator.
     Operator,
 }
 
 impl Need {
-    /// Its name, for tests.
+    /// The need's name, for tests.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -39,7 +39,7 @@ impl Need {
         }
     }
 
-    /// Whether the session has it.
+    /// Whether the session satisfies the need.
     pub(crate) fn met_by(self, session: &Session) -> bool {
         let caller = &session.caller;
         match self {
@@ -53,7 +53,7 @@ impl Need {
     }
 }
 
-/// A caller that has what the route needs.
+/// A caller that satisfies the route's need.
 pub(crate) struct Access {
     pub(crate) session: Arc<Session>,
     pub(crate) format: Format,
@@ -63,7 +63,7 @@ impl FromRequestParts<Shared> for Access {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, identity: &Shared) -> Result<Self, Failure> {
-        // A route that is in no table has no need to meet, and so is met by nobody.
+        // A route that is in no table has no declared need, so only operators may use it.
         let need = parts.extensions.get::<Need>().copied().unwrap_or(Need::Operator);
         let token = header(&parts.headers, "x-auth-token").ok_or(Error::Token)?;
         let session = identity.session(token).await.map_err(Error::from)?;
@@ -76,13 +76,13 @@ impl FromRequestParts<Shared> for Access {
     }
 }
 
-/// A header's value, if it is ASCII text, as tokens are.
+/// Returns a header's value if it is ASCII text, as tokens are.
 pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// A header's value as text that people choose, such as a name or a password: UTF-8, or else ISO 8859-1, which Python's
-/// clients send.
+/// Returns a header's value as text that people chose, such as a name or a password. It is UTF-8, or else ISO 8859-1, which
+/// Python's clients send.
 pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     let bytes = headers.get(name)?.as_bytes();
     Some(match std::str::from_utf8(bytes) {
@@ -91,12 +91,12 @@ pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     })
 }
 
-/// Where the request came from.
+/// Returns the client's address.
 pub(crate) fn address_of(extensions: &http::Extensions) -> Option<IpAddr> {
     extensions.get::<Peer>().map(|peer| peer.0.ip())
 }
 
-/// Where a request came from, for handlers of routes that need no token.
+/// The client's address, for handlers of routes that need no token.
 pub(crate) struct Origin {
     pub(crate) address: Option<IpAddr>,
     pub(crate) format: Format,

@@ -1,4 +1,4 @@
-//! A request's query and path: what a list was asked for, and the links of its pages.
+//! A request's query and path: the parameters of lists, and the links of their pages.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -6,7 +6,7 @@ use web::query::{Query, encode};
 
 use crate::api::Shared;
 
-/// A request's query, and the path for links.
+/// A request's query, and its path for links.
 pub(crate) struct Asked {
     query: Query,
     path: String,
@@ -21,29 +21,29 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
-    /// A parameter's text, if it has any.
+    /// Returns a parameter's text, unless it is absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)
     }
 
-    /// All parameters, decoded; what is not UTF-8 is left out.
+    /// Returns all parameters, decoded. Parameters that are not UTF-8 are omitted.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
         self.query
             .pairs()
             .filter_map(|(key, value)| Some((key.to_owned(), std::str::from_utf8(value).ok()?.to_owned())))
     }
 
-    /// A parameter that is set unless it says no (Keystone: `?include_names`, `?include_names=True`).
+    /// Whether a parameter is present and not false (Keystone: `?include_names`, `?include_names=True`).
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.query.text(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"))
     }
 
-    /// A truth value.
+    /// Returns a boolean parameter.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.text(name).map(|_| self.is_set(name))
     }
 
-    /// The URL of another page of the same list in `dialect`; an empty marker is the first page's.
+    /// Returns the URL of another page of the same list in `dialect`. An empty marker means the first page.
     pub(crate) fn link(&self, shared: &Shared, dialect: &str, marker: &str) -> String {
         let base = format!("{}/identity/{dialect}{}", shared.settings().public_url, self.path);
         let kept = self

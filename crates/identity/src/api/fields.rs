@@ -1,4 +1,4 @@
-//! Request bodies, JSON and XML alike, read by field: what is wrong is said with the field's name.
+//! Request bodies, JSON and XML alike, read field by field. Errors name the field.
 
 use axum::extract::FromRequest;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use web::{Format, Request};
 use crate::api::{BODY_MAX, Failure};
 use crate::service::error::Error;
 
-/// A JSON body; `Content-Type` may be missing but must not be another.
+/// A JSON body. `Content-Type` may be absent but must not name another type.
 pub(crate) struct JsonBody(pub(crate) Value);
 
 impl<S: Sync> FromRequest<S> for JsonBody {
@@ -24,7 +24,7 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     }
 }
 
-/// A JSON or XML body; XML is read into the shape that JSON has, attributes and elements alike as fields.
+/// A JSON or XML body. XML is converted to the shape of JSON, with attributes and elements as fields.
 pub(crate) struct AnyBody(pub(crate) Value);
 
 impl<S: Sync> FromRequest<S> for AnyBody {
@@ -73,20 +73,20 @@ fn value_of(element: &Element) -> Value {
     Value::Object(map)
 }
 
-/// The fields of an object in a body. A name is found with or without an extension's prefix (`OS-KSADM:password`).
+/// The fields of an object in a body. Names match with or without an extension's prefix (`OS-KSADM:password`).
 pub(crate) struct Fields<'b> {
     map: &'b Map<String, Value>,
     path: String,
 }
 
 impl<'b> Fields<'b> {
-    /// The body itself.
+    /// Returns the fields of the body itself.
     pub(crate) fn of(body: &'b Value) -> Result<Self, Error> {
         let map = body.as_object().ok_or_else(|| Error::invalid("the body must be an object"))?;
         Ok(Self { map, path: String::new() })
     }
 
-    /// The object that the body wraps.
+    /// Returns the fields of the object that the body wraps.
     pub(crate) fn inside(body: &'b Value, name: &str) -> Result<Self, Error> {
         Self::of(body)?.object(name)
     }
@@ -105,28 +105,28 @@ impl<'b> Fields<'b> {
         self.map.is_empty()
     }
 
-    /// Whether a field is a number.
+    /// Whether the field is a number.
     pub(crate) fn is_number(&self, name: &str) -> bool {
         self.get(name).is_some_and(Value::is_number)
     }
 
-    /// The fields but for those whose name is `left_out`.
+    /// Returns the fields except those whose name is `left_out`.
     pub(crate) fn without(&self, left_out: impl Fn(&str) -> bool) -> Map<String, Value> {
         let kept = self.map.iter().filter(|(name, _)| !left_out(name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Whether there is a field of that name.
+    /// Whether a field of that name exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// An object that must be there.
+    /// Returns a required object.
     pub(crate) fn object(&self, name: &str) -> Result<Self, Error> {
         self.object_if(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
     }
 
-    /// An object that may be there.
+    /// Returns an optional object.
     pub(crate) fn object_if(&self, name: &str) -> Result<Option<Self>, Error> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -140,17 +140,17 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Text that must be there.
+    /// Returns a required text.
     pub(crate) fn text(&self, name: &str) -> Result<String, Error> {
         self.text_if(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
     }
 
-    /// Text that may be there; a number is taken as its digits.
+    /// Returns an optional text. A number is converted to its digits.
     pub(crate) fn text_if(&self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.nullable_text(name)?.flatten())
     }
 
-    /// Text, `null`, or nothing at all.
+    /// Returns an optional text that may be `null`.
     pub(crate) fn nullable_text(&self, name: &str) -> Result<Option<Option<String>>, Error> {
         match self.get(name) {
             None => Ok(None),
@@ -161,7 +161,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// A truth value that may be there; XML spells it as text.
+    /// Returns an optional boolean. In XML it is text.
     pub(crate) fn flag_if(&self, name: &str) -> Result<Option<bool>, Error> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -172,7 +172,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Objects in a list that may be there; a single object is a list of one, as in XML.
+    /// Returns an optional list of objects. A single object counts as a list of one, as in XML.
     pub(crate) fn objects(&self, name: &str) -> Result<Vec<Self>, Error> {
         let path = self.at(name);
         let items: Vec<&'b Value> = match self.get(name) {
@@ -188,14 +188,14 @@ impl<'b> Fields<'b> {
         items.into_iter().map(object).collect()
     }
 
-    /// Texts in a list that must be there.
+    /// Returns a required list of texts.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
         let wrong = || Error::invalid(format!("{} must be a list of text", self.at(name)));
         let items = self.get(name).and_then(Value::as_array).ok_or_else(wrong)?;
         items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
     }
 
-    /// The text of a field that is text rather than an object: v3's `"scope": "unscoped"`.
+    /// Whether the field is this text instead of an object: v3's `"scope": "unscoped"`.
     pub(crate) fn is_text(&self, name: &str, expected: &str) -> bool {
         self.get(name).and_then(Value::as_str) == Some(expected)
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn errors_name_the_field() {
         let body = serde_json::json!({"user": {"name": {"x": 1}, "enabled": "maybe", "list": [1]}});
         let user = Fields::inside(&body, "user").unwrap();
         let said = |error: Error| error.to_string();

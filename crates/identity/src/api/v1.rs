@@ -1,5 +1,5 @@
-//! v1.0: a GET with user and key in headers, answered by a token and URLs in headers (guide, Authentication), and the
-//! same in TempAuth's form.
+//! v1.0: a GET with user and key in headers, which returns a token and URLs in headers (guide, Authentication); and the same
+//! in TempAuth's form.
 
 use axum::Router;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use crate::api::{Answered, Failure, Shared, dialect};
 use crate::service::error::Error;
 use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
 
-/// The dialect at its paths, which are whole: the request's path is not looked at.
+/// Returns the dialect's router. The program mounts it at exact paths, so it ignores the request's path.
 pub(crate) fn router(
     identity: Shared,
 ) -> impl tower::Service<web::Request, Response = Response, Error = std::convert::Infallible, Future: Send>
@@ -25,7 +25,7 @@ pub(crate) fn router(
     crate::api::at_root(dialect(router, fault))
 }
 
-/// TempAuth's form: 200 where the guide has 204, and tokens in its spelling.
+/// TempAuth's form: status 200 where the guide has 204, and tokens in TempAuth's format.
 pub(crate) fn tempauth_router(
     identity: Shared,
 ) -> impl tower::Service<web::Request, Response = Response, Error = std::convert::Infallible, Future: Send>
@@ -91,7 +91,7 @@ async fn answer(
     Ok(response)
 }
 
-/// v1.0's faults are a status and a line of text; a refused key is told how to sign in (RFC 9110).
+/// Renders v1.0's faults: a status and a line of text. A 401 carries a challenge (RFC 9110).
 fn fault(failure: &Failure, _: Format) -> Response {
     let mut response = (failure.status(), failure.message() + "\n").into_response();
     if failure.status() == StatusCode::UNAUTHORIZED {

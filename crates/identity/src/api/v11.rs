@@ -1,4 +1,4 @@
-//! v1.1: sign in by a body, answered by a token and the catalog of that time; JSON and XML.
+//! v1.1: sign-in by a request body, which returns a token and the catalog of v1.1; JSON and XML.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -17,7 +17,7 @@ use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
 
 const XMLNS: &str = "http://docs.rackspacecloud.com/auth/api/v1.1";
 
-/// Every route with what it needs.
+/// Returns every route with the access it needs.
 pub(crate) fn table() -> Table {
     Table::new().add(Method::GET, "/", Need::Open, version).add(Method::POST, "/auth", Need::Open, sign_in)
 }
@@ -49,7 +49,7 @@ async fn sign_in(State(identity): State<Shared>, origin: Origin, AnyBody(body): 
     let tenant_id = signed_in.session.token.scope.tenant();
     let mut json_services = Map::new();
     let mut xml_services = Element::new("serviceCatalog");
-    // Its clients know services by Rackspace's names alone.
+    // v1.1's clients know services only by Rackspace's names.
     for entry in catalog.services.iter().filter(|entry| entry.rackspace && tenant_id.is_some()) {
         let Some(endpoint) = endpoint(entry, tenant_id) else { continue };
         json_services.insert(entry.service.name.clone(), Value::Array(vec![endpoint.json()]));
@@ -65,7 +65,7 @@ async fn sign_in(State(identity): State<Shared>, origin: Origin, AnyBody(body): 
     Ok(in_format(StatusCode::OK, &json, &xml, origin.format))
 }
 
-/// A service's one endpoint, as v1.1 shows it.
+/// A service's only endpoint, as v1.1 shows it.
 struct Shown {
     region: Option<String>,
     public: String,
@@ -113,7 +113,7 @@ fn in_format(status: StatusCode, json: &Value, xml: &Element, format: Format) ->
     (status, [(http::header::CONTENT_TYPE, format.content_type())], body).into_response()
 }
 
-/// The dialect's faults.
+/// Renders the dialect's faults.
 pub(crate) fn fault(failure: &Failure, format: Format) -> Response {
     let (status, name) = match failure {
         Failure::Service(Error::Disabled) => (StatusCode::FORBIDDEN, "userDisabled"),

@@ -31,7 +31,7 @@ pub(crate) const XMLNS: &str = "http://docs.openstack.org/identity/api/v2.0";
 pub(crate) const RAX_AUTH: &str = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0";
 const ATOM: &str = "http://www.w3.org/2005/Atom";
 
-/// Every route with what it needs.
+/// Returns every route with the access it needs.
 pub(crate) fn table() -> Table {
     let mut table = Table::new().add(Method::GET, "/", Need::Open, version);
     for add in [
@@ -49,7 +49,7 @@ pub(crate) fn table() -> Table {
     table
 }
 
-/// An answer in both formats.
+/// A response in both formats.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) json: Value,
@@ -57,12 +57,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// 200.
+    /// Creates a response with status 200.
     pub(crate) fn ok(json: Value, xml: Element) -> Self {
         Self { status: StatusCode::OK, json, xml }
     }
 
-    /// A list with its links.
+    /// Creates a list with its links.
     pub(crate) fn list(
         name: &str,
         json: Vec<Value>,
@@ -80,7 +80,7 @@ impl Answer {
         Self::ok(Value::Object(fields), element.children(xml).children(links))
     }
 
-    /// It, in the format that was asked for.
+    /// Renders the response in the requested format.
     pub(crate) fn in_format(self, format: Format) -> Response {
         let body = match format {
             Format::Json => self.json.to_string(),
@@ -90,7 +90,7 @@ impl Answer {
     }
 }
 
-/// How many at most; more than a page holds is refused (v2.0, Paginated collections).
+/// Returns the requested page size. More than the largest page size is rejected (v2.0, Paginated collections).
 pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Failure> {
     let Some(text) = asked.text("limit") else { return Ok(None) };
     match text.parse::<i64>() {
@@ -100,7 +100,7 @@ pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Failure> {
     }
 }
 
-/// Links to the next and the previous page, by their markers; an empty marker is the first page's.
+/// Returns links to the next and the previous page by their markers. An empty marker means the first page.
 pub(crate) fn links(
     shared: &Shared,
     asked: &Asked,
@@ -112,7 +112,7 @@ pub(crate) fn links(
     next.into_iter().chain(previous.map(|marker| link("previous", marker))).collect()
 }
 
-/// An answer of one header and no body.
+/// Returns a response with one header and no body.
 pub(crate) fn header_answer(status: StatusCode, name: &'static str, value: &str) -> Response {
     let mut response = status.into_response();
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -132,7 +132,7 @@ async fn version(State(identity): State<Shared>, origin: Origin) -> Response {
     Answer::ok(json!({"version": version.json(&identity)}), xml).in_format(origin.format)
 }
 
-/// The dialect's faults: `{"unauthorized": {"code": 401, "message": …}}` and the like in XML.
+/// Renders the dialect's faults: `{"unauthorized": {"code": 401, "message": …}}` and the equivalent XML.
 pub(crate) fn fault(failure: &Failure, format: Format) -> Response {
     let (status, name) = match failure {
         Failure::Service(Error::Disabled) => (StatusCode::FORBIDDEN, "userDisabled"),

@@ -1,4 +1,4 @@
-//! v3: Keystone's dialect. JSON alone; errors as `{"error": {"code", "title", "message"}}`.
+//! v3: Keystone's dialect. JSON only; errors are `{"error": {"code", "title", "message"}}`.
 
 mod assignments;
 mod auth;
@@ -24,7 +24,7 @@ use crate::model::Extra;
 use crate::service::Listed;
 use crate::service::error::Error;
 
-/// Every route with what it needs.
+/// Returns every route with the access it needs.
 pub(crate) fn table() -> Table {
     let mut table = Table::new().add(Method::GET, "/", Need::Open, version);
     for add in [
@@ -42,17 +42,17 @@ pub(crate) fn table() -> Table {
     table
 }
 
-/// `GET /v3`: what this dialect is.
+/// `GET /v3`: describes this dialect.
 async fn version(State(identity): State<Shared>) -> Response {
     answer(StatusCode::OK, &json!({"version": VERSIONS[0].json(&identity)}))
 }
 
-/// The dialect's faults (Keystone v3).
+/// Renders the dialect's faults (Keystone v3).
 pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     let status = match failure {
-        // Keystone tells a disabled user nothing more than anybody else who may not in.
+        // As in Keystone, a disabled user gets the same response as wrong credentials.
         Failure::Service(Error::Disabled | Error::PasswordExpired { .. }) => StatusCode::UNAUTHORIZED,
-        // As if the token were a resource that was asked for.
+        // Keystone treats the token as a resource that was not found.
         Failure::Service(Error::UnknownToken) => StatusCode::NOT_FOUND,
         other => other.status(),
     };
@@ -78,7 +78,7 @@ pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
     response
 }
 
-/// How many at most.
+/// Returns the requested page size.
 pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Error> {
     let Some(text) = asked.text("limit") else { return Ok(None) };
     match text.parse::<i64>() {
@@ -87,7 +87,7 @@ pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Error> {
     }
 }
 
-/// A list with its links; `next` is the marker of the page that follows.
+/// Renders a list with its links. `next` is the marker of the following page.
 pub(crate) fn listing(
     shared: &Shared,
     asked: &Asked,
@@ -105,23 +105,23 @@ pub(crate) fn listing(
     answer(StatusCode::OK, &Value::Object(body))
 }
 
-/// What v3 shows one by one and in pages alike.
+/// A resource that v3 shows individually and in pages.
 pub(crate) trait Resource {
-    /// What one is called.
+    /// Key of a single resource.
     const ONE: &'static str;
-    /// What a list of them is called, in paths too.
+    /// Key of a list, also used in paths.
     const MANY: &'static str;
-    /// Its id, the marker of the page behind it.
+    /// The id, which is the marker of the page that follows the resource.
     fn id(&self) -> &str;
-    /// Its own fields.
+    /// The fields that v3 defines.
     fn fields(&self) -> Value;
 
-    /// What clients gave it beside them.
+    /// The further attributes that clients gave the resource.
     fn extra(&self) -> Option<&Extra> {
         None
     }
 
-    /// It with its links.
+    /// Renders the resource with its links.
     fn view(&self, shared: &Shared) -> Value {
         let mut view = self.fields();
         for (name, value) in self.extra().into_iter().flat_map(|extra| &extra.0) {
@@ -132,19 +132,19 @@ pub(crate) trait Resource {
     }
 }
 
-/// One resource.
+/// Returns a response with one resource.
 pub(crate) fn one<R: Resource>(shared: &Shared, status: StatusCode, resource: &R) -> Response {
     answer(status, &json!({ (R::ONE): resource.view(shared) }))
 }
 
-/// A page of resources.
+/// Returns a response with a page of resources.
 pub(crate) fn page<R: Resource>(shared: &Shared, asked: &Asked, listed: &Listed<R>) -> Response {
     let next = listed.items.last().filter(|_| listed.more).map(Resource::id);
     let items = listed.items.iter().map(|item| item.view(shared)).collect();
     listing(shared, asked, R::MANY, items, next)
 }
 
-/// A resource's own links.
+/// Returns a resource's own links.
 pub(crate) fn links(shared: &Shared, path: &str) -> Value {
     json!({"self": format!("{}/identity/v3{path}", shared.settings().public_url)})
 }

@@ -1,4 +1,4 @@
-//! Which versions there are: the list at `/identity`, and what each dialect says of itself.
+//! The list of versions at `/identity`, and each dialect's description of itself.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -8,7 +8,7 @@ use web::Response;
 use crate::api::{Shared, json as answer};
 use crate::service::Identity;
 
-/// What is said of one version.
+/// Description of one version.
 pub(crate) struct Version {
     pub(crate) id: &'static str,
     path: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Version {
     updated: &'static str,
 }
 
-/// The versions, newest first. Keystone's clients take `v3.14` for "everything that this dialect has".
+/// The versions, newest first. Keystone's clients take `v3.14` to mean that everything in this dialect is supported.
 pub(crate) const VERSIONS: [Version; 4] = [
     Version { id: "v3.14", path: "v3", status: "stable", updated: "2020-04-07T00:00:00Z" },
     Version { id: "v2.0", path: "v2.0", status: "stable", updated: "2014-04-17T00:00:00Z" },
@@ -44,7 +44,7 @@ impl Version {
 }
 
 impl Identity {
-    /// All versions, in the form in which Keystone's clients look for them at `/identity` and at the root.
+    /// Returns all versions, in the form that Keystone's clients expect at `/identity` and at the root.
     #[must_use]
     pub fn versions(&self) -> Value {
         let values: Vec<Value> = VERSIONS.iter().map(|version| version.json(self)).collect();
@@ -52,7 +52,7 @@ impl Identity {
     }
 }
 
-/// `GET /identity`: 300 with all versions (Keystone).
+/// `GET /identity`: status 300 with all versions (Keystone).
 pub(crate) async fn list(State(identity): State<Shared>) -> Response {
     answer(StatusCode::MULTIPLE_CHOICES, &identity.versions())
 }

@@ -1,10 +1,10 @@
-//! Who calls: all that services see of authentication.
+//! The authenticated caller, which is all that services see of authentication.
 
 use work::Time;
 
 use super::name::is_id;
 
-/// A product whose operations a role opens.
+/// A product to whose operations a role gives access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Product {
     /// Users, roles and tokens of an account.
@@ -23,46 +23,46 @@ pub enum Product {
     Feeds,
 }
 
-/// What an operation needs on its tenant, least first: who may more may also less.
+/// The right that an operation needs on its tenant, lowest first. Higher rights include lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Right {
-    /// Look: GET and HEAD.
+    /// Read: GET and HEAD.
     Observe,
     /// Create and change.
     Create,
-    /// Everything on the tenant, deletion included.
+    /// Everything on the tenant, including deletion.
     Administer,
 }
 
 /// A right on one product of the caller's tenant, or on all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
-    /// `None`: all products.
+    /// The product; `None` for all products.
     pub product: Option<Product>,
-    /// How far it goes.
+    /// The right.
     pub right: Right,
 }
 
-/// A tenant, as tokens carry it.
+/// A tenant, as tokens reference it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantRef {
     /// Its numeric id as text, such as `100001`.
     pub id: String,
     /// Its name, unique in its domain.
     pub name: String,
-    /// The id of the domain that it is in.
+    /// The id of its domain.
     pub domain_id: String,
 }
 
 /// The domain whose names v1.0 to v2.0 and ACLs use.
 pub const DEFAULT_DOMAIN: &str = "default";
 
-/// The application credential that a caller signed in with, in place of its own password or key.
+/// The application credential that a caller signed in with, instead of its own password or key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Delegation {
     /// The credential's id.
     pub credential_id: String,
-    /// The credential must not be used to manage credentials.
+    /// Whether the credential must not be used to manage credentials.
     pub restricted: bool,
 }
 
@@ -82,26 +82,27 @@ pub struct Caller {
     pub user_id: String,
     /// The user's name, unique in its domain.
     pub user_name: String,
-    /// The id of the domain that the user is in.
+    /// The id of the user's domain.
     pub domain_id: String,
     /// The tenant that the token is scoped to.
     pub tenant: Option<TenantRef>,
     /// Roles on that tenant.
     pub roles: Vec<RoleRef>,
-    /// What the roles come to.
+    /// The rights that the roles give.
     pub grants: Vec<Grant>,
     /// The whole cloud's operator (Keystone's cloud admin, Swift's reseller admin).
     pub operator: bool,
-    /// The token is a service's own.
+    /// Whether the token belongs to a service.
     pub service: bool,
-    /// When the token runs out.
+    /// When the token expires.
     pub expires: Time,
-    /// The application credential that the token was made with; such a token may have fewer rights than its user.
+    /// The application credential that the token was issued for. Such a token may have fewer rights than its user.
     pub delegation: Option<Delegation>,
 }
 
 impl Caller {
-    /// Whoever administers at the machine itself, by command line or socket: an operator without tenant or token.
+    /// Returns the caller for administration on the machine itself, by command line or socket: an operator without tenant or
+    /// token.
     #[must_use]
     pub fn console() -> Self {
         Self {
@@ -118,10 +119,10 @@ impl Caller {
         }
     }
 
-    /// Whether `text` in an ACL means the caller's tenant: its id, `AUTH_` and its id, or its name.
+    /// Whether `text` in an ACL names the caller's tenant: its id, `AUTH_` and its id, or its name.
     ///
-    /// Ids match ids and names match names: text in the form of an id is never compared with a name. Names count
-    /// only in the domain `default`, since other domains may hold the same ones.
+    /// Ids match only ids and names match only names: text in the form of an id is never compared with a name. Names count
+    /// only in the domain `default`, since other domains may contain the same names.
     #[must_use]
     pub fn is_tenant(&self, text: &str) -> bool {
         let Some(tenant) = &self.tenant else { return false };
@@ -135,7 +136,7 @@ impl Caller {
         }
     }
 
-    /// Whether `text` in an ACL means the caller's user: its id or its name, by the rules of [`Caller::is_tenant`].
+    /// Whether `text` in an ACL names the caller's user, by id or name. The rules of [`Caller::is_tenant`] apply.
     #[must_use]
     pub fn is_user(&self, text: &str) -> bool {
         if is_id(text) {
@@ -151,8 +152,8 @@ impl Caller {
         self.tenant.as_ref().is_some_and(|tenant| tenant.id == tenant_id)
     }
 
-    /// The one question that every service asks: may the caller do what needs `right` with `product` of the tenant?
-    /// The union of all roles decides; the operator may everything.
+    /// Whether the caller may perform an operation that needs `right` on `product` of the tenant. Every service authorises
+    /// with this function. The union of all roles decides; operators may do everything.
     #[must_use]
     pub fn may(&self, tenant_id: &str, product: Product, right: Right) -> bool {
         if self.operator {
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_union_of_roles_decides_on_the_callers_own_tenant_alone() {
+    fn the_union_of_roles_decides_only_on_the_callers_own_tenant() {
         let caller = caller(&[
             Grant { product: Some(Product::Compute), right: Right::Create },
             Grant { product: None, right: Right::Observe },
@@ -219,7 +220,7 @@ mod tests {
         ] {
             assert_eq!((caller.is_tenant(text), caller.is_user(text)), (tenant, user), "{text}");
         }
-        // Names from before they were refused, and from other domains, match nothing.
+        // Names from before the rule and names in other domains match nothing.
         caller.user_name = "100002".into();
         assert!(!caller.is_user("100002"));
         if let Some(tenant) = &mut caller.tenant {
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_may_everything() {
+    fn the_operator_may_do_everything() {
         let operator = Caller { operator: true, ..caller(&[]) };
         assert!(operator.may("100002", Product::Identity, Right::Administer));
     }

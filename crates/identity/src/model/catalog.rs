@@ -1,15 +1,15 @@
-//! The service catalog: one table of what a cloud can publish, from which every dialect's catalog is made.
+//! The service catalog. Every dialect's catalog is built from one table of all services that a cloud can publish.
 
 use serde::Serialize;
 
 use super::extra::Extra;
 use crate::settings::{Service, Settings};
 
-/// Who an endpoint is for.
+/// The audience of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interface {
-    /// Everybody.
+    /// Everyone.
     Public,
     /// Clients inside the cloud.
     Internal,
@@ -18,10 +18,10 @@ pub enum Interface {
 }
 
 impl Interface {
-    /// All of them, in the order in which catalogs show them.
+    /// All of them, in the order of catalogs.
     pub const ALL: [Self; 3] = [Self::Admin, Self::Internal, Self::Public];
 
-    /// As v3 spells it.
+    /// The name in v3.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Interface {
         }
     }
 
-    /// From v3's spelling, or v2.0's with `URL` behind it.
+    /// Parses the name in v3, or in v2.0, which appends `URL`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.strip_suffix("URL").unwrap_or(name);
@@ -44,17 +44,17 @@ impl Interface {
 pub struct Endpoint {
     /// Its id.
     pub id: String,
-    /// The service it leads to.
+    /// The id of its service.
     pub service_id: String,
-    /// Who it is for.
+    /// Its audience.
     pub interface: Interface,
     /// Its region's id.
     pub region: Option<String>,
-    /// Where; `$(tenant_id)s` stands for the token's tenant.
+    /// The URL, in which `$(tenant_id)s` stands for the token's tenant.
     pub url: String,
-    /// Published or not.
+    /// Whether it is published.
     pub enabled: bool,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     pub extra: Extra,
 }
 
@@ -63,15 +63,15 @@ pub struct Endpoint {
 pub struct ServiceRecord {
     /// Its id.
     pub id: String,
-    /// Its type, by which clients look for it.
+    /// Its type, by which some clients find it.
     pub kind: String,
-    /// Its name, by which others do.
+    /// Its name, by which other clients find it.
     pub name: String,
     /// Free text.
     pub description: String,
-    /// Published or not.
+    /// Whether it is published.
     pub enabled: bool,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     pub extra: Extra,
 }
 
@@ -80,15 +80,15 @@ pub struct ServiceRecord {
 pub struct Region {
     /// Its id, which is its name.
     pub id: String,
-    /// The region that it is part of.
+    /// The region that contains it.
     pub parent_id: Option<String>,
     /// Free text.
     pub description: String,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     pub extra: Extra,
 }
 
-/// One service of a catalog with its endpoints, before the tenant is filled in.
+/// A service of a catalog with its endpoints, before the tenant is inserted into URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogService {
     /// The service.
@@ -97,15 +97,15 @@ pub struct CatalogService {
     pub endpoints: Vec<Endpoint>,
     /// v2.0's `versionId`.
     pub version: Option<&'static str>,
-    /// The name that Rackspace's clients look for, rather than OpenStack's.
+    /// Whether the name is Rackspace's instead of OpenStack's.
     pub rackspace: bool,
-    /// v2.0 shows no region for it: first-generation servers had none.
+    /// Whether v2.0 shows no region for it: first-generation servers had none.
     pub regionless: bool,
-    /// The catalog's own: cannot be changed by request.
+    /// Whether it is built in and cannot be changed by request.
     pub builtin: bool,
 }
 
-/// Whose names a client looks for services by.
+/// The naming scheme by which a client finds services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// `swift`, `nova`.
@@ -114,10 +114,10 @@ pub enum Names {
     Rackspace,
 }
 
-/// A whole catalog.
+/// A complete catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    /// Its services, those that clients should find first before others of the same type.
+    /// Its services. Of several with the same type, the one that clients should find comes first.
     pub services: Vec<CatalogService>,
 }
 
@@ -152,12 +152,12 @@ const fn rackspace(
 const FILES: &str = "/v1/AUTH_$(tenant_id)s";
 const VOLUMES: &str = "/volumes/v3/$(tenant_id)s";
 
-/// The table. Where two entries share a type, the one that must win for a client that takes the first stands first:
-/// first-generation servers are of type `compute` too, and come last.
+/// The table. Of two entries with the same type, clients that take the first one must get the first: first-generation
+/// servers have the type `compute` too, and come last.
 const PUBLISHED: &[Published] = &[
     openstack("keystone", "identity", None, "/identity/v3"),
     openstack("swift", "object-store", Some(Service::Files), FILES),
-    // Today's clients speak 2.1; those of 2014 take `versionId` 2 and refuse to choose between two of it.
+    // Current clients speak 2.1. Those of 2014 look for `versionId` 2 and refuse to choose between two entries with it.
     Published {
         version: Some("2.1"),
         ..openstack("nova", "compute", Some(Service::ServersV2), "/servers/v2.1/$(tenant_id)s")
@@ -177,7 +177,7 @@ const PUBLISHED: &[Published] = &[
 ];
 
 impl Catalog {
-    /// What is deployed, from the table.
+    /// Returns the deployed part of the table.
     #[must_use]
     pub fn deployed(settings: &Settings) -> Self {
         let published =
@@ -185,12 +185,12 @@ impl Catalog {
         Self { services: published.map(|p| p.service(settings)).collect() }
     }
 
-    /// The services that are shown to clients which look for these names: one for each type and region, since clients
-    /// refuse to choose between two, and all that operators added. Without `regions_hidden`, services that have no
-    /// region in v2.0 count as being in the cloud's.
+    /// Returns the services for clients of this naming scheme: one per type and region, since clients refuse to choose
+    /// between two, and all services that operators added. Unless `regions_hidden`, services without a region in v2.0 count
+    /// as being in the cloud's region.
     pub fn shown(&self, names: Names, regions_hidden: bool) -> impl Iterator<Item = &CatalogService> {
         let enabled = || self.services.iter().enumerate().filter(|(_, entry)| entry.service.enabled);
-        // Those with the wanted kind of name come first, and among equals the first of the table.
+        // Services with the wanted kind of name come first, and among equals the first in the table.
         let rank = move |(index, entry): (usize, &CatalogService)| {
             (entry.rackspace != (names == Names::Rackspace), index)
         };
@@ -209,7 +209,7 @@ impl Catalog {
             .map(|(_, entry)| entry)
     }
 
-    /// The URL of the first public endpoint of that service name for a tenant.
+    /// Returns a tenant's URL of the first public endpoint of the service with that name.
     #[must_use]
     pub fn url_of(&self, name: &str, tenant_id: &str) -> Option<String> {
         let found = self.services.iter().find(|entry| entry.service.name == name)?;
@@ -250,7 +250,7 @@ impl Published {
 }
 
 impl Endpoint {
-    /// Its URL for a tenant; `None` when it needs one and there is none.
+    /// Returns the URL for a tenant; `None` if the URL needs a tenant and there is none.
     #[must_use]
     pub fn url_for(&self, tenant_id: Option<&str>) -> Option<String> {
         const NAMES: [&str; 4] = ["$(tenant_id)s", "$(project_id)s", "%(tenant_id)s", "%(project_id)s"];
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_deployed_is_published() {
+    fn only_deployed_services_are_published() {
         let mut settings = Settings::new("http://cloud:8080/");
         settings.services = [Service::Files, Service::ServersV1].into();
         settings.hosts.insert(Service::Files, "https://storage.example".to_owned());
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn no_client_sees_two_services_of_one_type_and_region() {
-        // Every combination of services that can be deployed.
+        // Test every combination of deployed services.
         for chosen in 0u32..1 << Service::ALL.len() {
             let mut settings = Settings::new("http://cloud");
             let bits = Service::ALL.into_iter().enumerate();
@@ -322,13 +322,13 @@ mod tests {
                 assert_eq!(places.len(), count, "{names:?} {:?}", settings.services);
                 let kinds: std::collections::BTreeSet<_> =
                     shown.iter().map(|s| s.service.kind.clone()).collect();
-                assert_eq!(kinds, all, "no type is left out");
+                assert_eq!(kinds, all, "every type is listed");
             }
         }
     }
 
     #[test]
-    fn clients_see_the_names_that_they_look_for() {
+    fn clients_see_the_names_of_their_scheme() {
         let catalog = Catalog::deployed(&Settings::new("http://cloud"));
         let names = |names, hidden| -> Vec<&str> {
             catalog.shown(names, hidden).map(|entry| &*entry.service.name).collect()

@@ -1,4 +1,4 @@
-//! Credentials that a user makes for programs.
+//! Credentials that a user creates for programs.
 
 use work::Time;
 
@@ -7,30 +7,30 @@ use work::Time;
 pub struct ApplicationCredential {
     /// Its id.
     pub id: String,
-    /// Whose it is.
+    /// The id of its user.
     pub user_id: String,
-    /// Its name, unique for the user.
+    /// Its name, unique per user.
     pub name: String,
-    /// The tenant that its tokens hold on.
+    /// The tenant that its tokens are scoped to.
     pub tenant_id: String,
     /// Free text.
     pub description: String,
-    /// Ids of the roles that its tokens have, as far as the user still has them.
+    /// Ids of its tokens' roles. A role counts only while the user has it.
     pub roles: Vec<String>,
-    /// It is void then.
+    /// When it expires.
     pub expires: Option<Time>,
-    /// Its tokens may make and unmake credentials.
+    /// Whether its tokens may create and delete credentials.
     pub unrestricted: bool,
 }
 
-/// A pair of keys for requests signed the AWS way.
+/// A key pair for requests with AWS signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ec2Credential {
-    /// The access key, which names it.
+    /// The access key, which identifies the pair.
     pub access: String,
     /// The secret key.
     pub secret: String,
-    /// Whose it is.
+    /// The id of its user.
     pub user_id: String,
     /// The tenant that requests act on.
     pub tenant_id: String,

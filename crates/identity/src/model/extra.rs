@@ -1,10 +1,11 @@
-//! Attributes that a client gave a resource of v3 beside those that this cloud knows: kept and shown as they were sent.
+//! Further attributes: those that a client gave a v3 resource beyond the ones that this cloud defines. They are stored and
+//! returned as sent.
 
 use serde_json::{Map, Value};
 
-/// Bytes of one resource's further attributes at most, as JSON.
+/// Maximum size of one resource's further attributes as JSON, in bytes.
 pub const EXTRA_MAX: usize = 16 * 1024;
-/// Tags of a project at most, and characters in each.
+/// Maximum number of tags of a project, and of characters in each.
 const TAGS_MAX: usize = 80;
 const TAG_MAX: usize = 255;
 
@@ -12,13 +13,13 @@ const TAG_MAX: usize = 255;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra(pub Map<String, Value>);
 
-/// Further attributes that cannot be kept.
+/// Why further attributes are rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtraError {
-    /// They are too long.
+    /// They are too large.
     #[error("further attributes have more than {EXTRA_MAX} bytes")]
     Long,
-    /// `tags` is no list of tags.
+    /// `tags` is not a list of tags.
     #[error(
         "tags must be a list of at most {TAGS_MAX} different texts of 1 to {TAG_MAX} characters without comma and slash"
     )]
@@ -26,32 +27,32 @@ pub enum ExtraError {
 }
 
 impl Extra {
-    /// From what a row holds.
+    /// Parses the column's text.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(serde_json::from_str(text).unwrap_or_default())
     }
 
-    /// As rows hold it.
+    /// Returns the column's text.
     #[must_use]
     pub fn to_text(&self) -> String {
         serde_json::to_string(&self.0).unwrap_or_else(|_| "{}".to_owned())
     }
 
-    /// Sets the attributes of `changes`; the others stay.
+    /// Sets the attributes in `changes` and keeps the others.
     pub fn merge(&mut self, changes: &Self) {
         for (name, value) in &changes.0 {
             self.0.insert(name.clone(), value.clone());
         }
     }
 
-    /// The tags among them.
+    /// Returns the tags.
     #[must_use]
     pub fn tags(&self) -> Vec<&str> {
         self.0.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
-    /// Checks length and tags.
+    /// Checks the size and the tags.
     ///
     /// # Errors
     /// [`ExtraError`].
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_checked_and_the_rest_is_kept() {
+    fn tags_are_checked_and_other_attributes_kept() {
         for good in [json!({}), json!({"tags": []}), json!({"tags": ["a", "é b"], "x": {"y": [1, null]}})] {
             let extra = extra(good);
             assert_eq!(extra.check(), Ok(()));

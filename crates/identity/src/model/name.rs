@@ -1,28 +1,28 @@
-//! What may be a name of a user, tenant, domain or role.
+//! Rules for names of users, tenants, domains and roles.
 
-/// Characters in a name at most.
+/// Maximum length of a name, in characters.
 pub const NAME_MAX: usize = 255;
-/// Characters in the name of a tenant or domain at most, as in Keystone.
+/// Maximum length of the name of a tenant or domain, in characters, as in Keystone.
 pub const PLACE_NAME_MAX: usize = 64;
 
-/// Why a name is none.
+/// Why a name is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It has no characters.
+    /// It is empty.
     #[error("{field} must not be empty")]
     Empty {
         /// The field at fault.
         field: &'static str,
     },
-    /// It has too many.
+    /// It is too long.
     #[error("{field} is longer than {max} characters")]
     Long {
         /// The field at fault.
         field: &'static str,
-        /// How many it may have.
+        /// The maximum length, in characters.
         max: usize,
     },
-    /// It has one that would not survive headers, paths or `tenant:user`.
+    /// It contains a character that does not work in headers, paths or `tenant:user`.
     #[error("{field} must not contain {found:?}")]
     Character {
         /// The field at fault.
@@ -36,7 +36,7 @@ pub enum NameError {
         /// The field at fault.
         field: &'static str,
     },
-    /// An ACL item of that text would mean something else than this user or tenant.
+    /// In an ACL the name would mean something other than this user or tenant.
     #[error(
         "{field} must not look like an id (digits alone, or 32 hexadecimal digits), begin with AUTH_ or a dot, or be *"
     )]
@@ -46,10 +46,10 @@ pub enum NameError {
     },
 }
 
-/// Whether `text` has the form of a tenant's id (digits alone) or of a user's id (32 hexadecimal digits).
+/// Whether `text` has the form of a tenant's id (digits only) or of a user's id (32 hexadecimal digits).
 ///
-/// Where either an id or a name may stand, such as in ACLs, text of this form is an id and never a name. No user or
-/// tenant can be given such a name, so nobody can take the place of another by its name.
+/// Where either an id or a name is allowed, such as in ACLs, text of this form is always an id. No user or tenant can be
+/// given such a name, so nobody can impersonate another by name.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -67,7 +67,7 @@ pub fn check_place_name(field: &'static str, name: &str) -> Result<(), NameError
     Ok(())
 }
 
-/// Checks a name that ACLs can hold, which is a user's or a tenant's: as [`check_name`] does, and that it is not
+/// Checks a user's or tenant's name, which ACLs can contain: the same as [`check_name`], and that it is not
 /// [reserved](NameError::Reserved).
 ///
 /// # Errors
@@ -81,7 +81,8 @@ pub fn check_acl_name(field: &'static str, name: &str) -> Result<(), NameError> 
     Ok(())
 }
 
-/// Checks a name: 1 to 255 characters without control characters, `/`, and (unless `colon`, as in roles' names) `:`.
+/// Checks a name: 1 to 255 characters, without control characters, `/`, and `:` (allowed if `colon` is set, as in roles'
+/// names).
 ///
 /// # Errors
 /// [`NameError`] naming `field`.
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_acls_would_read_as_something_else_are_reserved() {
+    fn names_that_are_ambiguous_in_acls_are_reserved() {
         let hex = "0123456789abcdefABCDEF0123456789";
         for name in ["100002", "1", hex, "AUTH_100002", "auth_x", ".r", ".rlistings", "*"] {
             assert_eq!(check_acl_name("name", name), Err(NameError::Reserved { field: "name" }), "{name}");

@@ -1,36 +1,36 @@
-//! What an account asks of its users' passwords.
+//! An account's policy for its users' passwords.
 
 use std::time::Duration;
 
-/// Former passwords that a policy can look at, at most (v2.0, Set domain password policy).
+/// Maximum number of former passwords that a policy can check (v2.0, Set domain password policy).
 pub const HISTORY_MAX: i64 = 10;
 
-/// An account's policy for passwords.
+/// An account's password policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordPolicy {
-    /// How long a password is good, as it was written: `P90DT6H30M5S`.
+    /// How long a password is valid, as it was written: `P90DT6H30M5S`.
     pub duration: String,
-    /// The same.
+    /// The same as a duration.
     pub lasts: Duration,
-    /// How many former passwords a new one must differ from, beside the present one.
+    /// How many former passwords a new one must differ from, in addition to the current one.
     pub history: i64,
 }
 
-/// A policy that cannot be.
+/// Why a policy is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordPolicyError {
-    /// The duration is none.
+    /// The duration is invalid.
     #[error(
         "passwordPolicy.passwordDuration must be days, hours, minutes and seconds such as P90DT6H30M5S, from one second to 100 years"
     )]
     Duration,
-    /// The history is none.
+    /// The number of former passwords is invalid.
     #[error("passwordPolicy.passwordHistoryRestriction must be a whole number from 0 to {HISTORY_MAX}")]
     History,
 }
 
 impl PasswordPolicy {
-    /// From what a request says.
+    /// Parses a request's fields.
     ///
     /// # Errors
     /// [`PasswordPolicyError`].
@@ -48,7 +48,7 @@ impl PasswordPolicy {
     }
 }
 
-/// ISO 8601 with days, hours, minutes and seconds alone, each a whole number and at most once.
+/// Parses an ISO 8601 duration of days, hours, minutes and seconds, each a whole number and at most once.
 fn lasting(text: &str) -> Option<Duration> {
     const YEARS_100: u64 = 100 * 366 * 86_400;
     let rest = text.strip_prefix('P')?;
@@ -63,7 +63,7 @@ fn lasting(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// The sum of numbers, each followed by its unit, units in their order.
+/// Adds up numbers, each followed by its unit, with the units in this order.
 fn parts(mut text: &str, units: &[(char, u64)]) -> Option<u64> {
     let mut sum = 0u64;
     for (unit, seconds) in units {

@@ -1,5 +1,5 @@
-//! Roles: what each of the cloud's own opens. Others that an operator makes open nothing here; tokens show them to other
-//! programs.
+//! Roles, and the rights that each built-in role gives. Roles that an operator creates give no rights here; tokens carry
+//! them for other programs.
 
 use super::caller::{Grant, Product, Right};
 use super::extra::Extra;
@@ -11,25 +11,25 @@ pub struct Role {
     pub id: String,
     /// Its name, unique in the cloud.
     pub name: String,
-    /// What it opens, in words.
+    /// Description of its rights.
     pub description: String,
-    /// The cloud's own: cannot be renamed or deleted.
+    /// Whether it is built in: it cannot be renamed or deleted.
     pub builtin: bool,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     #[serde(skip)]
     pub extra: Extra,
 }
 
-/// One of the cloud's own roles.
+/// A built-in role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltinRole {
     /// Its name.
     pub name: &'static str,
-    /// What it opens, in words.
+    /// Description of its rights.
     pub description: &'static str,
-    /// What it opens on its tenant.
+    /// The right that it gives on its tenant.
     pub grant: Option<Grant>,
-    /// Only an operator gives or takes it.
+    /// Whether only operators may grant or revoke it.
     pub reserved: bool,
 }
 
@@ -41,27 +41,27 @@ const fn on(name: &'static str, description: &'static str, product: Product, rig
     BuiltinRole { name, description, grant: Some(Grant { product: Some(product), right }), reserved: false }
 }
 
-/// The whole cloud's operator.
+/// The role of the whole cloud's operators.
 pub const OPERATOR: &str = "operator";
-/// Everything on one tenant, its users included.
+/// Everything on one tenant, including its users.
 pub const ADMIN: &str = "admin";
-/// Keystone's name for one who may do on a project what its admin may.
+/// Keystone's role with the rights of a project's admin.
 pub const MANAGER: &str = "manager";
-/// A service's own tokens.
+/// The role of a service's own tokens.
 pub const SERVICE: &str = "service";
-/// The account's owner, in v2.0's words.
+/// The account's owner, as v2.0 names it.
 pub const USER_ADMIN: &str = "identity:user-admin";
 /// Manages an account's users.
 pub const USER_MANAGE: &str = "identity:user-manage";
 
-/// Every role that the cloud itself knows (DESIGN: Identity; v2.0's product roles by their exact names).
+/// Every built-in role (DESIGN: Identity; v2.0's product roles by their exact names).
 pub const BUILTIN_ROLES: &[BuiltinRole] = &[
     BuiltinRole { name: OPERATOR, description: "The whole cloud", grant: None, reserved: true },
     BuiltinRole { name: SERVICE, description: "A service's own tokens", grant: None, reserved: true },
     on_all(ADMIN, "Everything on a tenant", Right::Administer),
     on_all("creator", "Look, create and change on a tenant", Right::Create),
     on_all("observer", "Look at a tenant", Right::Observe),
-    // Keystone's names for the same, which its clients require.
+    // Keystone's names for the same roles, which its clients require.
     on_all(MANAGER, "Everything on a tenant, as admin", Right::Administer),
     on_all("member", "Look, create and change on a tenant, as creator", Right::Create),
     on_all("reader", "Look at a tenant, as observer", Right::Observe),
@@ -92,14 +92,14 @@ pub const BUILTIN_ROLES: &[BuiltinRole] = &[
 ];
 
 impl BuiltinRole {
-    /// The role of that name.
+    /// Returns the built-in role of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         BUILTIN_ROLES.iter().find(|role| role.name == name)
     }
 }
 
-/// A built-in role's id: derived from its name, so the same in every cloud.
+/// Returns a built-in role's id. It is derived from the name, so it is the same in every cloud.
 #[must_use]
 pub fn builtin_role_id(name: &str) -> String {
     let namespace = uuid::Uuid::from_bytes(*b"nephos:the-roles");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_stay_the_same_for_ever() {
+    fn ids_are_stable() {
         assert_eq!(builtin_role_id("admin"), builtin_role_id("admin"));
         assert_eq!(builtin_role_id("admin").len(), 32);
         assert_ne!(builtin_role_id("admin"), builtin_role_id("operator"));

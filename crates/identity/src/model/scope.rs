@@ -1,9 +1,9 @@
-//! Where a role or a token holds.
+//! Scopes of roles and tokens.
 
-/// What a token or a grant is about.
+/// The scope of a token or a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// Nothing: a token that can only be exchanged for another.
+    /// None: the token can only be exchanged for another one.
     Unscoped,
     /// One tenant.
     Tenant(String),
@@ -14,7 +14,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// As rows hold it.
+    /// Returns the column's text.
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
@@ -25,7 +25,7 @@ impl Scope {
         }
     }
 
-    /// From what a row holds.
+    /// Parses the column's text.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         match (text, text.split_once(':')) {
@@ -36,13 +36,13 @@ impl Scope {
         }
     }
 
-    /// The tenant's id, if it is one.
+    /// Returns the tenant's id if the scope is a tenant.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         if let Self::Tenant(id) = self { Some(id) } else { None }
     }
 
-    /// The domain's id, if it is one.
+    /// Returns the domain's id if the scope is a domain.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
         if let Self::Domain(id) = self { Some(id) } else { None }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_read_as_it_was_written() {
+    fn a_scope_round_trips() {
         let all = [Scope::Unscoped, Scope::Cloud, Scope::Tenant("1".into()), Scope::Domain("c".into())];
         for scope in all {
             assert_eq!(Scope::from_text(&scope.to_text()), scope);

@@ -1,4 +1,4 @@
-//! Tokens: random, stored hashed, and what is known of one that is good.
+//! Tokens: random, stored as hashes; and sessions, which describe valid tokens.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::scope::Scope;
 use super::user::{Domain, Tenant, User};
 
-/// How a token was got.
+/// How a token was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
     /// By password.
@@ -25,7 +25,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As v3 and rows spell it.
+    /// The name in v3 and in rows.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Method {
         }
     }
 
-    /// From what a row holds.
+    /// Parses the name in a row.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Password, Self::ApiKey, Self::Token, Self::ApplicationCredential, Self::Ec2]
@@ -49,25 +49,25 @@ impl Method {
 /// A token as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// SHA-256 of what the client has.
+    /// SHA-256 of the token that the client holds.
     pub hash: [u8; 32],
-    /// Whose it is.
+    /// The id of its user.
     pub user_id: String,
-    /// Where it holds.
+    /// Its scope.
     pub scope: Scope,
-    /// How it was got, and how the token was got that it was made from.
+    /// The method by which it was issued, and those of the token that it was exchanged for.
     pub methods: Vec<Method>,
     /// When it was issued.
     pub issued: Time,
-    /// When it runs out.
+    /// When it expires.
     pub expires: Time,
-    /// Names it in logs, and after it the one it was made from.
+    /// Its id in audit logs, followed by that of the token that it was made from.
     pub audit_ids: Vec<String>,
-    /// The application credential that it hangs on.
+    /// The application credential that it depends on.
     pub credential_id: Option<String>,
 }
 
-/// What is stored of a token.
+/// Returns the hash under which a token is stored.
 #[must_use]
 pub fn hash_of(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
@@ -75,21 +75,21 @@ pub fn hash_of(token: &str) -> [u8; 32] {
     hash
 }
 
-/// A good token with all that it stands for.
+/// A valid token with its user, scope and roles.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// What services see.
+    /// The caller that services see.
     pub caller: Arc<Caller>,
     /// The token.
     pub token: Token,
-    /// Whose it is.
+    /// Its user.
     pub user: User,
-    /// The domain that the user is in.
+    /// The user's domain.
     pub user_domain: Domain,
-    /// The tenant that the token holds on, and its domain.
+    /// The tenant that the token is scoped to, and the tenant's domain.
     pub tenant: Option<(Tenant, Domain)>,
-    /// The domain that the token holds on.
+    /// The domain that the token is scoped to.
     pub domain: Option<Domain>,
-    /// Made by an application credential that may not make or unmake credentials.
+    /// Whether it was issued for an application credential that may not create or delete credentials.
     pub restricted: bool,
 }

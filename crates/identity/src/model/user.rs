@@ -1,4 +1,4 @@
-//! Domains, tenants, users and who holds which role where.
+//! Domains, tenants, users and role assignments.
 
 use serde::Serialize;
 use work::Time;
@@ -7,39 +7,39 @@ use super::caller::RoleRef;
 use super::extra::Extra;
 use super::scope::Scope;
 
-/// A domain: v3's frame for tenants and users.
+/// A domain: v3's container of tenants and users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Domain {
-    /// Its id; `default` is there from the start.
+    /// Its id; `default` always exists.
     pub id: String,
     /// Its name, unique in the cloud.
     pub name: String,
     /// Free text.
     pub description: String,
-    /// Nobody of a disabled domain signs in.
+    /// Whether it is enabled. Users of a disabled domain cannot sign in.
     pub enabled: bool,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     #[serde(skip)]
     pub extra: Extra,
 }
 
-/// A tenant: an account, v3's project.
+/// A tenant: an account, or project in v3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tenant {
     /// Its numeric id as text.
     pub id: String,
     /// Its name, unique in its domain.
     pub name: String,
-    /// The domain it is in.
+    /// The id of its domain.
     pub domain_id: String,
     /// Free text.
     pub description: String,
-    /// No token is good on a disabled tenant.
+    /// Whether it is enabled. No token is valid on a disabled tenant.
     pub enabled: bool,
-    /// When it was made.
+    /// When it was created.
     #[serde(serialize_with = "iso")]
     pub created: Time,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     #[serde(skip)]
     pub extra: Extra,
 }
@@ -51,37 +51,37 @@ pub struct User {
     pub id: String,
     /// Its name, unique in its domain.
     pub name: String,
-    /// The domain it is in.
+    /// The id of its domain.
     pub domain_id: String,
-    /// The account that it is of; tokens are scoped to it unless another scope is asked for.
+    /// The id of its account. Tokens are scoped to it unless another scope is requested.
     pub tenant_id: Option<String>,
-    /// Its address.
+    /// Its mail address.
     pub email: Option<String>,
     /// Free text.
     pub description: String,
-    /// A disabled user cannot sign in, and its tokens are gone.
+    /// Whether it is enabled. A disabled user cannot sign in, and its tokens are deleted.
     pub enabled: bool,
-    /// v2.0's default region; the cloud's if it has none.
+    /// v2.0's default region; `None` for the cloud's.
     pub region: Option<String>,
-    /// When it was made.
+    /// When it was created.
     #[serde(serialize_with = "iso")]
     pub created: Time,
-    /// When its password is good no more, where its account has a policy.
+    /// When its password expires, if its account has a policy.
     #[serde(skip)]
     pub password_expires: Option<Time>,
-    /// What v3's clients gave it beside that.
+    /// Further attributes that v3's clients gave it.
     #[serde(skip)]
     pub extra: Extra,
 }
 
-/// One user's role in one place.
+/// One user's role in one scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// Who.
+    /// The user's id.
     pub user_id: String,
-    /// Which role.
+    /// The role.
     pub role: RoleRef,
-    /// Where.
+    /// The scope.
     pub scope: Scope,
 }
 

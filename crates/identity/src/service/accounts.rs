@@ -1,4 +1,4 @@
-//! Who may do what with users: authorisation at look-up, so that no row is reached without it.
+//! Authorisation of operations on users. It is part of each look-up, so that no row is returned without it.
 
 use database::Tx;
 
@@ -8,37 +8,37 @@ use crate::model::{
 use crate::service::error::Error;
 use crate::store;
 
-/// What a caller who may not is told.
+/// Message for callers without the required right.
 pub(crate) const NOT_AUTHORIZED: &str = "You are not authorized to perform the requested action.";
 
-/// Only the cloud's operator.
+/// Fails unless the caller is an operator.
 pub(crate) fn operator_only(caller: &Caller) -> Result<(), Error> {
     if caller.operator { Ok(()) } else { Err(Error::forbidden(NOT_AUTHORIZED)) }
 }
 
-/// Whether the caller may do what needs `right` with the users of `user`'s account.
+/// Whether the caller has `right` on the users of `user`'s account.
 fn on_account(caller: &Caller, user: &User, right: Right) -> bool {
     caller.operator || user.tenant_id.as_deref().is_some_and(|id| caller.may(id, Product::Identity, right))
 }
 
-/// Whether the caller has everything on the tenant, not on one product alone.
+/// Whether the caller administers the tenant for all products, not just one.
 fn owns(caller: &Caller, tenant_id: &str) -> bool {
     caller.operator
         || (caller.is_of(tenant_id)
             && caller.grants.iter().any(|grant| grant.product.is_none() && grant.right == Right::Administer))
 }
 
-/// Whether a role makes its holder one who manages users.
+/// Whether a role's holder manages users.
 fn manages_users(role: &BuiltinRole) -> bool {
     role.grant.is_some_and(|grant| {
         grant.right == Right::Administer && grant.product.is_none_or(|product| product == Product::Identity)
     })
 }
 
-/// Whether a caller with these grants on a tenant can get at what `wanted` opens there.
+/// Whether a caller with these grants on a tenant can obtain `wanted` there.
 ///
-/// Who manages an account's users can give them any role on a single product, and so has the right on every product,
-/// but not the right to manage users.
+/// A caller who manages an account's users can give them any role on a single product. So it effectively has the right on
+/// every product, but not the right to manage users.
 fn covers(grants: &[Grant], wanted: &Grant) -> bool {
     let held = |product: Option<Product>, right: Right| {
         grants.iter().any(|grant| {
@@ -52,9 +52,8 @@ fn covers(grants: &[Grant], wanted: &Grant) -> bool {
     held(wanted.product, wanted.right) || (manages && !of_users)
 }
 
-/// Whether the caller lacks a right that the assignment gives, in the assignment's own scope. `own` are the caller's
-/// assignments everywhere; for a token of an application credential they do not count, since it has no more rights
-/// than its own.
+/// Whether the assignment gives a right in its own scope that the caller lacks. `own` are the caller's assignments in all
+/// scopes. They do not count for a token of an application credential, which has only its own rights.
 fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
     if caller.operator {
         return false;
@@ -63,7 +62,7 @@ fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
         || own.iter().filter(|held| caller.delegation.is_none() && held.scope == assignment.scope);
     let role = BuiltinRole::named(&assignment.role.name);
     let Some(grant) = role.and_then(|role| role.grant) else {
-        // Roles that open nothing here may open something in other programs that ask for them.
+        // Roles that give no rights here may give some in other programs that check them.
         let harmless = role.is_some_and(|role| !role.reserved)
             || (role.is_none() && assignment.scope.tenant().is_some_and(|id| owns(caller, id)));
         return !harmless && !own_there().any(|held| held.role == assignment.role);
@@ -75,8 +74,8 @@ fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
     !by_token && !covers(&held, &grant)
 }
 
-/// Fails when the user has a right, in any scope, that the caller lacks: whoever can change such a user, read its
-/// secrets or act in its name would gain that right. Every operation on another user asks this.
+/// Fails if the user has a right, in any scope, that the caller lacks. A caller who can change such a user, read its secrets
+/// or act in its name would gain that right. Every operation on another user calls this.
 pub(crate) async fn not_above(tx: &mut Tx, caller: &Caller, user_id: &str) -> Result<Vec<Assignment>, Error> {
     let roles = store::grants::of_user(tx, user_id).await?;
     if caller.operator || user_id == caller.user_id {
@@ -89,8 +88,8 @@ pub(crate) async fn not_above(tx: &mut Tx, caller: &Caller, user_id: &str) -> Re
     Ok(roles)
 }
 
-/// Fails unless the caller's token has all rights of its user. Secrets change only with such a token: whoever holds
-/// one of an application credential with fewer rights would gain the rest by a new password, key or credential.
+/// Fails unless the caller's token has all rights of its user. Changing secrets requires this: otherwise the holder of an
+/// application credential with fewer rights would gain the rest by setting a new password, key or credential.
 pub(crate) async fn full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Error> {
     let Some(delegation) = &caller.delegation else { return Ok(()) };
     let refused =
@@ -106,7 +105,7 @@ pub(crate) async fn full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Erro
     if all { Ok(()) } else { Err(refused()) }
 }
 
-/// Fails when a change has left the cloud without anybody who runs it; asked within the change's unit.
+/// Fails if a change left the cloud without an operator who can sign in. Called in the unit that makes the change.
 pub(crate) async fn still_governed(tx: &mut Tx) -> Result<(), Error> {
     if store::grants::is_held(tx, &builtin_role_id("operator"), &Scope::Cloud).await? {
         return Ok(());
@@ -114,7 +113,7 @@ pub(crate) async fn still_governed(tx: &mut Tx) -> Result<(), Error> {
     Err(Error::conflict("The cloud would have no operator left; make another one first."))
 }
 
-/// A user that the caller may see: itself, or one of an account that it may look at.
+/// Returns a user that the caller may see: itself, or one of an account on which it may observe users.
 pub(crate) async fn visible_user(tx: &mut Tx, caller: &Caller, id: &str) -> Result<User, Error> {
     let found = store::users::by_id(tx, id).await?;
     found
@@ -122,7 +121,8 @@ pub(crate) async fn visible_user(tx: &mut Tx, caller: &Caller, id: &str) -> Resu
         .ok_or_else(|| Error::not_found("user", id))
 }
 
-/// A user that the caller may change, with its roles: never one who is above the caller ([`not_above`]).
+/// Returns a user that the caller may change, with its roles. Never returns a user with rights that the caller lacks
+/// ([`not_above`]).
 pub(crate) async fn managed_user(
     tx: &mut Tx,
     caller: &Caller,
@@ -136,7 +136,7 @@ pub(crate) async fn managed_user(
     Ok((user, roles))
 }
 
-/// A user whose secrets the caller may read and set, with a token of full rights: itself, or one that it manages.
+/// Returns a user whose secrets the caller may read and set, with a token of full rights: itself, or a user that it manages.
 pub(crate) async fn owned_user(tx: &mut Tx, caller: &Caller, id: &str) -> Result<User, Error> {
     full_rights(tx, caller).await?;
     if caller.user_id == id {
@@ -145,8 +145,8 @@ pub(crate) async fn owned_user(tx: &mut Tx, caller: &Caller, id: &str) -> Result
     Ok(managed_user(tx, caller, id).await?.0)
 }
 
-/// Whether the caller may give or take `role` in `scope`: an account's owner within the account, one who manages its
-/// users other than those who manage users themselves.
+/// Whether the caller may grant or revoke `role` in `scope`. An account's owner may within the account. A user manager may
+/// for users who do not manage users themselves.
 pub(crate) async fn may_assign(
     tx: &mut Tx,
     caller: &Caller,
@@ -174,7 +174,7 @@ pub(crate) async fn may_assign(
     Ok(user)
 }
 
-/// The account on which the caller manages users, or looks at them.
+/// Returns the account on which the caller manages or observes users.
 pub(crate) fn account_of(caller: &Caller, right: Right) -> Result<&str, Error> {
     let tenant = caller.tenant.as_ref().map(|tenant| tenant.id.as_str());
     tenant

@@ -1,4 +1,4 @@
-//! Administration from the machine itself: the command line and the admin socket, with results that serialise.
+//! Administration on the machine itself, by command line and admin socket. Results are serialisable.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,24 +11,24 @@ use crate::service::users::{ChangedUser, NewUser, UserQuery};
 use crate::store;
 use crate::store::audit::AuditEntry;
 
-/// A tenant, as administration shows it.
+/// Administration's view of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantView {
     /// Its numeric id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The domain it is in, by id.
+    /// The id of its domain.
     pub domain: String,
     /// Free text.
     pub description: String,
-    /// Whether anybody can sign in to it.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// When it was made, in UTC.
+    /// When it was created, in UTC.
     pub created: String,
 }
 
-/// A role in one place.
+/// A role in one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleView {
     /// The role's name.
@@ -39,7 +39,7 @@ pub struct RoleView {
     pub domain: Option<String>,
 }
 
-/// A user, as administration shows it.
+/// Administration's view of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserView {
     /// Its id.
@@ -50,56 +50,56 @@ pub struct UserView {
     pub tenant: Option<String>,
     /// Its tenant's name.
     pub tenant_name: Option<String>,
-    /// Its address.
+    /// Its mail address.
     pub email: Option<String>,
-    /// Whether it can sign in.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// When it was made, in UTC.
+    /// When it was created, in UTC.
     pub created: String,
-    /// Its roles everywhere.
+    /// Its roles in all scopes.
     pub roles: Vec<RoleView>,
-    /// Its password, where it was just made up.
+    /// Its password, if this operation generated it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub password: Option<String>,
-    /// Its API key, where it was just made.
+    /// Its API key, if this operation created it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub api_key: Option<String>,
 }
 
-/// A user to be made in a tenant.
+/// A user to create in a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTenantUser {
     /// Its name.
     pub name: String,
     /// Its tenant, by id or name.
     pub tenant: String,
-    /// Its password; one is made up if there is none.
+    /// Its password; generated if absent.
     pub password: Option<String>,
-    /// Its API key; one is made up if there is none.
+    /// Its API key; generated if absent.
     pub api_key: Option<String>,
-    /// Its address.
+    /// Its mail address.
     pub email: Option<String>,
-    /// Names of roles on the tenant: none given is `admin`, and `none` is none.
+    /// Names of its roles on the tenant. An empty list means `admin`; `none` means no role.
     pub roles: Vec<String>,
 }
 
-/// What is to change of a tenant; `None` stays.
+/// Changes to a tenant; `None` keeps the current value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantChange {
     /// A new name.
     pub name: Option<String>,
     /// A new description.
     pub description: Option<String>,
-    /// Enable or disable.
+    /// Whether it is enabled.
     pub enabled: Option<bool>,
 }
 
-/// What is to change of a user; `None` stays.
+/// Changes to a user; `None` keeps the current value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserChange {
     /// A new name.
     pub name: Option<String>,
-    /// A new address.
+    /// A new mail address.
     pub email: Option<String>,
     /// A new password.
     pub password: Option<String>,
@@ -107,18 +107,18 @@ pub struct UserChange {
     pub api_key: Option<String>,
     /// Another tenant, by id or name.
     pub tenant: Option<String>,
-    /// Enable or disable.
+    /// Whether it is enabled.
     pub enabled: Option<bool>,
 }
 
-/// Identity in the hands of whoever administers at the machine itself.
+/// Identity's operations for administration on the machine itself.
 pub struct Administration<'a> {
     identity: &'a Identity,
     caller: Caller,
 }
 
 impl Identity {
-    /// Administration, without a token: only for the command line and the admin socket.
+    /// Returns the operations of administration, which need no token. Only for the command line and the admin socket.
     #[must_use]
     pub fn administration(&self) -> Administration<'_> {
         Administration { identity: self, caller: Caller::console() }
@@ -126,7 +126,7 @@ impl Identity {
 }
 
 impl Administration<'_> {
-    /// Makes a tenant.
+    /// Creates a tenant.
     ///
     /// # Errors
     /// [`Error`].
@@ -141,7 +141,7 @@ impl Administration<'_> {
         Ok(tenant_view(self.identity.create_tenant(&self.caller, new).await?))
     }
 
-    /// A tenant, by id or name.
+    /// Returns a tenant by id or name.
     ///
     /// # Errors
     /// [`Error`].
@@ -149,7 +149,7 @@ impl Administration<'_> {
         Ok(tenant_view(self.find_tenant(id_or_name).await?))
     }
 
-    /// Tenants after `marker` (an id), at most 1,000.
+    /// Returns up to 1,000 tenants after `marker` (an id).
     ///
     /// # Errors
     /// [`Error`].
@@ -174,7 +174,7 @@ impl Administration<'_> {
         Ok(tenant_view(self.identity.update_tenant(&self.caller, &found.id, change).await?))
     }
 
-    /// Deletes a tenant; its data in other services goes by a job.
+    /// Deletes a tenant. A job deletes its data in other services.
     ///
     /// # Errors
     /// [`Error`].
@@ -183,7 +183,7 @@ impl Administration<'_> {
         self.identity.delete_tenant(&self.caller, &found.id).await
     }
 
-    /// Makes a user; the answer has its API key, and its password if that was made up.
+    /// Creates a user. The result has its API key, and its password if that was generated.
     ///
     /// # Errors
     /// [`Error`].
@@ -195,7 +195,7 @@ impl Administration<'_> {
             given => given.to_vec(),
         };
         if roles.iter().any(|role| role == "none") {
-            return Err(Error::invalid("role none stands alone"));
+            return Err(Error::invalid("role none cannot be combined with other roles"));
         }
         let made_up = match new.password {
             Some(_) => None,
@@ -216,7 +216,7 @@ impl Administration<'_> {
         Ok(UserView { password: made_up, api_key: Some(api_key), ..view })
     }
 
-    /// A user, by name or id.
+    /// Returns a user by name or id.
     ///
     /// # Errors
     /// [`Error`].
@@ -224,7 +224,7 @@ impl Administration<'_> {
         self.user_view(self.find_user(name_or_id).await?).await
     }
 
-    /// Users after `marker` (an id), at most 1,000, without their roles.
+    /// Returns up to 1,000 users after `marker` (an id), without their roles.
     ///
     /// # Errors
     /// [`Error`].
@@ -234,7 +234,7 @@ impl Administration<'_> {
         Ok(listed.items.into_iter().map(|user| view_of(user, None, Vec::new())).collect())
     }
 
-    /// Changes a user; a new password or disabling it ends its tokens.
+    /// Changes a user. A new password or disabling it revokes its tokens.
     ///
     /// # Errors
     /// [`Error`].
@@ -259,7 +259,7 @@ impl Administration<'_> {
         self.user_view(user).await
     }
 
-    /// Gives a user a new API key, and answers it.
+    /// Gives a user a new API key and returns the key.
     ///
     /// # Errors
     /// [`Error`].
@@ -277,15 +277,15 @@ impl Administration<'_> {
         self.identity.delete_user(&self.caller, &found.id).await
     }
 
-    /// Makes the name of a deleted or renamed user of the domain `default` free for users of any tenant.
+    /// Lets users of any tenant take the name of a deleted or renamed user of the domain `default`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when no such user had that name.
+    /// [`Error::NotFound`] if no such user had that name.
     pub async fn release_user_name(&self, name: &str) -> Result<(), Error> {
         self.identity.release_name(&self.caller, crate::model::DEFAULT_DOMAIN, name).await
     }
 
-    /// Names and descriptions of all roles.
+    /// Returns names and descriptions of all roles.
     ///
     /// # Errors
     /// [`Error`].
@@ -302,7 +302,7 @@ impl Administration<'_> {
         Ok(roles)
     }
 
-    /// Gives a role on a tenant, or on the whole cloud if none is given.
+    /// Grants a role on a tenant; without a tenant, on the whole cloud.
     ///
     /// # Errors
     /// [`Error`].
@@ -311,7 +311,7 @@ impl Administration<'_> {
         self.identity.give_role(&self.caller, &user, &role, &scope).await.map(|_| ())
     }
 
-    /// Takes a role on a tenant, or on the whole cloud if none is given.
+    /// Revokes a role on a tenant; without a tenant, on the whole cloud.
     ///
     /// # Errors
     /// [`Error`].
@@ -320,7 +320,7 @@ impl Administration<'_> {
         self.identity.take_role(&self.caller, &user, &role, &scope).await
     }
 
-    /// Changes, newest first: all, or those to one subject (an id).
+    /// Returns changes, newest first: all, or those to one subject (an id).
     ///
     /// # Errors
     /// [`Error`].

@@ -1,4 +1,4 @@
-//! The first start: an empty database gets its first tenant and user.
+//! First start: creates the first tenant and user of an empty database.
 
 use crate::model::{Caller, Extra, Scope, Tenant, User, builtin_role_id};
 use crate::service::error::Error;
@@ -8,7 +8,7 @@ use crate::service::{Identity, note, secrets};
 use crate::store;
 use crate::store::users::Secrets;
 
-/// The first user, told once so that the operator can be told.
+/// The first user with its secrets, which are shown to the operator once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstUser {
     /// Its tenant's id.
@@ -24,11 +24,11 @@ pub struct FirstUser {
 }
 
 impl Identity {
-    /// On an empty database makes tenant and user `admin`, the cloud's operator, with the password and API key given
-    /// or random ones. Answers `None` when there is anything already.
+    /// Creates the tenant and user `admin`, the cloud's operator, in an empty database, with the given password and API key
+    /// or random ones. Returns `None` if the database is not empty.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a password or key that cannot be one; the database's.
+    /// [`Error::Invalid`] for an invalid password or key; the database's error.
     pub async fn bootstrap(
         &self,
         password: Option<String>,
@@ -61,7 +61,7 @@ impl Identity {
             .db
             .write((id, kept), move |(id, kept), tx| {
                 Box::pin(async move {
-                    // Another process may have been first.
+                    // Another process may have been faster.
                     if store::tenants::any(tx).await? {
                         return Ok(None);
                     }

@@ -1,4 +1,4 @@
-//! The catalog: what is deployed, and what operators added to it.
+//! The catalog: the deployed services, and operators' additions.
 
 use crate::model::{Caller, Catalog, CatalogService, Endpoint, Extra, Region, ServiceRecord, check_name};
 use crate::service::accounts::operator_only;
@@ -7,13 +7,13 @@ use crate::service::text::check_text;
 use crate::service::{Identity, note};
 use crate::store;
 
-/// Services, endpoints and regions that operators can add, each; catalogs are read whole.
+/// Maximum number of services, endpoints and regions that operators can add, each. Catalogs are read as a whole.
 const ADDED_MAX: usize = 500;
-/// Bytes of an endpoint's URL at most.
+/// Maximum length of an endpoint's URL, in bytes.
 const URL_MAX: usize = 2048;
 
 impl Identity {
-    /// The whole catalog, tenants not yet filled in.
+    /// Returns the complete catalog, before tenants are inserted.
     pub(crate) async fn catalog(&self) -> Result<Catalog, Error> {
         let (services, endpoints) = self
             .db
@@ -38,7 +38,7 @@ impl Identity {
         Ok(catalog)
     }
 
-    /// Makes or changes a service of the catalog.
+    /// Creates or changes a service of the catalog.
     pub(crate) async fn put_service(
         &self,
         caller: &Caller,
@@ -64,7 +64,7 @@ impl Identity {
             .await
     }
 
-    /// A service of the catalog.
+    /// Returns a service of the catalog.
     pub(crate) async fn service(&self, id: &str) -> Result<CatalogService, Error> {
         let catalog = self.catalog().await?;
         let found = catalog.services.into_iter().find(|entry| entry.service.id == id);
@@ -88,7 +88,7 @@ impl Identity {
             .await
     }
 
-    /// Makes or changes an endpoint of a service that an operator added.
+    /// Creates or changes an endpoint of a service that an operator added.
     pub(crate) async fn put_endpoint(&self, caller: &Caller, endpoint: Endpoint) -> Result<Endpoint, Error> {
         operator_only(caller)?;
         let good = endpoint.url.len() <= URL_MAX
@@ -105,7 +105,7 @@ impl Identity {
             return Err(Error::not_found("service", &endpoint.service_id));
         }
         room(catalog.services.iter().filter(|s| !s.builtin).map(|s| s.endpoints.len()).sum())?;
-        // A region that is not there yet comes with its first endpoint (Keystone).
+        // An endpoint creates its region if that does not exist (Keystone).
         let regions = self.regions().await?;
         let missing = endpoint.region.clone().filter(|id| !regions.iter().any(|found| found.id == *id));
         if let Some(id) = &missing {
@@ -134,7 +134,7 @@ impl Identity {
             .await
     }
 
-    /// An endpoint, and whether it is the catalog's own.
+    /// Returns an endpoint, built in or added.
     pub(crate) async fn endpoint(&self, id: &str) -> Result<Endpoint, Error> {
         let catalog = self.catalog().await?;
         let found = catalog.services.into_iter().flat_map(|entry| entry.endpoints).find(|e| e.id == id);
@@ -158,7 +158,7 @@ impl Identity {
             .await
     }
 
-    /// The cloud's own region, and those that operators added.
+    /// Returns the cloud's own region and those that operators added.
     pub(crate) async fn regions(&self) -> Result<Vec<Region>, Error> {
         let added = self
             .db
@@ -174,7 +174,7 @@ impl Identity {
         Ok(std::iter::once(own.clone()).chain(others).collect())
     }
 
-    /// Makes a region, or changes one if `new` is false.
+    /// Creates a region, or changes one if `new` is false.
     pub(crate) async fn put_region(
         &self,
         caller: &Caller,
@@ -203,7 +203,7 @@ impl Identity {
             return Err(Error::not_found("region", parent));
         }
         if region.parent_id.as_ref() == Some(&self.settings.region) {
-            return Err(Error::invalid("the cloud's own region has no parts"));
+            return Err(Error::invalid("the cloud's own region cannot contain other regions"));
         }
         let now = self.clock.now();
         self.db
@@ -217,7 +217,7 @@ impl Identity {
             .await
     }
 
-    /// Deletes a region that nothing is in.
+    /// Deletes a region without endpoints and regions in it.
     pub(crate) async fn delete_region(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         if id == self.settings.region {

@@ -1,4 +1,4 @@
-//! Credentials for programs: application credentials, and EC2 pairs for requests signed the AWS way.
+//! Credentials for programs: application credentials, and EC2 key pairs for requests with AWS signatures.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::service::{Identity, Listed, note, page_of};
 use crate::store;
 use crate::store::credentials::SealedEc2;
 
-/// What EC2 secrets are sealed for.
+/// Purpose for which EC2 secrets are sealed.
 const EC2_SECRETS: &str = "ec2 secrets";
 
-/// An application credential to be made, on the tenant of the token that asks.
+/// An application credential to create, on the tenant of the caller's token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NewCredential {
     pub(crate) name: String,
     pub(crate) description: String,
-    /// Given, or one is made up.
+    /// The secret; generated if absent.
     pub(crate) secret: Option<String>,
-    /// Ids of roles; all that the token has if none are given.
+    /// Ids of roles; if empty, all roles of the token.
     pub(crate) roles: Vec<String>,
     pub(crate) expires: Option<Time>,
     pub(crate) unrestricted: bool,
 }
 
-/// Fails for the token of an application credential that must not manage application credentials.
+/// Fails for a token of an application credential that must not manage application credentials.
 fn unrestricted(session: &Session) -> Result<(), Error> {
     if session.restricted {
         return Err(Error::forbidden("A restricted application credential cannot manage credentials."));
@@ -39,8 +39,8 @@ fn unrestricted(session: &Session) -> Result<(), Error> {
 }
 
 impl Identity {
-    /// Makes an application credential for the token's own user and tenant; answers it with its secret, which is not
-    /// shown again.
+    /// Creates an application credential for the token's user and tenant. Returns it with its secret, which is not shown
+    /// again.
     pub(crate) async fn create_credential(
         &self,
         session: &Session,
@@ -107,7 +107,7 @@ impl Identity {
         Ok((made, secret))
     }
 
-    /// A user's application credentials, for itself and for who may see it.
+    /// Returns a user's application credentials, for itself and for callers who may see the user.
     pub(crate) async fn credentials(
         &self,
         caller: &Caller,
@@ -129,7 +129,7 @@ impl Identity {
             .await
     }
 
-    /// One of a user's application credentials.
+    /// Returns one of a user's application credentials.
     pub(crate) async fn credential(
         &self,
         caller: &Caller,
@@ -148,7 +148,7 @@ impl Identity {
             .await
     }
 
-    /// Deletes an application credential; its tokens end.
+    /// Deletes an application credential and revokes its tokens.
     pub(crate) async fn delete_credential(
         &self,
         session: &Session,
@@ -176,7 +176,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Makes an EC2 pair for a user on a tenant where it has something to do.
+    /// Creates an EC2 key pair for a user, on a tenant where it has a role or which is its own.
     pub(crate) async fn create_ec2(
         &self,
         session: &Session,
@@ -212,7 +212,7 @@ impl Identity {
         Ok(pair)
     }
 
-    /// A user's EC2 pairs.
+    /// Returns a user's EC2 key pairs.
     pub(crate) async fn ec2_credentials(
         &self,
         session: &Session,
@@ -238,7 +238,7 @@ impl Identity {
         Ok(Listed { items, more: sealed.more, previous: None })
     }
 
-    /// One of a user's EC2 pairs.
+    /// Returns one of a user's EC2 key pairs.
     pub(crate) async fn ec2_credential(
         &self,
         session: &Session,
@@ -260,7 +260,7 @@ impl Identity {
         self.unseal(sealed)
     }
 
-    /// Deletes an EC2 pair.
+    /// Deletes an EC2 key pair.
     pub(crate) async fn delete_ec2(
         &self,
         session: &Session,
@@ -290,11 +290,10 @@ impl Identity {
         })
     }
 
-    /// The secret of an EC2 pair and whom requests that are signed with it come from: for dialects that check AWS
-    /// signatures.
+    /// Returns the secret of an EC2 key pair and the caller whose requests it signs, for dialects that check AWS signatures.
     ///
     /// # Errors
-    /// [`Denied::Invalid`] when there is no such pair or its user or tenant is disabled.
+    /// [`Denied::Invalid`] if there is no such pair, or its user or tenant is disabled.
     pub async fn authenticate_ec2(&self, access: &str) -> Result<(String, Arc<Caller>), Denied> {
         let now = self.clock.now();
         let lifetime = self.token_lifetime();

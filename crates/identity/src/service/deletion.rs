@@ -1,4 +1,5 @@
-//! What is left of a deleted tenant in other services: a job that asks each to delete its part, until all have.
+//! Deletes a removed tenant's data in other services: a job asks each service to delete its part and retries until all have
+//! succeeded.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,28 +12,27 @@ use crate::service::Identity;
 
 /// The job's kind.
 pub(crate) const TENANT_DELETED: &str = "tenant-deleted";
-/// Tenants cleared away at once.
+/// Maximum number of tenants processed at once.
 const AT_ONCE: usize = 2;
-/// The first wait after a service could not, and the longest.
+/// The first and the longest wait before retrying a service that failed.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// It is tried for this long before its failing is called an error in the log; it is tried on even then.
+/// How long the job is retried before its failure is logged as an error. It is retried even after that.
 pub(crate) fn patience() -> Duration {
     Duration::from_secs(7 * 24 * 3600)
 }
 
-/// A service that keeps something for tenants.
+/// A service that keeps data for tenants.
 #[async_trait]
 pub trait TenantDeleted: Send + Sync + 'static {
     /// The service's name, for the log.
     fn service(&self) -> &'static str;
 
-    /// Deletes what it keeps for the tenant. It is called again after a crash or a failure, and must then come to the
-    /// same end.
+    /// Deletes the tenant's data. It is called again after a crash or a failure, so it must be idempotent.
     ///
     /// # Errors
-    /// Why it could not, for the log; it is asked again.
+    /// Why it failed, for the log; the call is retried.
     async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String>;
 }
 
@@ -50,7 +50,7 @@ impl Clearing {
                     service = service.service(),
                     tenant = job.subject,
                     reason,
-                    "a deleted tenant's data is still there"
+                    "cannot delete a removed tenant's data yet; retrying"
                 );
                 let attempt = u32::try_from(job.attempts.clamp(1, 20)).unwrap_or(20) - 1;
                 return Next::After(RETRY_FIRST.saturating_mul(1 << attempt.min(10)).min(RETRY_MAX));
@@ -61,7 +61,7 @@ impl Clearing {
         match finished {
             Ok(_) => Next::Ended,
             Err(error) => {
-                tracing::warn!(%error, tenant = job.subject, "cannot end a tenant's deletion");
+                tracing::warn!(%error, tenant = job.subject, "cannot complete a tenant's deletion; retrying");
                 Next::After(RETRY_FIRST)
             }
         }
@@ -78,14 +78,17 @@ impl Handler for Clearing {
     }
 
     async fn expired(&self, job: &Job) -> Next {
-        tracing::error!(tenant = job.subject, "a deleted tenant's data could not be removed for a week");
+        tracing::error!(
+            tenant = job.subject,
+            "a removed tenant's data could not be deleted for a week; still retrying"
+        );
         self.clear(job).await
     }
 }
 
 impl Identity {
-    /// Starts carrying deletions of tenants through, those left by an earlier process included. Call once, with every
-    /// service that keeps anything for tenants.
+    /// Starts the deletion of removed tenants' data, including deletions that an earlier process left. Call it once, with
+    /// every service that keeps data for tenants.
     pub fn carry_deletions(self: &Arc<Self>, services: Vec<Arc<dyn TenantDeleted>>) -> RunnerHandle {
         let handler = Arc::new(Clearing { identity: Arc::downgrade(self), db: self.db.clone(), services });
         let runner = Runner { db: self.db.clone(), clock: self.clock.clone(), concurrency: AT_ONCE };

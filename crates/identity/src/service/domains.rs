@@ -1,4 +1,4 @@
-//! Domains: v3's frame around tenants and users. All of it is the operator's, but everybody may see its own.
+//! Domains: v3's containers of tenants and users. Only operators manage them, but everyone may see their own.
 
 use database::Tx;
 
@@ -10,17 +10,17 @@ use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 
-/// What is to change of a domain; `None` stays.
+/// Changes to a domain; `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChangedDomain {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// Further attributes to be set.
+    /// Further attributes to set.
     pub(crate) extra: Extra,
 }
 
-/// Which domains to list.
+/// Filters of a list of domains.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DomainQuery {
     pub(crate) name: Option<String>,
@@ -39,7 +39,7 @@ async fn visible_domain(tx: &mut Tx, caller: &Caller, id: &str) -> Result<Domain
 }
 
 impl Identity {
-    /// Makes a domain.
+    /// Creates a domain.
     pub(crate) async fn create_domain(
         &self,
         caller: &Caller,
@@ -74,13 +74,13 @@ impl Identity {
             .await
     }
 
-    /// A domain that the caller may see.
+    /// Returns a domain that the caller may see.
     pub(crate) async fn domain(&self, caller: &Caller, id: &str) -> Result<Domain, Error> {
         let input = (caller.clone(), id.to_owned());
         self.db.read(input, |(caller, id), tx| Box::pin(visible_domain(tx, caller, id))).await
     }
 
-    /// Domains: all for an operator, else the caller's own.
+    /// Returns all domains for an operator, else the caller's own.
     pub(crate) async fn domains(&self, caller: &Caller, query: DomainQuery) -> Result<Listed<Domain>, Error> {
         let page = page_of(query.marker.as_deref(), query.limit);
         self.db
@@ -106,7 +106,7 @@ impl Identity {
             .await
     }
 
-    /// Domains that the caller's tokens can hold on.
+    /// Returns the domains that the caller's tokens can be scoped to.
     pub(crate) async fn domains_to_scope(&self, caller: &Caller) -> Result<Vec<Domain>, Error> {
         self.db
             .read(caller.user_id.clone(), |user_id, tx| {
@@ -155,7 +155,7 @@ impl Identity {
         Ok(domain)
     }
 
-    /// Deletes a domain that is disabled, with its projects and users, as Keystone does.
+    /// Deletes a disabled domain with its projects and users, as Keystone does.
     pub(crate) async fn delete_domain(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         let now = self.clock.now();

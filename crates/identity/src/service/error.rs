@@ -1,70 +1,70 @@
-//! The one error type of the service; each dialect has one mapping of it.
+//! The service's only error type. Each dialect has its own mapping of it.
 
 use std::time::Duration;
 
 use crate::key::{MasterKeyError, Unsealable};
 use crate::model::{ExtraError, NameError};
 
-/// Why an operation was not done; nothing was changed.
+/// Why an operation failed. Nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The request makes no sense; the message names the field.
+    /// The request is invalid; the message names the field.
     #[error("{message}")]
     Invalid {
         /// What is wrong.
         message: String,
     },
-    /// The name and what should prove it do not fit, whoever that is.
+    /// The credentials are wrong, or the user does not exist.
     #[error("Unable to authenticate user with credentials provided.")]
     Credentials,
-    /// The token that was to be exchanged for another one is not good.
+    /// The token to be exchanged for another one is invalid.
     #[error("Unable to authenticate user with credentials provided.")]
     UnknownToken,
-    /// There is no good token.
+    /// There is no valid token.
     #[error("No valid token provided. Please use the 'X-Auth-Token' header with a valid token.")]
     Token,
-    /// The credentials fit, but the user, its domain or its tenant is disabled.
+    /// The credentials are right, but the user, its domain or its tenant is disabled.
     #[error("User has been disabled")]
     Disabled,
-    /// The credentials fit, but the account's policy has the password changed first.
+    /// The credentials are right, but the account's policy requires a new password first.
     #[error("The password for this user has expired and must be changed.")]
     PasswordExpired {
-        /// Whose.
+        /// The user's id.
         user_id: String,
     },
-    /// The caller may not.
+    /// The caller is not allowed to do this.
     #[error("{message}")]
     Forbidden {
         /// Why not.
         message: String,
     },
-    /// There is no such thing, or the caller must not know of it.
+    /// The resource does not exist, or the caller must not know of it.
     #[error("Could not find {what}: {id}.")]
     NotFound {
         /// Its kind.
         what: &'static str,
-        /// What was asked for.
+        /// The id or name in the request.
         id: String,
     },
-    /// It would collide with what is there.
+    /// The operation conflicts with existing data.
     #[error("{message}")]
     Conflict {
-        /// With what.
+        /// The conflict.
         message: String,
     },
-    /// Too many failed attempts to sign in, from there or as that user.
+    /// Too many failed attempts to sign in from this address or as this user.
     #[error("Too many failed attempts to sign in; retry after {} seconds.", retry_after.as_secs())]
     TooManyAttempts {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// Too much to do at once.
+    /// Too many concurrent operations.
     #[error("The service is busy; retry shortly.")]
     Busy,
-    /// The database is away or broken.
+    /// The database is unavailable or broken.
     #[error("The service is unavailable.")]
     Database(#[source] database::Error),
-    /// A secret at rest cannot be used: not this cloud's master key.
+    /// A sealed secret cannot be opened: the master key is not this cloud's.
     #[error("The service is unavailable.")]
     Secret,
 }
@@ -86,12 +86,14 @@ impl Error {
         Self::NotFound { what, id: id.to_owned() }
     }
 
-    /// Says in the log what the answer does not tell.
+    /// Logs the details that the response omits.
     pub(crate) fn log(&self) {
         match self {
-            Self::Database(error) => tracing::error!(%error, "identity's database failed"),
+            Self::Database(error) => {
+                tracing::error!(%error, "identity's database failed; the request gets 503")
+            }
             Self::Secret => {
-                tracing::error!("a sealed secret cannot be opened: is the master key this cloud's?")
+                tracing::error!("a sealed secret cannot be opened: the master key may not be this cloud's")
             }
             _ => {}
         }

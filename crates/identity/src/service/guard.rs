@@ -1,8 +1,8 @@
-//! Guessing is slowed: attempts are counted per user and address together, per address and per user, whether there is
-//! such a user or not.
+//! Slows down password guessing. Attempts are counted per pair of user and address, per address and per user, whether or not
+//! the user exists.
 //!
-//! An attempt counts from its admission until its verdict. So a hundred concurrent guesses get no further than ten in a
-//! row: what is over a limit waits until earlier attempts have their verdict, and is refused if those fail.
+//! An attempt counts from its admission until its verdict, so a hundred concurrent guesses get no further than ten
+//! sequential ones. Attempts above a limit wait for the verdicts of earlier ones, and are rejected if those fail.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,26 +14,26 @@ use work::{Clock, Time};
 
 use crate::service::error::Error;
 
-/// Failures further apart than this are not added up.
+/// Failures further apart than this do not add up.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// Failures as one user from one address before it is locked out.
+/// Failures as one user from one address before that pair is locked out.
 const PAIR_MAX: u32 = 10;
-/// Failures from one address as anybody. Users who signed in from there lately are not locked out by it, so that others
+/// Failures from one address as any user. Users who recently signed in from there are not locked out by it, so that others
 /// behind the same proxy cannot lock them out.
 const ADDRESS_MAX: u32 = 100;
-/// Failures as one user from anywhere. Addresses that signed in as that user lately are not locked out by it, so that
+/// Failures as one user from any address. Addresses that recently signed in as that user are not locked out by it, so that
 /// others cannot lock a user out.
 const USER_MAX: u32 = 100;
-/// The first lock-out lasts this long, each further one twice as long as the one before it.
+/// Duration of the first lock-out. Each further one lasts twice as long as the one before.
 const LOCK_FIRST: Duration = Duration::from_secs(30);
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
-/// How long an address is known to be the user's.
+/// How long an address is remembered as one of the user's.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Counters kept in memory.
+/// Maximum number of counters in memory.
 const COUNTERS_MAX: usize = 100_000;
-/// A longer name is counted under its digest, in bytes.
+/// Names longer than this, in bytes, are counted under their digest.
 const NAME_BYTES_MAX: usize = 64;
-/// Attempts that wait for the verdicts of others at most; more are told to come back.
+/// Maximum number of attempts that wait for the verdicts of others. Further ones are told to retry later.
 const WAITING_MAX: usize = 512;
 
 const _: () = assert!(PAIR_MAX < ADDRESS_MAX && PAIR_MAX < USER_MAX, "the narrowest counter must trip first");
@@ -48,7 +48,7 @@ enum Key {
 #[derive(Default)]
 struct Counter {
     failures: u32,
-    /// Attempts without a verdict yet.
+    /// Attempts without a verdict.
     in_flight: u32,
     last: Time,
     locked_until: Time,
@@ -56,7 +56,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// Whether another attempt may begin. After a lock-out one at a time may, until one succeeds.
+    /// Whether another attempt may begin. After a lock-out, one at a time may, until one succeeds.
     fn has_room(&self, max: u32) -> bool {
         self.in_flight < max.saturating_sub(self.failures).max(1)
     }
@@ -66,13 +66,13 @@ impl Counter {
 pub(crate) struct Guard {
     clock: Clock,
     counters: Cache<Key, Arc<Mutex<Counter>>>,
-    /// Admission to several counters is one step.
+    /// Makes admission to several counters atomic.
     admission: Mutex<()>,
     verdicts: Notify,
     waiting: tokio::sync::Semaphore,
 }
 
-/// An admitted attempt. Without a verdict, as when its client leaves, it has failed.
+/// An admitted attempt. If it is dropped without a verdict, for example because its client disconnects, it counts as failed.
 pub(crate) struct Attempt<'g> {
     guard: &'g Guard,
     user: String,
@@ -97,7 +97,7 @@ impl Guard {
         }
     }
 
-    /// Counts an attempt, once the number of those under way allows it.
+    /// Counts an attempt, once the number of attempts without a verdict allows it.
     pub(crate) async fn admit(&self, user: &str, address: Option<IpAddr>) -> Result<Attempt<'_>, Error> {
         let user = &bounded(user);
         let mut place = None;
@@ -105,7 +105,7 @@ impl Guard {
             let verdict = self.verdicts.notified();
             match self.try_admit(user, address) {
                 Admission::Admitted(attempt) => return Ok(attempt),
-                // Rounded up: who waits as told gets through.
+                // Rounded up, so that a client that waits this long gets through.
                 Admission::Locked(wait) => {
                     return Err(Error::TooManyAttempts {
                         retry_after: Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
@@ -131,7 +131,7 @@ impl Guard {
             counted.push((self.entry(Key::Address(address)), ADDRESS_MAX));
         }
         counted.push((self.entry(Key::User(user.to_owned())), USER_MAX));
-        // A known pair counts for the address and the user, too, but is held back by its own counter alone.
+        // A known pair counts for the address and the user as well, but only its own counter can hold it back.
         let asked = if known { &counted[..1] } else { &counted[..] };
         let mut full = false;
         for (counter, max) in asked {
@@ -161,10 +161,10 @@ impl Guard {
 }
 
 impl Attempt<'_> {
-    /// It succeeded: it does not count, and the address is the user's.
+    /// Records success: the attempt does not count, and the address is remembered as the user's.
     pub(crate) fn succeeded(mut self) {
         let known_until = self.guard.clock.now().after(KNOWN_FOR);
-        // The pair's counter may have left the cache since.
+        // The pair's counter may have been evicted from the cache.
         let pair = self.guard.entry(Key::Pair(self.user.clone(), self.address));
         lock(&pair).known_until = known_until;
         for (index, (counter, _)) in std::mem::take(&mut self.counters).into_iter().enumerate() {
@@ -177,7 +177,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nobody found out whether it would have succeeded: it does not count.
+    /// Withdraws an attempt whose outcome is unknown: it does not count.
     pub(crate) fn refund(mut self) {
         for (counter, _) in std::mem::take(&mut self.counters) {
             let mut counter = lock(&counter);
@@ -185,7 +185,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// It failed.
+    /// Records failure.
     pub(crate) fn failed(self) {
         drop(self);
     }
@@ -211,7 +211,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// A name as counters have it: anybody can send names of any length, and the counters are bounded by their number alone.
+/// Returns the name under which attempts are counted. Clients can send names of any length, and the counters are bounded
+/// only in number.
 fn bounded(user: &str) -> String {
     if user.len() <= NAME_BYTES_MAX {
         return user.to_owned();
@@ -224,7 +225,7 @@ fn lock(counter: &Mutex<Counter>) -> std::sync::MutexGuard<'_, Counter> {
     counter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one subscriber has: an IPv4 address, or a whole /64.
+/// Returns what one subscriber typically has: an IPv4 address, or a whole /64.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
@@ -253,12 +254,12 @@ mod tests {
         match guard.admit(user, at(address)).await {
             Err(Error::TooManyAttempts { retry_after }) => retry_after.as_secs(),
             Err(other) => panic!("{other:?}"),
-            Ok(_) => panic!("it was admitted"),
+            Ok(_) => panic!("the attempt was admitted"),
         }
     }
 
     #[tokio::test]
-    async fn a_pair_is_locked_out_for_longer_and_longer() {
+    async fn each_lock_out_of_a_pair_is_longer() {
         let (guard, clock) = guard();
         for _ in 0..10 {
             fail(&guard, "jdoe", "192.0.2.1").await;
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_are_forgotten_after_a_while() {
+    async fn failures_expire() {
         let (guard, clock) = guard();
         for _ in 0..9 {
             fail(&guard, "jdoe", "192.0.2.1").await;
@@ -313,9 +314,9 @@ mod tests {
         guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
     }
 
-    /// Attempts at once: ten are admitted, the others wait; as those fail, the others are refused.
+    /// Of concurrent attempts ten are admitted and the others wait. As those fail, the others are rejected.
     #[tokio::test]
-    async fn concurrent_attempts_get_no_further_than_ones_in_a_row() {
+    async fn concurrent_attempts_get_no_further_than_sequential_ones() {
         let (guard, _) = guard();
         let guard = Arc::new(guard);
         let admitted = Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -343,9 +344,9 @@ mod tests {
         assert_eq!((failed, admitted.load(std::sync::atomic::Ordering::SeqCst)), (10, 10));
     }
 
-    /// Many clients of one user sign in at once: all get through, ten at a time.
+    /// Many clients of one user sign in at once. All succeed, ten at a time.
     #[tokio::test]
-    async fn concurrent_successes_all_get_through() {
+    async fn concurrent_successes_are_all_admitted() {
         let (guard, _) = guard();
         let guard = Arc::new(guard);
         let mut running = tokio::task::JoinSet::new();
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_attempt_whose_client_leaves_has_failed() {
+    async fn an_abandoned_attempt_counts_as_failed() {
         let (guard, _) = guard();
         for _ in 0..10 {
             drop(guard.admit("jdoe", at("192.0.2.1")).await.unwrap());

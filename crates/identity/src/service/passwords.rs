@@ -1,8 +1,8 @@
-//! Passwords: Argon2id, off the threads that serve requests, in work buffers of a fixed number.
+//! Passwords: Argon2id, on separate threads, with a fixed number of work buffers.
 //!
-//! A hash needs megabytes of memory for milliseconds. Allocated for each hash, allocators keep much of it for good: glibc
-//! raises its threshold for direct mappings after the first large free, and then takes such blocks from heaps that
-//! fragment. So the buffers are allocated once and reused.
+//! A hash needs megabytes of memory for a few milliseconds. If it were allocated per hash, allocators would keep much of it
+//! for good: glibc raises its threshold for direct mappings after the first large free, and then takes such blocks from
+//! heaps that fragment. So the buffers are allocated once and reused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,26 +17,26 @@ use crate::service::OpenError;
 use crate::service::error::Error;
 use crate::service::secrets::same;
 
-/// Bytes of a password at most.
+/// Maximum length of a password, in bytes.
 pub(crate) const PASSWORD_MAX: usize = 4096;
-/// Requests that wait for their turn at most; others are told to come back.
+/// Maximum number of requests that wait for their turn. Further ones are told to retry later.
 const WAITING_MAX: usize = 256;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_LEN: usize = 16;
 const OUTPUT_LEN: usize = 32;
 
-/// Hashes and checks passwords.
+/// Hashes and verifies passwords.
 pub(crate) struct Passwords {
     params: Params,
     turns: Arc<Semaphore>,
     buffers: Arc<Buffers>,
     waiting: AtomicUsize,
-    /// No password fits it, and finding that out takes as long as for a real one.
+    /// A hash that no password matches. Verifying against it takes as long as against a real one.
     decoy: String,
 }
 
-/// The work buffers that are not in use. No more are ever made than hashes run at once.
+/// The unused work buffers. No more exist than hashes run at once.
 #[derive(Default)]
 struct Buffers {
     free: Mutex<Vec<Vec<Block>>>,
@@ -44,7 +44,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    /// Lends a buffer of at least `blocks` KiB to `work`. Its content is whatever the last hash left there.
+    /// Lends a buffer of at least `blocks` KiB to `work`. It still contains the last hash's data.
     fn lend<T>(&self, blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = free.unwrap_or_else(|| {
@@ -52,7 +52,7 @@ impl Buffers {
             Vec::new()
         });
         if buffer.len() < blocks {
-            // Exactly: a vector that grows by itself would double.
+            // Allocate the exact size, since a growing vector would double.
             buffer = vec![Block::new(); blocks];
         }
         let done = work(&mut buffer);
@@ -61,7 +61,7 @@ impl Buffers {
     }
 }
 
-/// Counts a request that waits, until it is dropped.
+/// Counts a waiting request until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -70,7 +70,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Computes the hash of `password`; `None` for parameters that Argon2 does not take.
+/// Computes the hash of `password`; `None` for parameters that Argon2 rejects.
 fn compute(
     buffers: &Buffers,
     (algorithm, version, params): (Algorithm, Version, Params),
@@ -83,7 +83,7 @@ fn compute(
     buffers.lend(blocks, |memory| argon.hash_password_into_with_memory(password, salt, output, memory)).ok()
 }
 
-/// A new PHC string for `password`.
+/// Creates a PHC string for `password`.
 fn hash(buffers: &Buffers, params: &Params, password: &[u8]) -> Option<String> {
     let (mut salt, mut output) = ([0u8; SALT_LEN], [0u8; OUTPUT_LEN]);
     aws_lc_rs::rand::fill(&mut salt).ok()?;
@@ -98,7 +98,7 @@ fn hash(buffers: &Buffers, params: &Params, password: &[u8]) -> Option<String> {
     Some(phc.to_string())
 }
 
-/// Whether `stored` is the hash of `password`, by the parameters that it was made with; `None` if it is none at all.
+/// Whether `stored` is the hash of `password`, with the parameters in `stored`; `None` if `stored` is not a valid hash.
 fn verify(buffers: &Buffers, stored: &str, password: &[u8]) -> Option<bool> {
     let stored = PasswordHash::new(stored).ok()?;
     let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
@@ -131,20 +131,20 @@ impl Passwords {
         })
     }
 
-    /// Work buffers that were ever made.
+    /// Number of work buffers allocated so far.
     pub(crate) fn buffers_made(&self) -> usize {
         self.buffers.made.load(Ordering::Acquire)
     }
 
-    /// A password as it is stored: a PHC string.
+    /// Hashes a password and returns the PHC string to store.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, Error> {
         let (params, password) = (self.params.clone(), password.to_owned());
         let hashed = self.in_turn(move |buffers| hash(buffers, &params, password.as_bytes())).await?;
         hashed.ok_or(Error::Busy)
     }
 
-    /// Whether `password` is the one that was stored. Without one stored (no such user, or it has none) it takes as
-    /// long and is false.
+    /// Whether `password` matches the stored hash. Without a stored hash (no such user, or it has no password) the check
+    /// takes as long and returns false.
     pub(crate) async fn fits(&self, password: &str, stored: Option<&str>) -> Result<bool, Error> {
         if password.len() > PASSWORD_MAX {
             return Ok(false);
@@ -169,7 +169,7 @@ impl Passwords {
         };
         let buffers = Arc::clone(&self.buffers);
         tokio::task::spawn_blocking(move || {
-            // Held by the thread, not by the request: a client that leaves must not make room for another.
+            // Held by the thread, not by the request: a client that disconnects must not make room for another hash.
             let _turn = turn;
             work(&buffers)
         })
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_password_fits_itself_alone() {
+    async fn a_password_matches_only_itself() {
         let passwords = Passwords::new(64, 1).unwrap();
         let stored = passwords.hash("correct horse").await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=2,p=1$"));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_more_buffers_are_made_than_hashes_run_at_once() {
+    async fn no_more_buffers_are_allocated_than_hashes_run_at_once() {
         let passwords = Arc::new(Passwords::new(64, 3).unwrap());
         let stored = passwords.hash("correct horse").await.unwrap();
         for _ in 0..10 {
@@ -216,13 +216,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_stored_with_other_parameters_fits_still() {
+    async fn hashes_with_other_parameters_still_match() {
         let old = Passwords::new(256, 1).unwrap().hash("correct horse").await.unwrap();
         let passwords = Passwords::new(64, 1).unwrap();
         assert!(passwords.fits("correct horse", Some(&old)).await.unwrap());
         assert!(!passwords.fits("correct horsf", Some(&old)).await.unwrap());
         assert_eq!(passwords.buffers_made(), 1);
-        // As the crate's own function wrote it before this one used buffers of its own.
+        // Written by the crate's own function, from before this code used its own buffers.
         let known = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
         let mut output = [0u8; 32];
         let params = Params::new(64, 2, 1, None).unwrap();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_decoy_is_really_computed() {
+    async fn the_decoy_is_computed_in_full() {
         let passwords = Passwords::new(64, 1).unwrap();
         let decoy = PasswordHash::new(&passwords.decoy).unwrap();
         assert_eq!(decoy.params.get_decimal("m"), Some(64));

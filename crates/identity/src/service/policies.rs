@@ -1,4 +1,4 @@
-//! Accounts' policies for passwords: how long one is good, and which it must differ from.
+//! Accounts' password policies: how long a password is valid, and which former ones it must differ from.
 
 use crate::model::{Caller, PasswordPolicy, Product, Right};
 use crate::service::accounts::NOT_AUTHORIZED;
@@ -7,7 +7,7 @@ use crate::service::tenants::visible_tenant;
 use crate::service::{Identity, note};
 use crate::store;
 
-/// The tenant must be one whose users the caller manages.
+/// Checks that the caller manages the users of the tenant.
 async fn managed_account(tx: &mut database::Tx, caller: &Caller, tenant_id: &str) -> Result<(), Error> {
     visible_tenant(tx, caller, tenant_id).await?;
     if caller.may(tenant_id, Product::Identity, Right::Administer) {
@@ -17,7 +17,7 @@ async fn managed_account(tx: &mut database::Tx, caller: &Caller, tenant_id: &str
 }
 
 impl Identity {
-    /// An account's policy.
+    /// Returns an account's policy.
     pub(crate) async fn password_policy(
         &self,
         caller: &Caller,
@@ -34,7 +34,7 @@ impl Identity {
             .await
     }
 
-    /// Gives an account a policy. It holds at once: passwords that are older than it allows are good no more.
+    /// Sets an account's policy. It applies at once: passwords older than it allows have expired.
     pub(crate) async fn set_password_policy(
         &self,
         caller: &Caller,
@@ -56,7 +56,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Takes an account's policy away.
+    /// Removes an account's policy.
     pub(crate) async fn delete_password_policy(&self, caller: &Caller, tenant_id: &str) -> Result<(), Error> {
         let now = self.clock.now();
         self.db
@@ -74,8 +74,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Fails when the user's account has a policy and `password` is the user's present one, or one of those before
-    /// that the policy looks at. Each comparison costs as much as signing in.
+    /// Fails if the user's account has a policy and `password` is the user's current password or one of the former ones that
+    /// the policy checks. Each comparison costs as much as a sign-in.
     pub(crate) async fn check_reuse(&self, user_id: &str, password: &str) -> Result<(), Error> {
         let (history, known) = self
             .db

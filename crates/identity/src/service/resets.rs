@@ -1,4 +1,4 @@
-//! Forgotten passwords: a token that sets a new one once, sent to the user's mail address.
+//! Forgotten passwords: a token, sent to the user's mail address, that sets a new password once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::service::users::check_password;
 use crate::service::{Identity, secrets};
 use crate::store;
 
-/// How long such a token is good.
+/// How long such a token is valid.
 const RESET_LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// A user is sent no more than one mail in this time.
+/// Minimum time between two mails to one user.
 const RESET_EVERY: Duration = Duration::from_secs(60);
 
 /// A mail to a user.
@@ -28,24 +28,24 @@ pub struct Mail {
     pub text: String,
 }
 
-/// What carries mails.
+/// A mail transport.
 #[async_trait]
 pub trait Post: Send + Sync {
-    /// Hands a mail over.
+    /// Sends a mail.
     ///
     /// # Errors
-    /// Why it could not be, in one line.
+    /// Why it could not be sent, in one line.
     async fn send(&self, mail: Mail) -> Result<(), String>;
 }
 
-/// Why a forgotten password was not set anew.
+/// Why a forgotten password was not reset.
 #[derive(Debug)]
 pub(crate) enum NotReset {
-    /// The token is none.
+    /// The token is invalid.
     NoToken,
-    /// The token is a good one, but not for this.
+    /// The token is valid, but not for resetting a password.
     OtherToken,
-    /// The password cannot be one, or the service failed.
+    /// The password is invalid, or the service failed.
     Error(Error),
 }
 
@@ -56,32 +56,34 @@ impl From<Error> for NotReset {
 }
 
 impl Identity {
-    /// Has mails carried by `post`; before, none are sent.
+    /// Sets the mail transport. Without one no mails are sent.
     pub fn send_mail_by(&self, post: Arc<dyn Post>) {
         let _ = self.post.set(post);
     }
 
-    /// Mails a user of that name the token to set a new password with. It is done in the background, so that the
-    /// answer's time tells nobody who exists.
+    /// Mails the user of that name a token for a new password. Runs in the background, so that the response time does not
+    /// reveal which users exist.
     pub(crate) fn forgot_password(self: &Arc<Self>, name: &str) {
         if self.post.get().is_none() {
             tracing::info!(
                 user = name,
-                "somebody asks for a new password; no mail is sent ([identity] sendmail)"
+                "a user requested a password reset, but no mail can be sent: [identity] sendmail is not set"
             );
             return;
         }
         let Ok(turn) = Arc::clone(&self.resets_at_once).try_acquire_owned() else {
-            tracing::warn!(user = name, "too many ask for new passwords at once");
+            tracing::warn!(user = name, "too many concurrent password-reset requests; dropped one");
             return;
         };
         let (identity, name) = (Arc::clone(self), name.to_owned());
         tokio::spawn(async move {
             let _turn = turn;
             match identity.mail_reset(&name).await {
-                Ok(true) => tracing::info!(user = name, "sent a token for a new password"),
-                Ok(false) => tracing::info!(user = name, "nobody to send a token for a new password"),
-                Err(reason) => tracing::warn!(user = name, reason, "cannot send a token for a new password"),
+                Ok(true) => tracing::info!(user = name, "sent a password-reset token"),
+                Ok(false) => {
+                    tracing::info!(user = name, "password reset requested, but no user to send a token to")
+                }
+                Err(reason) => tracing::warn!(user = name, reason, "cannot send a password-reset token"),
             }
         });
     }
@@ -125,8 +127,8 @@ impl Identity {
         Ok(true)
     }
 
-    /// Sets a forgotten password by the token that was mailed, and answers the user's name. All of the user's tokens
-    /// end, that one too.
+    /// Resets a forgotten password with the mailed token and returns the user's name. Revokes all of the user's tokens,
+    /// including this one.
     pub(crate) async fn reset_password(&self, token: &str, password: &str) -> Result<String, NotReset> {
         let (hash, now) = (hash_of(token), self.clock.now());
         let found = self
@@ -149,7 +151,7 @@ impl Identity {
             .db
             .write((user_id.clone(), hash, hashed), move |(user_id, hash, hashed), tx| {
                 Box::pin(async move {
-                    // Two requests with one token: the second one comes too late.
+                    // Of two requests with one token, the second fails.
                     let still = store::passwords::reset_of(tx, hash, now).await?.as_ref() == Some(user_id);
                     let user = store::users::by_id(tx, user_id).await?.filter(|user| still && user.enabled);
                     let Some(user) = user else { return Ok::<_, Error>(None) };

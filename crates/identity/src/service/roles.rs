@@ -1,4 +1,4 @@
-//! Roles, and who has which where.
+//! Roles and their assignments.
 
 use database::Tx;
 use work::Time;
@@ -16,7 +16,7 @@ use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 use crate::store::grants::{Filter, marker_of};
 
-/// Which assignments to list.
+/// Filters of a list of assignments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AssignmentQuery {
     pub(crate) user_id: Option<String>,
@@ -26,13 +26,13 @@ pub(crate) struct AssignmentQuery {
     pub(crate) limit: Option<i64>,
 }
 
-/// Which roles to list.
+/// Filters of a list of roles.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoleQuery {
     pub(crate) name: Option<String>,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
-    /// A marker that names no role is an error (v2.0).
+    /// Whether a marker that names no role is an error (v2.0).
     pub(crate) strict: bool,
 }
 
@@ -42,20 +42,20 @@ pub(crate) struct NamedAssignment {
     pub(crate) assignment: Assignment,
     pub(crate) user: User,
     pub(crate) user_domain: String,
-    /// The tenant's or domain's name, and the name of the tenant's domain.
+    /// The tenant's or domain's name; for a tenant, also its domain's id and name.
     pub(crate) place: Option<(String, Option<(String, String)>)>,
 }
 
-/// What is to change of a role; `None` stays.
+/// Changes to a role; `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChangedRole {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
-    /// Further attributes to be set.
+    /// Further attributes to set.
     pub(crate) extra: Extra,
 }
 
-/// Gives a role by its name, within a unit.
+/// Grants a role by its name, in the caller's unit.
 pub(crate) async fn give_by_name(
     tx: &mut Tx,
     now: Time,
@@ -102,7 +102,7 @@ async fn place_exists(tx: &mut Tx, scope: &Scope) -> Result<(), Error> {
 }
 
 impl Identity {
-    /// Makes a role that opens nothing by itself, for ACLs to name.
+    /// Creates a role that gives no rights by itself, for ACLs to name.
     pub(crate) async fn create_role(
         &self,
         caller: &Caller,
@@ -135,7 +135,7 @@ impl Identity {
             .await
     }
 
-    /// A role; roles are no secret.
+    /// Returns a role. Everyone may see roles.
     pub(crate) async fn role(&self, id: &str) -> Result<Role, Error> {
         self.db
             .read(id.to_owned(), |id, tx| {
@@ -146,7 +146,7 @@ impl Identity {
             .await
     }
 
-    /// Roles, perhaps those of one name.
+    /// Returns roles, optionally only those with one name.
     pub(crate) async fn roles(&self, query: RoleQuery) -> Result<Listed<Role>, Error> {
         let page = page_of(query.marker.as_deref(), query.limit);
         self.db
@@ -163,7 +163,7 @@ impl Identity {
             .await
     }
 
-    /// Changes a role that is not the cloud's own.
+    /// Changes a role that is not built in.
     pub(crate) async fn update_role(
         &self,
         caller: &Caller,
@@ -197,7 +197,7 @@ impl Identity {
         Ok(role)
     }
 
-    /// Deletes a role that is not the cloud's own; nobody has it any more.
+    /// Deletes a role that is not built in, with its assignments.
     pub(crate) async fn delete_role(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         let now = self.clock.now();
@@ -214,7 +214,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Gives a user a role.
+    /// Grants a user a role.
     pub(crate) async fn give_role(
         &self,
         caller: &Caller,
@@ -238,7 +238,7 @@ impl Identity {
         Ok(role)
     }
 
-    /// Takes a role from a user.
+    /// Revokes a user's role.
     pub(crate) async fn take_role(
         &self,
         caller: &Caller,
@@ -260,7 +260,7 @@ impl Identity {
                     if *scope == Scope::Cloud {
                         still_governed(tx).await?;
                     }
-                    // With the last role in a scope its tokens there end.
+                    // Revoking the last role in a scope also revokes the user's tokens there.
                     store::tokens::delete_without_role(tx, user_id).await?;
                     note(tx, now, caller, "role.revoke", user_id, &detail(&role, scope)).await
                 })
@@ -270,7 +270,7 @@ impl Identity {
         Ok(())
     }
 
-    /// A user's roles in one place, or everywhere.
+    /// Returns a user's roles in one scope, or in all.
     pub(crate) async fn roles_of(
         &self,
         caller: &Caller,
@@ -296,7 +296,7 @@ impl Identity {
             .await
     }
 
-    /// Users with a role anywhere that the caller may see.
+    /// Returns the users with the role in any scope whom the caller may see.
     pub(crate) async fn holders_of(&self, caller: &Caller, role_id: &str) -> Result<Vec<User>, Error> {
         self.db
             .scan((caller.clone(), role_id.to_owned()), |(caller, role_id), tx| {
@@ -319,7 +319,7 @@ impl Identity {
             .await
     }
 
-    /// Who administers a user's account: those with everything on it.
+    /// Returns the administrators of a user's account: those with all rights on it.
     pub(crate) async fn admins_of(&self, caller: &Caller, user_id: &str) -> Result<Vec<User>, Error> {
         self.db
             .scan((caller.clone(), user_id.to_owned()), |(caller, user_id), tx| {
@@ -346,7 +346,8 @@ impl Identity {
             .await
     }
 
-    /// Assignments with names: all for an operator, the account's for who may look at it, else the caller's own.
+    /// Returns assignments with names: all for an operator, the account's for callers who may observe it, else the caller's
+    /// own.
     pub(crate) async fn assignments(
         &self,
         caller: &Caller,
@@ -408,7 +409,7 @@ async fn role_by_id(tx: &mut Tx, id: &str) -> Result<Role, Error> {
     store::roles::by_id(tx, id).await?.ok_or_else(|| Error::not_found("role", id))
 }
 
-/// A role that requests may change.
+/// Returns a role that requests may change.
 async fn own_role(tx: &mut Tx, id: &str) -> Result<Role, Error> {
     let role = role_by_id(tx, id).await?;
     if role.builtin { Err(Error::forbidden("The cloud's own roles cannot be changed.")) } else { Ok(role) }

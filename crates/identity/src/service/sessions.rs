@@ -1,4 +1,4 @@
-//! From a token to its caller: the path that every request of every service takes.
+//! Resolves tokens to callers. Every request of every service takes this path.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +15,15 @@ use crate::service::Identity;
 use crate::service::error::Error;
 use crate::store;
 
-/// Good tokens kept in memory, at about a kilobyte each.
+/// Maximum number of sessions in memory, at about a kilobyte each.
 const SESSIONS_MAX: usize = 50_000;
-/// No token is longer; what is need not be looked up.
+/// Maximum length of a token. Longer text is not looked up.
 const TOKEN_MAX: usize = 255;
 
-/// A token was not taken.
+/// Why a token was rejected.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Denied {
-    /// It is none, ran out, was revoked, or its user or tenant is disabled or gone: 401.
+    /// It is unknown, expired or revoked, or its user or tenant is disabled or deleted: 401.
     #[error("the token is not valid")]
     Invalid,
     /// It could not be looked up: 503.
@@ -40,18 +40,17 @@ impl From<Denied> for Error {
     }
 }
 
-/// What was read of good tokens, by hash, until something about them changes.
+/// Cache of sessions by token hash. Entries are removed when anything about them changes.
 pub(crate) struct Sessions {
     kept: Option<Cache<[u8; 32], Arc<Session>>>,
-    /// Grows with every change: what was read before one must not be kept after it.
+    /// Incremented at every change. A session that was read before a change must not be cached after it.
     changes: AtomicU64,
-    /// Held while something is kept or forgotten, so that what is out of date is never seen, not for a moment. Hits
-    /// do not take it.
+    /// Held while an entry is added or removed, so that stale entries are never visible. Hits do not take it.
     gate: Mutex<()>,
 }
 
 impl Sessions {
-    /// Keeps nothing unless this process is `alone` with the database.
+    /// Creates the cache. It stays empty unless this process is `alone` with the database.
     pub(crate) fn new(alone: bool) -> Self {
         Self {
             kept: alone.then(|| Cache::new(SESSIONS_MAX)),
@@ -72,7 +71,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets every session that `concerned` holds for; called once the change is durable, before it is answered.
+    /// Removes every session for which `concerned` is true. Called after the change is durable and before the response.
     pub(crate) fn forget(&self, concerned: impl Fn(&Session) -> bool) {
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.changes.fetch_add(1, Ordering::SeqCst);
@@ -81,7 +80,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets one token.
+    /// Removes one token's session.
     pub(crate) fn forget_token(&self, hash: &[u8; 32]) {
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.changes.fetch_add(1, Ordering::SeqCst);
@@ -90,18 +89,18 @@ impl Sessions {
         }
     }
 
-    /// Forgets a user's tokens.
+    /// Removes a user's sessions.
     pub(crate) fn forget_user(&self, user_id: &str) {
         self.forget(|session| session.user.id == user_id);
     }
 
-    /// Forgets all tokens.
+    /// Removes all sessions.
     pub(crate) fn forget_all(&self) {
         self.forget(|_| true);
     }
 }
 
-/// What a user is in a scope.
+/// A user's roles and place in a scope.
 pub(crate) struct Standing {
     pub(crate) user_domain: Domain,
     pub(crate) roles: Vec<RoleRef>,
@@ -110,7 +109,7 @@ pub(crate) struct Standing {
 }
 
 impl Identity {
-    /// The caller that `token` stands for.
+    /// Returns the caller that `token` belongs to.
     ///
     /// # Errors
     /// [`Denied`].
@@ -118,7 +117,7 @@ impl Identity {
         Ok(Arc::clone(&self.session(token).await?.caller))
     }
 
-    /// A good token with all that it stands for.
+    /// Returns the session of a valid token.
     pub(crate) async fn session(&self, token: &str) -> Result<Arc<Session>, Denied> {
         if token.is_empty() || token.len() > TOKEN_MAX {
             return Err(Denied::Invalid);
@@ -158,7 +157,8 @@ async fn load(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Session, Error>
     Ok(session_of(token, user, standing, credential.as_ref()))
 }
 
-/// What `user` is in `scope`: fails unless both are enabled and the user has anything to do there.
+/// Returns the user's standing in `scope`. Fails unless both are enabled and the user has a role there or it is its own
+/// tenant.
 pub(crate) async fn stand(
     tx: &mut Tx,
     user: &User,
@@ -188,7 +188,7 @@ pub(crate) async fn stand(
             if !tenant.enabled {
                 return Err(Error::Disabled);
             }
-            // An application credential is worth the roles that it names and that its user still has.
+            // An application credential only gives the roles that it names and that its user still has.
             let of_it = user.tenant_id.as_deref() == Some(id) && credential.is_none();
             if !of_it && standing.roles.is_empty() {
                 return Err(Error::Credentials);
@@ -216,7 +216,7 @@ async fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Domain, Error> {
     if domain.enabled { Ok(domain) } else { Err(Error::Disabled) }
 }
 
-/// Puts a session together.
+/// Creates a session.
 pub(crate) fn session_of(
     token: Token,
     user: User,

@@ -1,4 +1,4 @@
-//! Signing in: from what proves who somebody is to a token.
+//! Sign-in: from credentials to a token.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::service::{Identity, note};
 use crate::store;
 use crate::store::users::Secrets;
 
-/// What API keys are sealed for.
+/// Purpose for which API keys are sealed.
 pub(crate) const API_KEYS: &str = "api keys";
 
 /// A domain, by id or name.
@@ -26,7 +26,7 @@ pub(crate) enum DomainName {
     Name(String),
 }
 
-/// A user or tenant, by id or by name and perhaps domain.
+/// A user or tenant, by id, or by name with an optional domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     Id(String),
@@ -34,12 +34,12 @@ pub(crate) enum Named {
 }
 
 impl Named {
-    /// By name in the domain `default`.
+    /// Creates a name in the domain `default`.
     pub(crate) fn name(name: &str) -> Self {
         Self::Name { name: name.to_owned(), domain: None }
     }
 
-    /// What failed attempts are counted under, until a user is found.
+    /// The name under which failed attempts are counted until a user is found.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Id(text) | Self::Name { name: text, .. } => text,
@@ -47,42 +47,42 @@ impl Named {
     }
 }
 
-/// What proves who somebody is.
+/// Credentials that prove who the caller is.
 #[derive(Clone)]
 pub(crate) enum Proof {
-    /// An API key or, as TempAuth's users have it, the password.
+    /// An API key or, for TempAuth's users, the password.
     Key { user: Named, key: String },
     /// An API key.
     ApiKey { user: Named, key: String },
     /// A password.
     Password { user: Named, password: String },
-    /// A good token.
+    /// A valid token.
     Token { token: String },
     /// An application credential.
     Application { credential: CredentialName, secret: String },
 }
 
-/// An application credential, by id or by its user and name.
+/// Identifies an application credential by its id, or by its user and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialName {
     Id(String),
     Of { user: Named, name: String },
 }
 
-/// Where the token is to hold.
+/// The requested scope of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// On the user's own tenant, if it has one.
+    /// The user's own tenant, if it has one.
     Usual,
-    /// Nowhere.
+    /// No scope.
     Unscoped,
-    /// On a tenant.
+    /// A tenant.
     Tenant(Named),
-    /// On a tenant of that id or name: v1.0's `tenant:user`.
+    /// A tenant of that id or name: v1.0's `tenant:user`.
     TenantIdOrName(String),
-    /// On a domain.
+    /// A domain.
     Domain(DomainName),
-    /// On the whole cloud.
+    /// The whole cloud.
     Cloud,
 }
 
@@ -91,23 +91,23 @@ pub(crate) enum Wanted {
 pub(crate) struct SignIn {
     pub(crate) proof: Proof,
     pub(crate) wanted: Wanted,
-    /// Where the request came from.
+    /// The client's address.
     pub(crate) address: Option<IpAddr>,
     pub(crate) kind: TokenKind,
 }
 
-/// What kind of token is given.
+/// The kind of token to issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TokenKind {
-    /// A new one each time (v3).
+    /// A new token each time (v3).
     Fresh,
-    /// The same one until it is about to run out (v1.0, v1.1, v2.0).
+    /// The same token until shortly before it expires (v1.0, v1.1, v2.0).
     Lasting,
-    /// As before, in TempAuth's spelling.
+    /// The same, in TempAuth's format.
     TempAuth,
 }
 
-/// Under what a lasting token is found again.
+/// Key under which a reusable token is found again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Reusable {
     user_id: String,
@@ -116,17 +116,17 @@ pub(crate) struct Reusable {
     kind: TokenKind,
 }
 
-/// A token and what it stands for.
+/// A token and its session.
 pub(crate) struct SignedIn {
     pub(crate) token: Arc<str>,
     pub(crate) session: Arc<Session>,
 }
 
-/// Whom a proof proved.
+/// The user that the credentials identified.
 struct Proven {
     user: User,
     method: Method,
-    /// The token or credential that it was proved by.
+    /// The session or credential that was presented.
     base: Option<Arc<Session>>,
     credential: Option<ApplicationCredential>,
 }
@@ -148,7 +148,7 @@ impl Identity {
             method: proven.method,
             kind: request.kind,
         };
-        // A token made from a token dies with it, so it is never given again.
+        // A token that was exchanged for another expires with it, so it is never reused.
         let lasting = request.kind != TokenKind::Fresh && proven.base.is_none();
         if lasting && let Some(signed_in) = self.still_good(&reusable).await? {
             return Ok(signed_in);
@@ -191,7 +191,7 @@ impl Identity {
         }
     }
 
-    /// Finds the user and checks what it says, with the same work whether there is such a user or not.
+    /// Finds the user and checks its secret, with the same work whether or not the user exists.
     async fn prove_user(
         &self,
         named: &Named,
@@ -231,7 +231,7 @@ impl Identity {
         self.db.read(named.clone(), |named, tx| Box::pin(find_user(tx, named))).await
     }
 
-    /// How `secret` proves that it is the user's.
+    /// Checks `secret` and returns how it proves the user's identity.
     async fn check(
         &self,
         found: Option<&(User, Secrets)>,
@@ -252,7 +252,7 @@ impl Identity {
     }
 
     fn fits_api_key(&self, found: Option<&(User, Secrets)>, key: &str) -> Result<bool, Error> {
-        // Without a key to compare with, the same work is done on one that nobody has.
+        // If there is no key to compare with, the same work is done on the decoy.
         let sealed = found.and_then(|(user, secrets)| Some((user.id.as_str(), secrets.api_key.as_ref()?)));
         let Some((user_id, sealed)) = sealed else {
             let opened = self.key.open(API_KEYS, b"", &self.decoy_key)?;
@@ -302,7 +302,7 @@ impl Identity {
         };
         let attempt = self.guard.admit(&counted, address).await?;
         let stored = found.as_ref().map(|(_, _, stored)| stored.as_str());
-        // Whatever does not fit takes as long as a password that does not, whether there is such a credential or not.
+        // Everything that does not match takes as long as a wrong password, whether or not the credential exists.
         let random = stored.and_then(|stored| fits_random(secret, stored));
         let chosen = stored.filter(|_| random.is_none());
         let fits = match random {
@@ -330,7 +330,7 @@ impl Identity {
         }
     }
 
-    /// Where the token is to hold. Whether its user has anything to do there is asked when it is issued.
+    /// Returns the requested scope. Issuing the token checks whether its user has a role there.
     async fn scope_for(&self, proven: &Proven, request: &SignIn) -> Result<Scope, Error> {
         let wanted = &request.wanted;
         if let Some(credential) = proven.credential.as_ref().filter(|_| proven.base.is_none()) {
@@ -343,7 +343,7 @@ impl Identity {
             Wanted::Unscoped => Ok(Scope::Unscoped),
             Wanted::Cloud => Ok(Scope::Cloud),
             Wanted::Usual => {
-                // A token that holds somewhere is exchanged for one that holds there too.
+                // A scoped token is exchanged for one with the same scope.
                 let kept = proven.base.as_ref().map(|base| base.token.scope.clone());
                 let own = proven.user.tenant_id.clone().map_or(Scope::Unscoped, Scope::Tenant);
                 Ok(kept.filter(|scope| *scope != Scope::Unscoped).unwrap_or(own))
@@ -409,7 +409,7 @@ impl Identity {
             token.audit_ids.extend(base.token.audit_ids.first().cloned());
         }
         let base = proven.base.as_ref().map(|base| base.token.hash);
-        // The new token itself is not among those that may end: it is written after.
+        // The new token is written afterwards, so it is not among those that may be deleted.
         let others = i64::from(self.settings.tokens_per_user.max(1)) - 1;
         let (session, ended) = self
             .db
@@ -417,7 +417,7 @@ impl Identity {
                 (token, proven.user, proven.credential, base),
                 move |(token, user, credential, base), tx| {
                     Box::pin(async move {
-                        // Read again within the unit: a change that came first must not be missed.
+                        // Read the user again in the unit, so that a change in between is not missed.
                         let user = store::users::by_id(tx, &user.id).await?.ok_or(Error::Credentials)?;
                         if let Some(base) = base {
                             store::tokens::by_hash(tx, base).await?.ok_or(Error::Credentials)?;
@@ -438,7 +438,7 @@ impl Identity {
         Ok(SignedIn { token: text, session: Arc::new(session) })
     }
 
-    /// A token as somebody else sees it: its own user, who manages that user, a service, or an operator.
+    /// Returns the session of a token for another caller: its own user, a manager of that user, a service, or an operator.
     pub(crate) async fn validate(&self, by: &Session, token: &str) -> Result<Arc<Session>, Error> {
         let subject = self.subject(token).await?;
         if !by.caller.service {
@@ -447,7 +447,7 @@ impl Identity {
         Ok(subject)
     }
 
-    /// Fails as if there were no such token unless it is the caller's own or that of a user whom the caller manages.
+    /// Fails as if the token did not exist, unless it is the caller's own or belongs to a user whom the caller manages.
     async fn may_handle(&self, by: &Session, subject: &Session) -> Result<(), Error> {
         if subject.user.id == by.user.id {
             return Ok(());
@@ -472,7 +472,7 @@ impl Identity {
         })
     }
 
-    /// Revokes a token, for its own bearer or for an operator.
+    /// Revokes a token, for its bearer or for an operator.
     pub(crate) async fn revoke(&self, by: &Session, token: &str) -> Result<(), Error> {
         let hash = hash_of(token);
         let subject = self.subject(token).await?;
@@ -492,19 +492,19 @@ impl Identity {
     }
 }
 
-/// Whether a user without any role on a tenant gets a token for it.
+/// Whether a user without a role on a tenant gets a token for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RoleRule {
     /// Yes, if it is the user's own tenant (v1.0 to v2.0, where ACLs give such users their rights).
     AccountSuffices,
     /// No (v3, as in Keystone).
     Needed,
-    /// It gets an unscoped one (v3, where the user's default project was not asked for by name, as in Keystone).
+    /// It gets an unscoped token (v3, if the request did not name the user's default project, as in Keystone).
     UnscopedWithout,
 }
 
 impl RoleRule {
-    /// The scope of the token to be issued and what the user is there.
+    /// Returns the scope of the token to issue and the user's standing there.
     async fn standing(
         self,
         tx: &mut Tx,
@@ -528,7 +528,7 @@ impl RoleRule {
     }
 }
 
-/// What somebody says to prove who it is.
+/// The secret that a client presents.
 #[derive(Clone, Copy)]
 enum Secret<'a> {
     ApiKey(&'a str),
@@ -536,7 +536,7 @@ enum Secret<'a> {
     Either(&'a str),
 }
 
-/// The id of the domain that was asked for, `default` if none was; `None` when there is no such domain.
+/// Returns the id of the requested domain, `default` if none was requested; `None` if there is no such domain.
 async fn domain_of(tx: &mut Tx, named: Option<&DomainName>) -> Result<Option<String>, Error> {
     match named {
         Some(named) => domain_id(tx, named).await,
@@ -547,7 +547,7 @@ async fn domain_of(tx: &mut Tx, named: Option<&DomainName>) -> Result<Option<Str
 async fn domain_id(tx: &mut Tx, named: &DomainName) -> Result<Option<String>, Error> {
     let found = match named {
         DomainName::Id(id) => store::domains::by_id(tx, id).await?,
-        // Clients spell the first domain's name like its id; the reference's databases ignore case.
+        // Clients write the first domain's name like its id, and Keystone's databases ignore case.
         DomainName::Name(name) if name.eq_ignore_ascii_case("default") => {
             store::domains::by_id(tx, "default").await?
         }
@@ -586,7 +586,7 @@ fn no_token() -> Error {
     Error::not_found("token", "the one given")
 }
 
-/// A token's name in logs (Keystone v3: 16 random bytes in URL-safe base 64).
+/// Creates a token's id for audit logs (Keystone v3: 16 random bytes in URL-safe base 64).
 fn audit_id() -> Result<String, Error> {
     use base64::Engine;
     let mut bytes = [0u8; 16];

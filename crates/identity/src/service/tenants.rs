@@ -1,4 +1,4 @@
-//! Tenants: make, look at, change, delete.
+//! Tenants: create, show, change and delete.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::service::{Identity, Listed, note, page_of};
 use crate::store;
 use crate::store::tenants::Filter;
 
-/// A tenant to be made.
+/// A tenant to create.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NewTenant {
     pub(crate) name: String,
@@ -26,31 +26,31 @@ pub(crate) struct NewTenant {
     pub(crate) extra: Extra,
 }
 
-/// What is to change of a tenant; `None` stays.
+/// Changes to a tenant; `None` keeps the current value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChangedTenant {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// Further attributes to be set.
+    /// Further attributes to set.
     pub(crate) extra: Extra,
 }
 
-/// Which tenants to list.
+/// Filters of a list of tenants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TenantQuery {
     pub(crate) name: Option<String>,
     pub(crate) domain_id: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// Those of this user alone.
+    /// Only this user's.
     pub(crate) of_user: Option<String>,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
-    /// A marker that names no tenant is an error (v2.0).
+    /// Whether a marker that names no tenant is an error (v2.0).
     pub(crate) strict: bool,
 }
 
-/// A tenant that the caller may see: its own, one that it is of or has a role on, or any for an operator.
+/// Returns a tenant that the caller may see: its own, the user's own, one on which it has a role, or any for an operator.
 pub(crate) async fn visible_tenant(tx: &mut Tx, caller: &Caller, id: &str) -> Result<Tenant, Error> {
     let found = store::tenants::by_id(tx, id).await?.ok_or_else(|| Error::not_found("project", id))?;
     if caller.operator || caller.is_of(id) {
@@ -65,7 +65,7 @@ pub(crate) async fn visible_tenant(tx: &mut Tx, caller: &Caller, id: &str) -> Re
 }
 
 impl Identity {
-    /// Makes a tenant.
+    /// Creates a tenant.
     pub(crate) async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant, Error> {
         operator_only(caller)?;
         check_acl_name("name", &new.name)?;
@@ -98,14 +98,14 @@ impl Identity {
             .await
     }
 
-    /// A tenant that the caller may see.
+    /// Returns a tenant that the caller may see.
     pub(crate) async fn tenant(&self, caller: &Caller, id: &str) -> Result<Tenant, Error> {
         let input = (caller.clone(), id.to_owned());
         self.db.read(input, |(caller, id), tx| Box::pin(visible_tenant(tx, caller, id))).await
     }
 
-    /// Whether a tenant is enabled, and its domain, too; `None` when there is none of that id. For services that are
-    /// asked by nobody of the tenant, such as for what it published.
+    /// Whether a tenant and its domain are enabled; `None` if there is no tenant with that id. For services that serve
+    /// requests without a caller from the tenant, such as published objects.
     ///
     /// # Errors
     /// The database's.
@@ -121,7 +121,7 @@ impl Identity {
             .await
     }
 
-    /// A tenant of that name in the domain `default` that the caller may see.
+    /// Returns the tenant of that name in the domain `default`, if the caller may see it.
     pub(crate) async fn tenant_named(&self, caller: &Caller, name: &str) -> Result<Tenant, Error> {
         self.db
             .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
@@ -134,7 +134,7 @@ impl Identity {
             .await
     }
 
-    /// Tenants: all for an operator, else those that the caller is of or has a role on.
+    /// Returns all tenants for an operator, else those that the caller belongs to or has a role on.
     pub(crate) async fn tenants(&self, caller: &Caller, query: TenantQuery) -> Result<Listed<Tenant>, Error> {
         let page = page_of(query.marker.as_deref(), query.limit);
         let of_user = match query.of_user {
@@ -159,7 +159,8 @@ impl Identity {
             .await
     }
 
-    /// Changes a tenant: an operator anything, the account's owner its description. Disabling it ends its tokens.
+    /// Changes a tenant. An operator may change everything, the account's owner its description. Disabling the tenant
+    /// revokes its tokens.
     pub(crate) async fn update_tenant(
         &self,
         caller: &Caller,
@@ -203,7 +204,7 @@ impl Identity {
     }
 
     /// Deletes a tenant with all roles on it. Its users stay, without a tenant (Keystone clears `default_project_id`).
-    /// What the tenant has in other services is deleted by a job that this leaves behind.
+    /// Enqueues a job that deletes the tenant's data in other services.
     pub(crate) async fn delete_tenant(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         operator_only(caller)?;
         let now = self.clock.now();
@@ -222,7 +223,7 @@ impl Identity {
         Ok(())
     }
 
-    /// An account with its sessions' inactivity timeout (v2.0's domain).
+    /// Returns an account with its session inactivity timeout (v2.0's domain).
     pub(crate) async fn account(&self, caller: &Caller, id: &str) -> Result<(Tenant, String), Error> {
         self.db
             .read((caller.clone(), id.to_owned()), |(caller, id), tx| {
@@ -266,13 +267,13 @@ impl Identity {
         self.sessions.forget(|session| session.token.scope.tenant() == Some(id));
     }
 
-    /// How long a token of this cloud lives.
+    /// Returns the lifetime of this cloud's tokens.
     pub(crate) fn token_lifetime(&self) -> Duration {
         self.settings.token_lifetime
     }
 }
 
-/// Deletes a tenant and the roles and tokens on it, and leaves a job for what it has in other services.
+/// Deletes a tenant with the roles and tokens on it, and enqueues a job for its data in other services.
 pub(crate) async fn remove_tenant(
     tx: &mut Tx,
     now: work::Time,

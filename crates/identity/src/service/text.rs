@@ -2,7 +2,7 @@
 
 use crate::service::error::Error;
 
-/// Characters of free text at most.
+/// Maximum length of free text, in characters.
 const TEXT_MAX: usize = 4096;
 
 /// Rejects text that is too long or contains a NUL.

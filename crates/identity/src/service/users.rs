@@ -1,4 +1,4 @@
-//! Users: make, look at, change, delete; passwords and API keys.
+//! Users: create, show, change and delete; passwords and API keys.
 
 use crate::model::{Caller, DEFAULT_DOMAIN, Extra, Method, Right, Scope, User, check_acl_name};
 use crate::service::accounts::{
@@ -13,7 +13,7 @@ use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
 use crate::store::users::{Filter, Secrets};
 
-/// A user to be made.
+/// A user to create.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NewUser {
     pub(crate) name: String,
@@ -21,18 +21,18 @@ pub(crate) struct NewUser {
     pub(crate) description: String,
     pub(crate) enabled: bool,
     pub(crate) domain_id: Option<String>,
-    /// The account; the caller's own if it is no operator.
+    /// The account. Only an operator may name an account other than its own.
     pub(crate) tenant_id: Option<String>,
     pub(crate) password: Option<String>,
-    /// Given, or one is made up.
+    /// The API key; generated if absent.
     pub(crate) api_key: Option<String>,
     pub(crate) region: Option<String>,
-    /// Roles on its account, by name.
+    /// Names of its roles on its account.
     pub(crate) roles: Vec<String>,
     pub(crate) extra: Extra,
 }
 
-/// What is to change of a user; `None` stays.
+/// Changes to a user; `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChangedUser {
     pub(crate) name: Option<String>,
@@ -42,11 +42,11 @@ pub(crate) struct ChangedUser {
     pub(crate) tenant_id: Option<Option<String>>,
     pub(crate) password: Option<String>,
     pub(crate) region: Option<Option<String>>,
-    /// Further attributes to be set.
+    /// Further attributes to set.
     pub(crate) extra: Extra,
 }
 
-/// Which users to list.
+/// Filters of a list of users.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UserQuery {
     pub(crate) name: Option<String>,
@@ -55,7 +55,7 @@ pub(crate) struct UserQuery {
     pub(crate) enabled: Option<bool>,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
-    /// A marker that names no user is an error (v2.0).
+    /// Whether a marker that names no user is an error (v2.0).
     pub(crate) strict: bool,
 }
 
@@ -83,7 +83,7 @@ fn check_api_key(key: &str) -> Result<(), Error> {
 }
 
 impl Identity {
-    /// Makes a user, and answers it with its API key.
+    /// Creates a user and returns it with its API key.
     pub(crate) async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<(User, String), Error> {
         check_acl_name("name", &new.name)?;
         check_text("description", &new.description)?;
@@ -93,7 +93,7 @@ impl Identity {
         new.api_key.as_deref().map_or(Ok(()), check_api_key)?;
         self.check_region(new.region.as_deref()).await?;
         if !caller.operator {
-            // Before the costly part: who may not make users shall not make this hash passwords.
+            // Check before hashing, so that callers without the right cannot make this process hash passwords.
             account_of(caller, Right::Administer)?;
         }
         let now = self.clock.now();
@@ -163,7 +163,7 @@ impl Identity {
                     note(tx, now, caller, "user.create", &user.id, &user.name).await?;
                     for role in &new.roles {
                         let Some(tenant_id) = &tenant_id else {
-                            return Err(Error::invalid("a user without a tenant has no roles on one"));
+                            return Err(Error::invalid("a user without a tenant cannot have roles on one"));
                         };
                         let scope = Scope::Tenant(tenant_id.clone());
                         crate::service::roles::give_by_name(tx, now, caller, &user.id, role, &scope).await?;
@@ -175,13 +175,13 @@ impl Identity {
         Ok((user, api_key))
     }
 
-    /// A user that the caller may see.
+    /// Returns a user that the caller may see.
     pub(crate) async fn user(&self, caller: &Caller, id: &str) -> Result<User, Error> {
         let input = (caller.clone(), id.to_owned());
         self.db.read(input, |(caller, id), tx| Box::pin(visible_user(tx, caller, id))).await
     }
 
-    /// A user of that name in the domain `default` that the caller may see.
+    /// Returns the user of that name in the domain `default`, if the caller may see it.
     pub(crate) async fn user_named(&self, caller: &Caller, name: &str) -> Result<User, Error> {
         self.db
             .read((caller.clone(), name.to_owned()), |(caller, name), tx| {
@@ -194,7 +194,8 @@ impl Identity {
             .await
     }
 
-    /// The users that the caller may see: all for an operator, the account's for who may look at it, else itself.
+    /// Returns the users that the caller may see: all for an operator, the account's for callers who may observe it, else
+    /// itself.
     pub(crate) async fn users(&self, caller: &Caller, query: UserQuery) -> Result<Listed<User>, Error> {
         let page = page_of(query.marker.as_deref(), query.limit);
         let mut filter = Filter {
@@ -234,7 +235,7 @@ impl Identity {
         Ok(Listed::whole(if fits { vec![user] } else { Vec::new() }))
     }
 
-    /// Users with a role on a tenant, or of it.
+    /// Returns users that belong to a tenant or have a role on it.
     pub(crate) async fn users_on_tenant(
         &self,
         caller: &Caller,
@@ -261,7 +262,7 @@ impl Identity {
             .await
     }
 
-    /// Changes a user. Disabling it and setting its password revoke its tokens at once.
+    /// Changes a user. Disabling it or setting its password revokes its tokens at once.
     pub(crate) async fn update_user(
         &self,
         caller: &Caller,
@@ -301,7 +302,7 @@ impl Identity {
                         if change.enabled == Some(false) && user.id == caller.user_id {
                             return Err(Error::forbidden("You cannot disable yourself."));
                         }
-                        // Who can set the address can have a forgotten password set anew.
+                        // Whoever can set the mail address can reset the password through it.
                         if change.password.is_some() || change.email.is_some() {
                             full_rights(tx, caller).await?;
                         }
@@ -343,7 +344,7 @@ impl Identity {
         Ok(user)
     }
 
-    /// Sets one's own password, given the old one; all of the user's tokens end.
+    /// Changes the user's own password, given the old one, and revokes all of its tokens.
     pub(crate) async fn change_password(
         &self,
         named: &Named,
@@ -415,7 +416,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Makes the name of a deleted or renamed user free for users of any tenant.
+    /// Lets users of any tenant take the name of a deleted or renamed user.
     pub(crate) async fn release_name(
         &self,
         caller: &Caller,
@@ -437,7 +438,7 @@ impl Identity {
             .await
     }
 
-    /// The user's API key, for itself and for who manages it.
+    /// Returns the user's API key, for itself and for callers who manage it.
     pub(crate) async fn api_key(&self, caller: &Caller, id: &str) -> Result<(User, Option<String>), Error> {
         let (user, sealed) = self
             .db
@@ -454,7 +455,7 @@ impl Identity {
         Ok((user, Some(String::from_utf8(key).map_err(|_| Error::Secret)?)))
     }
 
-    /// Sets the user's API key, to a new one if none is given; tokens that were got by the old one end.
+    /// Sets the user's API key; generates one if none is given. Revokes tokens that were issued for the old key.
     pub(crate) async fn set_api_key(
         &self,
         caller: &Caller,
@@ -471,7 +472,7 @@ impl Identity {
         Ok((user, key))
     }
 
-    /// Takes the user's API key away.
+    /// Removes the user's API key.
     pub(crate) async fn delete_api_key(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         self.put_api_key(caller, id, None).await.map(|_| ())
     }
@@ -495,7 +496,7 @@ impl Identity {
         Ok(user)
     }
 
-    /// A default region must be one of the cloud's.
+    /// Checks that a default region is one of the cloud's.
     async fn check_region(&self, region: Option<&str>) -> Result<(), Error> {
         let Some(region) = region else { return Ok(()) };
         if self.regions().await?.iter().any(|found| found.id == region) {
@@ -518,7 +519,7 @@ impl Identity {
     }
 }
 
-/// Fails when a user of another tenant had the name before, whom ACLs may still mean by it.
+/// Fails if the name belonged to a user of another tenant, since ACLs may still refer to that user by it.
 async fn name_is_free(tx: &mut database::Tx, user: &User) -> Result<(), Error> {
     let former = store::users::former_tenant(tx, &user.domain_id, &user.name).await?;
     if former.is_some() && former != user.tenant_id {
@@ -535,7 +536,7 @@ fn taken(name: &str) -> Error {
     Error::conflict(format!("A user named {name} already exists."))
 }
 
-/// The names of what changes, for the audit log: never the values, which may be secret.
+/// Returns the names of the changed fields for the audit log, without the values, which may be secret.
 fn changed_fields(change: &ChangedUser) -> String {
     let fields = [
         ("name", change.name.is_some()),

@@ -1,4 +1,4 @@
-//! The audit log: who changed what, written in the unit that changed it.
+//! The audit log: who changed what, written in the unit that made the change.
 
 use database::{Error, Tx, params};
 use work::Time;
@@ -8,19 +8,19 @@ use work::Time;
 pub struct AuditEntry {
     /// When, in UTC.
     pub at: String,
-    /// Who, by id.
+    /// The actor's id.
     pub actor_id: String,
-    /// Who, by name.
+    /// The actor's name.
     pub actor_name: String,
-    /// What was done, such as `user.create`.
+    /// The action, such as `user.create`.
     pub action: String,
-    /// To what, by id.
+    /// The id of the changed object.
     pub subject: String,
-    /// Particulars; never a secret.
+    /// Details; never a secret.
     pub detail: String,
 }
 
-/// Notes a change.
+/// Records a change.
 pub(crate) async fn record(
     tx: &mut Tx,
     now: Time,
@@ -35,7 +35,7 @@ pub(crate) async fn record(
     tx.execute(sql, params![id, now.0, actor.0, actor.1, action, subject, detail]).await.map(|_| ())
 }
 
-/// Changes, newest first.
+/// Returns changes, newest first.
 pub(crate) async fn newest(tx: &mut Tx, subject: Option<&str>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
     let sql = "SELECT at, actor_id, actor_name, action, subject, detail FROM audit
                WHERE (CAST($1 AS TEXT) IS NULL OR subject = $1) ORDER BY id DESC LIMIT $2";

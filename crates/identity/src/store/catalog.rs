@@ -37,13 +37,13 @@ fn read_region(mut row: Row) -> Result<Region, Error> {
     })
 }
 
-/// Added services, oldest id first: operators add a handful.
+/// Returns added services, ordered by id. Operators add a handful.
 pub(crate) async fn services(tx: &mut Tx) -> Result<Vec<ServiceRecord>, Error> {
     let sql = "SELECT id, type, name, description, enabled, extra FROM services ORDER BY id LIMIT 1000";
     tx.rows(sql, &[]).await?.into_iter().map(read_service).collect()
 }
 
-/// Writes a service, new or changed.
+/// Inserts or updates a service.
 pub(crate) async fn put_service(tx: &mut Tx, service: &ServiceRecord) -> Result<(), Error> {
     let sql = "INSERT INTO services (id, type, name, description, enabled, extra) VALUES ($1, $2, $3, $4, $5, $6)
                ON CONFLICT (id) DO UPDATE SET type = $2, name = $3, description = $4, enabled = $5, extra = $6";
@@ -63,7 +63,7 @@ pub(crate) async fn endpoints(tx: &mut Tx) -> Result<Vec<Endpoint>, Error> {
     tx.rows(sql, &[]).await?.into_iter().map(read_endpoint).collect()
 }
 
-/// Writes an endpoint, new or changed.
+/// Inserts or updates an endpoint.
 pub(crate) async fn put_endpoint(tx: &mut Tx, endpoint: &Endpoint) -> Result<(), Error> {
     let sql = "INSERT INTO endpoints (id, service_id, interface, region, url, enabled, extra)
                VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -85,7 +85,7 @@ pub(crate) async fn regions(tx: &mut Tx) -> Result<Vec<Region>, Error> {
     tx.rows(sql, &[]).await?.into_iter().map(read_region).collect()
 }
 
-/// Writes a region, new or changed.
+/// Inserts or updates a region.
 pub(crate) async fn put_region(tx: &mut Tx, region: &Region) -> Result<(), Error> {
     let sql = "INSERT INTO regions (id, parent_id, description, extra) VALUES ($1, $2, $3, $4)
                ON CONFLICT (id) DO UPDATE SET parent_id = $2, description = $3, extra = $4";

@@ -6,7 +6,7 @@ use work::Time;
 use crate::model::ApplicationCredential;
 use crate::store::Page;
 
-/// An EC2 credential with its secret still sealed.
+/// An EC2 credential whose secret is still sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SealedEc2 {
     pub(crate) access: String,
@@ -29,7 +29,7 @@ fn read(row: &mut Row) -> Result<ApplicationCredential, Error> {
     })
 }
 
-/// Writes an application credential; `false` when the user has one of that name.
+/// Inserts an application credential; returns `false` if the user has one with that name.
 pub(crate) async fn insert(
     tx: &mut Tx,
     credential: &ApplicationCredential,
@@ -46,7 +46,7 @@ pub(crate) async fn insert(
     Ok(tx.execute(sql, params).await? == 1)
 }
 
-/// An application credential and what its secret is checked against.
+/// Returns an application credential and the hash of its secret.
 pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<(ApplicationCredential, String)>, Error> {
     let sql = "SELECT id, user_id, name, tenant_id, description, roles, expires, unrestricted, secret
                FROM application_credentials WHERE id = $1";
@@ -54,7 +54,7 @@ pub(crate) async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<(ApplicationCr
     row.map(|mut row| Ok((read(&mut row)?, row.take(8)?))).transpose()
 }
 
-/// The id of a user's credential of that name.
+/// Returns the id of a user's credential with that name.
 pub(crate) async fn id_of(tx: &mut Tx, user_id: &str, name: &str) -> Result<Option<String>, Error> {
     let sql = "SELECT id FROM application_credentials WHERE user_id = $1 AND name = $2";
     tx.row(sql, params![user_id, name]).await?.map(|mut row| row.take(0)).transpose()

@@ -15,7 +15,7 @@ fn read(mut row: Row) -> Result<Domain, Error> {
     })
 }
 
-/// Writes a domain; `false` when its name is taken.
+/// Inserts a domain; returns `false` if its name is taken.
 pub(crate) async fn insert(tx: &mut Tx, domain: &Domain) -> Result<bool, Error> {
     let sql = "INSERT INTO domains (id, name, description, enabled, extra) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT DO NOTHING";
@@ -34,7 +34,7 @@ pub(crate) async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Domain>, E
     tx.row(sql, params![name]).await?.map(read).transpose()
 }
 
-/// Domains after the page's marker, those of that name or that state alone if one is given.
+/// Returns domains after the page's marker, optionally only those with that name or state.
 pub(crate) async fn list(
     tx: &mut Tx,
     name: Option<&str>,
@@ -49,7 +49,7 @@ pub(crate) async fn list(
     rows.into_iter().map(read).collect()
 }
 
-/// Domains on which the user has a role, or in which it is.
+/// Returns the domains that the user belongs to or has a role on.
 pub(crate) async fn of_user(tx: &mut Tx, user_id: &str) -> Result<Vec<Domain>, Error> {
     let sql = "SELECT id, name, description, enabled, extra FROM domains
                WHERE id IN (SELECT SUBSTR(scope, 3) FROM grants WHERE user_id = $1 AND scope LIKE 'd:%')
@@ -57,7 +57,7 @@ pub(crate) async fn of_user(tx: &mut Tx, user_id: &str) -> Result<Vec<Domain>, E
     tx.rows(sql, params![user_id]).await?.into_iter().map(read).collect()
 }
 
-/// Writes what may change of a domain; `false` when its new name is taken by another.
+/// Updates a domain; returns `false` if another domain has its new name.
 pub(crate) async fn update(tx: &mut Tx, domain: &Domain) -> Result<bool, Error> {
     if by_name(tx, &domain.name).await?.is_some_and(|other| other.id != domain.id) {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Passwords: what is kept of present and former ones, accounts' policies, and tokens to set a forgotten one anew.
+//! Passwords: current and former hashes, accounts' policies, and tokens for resetting forgotten passwords.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use work::Time;
 
 use crate::model::{HISTORY_MAX, PasswordPolicy};
 
-/// Sets a password; the one before is kept among the former ones.
+/// Sets a password and keeps the previous one among the former passwords.
 pub(crate) async fn set(tx: &mut Tx, user_id: &str, password: &str, at: Time) -> Result<(), Error> {
     let sql = "INSERT INTO former_passwords (user_id, at, password)
                SELECT id, password_set, password FROM users
@@ -21,7 +21,7 @@ pub(crate) async fn set(tx: &mut Tx, user_id: &str, password: &str, at: Time) ->
     tx.execute(sql, params![user_id, password, at.0]).await.map(|_| ())
 }
 
-/// Former passwords, the last first.
+/// Returns former passwords, latest first.
 pub(crate) async fn former(tx: &mut Tx, user_id: &str, limit: i64) -> Result<Vec<String>, Error> {
     let sql = "SELECT password FROM former_passwords WHERE user_id = $1 ORDER BY at DESC, password LIMIT $2";
     tx.rows(sql, params![user_id, limit]).await?.into_iter().map(|mut row| row.take(0)).collect()
@@ -52,7 +52,7 @@ pub(crate) async fn delete_policy(tx: &mut Tx, tenant_id: &str) -> Result<bool, 
     Ok(tx.execute("DELETE FROM password_policies WHERE tenant_id = $1", params![tenant_id]).await? == 1)
 }
 
-/// Writes the token by which a user may set a forgotten password; one that it had before is none any more.
+/// Stores the token with which a user may reset a forgotten password. It replaces an earlier token.
 pub(crate) async fn set_reset(
     tx: &mut Tx,
     user_id: &str,
@@ -64,13 +64,13 @@ pub(crate) async fn set_reset(
     tx.execute(sql, params![user_id, hash, expires.0]).await.map(|_| ())
 }
 
-/// Whose reset token it is.
+/// Returns the id of the user that a reset token belongs to.
 pub(crate) async fn reset_of(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Option<String>, Error> {
     let sql = "SELECT user_id FROM password_resets WHERE hash = $1 AND expires > $2";
     tx.row(sql, params![hash, now.0]).await?.map(|mut row| row.take(0)).transpose()
 }
 
-/// Whether the user has a reset token that runs out after `expires`.
+/// Whether the user has a reset token that expires after `expires`.
 pub(crate) async fn has_reset(tx: &mut Tx, user_id: &str, expires: Time) -> Result<bool, Error> {
     let sql = "SELECT user_id FROM password_resets WHERE user_id = $1 AND expires > $2";
     Ok(tx.row(sql, params![user_id, expires.0]).await?.is_some())

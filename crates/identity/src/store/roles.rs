@@ -15,7 +15,7 @@ fn read(mut row: Row) -> Result<Role, Error> {
     })
 }
 
-/// Writes a role; `false` when its name is taken.
+/// Inserts a role; returns `false` if its name is taken.
 pub(crate) async fn insert(tx: &mut Tx, role: &Role) -> Result<bool, Error> {
     let sql = "INSERT INTO roles (id, name, description, builtin, extra) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     Ok(tx
@@ -40,7 +40,7 @@ pub(crate) async fn list(tx: &mut Tx, name: Option<&str>, page: &Page) -> Result
     tx.rows(sql, params![page.marker, name, page.limit]).await?.into_iter().map(read).collect()
 }
 
-/// Writes what may change of a role; `false` when its new name is taken by another.
+/// Updates a role; returns `false` if another role has its new name.
 pub(crate) async fn update(tx: &mut Tx, role: &Role) -> Result<bool, Error> {
     if by_name(tx, &role.name).await?.is_some_and(|other| other.id != role.id) {
         return Ok(false);
@@ -54,7 +54,7 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM roles WHERE id = $1", params![id]).await? == 1)
 }
 
-/// Ids up to the page's marker, last first.
+/// Returns ids up to the page's marker, last first.
 pub(crate) async fn before(tx: &mut Tx, page: &Page) -> Result<Vec<String>, Error> {
     let sql = "SELECT id FROM roles WHERE id <= $1 ORDER BY id DESC LIMIT $2";
     let rows = tx.rows(sql, params![page.marker, page.limit]).await?;

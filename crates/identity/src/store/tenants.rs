@@ -6,13 +6,13 @@ use work::Time;
 use crate::model::{Extra, Tenant};
 use crate::store::{Page, key_of, name_of};
 
-/// Which tenants a list shows.
+/// Filters of a list of tenants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     pub(crate) domain_id: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// Only those that the user is of or has a role on.
+    /// Only those that the user belongs to or has a role on.
     pub(crate) of_user: Option<String>,
 }
 
@@ -28,7 +28,7 @@ fn read(mut row: Row) -> Result<Tenant, Error> {
     })
 }
 
-/// The next numeric id; one that was given is never given again.
+/// Returns the next numeric id. Ids are never reused.
 pub(crate) async fn next_id(tx: &mut Tx) -> Result<String, Error> {
     let sql = "UPDATE sequences SET next = next + 1 WHERE name = 'tenant' RETURNING next - 1";
     let row = tx.row(sql, &[]).await?;
@@ -36,7 +36,7 @@ pub(crate) async fn next_id(tx: &mut Tx) -> Result<String, Error> {
     Ok(id.to_string())
 }
 
-/// Writes a tenant; `false` when its name is taken in its domain.
+/// Inserts a tenant; returns `false` if its name is taken in its domain.
 pub(crate) async fn insert(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
     let sql = "INSERT INTO tenants (id, name, domain_id, description, enabled, created, extra)
                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
@@ -83,7 +83,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
     rows.into_iter().map(read).collect()
 }
 
-/// Writes what may change of a tenant; `false` when its new name is taken by another.
+/// Updates a tenant; returns `false` if another tenant has its new name.
 pub(crate) async fn update(tx: &mut Tx, tenant: &Tenant) -> Result<bool, Error> {
     if by_name(tx, &tenant.domain_id, &tenant.name).await?.is_some_and(|other| other.id != tenant.id) {
         return Ok(false);
@@ -99,7 +99,7 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM tenants WHERE id = $1", params![id]).await? == 1)
 }
 
-/// A domain's tenants.
+/// Returns a domain's tenants.
 pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<Tenant>, Error> {
     let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants
                WHERE domain_id = $1 ORDER BY id";
@@ -110,7 +110,7 @@ pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {
     Ok(tx.row("SELECT id FROM tenants LIMIT 1", &[]).await?.is_some())
 }
 
-/// Ids up to the page's marker, last first.
+/// Returns ids up to the page's marker, last first.
 pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
     let all = "SELECT id FROM tenants WHERE id <= $1 ORDER BY id DESC LIMIT $2";
     let of_user = "SELECT id FROM tenants
@@ -125,7 +125,7 @@ pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<
     rows.into_iter().map(|mut row| row.take(0)).collect()
 }
 
-/// v2.0's inactivity timeout of an account, an ISO 8601 duration.
+/// Returns v2.0's inactivity timeout of an account, an ISO 8601 duration.
 pub(crate) async fn session_timeout(tx: &mut Tx, id: &str) -> Result<Option<String>, Error> {
     let row = tx.row("SELECT session_timeout FROM tenants WHERE id = $1", params![id]).await?;
     row.map(|mut row| row.take(0)).transpose()

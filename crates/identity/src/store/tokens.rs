@@ -51,7 +51,7 @@ pub(crate) async fn delete_of_scope(tx: &mut Tx, scope: &Scope) -> Result<u64, E
     tx.execute("DELETE FROM tokens WHERE scope = $1", params![scope.to_text()]).await
 }
 
-/// Deletes a user's oldest tokens beyond the newest `keep`, and returns their hashes; at most 100 at once.
+/// Deletes a user's oldest tokens beyond the newest `keep`, at most 100 at once, and returns their hashes.
 pub(crate) async fn delete_oldest(tx: &mut Tx, user_id: &str, keep: i64) -> Result<Vec<[u8; 32]>, Error> {
     let sql = "SELECT hash FROM tokens WHERE user_id = $1 ORDER BY issued DESC LIMIT 100 OFFSET $2";
     let mut deleted = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) async fn delete_oldest(tx: &mut Tx, user_id: &str, keep: i64) -> Resu
     Ok(deleted)
 }
 
-/// Deletes a user's tokens of scopes where it has no role.
+/// Deletes a user's tokens in scopes where it has no role.
 pub(crate) async fn delete_without_role(tx: &mut Tx, user_id: &str) -> Result<u64, Error> {
     let sql = "DELETE FROM tokens WHERE user_id = $1 AND scope <> ''
                AND NOT EXISTS (SELECT 1 FROM grants g
@@ -72,14 +72,14 @@ pub(crate) async fn delete_without_role(tx: &mut Tx, user_id: &str) -> Result<u6
     tx.execute(sql, params![user_id]).await
 }
 
-/// Forgets some of what ran out; `true` while there may be more.
+/// Deletes some expired tokens; returns `true` while there may be more.
 pub(crate) async fn sweep(tx: &mut Tx, now: Time, limit: i64) -> Result<bool, Error> {
     let sql = "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE expires <= $1 ORDER BY expires LIMIT $2)";
     let swept = tx.execute(sql, params![now.0, limit]).await?;
     Ok(i64::try_from(swept).unwrap_or(limit) >= limit)
 }
 
-/// Forgets a user's tokens that were got in one way.
+/// Deletes a user's tokens that were issued by one method.
 pub(crate) async fn delete_by_method(tx: &mut Tx, user_id: &str, method: Method) -> Result<u64, Error> {
     let sql = "DELETE FROM tokens WHERE user_id = $1 AND ' ' || methods || ' ' LIKE '% ' || $2 || ' %'";
     tx.execute(sql, params![user_id, method.name()]).await

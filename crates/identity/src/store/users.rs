@@ -6,7 +6,7 @@ use work::Time;
 use crate::model::{Extra, User};
 use crate::store::{Page, key_of, name_of};
 
-/// What is kept of a user's secrets.
+/// A user's stored secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secrets {
     /// The password as a PHC string.
@@ -17,16 +17,16 @@ pub(crate) struct Secrets {
     pub(crate) api_key: Option<Vec<u8>>,
 }
 
-/// Which users a list shows.
+/// Filters of a list of users.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     pub(crate) email: Option<String>,
     pub(crate) domain_id: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// Only those of this account.
+    /// Only users of this account.
     pub(crate) tenant_id: Option<String>,
-    /// Only those with a role on this tenant, or of it.
+    /// Only users that belong to this tenant or have a role on it.
     pub(crate) on_tenant: Option<String>,
 }
 
@@ -54,7 +54,7 @@ fn read_secrets(row: &mut Row, from: usize) -> Result<Secrets, Error> {
     })
 }
 
-/// Writes a user; `false` when its name is taken in its domain.
+/// Inserts a user; returns `false` if its name is taken in its domain.
 pub(crate) async fn insert(tx: &mut Tx, user: &User, secrets: &Secrets) -> Result<bool, Error> {
     let sql =
         "INSERT INTO users (id, name, domain_id, tenant_id, email, description, enabled, region, created,
@@ -110,7 +110,7 @@ pub(crate) async fn with_secrets_by_name(
 }
 
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<User>, Error> {
-    // One text per way in, so that each has its index.
+    // One statement per combination of filters, so that each uses its index.
     let all = "SELECT id, name, domain_id, tenant_id, email, description, enabled, region, extra, created,
                       (SELECT users.password_set + lasts FROM password_policies p WHERE p.tenant_id = users.tenant_id)
                FROM users
@@ -153,7 +153,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Ve
     rows.into_iter().map(|mut row| read(&mut row)).collect()
 }
 
-/// Writes what may change of a user; `false` when its new name is taken by another.
+/// Updates a user; returns `false` if another user has its new name.
 pub(crate) async fn update(tx: &mut Tx, user: &User) -> Result<bool, Error> {
     if by_name(tx, &user.domain_id, &user.name).await?.is_some_and(|other| other.id != user.id) {
         return Ok(false);
@@ -179,13 +179,13 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM users WHERE id = $1", params![id]).await? == 1)
 }
 
-/// Ids of a domain's users.
+/// Returns the ids of a domain's users.
 pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<String>, Error> {
     let sql = "SELECT id FROM users WHERE domain_id = $1 ORDER BY id";
     tx.rows(sql, params![domain_id]).await?.into_iter().map(|mut row| row.take(0)).collect()
 }
 
-/// Remembers that a user of that tenant had the name, before the user is deleted or renamed.
+/// Records that a user of that tenant had the name. Called before the user is deleted or renamed.
 pub(crate) async fn retire_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
     let Some(tenant_id) = &user.tenant_id else { return Ok(()) };
     let sql = "INSERT INTO former_names (domain_id, name, tenant_id) VALUES ($1, $2, $3)
@@ -193,19 +193,19 @@ pub(crate) async fn retire_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
     tx.execute(sql, params![user.domain_id, user.name, tenant_id]).await.map(|_| ())
 }
 
-/// The tenant whose user had the name last, if a user who had it was deleted or renamed.
+/// Returns the tenant whose user last had the name, if that user was deleted or renamed.
 pub(crate) async fn former_tenant(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<String>, Error> {
     let sql = "SELECT tenant_id FROM former_names WHERE domain_id = $1 AND name = $2";
     tx.row(sql, params![domain_id, name]).await?.map(|mut row| row.take(0)).transpose()
 }
 
-/// Makes a former name free for users of any tenant; `false` when it is no former name.
+/// Lets users of any tenant take a former name; returns `false` if it is not a former name.
 pub(crate) async fn release_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<bool, Error> {
     let sql = "DELETE FROM former_names WHERE domain_id = $1 AND name = $2";
     Ok(tx.execute(sql, params![domain_id, name]).await? == 1)
 }
 
-/// Ids up to the page's marker, last first.
+/// Returns ids up to the page's marker, last first.
 pub(crate) async fn before(tx: &mut Tx, filter: &Filter, page: &Page) -> Result<Vec<String>, Error> {
     let all = "SELECT id FROM users WHERE id <= $1 AND (CAST($3 AS TEXT) IS NULL OR email = $3)
                ORDER BY id DESC LIMIT $2";

@@ -1,4 +1,4 @@
-//! What the command line and the admin socket call; the first start; a tenant's end.
+//! The functions behind the command line and the admin socket; the first start; the deletion of tenants.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use work::{Clock, Time};
 use crate::cloud::{API_KEY, Cloud, PASSWORD, START, key, settings};
 
 on_each_engine! {
-    async fn the_first_start_makes_one_operator(location: &Location) {
+    async fn the_first_start_creates_one_operator(location: &Location) {
         let clock = Clock::frozen_at(Time::from_seconds(START));
         let identity = Identity::open(location, clock, key(), settings()).await.unwrap();
         let first = identity.bootstrap(None, None).await.unwrap().expect("an empty database");
@@ -34,7 +34,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn the_last_operator_stays(location: &Location) {
+    async fn the_last_operator_cannot_be_removed(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.identity.administration();
         let last = |outcome: Result<(), Error>| match outcome {
@@ -50,17 +50,17 @@ on_each_engine! {
         admin.create_user(new).await.unwrap();
         admin.grant_role("jdoe", "operator", None).await.unwrap();
         admin.set_user("jdoe", disable()).await.unwrap();
-        assert!(last(admin.delete_user("admin").await), "one who cannot sign in is none");
+        assert!(last(admin.delete_user("admin").await), "a disabled operator does not count");
         admin.set_user("jdoe", UserChange { enabled: Some(true), ..UserChange::default() }).await.unwrap();
         admin.delete_user("admin").await.unwrap();
-        // Its role on the whole cloud keeps the user when its tenant goes.
+        // Its role on the whole cloud keeps the user when its tenant is deleted.
         admin.delete_tenant("shop").await.unwrap();
         assert!(last(admin.delete_user("jdoe").await));
     }
 }
 
 on_each_engine! {
-    async fn tenants_and_users_are_made_shown_set_and_deleted(location: &Location) {
+    async fn tenants_and_users_are_created_shown_changed_and_deleted(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.identity.administration();
         let tenant = admin.create_tenant("shop", "A shop").await.unwrap();
@@ -95,7 +95,7 @@ on_each_engine! {
             name: "x".into(), tenant: "shop".into(), roles: vec!["nonsense".into()], ..NewTenantUser::default()
         };
         assert!(matches!(admin.create_user(unknown).await, Err(Error::NotFound { what: "role", .. })));
-        assert!(matches!(admin.user("x").await, Err(Error::NotFound { .. })), "it was undone whole");
+        assert!(matches!(admin.user("x").await, Err(Error::NotFound { .. })), "the creation was rolled back");
 
         let names: Vec<String> = admin.users(None).await.unwrap().into_iter().map(|user| user.name).collect();
         assert_eq!(names.len(), 4);
@@ -121,7 +121,7 @@ on_each_engine! {
         admin.delete_tenant("store").await.unwrap();
         let left = admin.user("jdoe").await.unwrap();
         assert_eq!((left.tenant, left.roles), (None, Vec::new()), "users outlive their tenant");
-        assert_eq!(admin.create_tenant("store", "").await.unwrap().id, "100003", "no id is given twice");
+        assert_eq!(admin.create_tenant("store", "").await.unwrap().id, "100003", "ids are never reused");
     }
 }
 
@@ -175,10 +175,10 @@ impl TenantDeleted for Other {
 }
 
 on_each_engine! {
-    async fn a_deleted_tenants_data_goes_even_after_a_crash(location: &Location) {
+    async fn a_deleted_tenants_data_is_removed_even_after_a_crash(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, _, _) = cloud.account("shop", &[]).await;
-        // Deleted while nothing carries deletions: as if the process had ended right after the answer.
+        // Deleted while no job runner is active, as if the process had ended right after the response.
         cloud.identity.administration().delete_tenant(&tenant).await.unwrap();
         let clock = cloud.clock.clone();
         drop(cloud);
@@ -192,7 +192,7 @@ on_each_engine! {
             }
         })
         .await
-        .expect("the service is asked until it has done it");
+        .expect("the job retries until the service succeeds");
         let second = again.administration().create_tenant("second", "").await.unwrap();
         again.administration().delete_tenant("second").await.unwrap();
         tokio::time::timeout(Duration::from_secs(20), async {
@@ -201,7 +201,7 @@ on_each_engine! {
             }
         })
         .await
-        .expect("a deletion wakes the runner");
+        .expect("a new deletion starts without delay");
         runner.stop().await;
         assert_eq!(*other.deleted.lock().unwrap(), [tenant, second.id]);
     }

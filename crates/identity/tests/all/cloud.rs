@@ -1,4 +1,4 @@
-//! A cloud of identity alone, and requests to it.
+//! A cloud with identity alone, and requests to it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub fn key() -> Arc<MasterKey> {
 }
 
 impl Cloud {
-    /// A cloud with its first user `admin` of tenant 100001, at a time of its own.
+    /// Starts a cloud with its first user `admin` of tenant 100001, on its own clock.
     pub async fn start(location: &Location) -> Self {
         Self::start_with(location, settings()).await
     }
@@ -58,7 +58,7 @@ impl Cloud {
         Self { identity, clock, router, peer: "192.0.2.1:4711".parse().unwrap() }
     }
 
-    /// The same cloud seen from another address.
+    /// Returns the same cloud as seen from another address.
     pub fn seen_from(&self, address: &str) -> Self {
         Self {
             identity: Arc::clone(&self.identity),
@@ -116,7 +116,8 @@ impl Cloud {
         self.token("admin", PASSWORD).await
     }
 
-    /// A tenant of that name with a user of that name and these roles; its id, the user's id and its token.
+    /// Creates a tenant of that name with a user of that name and these roles. Returns the tenant's id, the user's id and
+    /// its token.
     pub async fn account(&self, name: &str, roles: &[&str]) -> (String, String, String) {
         let administration = self.identity.administration();
         let tenant = administration.create_tenant(name, "").await.unwrap();
@@ -124,7 +125,7 @@ impl Cloud {
         (tenant.id, user, token)
     }
 
-    /// A user of a tenant; its id and its token.
+    /// Creates a user of a tenant. Returns its id and its token.
     pub async fn user(&self, name: &str, tenant: &str, roles: &[&str]) -> (String, String) {
         let new = NewTenantUser {
             name: name.into(),
@@ -151,7 +152,7 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Fails with the body unless the status is as expected.
+    /// Panics with the body unless the status is the expected one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);

@@ -1,4 +1,4 @@
-//! Guessing gets slow, and nobody learns who exists.
+//! Guessing is slowed down, and responses do not reveal which users exist.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cloud::{API_KEY, Cloud, PASSWORD};
 
 #[tokio::test]
-async fn a_guesser_is_locked_out_in_each_dialects_words() {
+async fn a_guesser_is_locked_out_with_each_dialects_fault() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for user in ["admin", "nobody"] {
@@ -26,7 +26,7 @@ async fn a_guesser_is_locked_out_in_each_dialects_words() {
         let v3 = cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(429);
         assert_eq!(v3.value()["error"]["title"], "Too Many Requests");
     }
-    // The owner elsewhere is not concerned.
+    // The owner at another address is not affected.
     let elsewhere = cloud.seen_from("198.51.100.7");
     elsewhere.admin().await;
     cloud.clock.advance(Duration::from_secs(30));
@@ -34,7 +34,7 @@ async fn a_guesser_is_locked_out_in_each_dialects_words() {
 }
 
 #[tokio::test]
-async fn who_exists_and_who_does_not_get_the_same_answers() {
+async fn existing_and_unknown_users_get_the_same_responses() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let answers = async |user: &str| {
@@ -64,7 +64,7 @@ async fn who_exists_and_who_does_not_get_the_same_answers() {
 }
 
 #[tokio::test]
-async fn application_credentials_are_guarded_too() {
+async fn guessing_application_credentials_is_limited_too() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let attempt = async || {
@@ -78,7 +78,7 @@ async fn application_credentials_are_guarded_too() {
     assert_eq!(attempt().await, 429);
 }
 
-/// 200 wrong passwords at once: ten are checked, as if they came one after the other.
+/// Of 200 concurrent wrong passwords ten are checked, as if they came one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_guesses_are_counted_before_they_are_checked() {
     let scratch = database::testing::Scratch::sqlite();
@@ -97,7 +97,7 @@ async fn concurrent_guesses_are_counted_before_they_are_checked() {
         }
     }
     assert_eq!(checked, 10);
-    // Right ones at once all get through, from an address that is known and from one that is not.
+    // Concurrent right passwords all succeed, from a known and from an unknown address.
     for address in ["198.51.100.7", "198.51.100.7", "198.51.100.8"] {
         let cloud = std::sync::Arc::new(cloud.seen_from(address));
         let mut running = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! Bodies that nobody should send: each a clear fault in the dialect's shape, none a crash.
+//! Hostile bodies: each gets a clear fault in the dialect's shape, and none causes a crash.
 
 use database::on_each_engine;
 use http::{Method, StatusCode};
@@ -21,7 +21,7 @@ fn is_fault(path: &str, body: &str, xml: bool) -> bool {
 }
 
 on_each_engine! {
-    async fn bad_bodies_are_400_with_the_place(location: &Location) {
+    async fn bad_bodies_are_400_and_name_the_field(location: &Location) {
         let cloud = Cloud::start(location).await;
         let typed = [("content-type", "application/json")];
         for path in PLACES {
@@ -131,7 +131,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The value as an element: fields as attributes where they are plain, as children otherwise.
+/// Converts the value to an element: scalar fields become attributes, others children.
 fn xml_of(name: &str, value: &Value) -> Element {
     let name = name.rsplit_once(':').map_or(name, |(_, last)| last);
     match value {
@@ -154,7 +154,7 @@ fn is_refusal(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429)
 }
 
-/// A body as it may come: well-formed in either format, or bytes at random.
+/// A body to send: well-formed in either format, or random bytes.
 #[derive(Clone, Debug)]
 enum Sent {
     Json(Value),
@@ -189,7 +189,7 @@ fn any_body(wrap: fn(Value) -> Value) -> impl Strategy<Value = Sent> {
 }
 
 #[test]
-fn no_body_brings_it_down() {
+fn no_body_causes_a_5xx() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let scratch = database::testing::Scratch::sqlite();
     let cloud = runtime.block_on(Cloud::start(&scratch.location));
@@ -207,9 +207,9 @@ fn no_body_brings_it_down() {
         .unwrap();
 }
 
-/// What an account's owner sends to change things: done or refused, never broken.
+/// Changes that an account's owner sends: each succeeds or is rejected, none fails with a 5xx.
 #[test]
-fn no_change_brings_it_down() {
+fn no_change_causes_a_5xx() {
     const CHANGES: &[(&str, &str, &str)] = &[
         ("POST", "/v2.0/users", "user"),
         ("POST", "/v2.0/users/{id}", "user"),

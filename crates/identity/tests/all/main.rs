@@ -1,4 +1,4 @@
-//! Identity from outside: its dialects over the router in process, and what other services call.
+//! Identity from outside: its dialects through the router in process, and the functions that other services call.
 
 mod administration;
 mod cloud;

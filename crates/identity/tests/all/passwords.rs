@@ -1,4 +1,4 @@
-//! Accounts' policies for passwords, and passwords that were forgotten.
+//! Accounts' password policies, and forgotten passwords.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn change(cloud: &Cloud, user: &str, old: &str, new: &str) -> Reply {
 }
 
 on_each_engine! {
-    async fn a_policy_is_set_shown_and_deleted_by_who_manages_the_account(location: &Location) {
+    async fn a_policy_is_set_shown_and_deleted_by_the_accounts_managers(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, _, owner) = cloud.account("shop", &[]).await;
         let (_, observer) = cloud.user("clerk", &tenant, &["observer"]).await;
@@ -52,7 +52,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_password_that_ran_out_is_changed_first(location: &Location) {
+    async fn an_expired_password_must_be_changed_first(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, owner) = cloud.account("shop", &[]).await;
         let path = format!("/v2.0/RAX-AUTH/domains/{tenant}/password-policy");
@@ -71,7 +71,7 @@ on_each_engine! {
         let said = format!("The password is expired and needs to be changed for user: {id}.");
         assert_eq!(refused["error"]["message"], said.as_str());
         let wrong = cloud.sign_in("shop", "wrong").await.expect(401).value();
-        assert!(!wrong.to_string().contains("expired"), "only who knows the password learns that it ran out");
+        assert!(!wrong.to_string().contains("expired"), "only a caller with the right password learns that it expired");
         change(&cloud, "shop", PASSWORD, "Password2").await.expect(204);
         cloud.sign_in("shop", "Password2").await.expect(200);
         // Other accounts have no policy.
@@ -80,7 +80,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_new_password_differs_from_those_that_the_policy_looks_at(location: &Location) {
+    async fn a_new_password_differs_from_those_that_the_policy_checks(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, owner) = cloud.account("shop", &[]).await;
         let path = format!("/v2.0/RAX-AUTH/domains/{tenant}/password-policy");
@@ -96,7 +96,7 @@ on_each_engine! {
             let said = refused["badRequest"]["message"].as_str().unwrap().to_owned();
             assert_eq!(said, "password must differ from the present one and the 2 before");
         }
-        // An operator's own order is held to it, too; the third before is free again.
+        // The policy also applies to an operator's command. The third password before is allowed again.
         let set = |password: &str| json!({"user": {"password": password}});
         cloud.json(Method::PATCH, &format!("/v3/users/{id}"), &admin, set("Password4")).await.expect(400);
         cloud.json(Method::PATCH, &format!("/v3/users/{id}"), &admin, set(PASSWORD)).await.expect(200);
@@ -119,7 +119,7 @@ on_each_engine! {
             assert_eq!(reply.header("x-user-name"), user);
         };
         forgot("nobody").await;
-        forgot("admin").await; // has no address
+        forgot("admin").await; // The user has no mail address
         forgot("shop").await;
         let mail = letterbox.next().await;
         assert_eq!((mail.to.as_str(), mail.subject.as_str()), ("shop@example.com", "Your password"));
@@ -128,7 +128,7 @@ on_each_engine! {
             let body = json!({"RAX-AUTH:passwordReset": {"password": password}});
             cloud.json(Method::POST, "/v2.0/users/RAX-AUTH/pwd-reset", token, body).await
         };
-        // It is no token for anything else, and no other token is one for this.
+        // The token opens nothing else, and no other token resets passwords.
         cloud.get("/v2.0/tenants", &mailed).await.expect(401);
         reset(&token, "Password2").await.expect(403);
         reset("0123456789", "Password2").await.expect(401);
@@ -139,7 +139,7 @@ on_each_engine! {
         cloud.get("/v2.0/tenants", &token).await.expect(401);
         cloud.sign_in("shop", "Password2").await.expect(200);
         cloud.sign_in("shop", PASSWORD).await.expect(401);
-        // The next one runs out; XML asks and sets as well.
+        // The next token expires. XML works as well.
         let headers = [("content-type", "application/xml")];
         let xml = r#"<forgotPasswordCredentials username="shop" xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0"/>"#;
         cloud.send(Method::POST, "/v2.0/users/RAX-AUTH/forgot-pwd", &headers, xml).await.expect(204);
@@ -148,11 +148,11 @@ on_each_engine! {
         assert_ne!(late, mailed);
         cloud.clock.advance(Duration::from_secs(1800));
         reset(&late, "Password3").await.expect(401);
-        assert!(letterbox.mails.lock().unwrap().is_empty(), "nobody else was written to");
+        assert!(letterbox.mails.lock().unwrap().is_empty(), "no mail went to anyone else");
     }
 }
 
-/// Keeps what is sent.
+/// Stores the mails that are sent.
 #[derive(Default)]
 struct Letterbox {
     mails: Mutex<Vec<Mail>>,

@@ -1,5 +1,5 @@
-//! Who is above whom: nobody changes, reads the secrets of or acts as a user who has a right, in any scope, that the
-//! caller lacks; and a token of an application credential changes no secrets unless it has all its user's rights.
+//! No caller changes, reads the secrets of or acts as a user who has a right, in any scope, that the caller lacks. A token
+//! of an application credential changes no secrets unless it has all its user's rights.
 
 use database::on_each_engine;
 use http::Method;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, PASSWORD};
 
-/// Everything that can be done to another user `{id}` of tenant `{tenant}`, whose token is `{token}`.
+/// Every operation on another user `{id}` of tenant `{tenant}`, whose token is `{token}`.
 const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/v2.0/users/{id}/OS-KSADM/credentials", ""),
     ("GET", "/v2.0/users/{id}/OS-KSADM/credentials/RAX-KSKEY:apiKeyCredentials", ""),
@@ -45,7 +45,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("DELETE", "/v3/users/{id}", ""),
 ];
 
-/// A user's name, its role on its tenant, a role and where it has that, and who may change it.
+/// A user's name, its role on its tenant, another role and its scope, and which callers may change the user.
 type Case<'c> = (&'c str, &'c str, Option<(&'c str, &'c str)>, [bool; 3]);
 
 struct Target {
@@ -68,7 +68,8 @@ async fn role_id(cloud: &Cloud, admin: &str, name: &str) -> String {
     listed["roles"][0]["id"].as_str().unwrap().to_owned()
 }
 
-/// A user of the tenant with a role there, an EC2 pair and an application credential, and then a role elsewhere.
+/// Creates a user of the tenant with a role there, an EC2 key pair and an application credential, and then a role in another
+/// scope.
 async fn target(
     cloud: &Cloud,
     tenant: &str,
@@ -119,7 +120,7 @@ async fn attempt(
 }
 
 on_each_engine! {
-    async fn nobody_reaches_a_user_with_rights_that_the_caller_lacks(location: &Location) {
+    async fn no_caller_reaches_a_user_with_rights_that_the_caller_lacks(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         let (alpha, _, owner) = cloud.account("alpha", &["admin"]).await;
@@ -135,7 +136,8 @@ on_each_engine! {
 
         let on_beta = format!("projects/{beta}");
         let on_alpha = format!("projects/{alpha}");
-        // For each target: whether the owner of alpha, a manager of its users, an owner of alpha and beta may.
+        // For each target: whether the owner of alpha, a user manager of alpha, and an owner of both alpha and beta may
+        // change it.
         let cases: Vec<Case<'_>> = vec![
             ("below", "observer", None, [true, true, true]),
             ("creator", "creator", None, [true, true, true]),
@@ -170,12 +172,12 @@ on_each_engine! {
                     refused += 1;
                 }
             }
-            // Nothing of it had an effect.
+            // No operation had an effect.
             cloud.get("/v3/auth/projects", &to.token).await.expect(200);
         }
         assert_eq!(refused, OPERATIONS.len() * cases.iter().flat_map(|c| c.3).filter(|may| !may).count());
 
-        // And all of it works on whoever is below, so that none of the refusals is for another reason.
+        // Every operation works on a user with lower rights, so none of the rejections has another cause.
         let mut to = target(&cloud, &alpha, "last", "observer", None).await;
         for op in OPERATIONS {
             let status = attempt(&cloud, &owner, &to, &alpha, &files, *op).await;
@@ -236,7 +238,7 @@ on_each_engine! {
                 assert_eq!(status, 403, "{} {} {}", op.0, op.1, op.2);
             }
         }
-        // With all rights of its user an unrestricted one may, until the user gets rights elsewhere.
+        // An unrestricted credential with all rights of its user may, until the user gets rights in another scope.
         let full = sign_in("full", Value::Null, true).await;
         let key = OPERATIONS[1];
         assert_eq!(attempt(&cloud, &full, &to, &tenant, &observer, key).await, 200);
@@ -246,14 +248,14 @@ on_each_engine! {
         cloud.send(Method::PUT, &path, &[("x-auth-token", &admin)], "").await.expect(204);
         assert_eq!(attempt(&cloud, &full, &to, &tenant, &observer, key).await, 403);
         assert_eq!(attempt(&cloud, &token, &to, &tenant, &observer, key).await, 200);
-        // The old password changes it in any case: that is proof enough.
+        // The old password authorises the change in any case.
         let body = json!({"user": {"original_password": PASSWORD, "password": "a new password"}});
         cloud.json(Method::POST, &format!("/v3/users/{id}/password"), &partial, body).await.expect(204);
     }
 }
 
 on_each_engine! {
-    async fn an_application_credential_dies_with_its_roles(location: &Location) {
+    async fn an_application_credential_is_void_without_its_roles(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, token) = cloud.account("shop", &["admin"]).await;
         let admin = cloud.admin().await;
@@ -278,7 +280,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn without_a_role_v3_gives_no_token_for_a_project(location: &Location) {
+    async fn v3_issues_no_project_token_without_a_role(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, _) = cloud.account("shop", &["none"]).await;
         let body = |scope: Value| {
@@ -294,7 +296,7 @@ on_each_engine! {
         // Without a scope in the request it is unscoped, as in Keystone.
         let token = cloud.json(Method::POST, "/v3/auth/tokens", "", body(Value::Null)).await.expect(201).value();
         assert!(token["token"].get("project").is_none() && token["token"].get("roles").is_none(), "{token}");
-        // v1.0 and v2.0 let it in, for what ACLs give it.
+        // v1.0 and v2.0 issue a token, for what ACLs grant.
         cloud.token("shop", PASSWORD).await;
 
         let admin = cloud.admin().await;
@@ -304,7 +306,7 @@ on_each_engine! {
         let reply = cloud.json(Method::POST, "/v3/auth/tokens", "", body(project.clone())).await.expect(201);
         let token = reply.header("x-subject-token").to_owned();
         cloud.get("/v3/auth/catalog", &token).await.expect(200);
-        // Its last role takes the token with it.
+        // Revoking the last role revokes the token.
         cloud.delete(&path, &admin).await.expect(204);
         cloud.get("/v3/auth/catalog", &token).await.expect(401);
         cloud.json(Method::POST, "/v3/auth/tokens", "", body(project)).await.expect(401);
@@ -312,7 +314,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_deleted_project_leaves_its_users(location: &Location) {
+    async fn a_deleted_project_keeps_its_users(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, token) = cloud.account("shop", &["admin"]).await;
         let admin = cloud.admin().await;
@@ -333,7 +335,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn names_that_look_like_something_else_are_refused(location: &Location) {
+    async fn ambiguous_names_are_rejected(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (alpha, _, owner) = cloud.account("alpha", &["admin"]).await;
         let (clerk, _) = cloud.user("clerk", &alpha, &["observer"]).await;
@@ -353,7 +355,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_deleted_users_name_is_its_tenants_alone(location: &Location) {
+    async fn a_deleted_users_name_stays_reserved_for_its_tenant(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (alpha, _, alpha_owner) = cloud.account("alpha", &["admin"]).await;
         let (_, _, beta_owner) = cloud.account("beta", &["admin"]).await;

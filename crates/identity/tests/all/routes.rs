@@ -1,4 +1,4 @@
-//! Every route of every dialect as every role: what is not in this table fails.
+//! Every route of every dialect, requested as every role. A route that is missing in these tables fails the test.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cloud::Cloud;
 
-/// Routes that anybody reaches without a token.
+/// Routes that need no token.
 const OPEN: &[&str] = &[
     "GET /v1.1",
     "POST /v1.1/auth",
@@ -23,10 +23,10 @@ const OPEN: &[&str] = &[
     "POST /v3/users/{user_id}/password",
 ];
 
-/// Routes for whoever looks at the account's users.
+/// Routes for callers who may observe the account's users.
 const OBSERVE: &[&str] = &["GET /v2.0/tenants/{tenant_id}/users"];
 
-/// Routes for whoever manages the account's users.
+/// Routes for callers who manage the account's users.
 const MANAGE: &[&str] = &[
     "POST /v2.0/users",
     "POST /v2.0/users/{user_id}",
@@ -80,7 +80,7 @@ const OPERATOR: &[&str] = &[
     "DELETE /v3/regions/{region_id}",
 ];
 
-/// Routes for any good token; the service shows each caller its own.
+/// Routes for any valid token. The service shows each caller its own resources.
 const TOKEN: &[&str] = &[
     "DELETE /v2.0/tokens",
     "GET /v2.0/tokens/{token_id}",
@@ -144,14 +144,14 @@ const TOKEN: &[&str] = &[
     "DELETE /v3/users/{user_id}/credentials/OS-EC2/{access}",
 ];
 
-/// How far somebody gets: the walls that a caller meets before a route's own rules.
+/// How far a request got: the access checks before a route's own rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Met {
     /// 401.
     NoToken,
-    /// 403, whatever it is that the path names.
+    /// 403, whatever resource the path names.
     Wall,
-    /// The route's own answer.
+    /// The route's own response.
     In,
 }
 
@@ -160,13 +160,13 @@ fn expected() -> BTreeMap<String, usize> {
     let mut expected = BTreeMap::new();
     for (level, table) in tables.iter().enumerate() {
         for route in *table {
-            assert!(expected.insert((*route).to_owned(), level).is_none(), "{route} stands twice");
+            assert!(expected.insert((*route).to_owned(), level).is_none(), "{route} is listed twice");
         }
     }
     expected
 }
 
-/// A path that names nothing that exists, so that no walk changes anything.
+/// Returns a path whose ids do not exist, so that the requests change nothing.
 fn concrete(path: &str) -> String {
     let mut concrete = String::new();
     let mut rest = path;
@@ -179,20 +179,20 @@ fn concrete(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_who_it_should_and_nobody_else() {
+async fn every_route_admits_exactly_the_intended_roles() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let expected = expected();
     let routes = identity::routes();
     let listed: Vec<String> = routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     for route in &listed {
-        assert!(expected.contains_key(route), "{route} stands in no table of this test");
+        assert!(expected.contains_key(route), "{route} is missing in the tables of this test");
     }
     for route in expected.keys() {
-        assert!(listed.contains(route), "{route} is no route any more");
+        assert!(listed.contains(route), "{route} is no longer a route");
     }
 
-    // What each role meets at each level: 0 open, 1 token, 2 look at users, 3 manage users, 4 operator.
+    // The highest level of each role: 0 open, 1 token, 2 observe users, 3 manage users, 4 operator.
     let roles: &[(&str, usize)] = &[
         ("admin", 3),
         ("manager", 3),
@@ -227,7 +227,7 @@ async fn every_route_lets_in_who_it_should_and_nobody_else() {
     let mut all: Vec<&str> = identity::model::BUILTIN_ROLES.iter().map(|role| role.name).collect();
     known.sort_unstable();
     all.sort_unstable();
-    assert_eq!(known, all, "every role is walked");
+    assert_eq!(known, all, "every role is tested");
 
     let tenant = cloud.identity.administration().create_tenant("shop", "").await.unwrap();
     let mut walked = 0;
@@ -257,7 +257,7 @@ async fn every_route_lets_in_who_it_should_and_nobody_else() {
     assert_eq!(walked, routes.len() * (roles.len() + 2));
 }
 
-/// Sends nonsense: who is let in meets 400, 404 or a list, but not 403 with the wall's own words.
+/// Sends an invalid body. An admitted caller gets 400, 404 or a list, but never 403 with the access check's message.
 async fn visit(cloud: &Cloud, method: &Method, path: &str, token: &str) -> Met {
     let reply = match *method {
         Method::GET | Method::DELETE => {

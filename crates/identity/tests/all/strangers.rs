@@ -1,4 +1,4 @@
-//! Nobody gets a body read before they are authorised, and no body is read beyond its limit.
+//! No body is read before the caller is authorised, and no body is read beyond its limit.
 
 use axum::body::Body;
 use http::Request;
@@ -9,7 +9,7 @@ use web::probe::Probe;
 use crate::cloud::Cloud;
 
 const PIECE: usize = 16 << 10;
-/// The longest body that a route without a token reads.
+/// Maximum body size on routes without a token.
 const BODY_MAX: usize = 64 << 10;
 
 #[tokio::test]

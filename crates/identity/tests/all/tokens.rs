@@ -1,4 +1,4 @@
-//! Tokens as other services see them: valid for a day, gone at once when they must be.
+//! Tokens as other services see them: valid for a day, and invalid at once when revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn is_good(identity: &Identity, token: &str) -> bool {
 }
 
 on_each_engine! {
-    async fn a_token_lives_a_day_and_is_given_again_until_its_last_hour(location: &Location) {
+    async fn a_token_is_valid_for_a_day_and_reissued_until_its_last_hour(location: &Location) {
         let cloud = Cloud::start(location).await;
         let first = v1(&cloud).await;
         cloud.clock.advance(Duration::from_secs(23 * 3600 - 1));
@@ -42,7 +42,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_is_no_token_is_denied(location: &Location) {
+    async fn invalid_tokens_are_denied(location: &Location) {
         let cloud = Cloud::start(location).await;
         for token in ["", "x", &"0".repeat(32), &"0".repeat(300), "'; DROP TABLE tokens; --"] {
             assert!(!is_good(&cloud.identity, token).await, "{token}");
@@ -51,7 +51,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_change_of_the_user_ends_its_tokens_at_once(location: &Location) {
+    async fn changing_a_user_revokes_its_tokens_at_once(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.identity.administration();
         admin.create_tenant("shop", "").await.unwrap();
@@ -81,7 +81,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn roles_change_what_a_token_may_at_once(location: &Location) {
+    async fn role_changes_apply_to_tokens_at_once(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, user, token) = cloud.account("shop", &["none"]).await;
         let may = async |product, right| {
@@ -150,7 +150,7 @@ async fn another_process_sees_a_revocation_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_revocation_wins_over_readers_that_came_before_it() {
+async fn a_revocation_wins_over_concurrent_readers() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for _ in 0..50 {
@@ -174,7 +174,7 @@ async fn a_revocation_wins_over_readers_that_came_before_it() {
 }
 
 on_each_engine! {
-    async fn a_user_has_so_many_tokens_and_the_oldest_goes(location: &Location) {
+    async fn a_user_at_the_token_limit_loses_the_oldest(location: &Location) {
         let limited = identity::Settings { tokens_per_user: 5, ..settings() };
         let cloud = Cloud::start_with(location, limited).await;
         let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {
@@ -193,7 +193,7 @@ on_each_engine! {
         for token in good {
             assert!(is_good(&cloud.identity, token).await);
         }
-        // Those of others do not count.
+        // Other users' tokens do not count.
         let (_, _, other) = cloud.account("shop", &[]).await;
         assert!(is_good(&cloud.identity, &other).await && is_good(&cloud.identity, &good[0]).await);
     }

@@ -6,7 +6,7 @@ use http::Method;
 use crate::cloud::{API_KEY, Cloud, PASSWORD, settings};
 
 on_each_engine! {
-    async fn the_guides_sign_in_gives_a_token_and_three_urls(location: &Location) {
+    async fn the_guides_sign_in_returns_a_token_and_three_urls(location: &Location) {
         let cloud = Cloud::start(location).await;
         let headers = [("x-auth-user", "admin"), ("x-auth-key", API_KEY)];
         for path in ["/v1.0", "/v1.0/", "/v1", "/auth", "/auth/", "/identity/v1.0", "/identity/v1.0/"] {
@@ -28,7 +28,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn tempauths_form_takes_tenant_and_password(location: &Location) {
+    async fn tempauths_form_accepts_tenant_and_password(location: &Location) {
         let cloud = Cloud::start(location).await;
         for path in ["/auth/v1.0", "/auth/v1", "/auth/v1.0/"] {
             for (user, key) in [("admin:admin", PASSWORD), ("100001:admin", API_KEY), ("admin", PASSWORD)] {
@@ -43,7 +43,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_401() {
+async fn wrong_credentials_are_401() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     cloud.identity.administration().create_tenant("other", "").await.unwrap();
@@ -103,6 +103,6 @@ async fn names_and_passwords_need_not_be_ascii() {
     assert_eq!(sign_in("zoë".as_bytes(), b"sch\xf6n").await, 401);
     let latin = identity::UserChange { password: Some("schön".into()), ..identity::UserChange::default() };
     administration.set_user("zoë", latin).await.unwrap();
-    // As Python's clients send it: ISO 8859-1.
+    // Encoded as ISO 8859-1, as Python's clients send it.
     assert_eq!(sign_in(b"zo\xeb", b"sch\xf6n").await, 200);
 }

@@ -10,7 +10,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const XML: (&str, &str) = ("content-type", "application/xml");
 
 on_each_engine! {
-    async fn a_key_gives_a_token_and_the_old_catalog(location: &Location) {
+    async fn an_api_key_returns_a_token_and_v11s_catalog(location: &Location) {
         let cloud = Cloud::start(location).await;
         let body = json!({"credentials": {"username": "admin", "key": API_KEY}}).to_string();
         for path in ["/v1.1/auth", "/v1.1/auth.json", "/identity/v1.1/auth"] {
@@ -34,7 +34,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn xml_is_taken_and_given() {
+async fn xml_requests_get_xml_responses() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let body = format!(
@@ -59,7 +59,7 @@ async fn xml_is_taken_and_given() {
 }
 
 #[tokio::test]
-async fn passwords_sign_in_too_and_faults_have_their_shape() {
+async fn passwords_work_too_and_faults_have_v11s_shape() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let good = json!({"passwordCredentials": {"username": "admin", "password": PASSWORD}}).to_string();

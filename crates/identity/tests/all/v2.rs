@@ -17,7 +17,7 @@ fn by_key() -> Value {
 }
 
 on_each_engine! {
-    async fn an_api_key_gives_access_with_rackspaces_catalog(location: &Location) {
+    async fn an_api_key_returns_rackspaces_catalog(location: &Location) {
         let cloud = Cloud::start(location).await;
         let access = post(&cloud, &by_key()).await.expect(200).value()["access"].clone();
         let token = &access["token"];
@@ -50,7 +50,7 @@ on_each_engine! {
         assert_eq!(first["endpoints"][0]["versionId"], "1.0");
         assert_eq!(first["endpoints"][0]["publicURL"], "http://cloud.test:8080/servers/v1.0/100001");
         assert!(named("cloudFilesCDN").is_some() && named("cloudFeeds").is_some());
-        // Clients of that time look for a service by type, and refuse to choose between two.
+        // Clients of v2.0's time find a service by type and refuse to choose between two.
         for (kind, count) in [("object-store", 1), ("image", 1), ("network", 1), ("identity", 1)] {
             assert_eq!(catalog.iter().filter(|service| service["type"] == kind).count(), count, "{kind}");
         }
@@ -60,7 +60,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_password_gives_openstacks_names_and_one_service_a_type(location: &Location) {
+    async fn a_password_returns_openstacks_names_and_one_service_per_type(location: &Location) {
         let cloud = Cloud::start(location).await;
         let body = json!({"auth": {"tenantName": "admin",
             "passwordCredentials": {"username": "admin", "password": PASSWORD}}});
@@ -70,7 +70,7 @@ on_each_engine! {
         let first = |kind: &str| catalog.iter().find(|service| service["type"] == kind).unwrap();
         assert_eq!(first("compute")["name"], "nova");
         assert_eq!(first("object-store")["name"], "swift");
-        // Clients refuse to choose between two of a type in a region; that of first-generation servers has no region.
+        // Clients refuse to choose between two services of one type in a region. First-generation servers have no region.
         let mut places: Vec<_> =
             catalog.iter().map(|s| (s["type"].to_string(), s["endpoints"][0]["region"].to_string())).collect();
         places.sort();
@@ -83,7 +83,7 @@ on_each_engine! {
         for name in ["cloudServersOpenStack", "cloudFiles"] {
             assert!(!catalog.iter().any(|service| service["name"] == name), "{name}");
         }
-        // Clients send an empty tenant where their user has set none.
+        // Clients send an empty tenant if the user configured none.
         for empty in ["tenantName", "tenantId"] {
             let body = json!({"auth": {empty: "", "passwordCredentials": {"username": "admin", "password": PASSWORD}}});
             let access = post(&cloud, &body).await.expect(200).value();
@@ -96,7 +96,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_token_is_exchanged_and_dies_with_its_parent_s_time(location: &Location) {
+    async fn an_exchanged_token_expires_with_its_parent(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, _, token) = cloud.account("shop", &[]).await;
         cloud.clock.advance(std::time::Duration::from_secs(3600));
@@ -113,7 +113,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_does_not_fit_is_refused(location: &Location) {
+    async fn wrong_credentials_and_scopes_are_rejected(location: &Location) {
         let cloud = Cloud::start(location).await;
         cloud.account("shop", &[]).await;
         let password = |user: &str, word: &str| json!({"username": user, "password": word});
@@ -144,7 +144,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_token_is_validated_by_who_may_and_revoked(location: &Location) {
+    async fn a_token_is_validated_by_permitted_callers_and_revoked(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         let (tenant, _, owner) = cloud.account("shop", &[]).await;
@@ -180,7 +180,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn xml_is_taken_and_given() {
+async fn xml_requests_get_xml_responses() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let body = format!(
@@ -215,7 +215,7 @@ async fn xml_is_taken_and_given() {
 }
 
 #[tokio::test]
-async fn re_authentication_gives_the_same_token() {
+async fn re_authentication_returns_the_same_token() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let id = async || post(&cloud, &by_key()).await.expect(200).value()["access"]["token"]["id"].clone();
@@ -226,7 +226,7 @@ async fn re_authentication_gives_the_same_token() {
 }
 
 #[tokio::test]
-async fn versions_and_extensions_are_told_without_a_token() {
+async fn versions_and_extensions_need_no_token() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for path in ["/v2.0", "/v2.0/", "/identity/v2.0"] {

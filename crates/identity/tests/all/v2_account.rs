@@ -1,4 +1,4 @@
-//! v2.0: an owner runs the account.
+//! v2.0: an owner manages the account.
 
 use database::on_each_engine;
 use http::Method;
@@ -15,7 +15,7 @@ fn names(list: &Value, name: &str) -> Vec<String> {
 }
 
 on_each_engine! {
-    async fn an_owner_makes_finds_changes_and_deletes_users(location: &Location) {
+    async fn an_owner_creates_finds_changes_and_deletes_users(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, owner_id, owner) = cloud.account("shop", &[]).await;
         let (_, _, stranger) = cloud.account("other", &[]).await;
@@ -41,7 +41,7 @@ on_each_engine! {
         let all = cloud.get("/v2.0/users", &owner).await.expect(200).value();
         assert_eq!(all["users"].as_array().unwrap().len(), 2);
         let own = cloud.get("/v2.0/users", &token).await.expect(200).value();
-        assert_eq!(names(&own, "users"), ["jqsmith"], "one without rights sees itself");
+        assert_eq!(names(&own, "users"), ["jqsmith"], "a user without rights sees only itself");
         cloud.get(&format!("/v2.0/users/{id}"), &token).await.expect(200);
         cloud.get(&format!("/v2.0/users/{owner_id}"), &token).await.expect(404);
         cloud.get(&format!("/v2.0/users/{id}"), &stranger).await.expect(404);
@@ -97,7 +97,7 @@ async fn names_and_passwords_follow_v2s_rules() {
     let made = cloud.send(Method::POST, "/v2.0/users", &headers, xml).await.expect(201).xml();
     assert_eq!((made.name.as_str(), made.attribute("username")), ("user", Some("xmluser")));
     assert_eq!(made.attribute("enabled"), Some("true"));
-    assert_eq!(made.attribute("password"), None, "only one that was made up is told");
+    assert_eq!(made.attribute("password"), None, "only a generated password is returned");
     cloud.token("xmluser", "long enough").await;
 }
 
@@ -150,7 +150,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_owner_gives_and_takes_roles_within_the_account(location: &Location) {
+    async fn an_owner_grants_and_revokes_roles_within_the_account(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, owner_id, owner) = cloud.account("shop", &["identity:user-admin"]).await;
         let (id, token) = cloud.user("jdoe", &tenant, &["none"]).await;
@@ -211,7 +211,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn who_manages_users_gives_single_products_to_others_only(location: &Location) {
+    async fn a_user_manager_grants_only_single_products_and_only_to_others(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, owner_id, _) = cloud.account("shop", &[]).await;
         let (manager_id, manager) = cloud.user("manager", &tenant, &["identity:user-manage"]).await;
@@ -318,7 +318,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_password_is_changed_with_the_old_one_and_ends_all_tokens(location: &Location) {
+    async fn changing_a_password_needs_the_old_one_and_revokes_all_tokens(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (_, _, token) = cloud.account("shop", &[]).await;
         let change = |old: &str, new: &str| json!({"RAX-AUTH:changePasswordCredentials": {

@@ -25,7 +25,7 @@ async fn issue(cloud: &Cloud, identity: Value, scope: Option<Value>) -> Reply {
 }
 
 on_each_engine! {
-    async fn a_password_gives_a_token_with_roles_and_catalog(location: &Location) {
+    async fn a_password_returns_a_token_with_roles_and_catalog(location: &Location) {
         let cloud = Cloud::start(location).await;
         let scope = json!({"project": {"name": "admin", "domain": {"name": "Default"}}});
         let reply = issue(&cloud, admin(), Some(scope)).await.expect(201);
@@ -68,7 +68,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn users_and_places_are_named_in_every_way(location: &Location) {
+    async fn users_and_scopes_are_found_by_id_and_by_name(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, _) = cloud.account("shop", &[]).await;
         let users = [
@@ -92,7 +92,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn scopes_are_given_to_who_has_something_to_do_there(location: &Location) {
+    async fn scopes_need_a_role_there(location: &Location) {
         let cloud = Cloud::start(location).await;
         cloud.account("shop", &[]).await;
         let shop = || password(&json!({"name": "shop", "domain": {"id": "default"}, "password": PASSWORD}));
@@ -103,11 +103,11 @@ on_each_engine! {
         issue(&cloud, admin(), Some(json!({"unscoped": {}}))).await.expect(201);
         let domain = token(issue(&cloud, admin(), Some(json!({"domain": {"id": "default"}}))).await.expect(201));
         assert_eq!(domain["domain"], json!({"id": "default", "name": "Default"}));
-        assert!(domain["catalog"].as_array().unwrap().iter().all(|s| s["type"] != "compute"), "it needs a tenant");
+        assert!(domain["catalog"].as_array().unwrap().iter().all(|s| s["type"] != "compute"), "compute needs a tenant");
         let system = token(issue(&cloud, admin(), Some(json!({"system": {"all": true}}))).await.expect(201));
         assert_eq!(system["system"], json!({"all": true}));
         assert_eq!(system["roles"][0]["name"], "operator");
-        // The operator may anywhere.
+        // The operator may use any scope.
         issue(&cloud, admin(), Some(json!({"project": {"name": "shop"}}))).await.expect(201);
 
         let refused = [
@@ -127,7 +127,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_token_is_rescoped_and_keeps_its_end(location: &Location) {
+    async fn a_rescoped_token_keeps_its_expiry(location: &Location) {
         let cloud = Cloud::start(location).await;
         let unscoped = issue(&cloud, admin(), Some(json!("unscoped"))).await.expect(201);
         let parent = unscoped.header("x-subject-token").to_owned();
@@ -154,7 +154,7 @@ on_each_engine! {
         let catalog = cloud.get("/v3/auth/catalog", child).await.expect(200).value();
         assert_eq!(catalog["catalog"][0]["type"], "identity");
         cloud.clock.advance(Duration::from_secs(22 * 3600));
-        // As a resource that is not there (Keystone).
+        // The same response as for a missing resource (Keystone).
         issue(&cloud, by_token, Some(scope)).await.expect(404);
     }
 }
@@ -256,12 +256,12 @@ on_each_engine! {
         let admin = cloud.identity.administration();
         admin.revoke_role("shop", "admin", Some("shop")).await.unwrap();
         let roles = issue(&cloud, own, None).await.expect(201).value()["token"]["roles"].clone();
-        assert_eq!(roles.as_array().unwrap().len(), 1, "only what the user still has");
+        assert_eq!(roles.as_array().unwrap().len(), 1, "only the roles that the user still has");
     }
 }
 
 on_each_engine! {
-    async fn ec2_pairs_are_kept_sealed_and_lead_to_their_caller(location: &Location) {
+    async fn ec2_pairs_are_sealed_and_authenticate_their_caller(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, user, token) = cloud.account("shop", &[]).await;
         let (_, _, stranger) = cloud.account("other", &[]).await;
@@ -285,7 +285,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn the_version_is_told_and_faults_have_keystones_shape() {
+async fn the_version_is_public_and_faults_have_keystones_shape() {
     let scratch = database::testing::Scratch::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for path in ["/v3", "/v3/", "/identity/v3"] {

@@ -41,7 +41,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn domains_frame_projects_and_users(location: &Location) {
+    async fn domains_contain_projects_and_users(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         let domain = create(&cloud, &admin, "/v3/domains", "domain", json!({"name": "corp", "description": "d"})).await;
@@ -76,7 +76,7 @@ on_each_engine! {
         patch(json!({"enabled": false})).await.expect(200);
         cloud.get("/v3/users", &jane).await.expect(401);
         cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(401);
-        // A domain that is disabled goes with its projects and users (Keystone).
+        // A disabled domain is deleted with its projects and users (Keystone).
         cloud.delete(&path, &admin).await.expect(204);
         cloud.get("/v3/projects/100002", &admin).await.expect(404);
         cloud.get(&format!("/v3/users/{}", id(&user)), &admin).await.expect(404);
@@ -127,7 +127,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn roles_are_made_given_listed_and_taken(location: &Location) {
+    async fn roles_are_created_granted_listed_and_revoked(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         let (tenant, owner_id, owner) = cloud.account("shop", &[]).await;
@@ -193,7 +193,7 @@ on_each_engine! {
             query = next.split_once("role_assignments").unwrap().1.to_owned();
         }
         assert_eq!(seen, 9);
-        // With a role on the domain, which the owner lacks, the user is above the owner.
+        // With a role on the domain, which the owner lacks, the user is out of the owner's reach.
         cloud.delete(&on(&user, &role), &owner).await.expect(403);
         cloud.delete(&domain, &admin).await.expect(204);
         cloud.delete(&on(&user, &role), &owner).await.expect(204);
@@ -205,7 +205,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn operators_add_to_the_catalog_and_the_rest_stays(location: &Location) {
+    async fn operators_add_to_the_catalog_but_cannot_change_built_in_entries(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         let region = create(&cloud, &admin, "/v3/regions", "region", json!({"id": "ORD", "description": "Chicago"})).await;
@@ -223,7 +223,7 @@ on_each_engine! {
         for (body, status) in bad {
             cloud.json(Method::POST, "/v3/endpoints", &admin, json!({"endpoint": body})).await.expect(status);
         }
-        // A region comes with its first endpoint, and by PUT.
+        // A region is created with its first endpoint, and by PUT.
         let body = json!({"service_id": id(&service), "interface": "public", "url": "http://x", "region_id": "MOON"});
         let made = create(&cloud, &admin, "/v3/endpoints", "endpoint", body).await;
         cloud.get("/v3/regions/MOON", &admin).await.expect(200);
@@ -253,7 +253,7 @@ on_each_engine! {
         assert_eq!(changed.expect(200).value()["service"]["name"], "names");
         cloud.delete(&path, &admin).await.expect(204);
         cloud.delete(&path, &admin).await.expect(404);
-        // A service without endpoints is in the catalog all the same.
+        // A service without endpoints is in the catalog nevertheless.
         let catalog = cloud.get("/v3/auth/catalog", &admin).await.expect(200).value();
         let dns = catalog["catalog"].as_array().unwrap().iter().find(|s| s["type"] == "dns").unwrap();
         assert_eq!(dns["endpoints"], json!([]));
@@ -327,7 +327,7 @@ on_each_engine! {
                 assert!([project, user].contains(&&id(&found[list][0])));
             }
         }
-        // Each signs in with its own domain, and without one in the domain `default`.
+        // Each user signs in with its own domain, and without a domain in `default`.
         for (domain, project, user) in &made {
             let password = format!("password of {}", if domain == "default" { "default" } else { "other" });
             let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {
@@ -339,7 +339,7 @@ on_each_engine! {
         }
         cloud.sign_in("jane", "password of default").await.expect(200);
         cloud.sign_in("jane", "password of other").await.expect(401);
-        // Renaming heeds the domain, too.
+        // Renaming respects the domain, too.
         let spare = create(&cloud, &admin, "/v3/users", "user", json!({"name": "june", "domain_id": made[1].0})).await;
         let rename = json!({"user": {"name": "jane"}});
         cloud.json(Method::PATCH, &format!("/v3/users/{}", id(&spare)), &admin, rename).await.expect(409);
@@ -347,7 +347,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    /// What a client sends beside a resource's own attributes is kept and shown, or refused; never dropped.
+    /// Attributes beyond a resource's own are stored and returned, or rejected; never dropped silently.
     async fn further_attributes_are_kept(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
@@ -406,7 +406,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn lists_are_filtered_by_what_is_shown(location: &Location) {
+    async fn lists_are_filtered_by_rendered_attributes(location: &Location) {
         let cloud = Cloud::start(location).await;
         let admin = cloud.admin().await;
         for (name, tags) in [("web", json!(["a", "b"])), ("Webshop", json!(["b"])), ("mail", json!([]))] {
@@ -420,9 +420,9 @@ on_each_engine! {
             ("not-tags=a,b", vec!["admin", "Webshop", "mail"]), ("not-tags-any=b", vec!["admin", "mail"]),
             ("is_domain=true", vec![]), ("is_domain=false&name__contains=w", vec!["web"]),
             ("parent_id=other", vec![]), ("parent_id=default&tags=b", vec!["web", "Webshop"]),
-            // Filters of no attribute are ignored, as Keystone does.
+            // Filters by unknown attributes are ignored, as in Keystone.
             ("nonsense=1&tags=a", vec!["web"]), ("nonsense__contains=1&tags=a", vec!["web"]),
-            // With a page of one, the link leads to the rest.
+            // With a page size of one, the link leads to the rest.
             ("name__icontains=web&limit=1", vec!["web", "Webshop"]),
         ] {
             let (mut path, mut found) = (format!("/v3/projects?{query}"), Vec::new());

@@ -1,4 +1,4 @@
-//! A token with its catalog, as v2.0 shows it: `access`.
+//! `access`: v2.0's view of a token with its catalog.
 
 use serde_json::{Map, Value, json};
 use web::xml::Element;
@@ -6,7 +6,7 @@ use web::xml::Element;
 use crate::api::v2::{RAX_AUTH, XMLNS};
 use crate::model::{BuiltinRole, Catalog, CatalogService, Interface, Method, Names, Session};
 
-/// One endpoint with what v2.0 shows beside it.
+/// One endpoint with the fields of its service that v2.0 shows next to it.
 pub(crate) struct Shown<'c> {
     pub(crate) entry: &'c CatalogService,
     pub(crate) id: &'c str,
@@ -17,7 +17,7 @@ pub(crate) struct Shown<'c> {
     pub(crate) admin: Option<String>,
 }
 
-/// The endpoints that a session sees: those of Rackspace's names for clients of API keys, those of OpenStack's for others.
+/// Returns the endpoints that a session sees: Rackspace's names if it signed in by API key, else OpenStack's.
 pub(crate) fn endpoints<'c>(catalog: &'c Catalog, session: &'c Session) -> Vec<Shown<'c>> {
     let tenant_id = session.token.scope.tenant();
     if tenant_id.is_none() {
@@ -36,7 +36,7 @@ pub(crate) fn endpoints<'c>(catalog: &'c Catalog, session: &'c Session) -> Vec<S
         for endpoint in entry.endpoints.iter().filter(|e| e.interface == Interface::Public && e.enabled) {
             let region = endpoint.region.as_deref();
             let Some(public) = endpoint.url_for(tenant_id) else { continue };
-            // v2.0's clients append their paths to the endpoint of identity itself.
+            // v2.0's clients append paths to identity's own endpoint.
             let public = if entry.builtin && entry.service.kind == "identity" {
                 public.replace("/identity/v3", "/identity/v2.0")
             } else {
@@ -105,7 +105,7 @@ impl Shown<'_> {
     }
 }
 
-/// A role's description, or its name where an operator made it.
+/// Returns a role's description, or the name of a role that an operator created.
 fn described(name: &str) -> &str {
     BuiltinRole::named(name).map_or(name, |role| role.description)
 }
@@ -120,7 +120,7 @@ fn authenticated_by(session: &Session) -> Vec<&'static str> {
     session.token.methods.iter().filter_map(name).collect()
 }
 
-/// `access` in JSON.
+/// Renders `access` in JSON.
 pub(crate) fn json_of(token: &str, session: &Session, catalog: Option<&Catalog>, region: &str) -> Value {
     let mut shown = Map::new();
     shown.insert("id".to_owned(), json!(token));
@@ -176,7 +176,7 @@ pub(crate) fn json_of(token: &str, session: &Session, catalog: Option<&Catalog>,
     json!({"access": access})
 }
 
-/// `access` in XML.
+/// Renders `access` in XML.
 pub(crate) fn xml_of(token: &str, session: &Session, catalog: Option<&Catalog>, region: &str) -> Element {
     let mut shown =
         Element::new("token").attr("id", token).attr("expires", session.caller.expires.iso_millis());

@@ -37,7 +37,7 @@ fn key_xml(name: &str, key: &str) -> Element {
 
 async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
     let (user, key) = identity.api_key(&access.session.caller, &id).await?;
-    // The password cannot be shown: nobody knows it but the user.
+    // The password cannot be shown: only its hash is stored.
     let mut json = vec![json!({"passwordCredentials": {"username": user.name}})];
     let mut xml = vec![Element::new("passwordCredentials").attr("username", &user.name)];
     if let Some(key) = key {
@@ -104,10 +104,14 @@ async fn store_key(
     Ok(answer.in_format(access.format))
 }
 
-/// The name in the body must be that of the user in the path.
+/// Checks that the name in the body is that of the user in the path.
 async fn named_right(identity: &Shared, access: &Access, id: &str, name: &str) -> Result<(), Error> {
     let user = identity.user(&access.session.caller, id).await?;
-    if user.name == name { Ok(()) } else { Err(Error::invalid("username is not that of the user")) }
+    if user.name == name {
+        Ok(())
+    } else {
+        Err(Error::invalid("username must be the name of the user in the path"))
+    }
 }
 
 async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {

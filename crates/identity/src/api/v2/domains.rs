@@ -1,4 +1,4 @@
-//! `/v2.0/RAX-AUTH/domains`: v2.0's domain is the account, so it has the tenant's id.
+//! `/v2.0/RAX-AUTH/domains`: a domain of v2.0 is an account, so it has the tenant's id.
 
 use axum::extract::{Path, State};
 use http::Method;
@@ -54,7 +54,7 @@ fn all(tenant: Option<(Tenant, String)>) -> Answer {
     Answer::ok(json!({"RAX-AUTH:domains": json}), xml)
 }
 
-/// The account of the token.
+/// Lists the token's account.
 async fn list(State(identity): State<Shared>, access: Access) -> Answered {
     let caller = &access.session.caller;
     let own = match &caller.tenant {

@@ -1,4 +1,4 @@
-//! `/v2.0/extensions`: what this dialect has beyond the core.
+//! `/v2.0/extensions`: this dialect's additions to the core.
 
 use axum::extract::Path;
 use http::Method;

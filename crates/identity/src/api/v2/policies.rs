@@ -1,4 +1,4 @@
-//! `/v2.0/RAX-AUTH/domains/{id}/password-policy`: JSON alone (v2.0, Set domain password policy).
+//! `/v2.0/RAX-AUTH/domains/{id}/password-policy`: JSON only (v2.0, Set domain password policy).
 
 use axum::extract::{Path, State};
 use http::{Method, StatusCode};

@@ -99,10 +99,10 @@ async fn on_tenant(
     show_roles(&identity, &access, &user, Some(Scope::Tenant(tenant))).await
 }
 
-/// Where a role without a tenant holds: on the user's own account, all of v2.0's world to its users.
+/// Returns the scope of a role without a tenant: the user's own account, since v2.0's users know no other.
 async fn own_account(identity: &Shared, access: &Access, user: &str) -> Result<Scope, Error> {
     let found = identity.user(&access.session.caller, user).await?;
-    let tenant = found.tenant_id.ok_or_else(|| Error::invalid("the user is of no account"))?;
+    let tenant = found.tenant_id.ok_or_else(|| Error::invalid("the user has no account"))?;
     Ok(Scope::Tenant(tenant))
 }
 
@@ -148,7 +148,7 @@ async fn take_on_tenant(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Roles with the tenants that each holds on (RAX-AUTH).
+/// Lists roles, each with the tenants on which it applies (RAX-AUTH).
 async fn assignments(State(identity): State<Shared>, access: Access, Path(user): Path<String>) -> Answered {
     let held = identity.roles_of(&access.session.caller, &user, None).await?;
     let mut merged: Vec<(Role, Vec<String>)> = Vec::new();
@@ -183,7 +183,7 @@ async fn assign(
     AnyBody(body): AnyBody,
 ) -> Answered {
     let given = Fields::inside(&body, "roleAssignments")?;
-    // XML wraps each in an element of its own.
+    // XML wraps each assignment in an element.
     let items = match given.object_if("tenantAssignments") {
         Ok(Some(wrapper)) => wrapper.objects("tenantAssignment")?,
         _ => given.objects("tenantAssignments")?,

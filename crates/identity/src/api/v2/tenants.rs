@@ -46,7 +46,7 @@ fn one(status: StatusCode, tenant: &Tenant) -> Answer {
     Answer { status, json: json!({"tenant": json_of(tenant)}), xml: xml_of(tenant).attr("xmlns", XMLNS) }
 }
 
-/// Those of the token's user; every one to an operator, as Keystone's administrative port had it.
+/// Lists the tenants of the token's user; for an operator all of them, as on Keystone's admin port.
 async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
     let caller = &access.session.caller;
     if let Some(name) = asked.text("name") {

@@ -1,4 +1,4 @@
-//! `/v2.0/tokens`: sign in, validate, revoke, and the endpoints of a token.
+//! `/v2.0/tokens`: sign in, validate, revoke, and list a token's endpoints.
 
 use axum::extract::{Path, State};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -24,7 +24,7 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::GET, "/tokens/{token_id}/endpoints", Need::Token, list_endpoints)
 }
 
-/// What proves who asks, and where the token is to hold: `tenantId` or `tenantName`, not both.
+/// Parses the credentials and the requested scope: `tenantId` or `tenantName`, not both.
 pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, Wanted), Error> {
     let proof = if let Some(given) = auth.object_if("apiKeyCredentials")? {
         Proof::ApiKey { user: Named::name(&given.text("username")?), key: given.text("apiKey")? }
@@ -41,7 +41,7 @@ pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, Wanted), Error> {
             "auth must have passwordCredentials, RAX-KSKEY:apiKeyCredentials or token",
         ));
     };
-    // Clients send an empty name where their user has not set any.
+    // Clients send an empty name if the user configured none.
     let given = |name: &str| Ok::<_, Error>(auth.text_if(name)?.filter(|text| !text.is_empty()));
     let wanted = match (given("tenantId")?, given("tenantName")?) {
         (Some(_), Some(_)) => return Err(Error::invalid("auth must have tenantId or tenantName, not both")),

@@ -32,7 +32,7 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::POST, "/users/RAX-AUTH/pwd-reset", Need::Open, reset_password)
 }
 
-/// A user in JSON.
+/// Renders a user in JSON.
 pub(crate) fn json_of(identity: &Shared, user: &User) -> Value {
     json!({
         "id": user.id,
@@ -48,7 +48,7 @@ pub(crate) fn json_of(identity: &Shared, user: &User) -> Value {
     })
 }
 
-/// A user in XML, the root of a document or one of a list.
+/// Renders a user in XML, as the root of a document or in a list.
 pub(crate) fn xml_of(identity: &Shared, user: &User, root: bool) -> Element {
     let element = Element::new("user");
     let element = if root { element.attr("xmlns", XMLNS).attr("xmlns:RAX-AUTH", RAX_AUTH) } else { element };
@@ -67,7 +67,7 @@ fn one(identity: &Shared, status: StatusCode, user: &User) -> Answer {
     Answer { status, json: json!({"user": json_of(identity, user)}), xml: xml_of(identity, user, true) }
 }
 
-/// By name there is one or none, and the answer is the user itself.
+/// Lists users. A query by name returns the user itself.
 async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
     let caller = &access.session.caller;
     if let Some(name) = asked.text("name") {
@@ -89,7 +89,7 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     Ok(Answer::list("users", json, xml, links).in_format(access.format))
 }
 
-/// v2.0's own rules for names and passwords, stricter than the cloud's.
+/// Checks v2.0's own rules for names and passwords, which are stricter than the cloud's.
 fn check(name: Option<&str>, password: Option<&str>) -> Result<(), Error> {
     if let Some(name) = name {
         let rest = |c: char| c.is_ascii_alphanumeric() || "-_@.".contains(c);
@@ -115,7 +115,7 @@ async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): A
     check(Some(&name), password.as_deref())?;
     let caller = &access.session.caller;
     let made_up = if password.is_none() { Some(format!("{}aA1", random_hex::<8>()?)) } else { None };
-    // Keystone's own clients name the tenant; the account's owner makes users in the account.
+    // Keystone's own clients name the tenant. An account's owner creates users in the owner's account.
     let tenant_id = match given.text_if("tenantId")? {
         Some(id) => Some(id),
         None => given.text_if("domainId")?,
@@ -184,7 +184,7 @@ async fn admins(State(identity): State<Shared>, access: Access, Path(id): Path<S
     Ok(Answer::list("users", json, xml, Vec::new()).in_format(access.format))
 }
 
-/// Without a token: the present password is the proof.
+/// Changes a password. Needs no token, since the current password proves who the caller is.
 async fn change_password(State(identity): State<Shared>, origin: Origin, AnyBody(body): AnyBody) -> Answered {
     let given = Fields::inside(&body, "changePasswordCredentials")?;
     let (name, old, new) = (given.text("username")?, given.text("password")?, given.text("newPassword")?);
@@ -196,7 +196,8 @@ async fn change_password(State(identity): State<Shared>, origin: Origin, AnyBody
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Always 204, so that nobody learns who exists. `portal` is of no use here: there is none but the API.
+/// Always returns 204, so that the response does not reveal which users exist. `portal` is ignored, because there is no web
+/// portal.
 async fn forgot_password(State(identity): State<Shared>, AnyBody(body): AnyBody) -> Answered {
     let given = Fields::inside(&body, "forgotPasswordCredentials")?;
     let name = given.text("username")?;
@@ -204,7 +205,7 @@ async fn forgot_password(State(identity): State<Shared>, AnyBody(body): AnyBody)
     Ok(header_answer(StatusCode::NO_CONTENT, "x-user-name", &name))
 }
 
-/// The token that was mailed is the proof; every other one is 403.
+/// Sets a new password. The mailed token authorises this; any other token gets 403.
 async fn reset_password(
     State(identity): State<Shared>,
     headers: http::HeaderMap,

@@ -1,4 +1,4 @@
-//! Who has which role where: `/v3/role_assignments`, and the grants on projects, domains and the system.
+//! Role assignments: `/v3/role_assignments`, and the grants on projects, domains and the system.
 
 use axum::extract::{Path, State};
 use http::{Method, StatusCode};
@@ -62,7 +62,7 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     Ok(listing(&identity, &asked, "role_assignments", items, next.as_deref()))
 }
 
-/// An assignment (Keystone v3), with names if they were asked for.
+/// Renders an assignment (Keystone v3), with names if requested.
 fn view(identity: &Shared, named: &NamedAssignment, names: bool) -> Value {
     let assignment = &named.assignment;
     let mut user = json!({"id": assignment.user_id});

@@ -1,4 +1,4 @@
-//! `/v3/auth`: tokens, and what they open.
+//! `/v3/auth`: tokens, their catalog, and the scopes available to them.
 
 use axum::extract::State;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -43,7 +43,7 @@ async fn issue(
     Ok(with_token(answer(StatusCode::CREATED, &shown), &signed_in.token))
 }
 
-/// What proves who asks: the first method that is named and that this dialect knows.
+/// Parses the credentials: of the listed methods, the first that this dialect supports.
 fn proof(identity: &Fields<'_>) -> Result<Proof, Error> {
     let methods = identity.texts("methods")?;
     let known = ["password", "token", "application_credential"];

@@ -1,4 +1,4 @@
-//! `/v3/services`, `/v3/endpoints`, `/v3/regions`: the catalog and what operators add to it.
+//! `/v3/services`, `/v3/endpoints`, `/v3/regions`: the catalog, and operators' additions to it.
 
 use axum::extract::{Path, State};
 use http::{Method, StatusCode};
@@ -266,7 +266,7 @@ impl Collection for Region {
     }
 }
 
-/// `PUT /regions/{id}`: as POST, with the id in the path.
+/// `PUT /regions/{id}`: the same as POST, with the id in the path.
 async fn create_region_named(
     State(identity): State<Shared>,
     access: Access,
@@ -275,7 +275,7 @@ async fn create_region_named(
 ) -> Answered {
     let (given, extra) = crud::given::<Region>(&body)?;
     if given.text_if("id")?.is_some_and(|other| other != id) {
-        return Err(Error::invalid("region.id is another one than in the path").into());
+        return Err(Error::invalid("region.id must match the id in the path").into());
     }
     let region = Region {
         id,

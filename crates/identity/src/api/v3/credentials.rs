@@ -31,7 +31,7 @@ pub(crate) fn add(table: Table) -> Table {
         .add(Method::DELETE, EC2_ONE, Need::Token, delete_ec2)
 }
 
-/// An application credential (Keystone v3): `expires_at` without a zone, as there.
+/// Renders an application credential (Keystone v3). `expires_at` has no time zone, as in Keystone.
 async fn view(
     identity: &Shared,
     credential: &ApplicationCredential,
@@ -121,7 +121,7 @@ async fn create(
     Ok(answer(StatusCode::CREATED, &json!({"application_credential": shown})))
 }
 
-/// ISO 8601, in UTC where no zone is given (Keystone v3).
+/// Parses an ISO 8601 time, in UTC if it names no zone (Keystone v3).
 fn instant(text: &str) -> Result<Time, Error> {
     let parsed = text.parse::<jiff::Timestamp>().or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
     let at = parsed.map_err(|_| {
@@ -149,7 +149,7 @@ async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// An EC2 pair (Keystone v3, OS-EC2).
+/// Renders an EC2 credential (Keystone v3, OS-EC2).
 fn ec2_view(identity: &Shared, pair: &Ec2Credential) -> Value {
     let path = format!("/users/{}/credentials/OS-EC2/{}", pair.user_id, pair.access);
     json!({

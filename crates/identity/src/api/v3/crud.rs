@@ -1,5 +1,5 @@
-//! What all of v3's resources have in common: lists in pages with filters, and making, showing, changing and deleting one.
-//! Each resource says what is its own by [`Collection`].
+//! Code that all of v3's resources share: paged and filtered lists, and creating, showing, changing and deleting. Each
+//! resource implements [`Collection`].
 
 use std::future::Future;
 
@@ -17,40 +17,40 @@ use crate::model::{Caller, Extra};
 use crate::service::error::Error;
 use crate::service::{Listed, PAGE_MAX};
 
-/// Rows looked at for one page of a list whose filters the database does not know. A list that is longer goes on at the
-/// page's link, which may have less than was asked for, or nothing.
+/// Maximum number of rows scanned for one page of a list with filters that the database does not support. A longer list
+/// continues at the page's link. The page may then hold fewer items than requested, or none.
 const SCANNED_MAX: usize = 20_000;
 
-/// A page that is asked of a resource's list.
+/// The page requested of a resource's list.
 pub(crate) struct ListQuery<'a> {
     pub(crate) asked: &'a Asked,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
 }
 
-/// A resource that is listed, made, shown, changed and deleted.
+/// A resource with list, create, show, update and delete operations.
 pub(crate) trait Collection: Resource + Sized + Send + Sync + 'static {
     /// The path of the list.
     const PATH: &'static str;
-    /// The path of one of them.
+    /// The path of one resource.
     const PATH_ONE: &'static str;
-    /// What making, changing and deleting one takes.
+    /// The access needed to create, change and delete one.
     const NEEDS: [Need; 3];
-    /// The attributes that the resource has of its own. All others that a client sends are kept and shown as they are.
+    /// The attributes that v3 defines for the resource. All others that a client sends are stored and returned unchanged.
     const OWN: &'static [&'static str];
 
-    /// A page of them, by the filters that the store knows.
+    /// Returns a page, filtered by the filters that the store supports.
     fn list(
         identity: &Shared,
         caller: &Caller,
         query: ListQuery<'_>,
     ) -> impl Future<Output = Result<Listed<Self>, Error>> + Send;
 
-    /// One of them.
+    /// Returns one resource.
     fn show(identity: &Shared, caller: &Caller, id: &str)
     -> impl Future<Output = Result<Self, Error>> + Send;
 
-    /// Makes one.
+    /// Creates a resource.
     fn create(
         identity: &Shared,
         caller: &Caller,
@@ -58,7 +58,7 @@ pub(crate) trait Collection: Resource + Sized + Send + Sync + 'static {
         extra: Extra,
     ) -> impl Future<Output = Result<Self, Error>> + Send;
 
-    /// Changes one; what is not given stays.
+    /// Changes a resource. Attributes that are absent keep their values.
     fn update(
         identity: &Shared,
         caller: &Caller,
@@ -67,12 +67,12 @@ pub(crate) trait Collection: Resource + Sized + Send + Sync + 'static {
         extra: Extra,
     ) -> impl Future<Output = Result<Self, Error>> + Send;
 
-    /// Deletes one.
+    /// Deletes a resource.
     fn delete(identity: &Shared, caller: &Caller, id: &str)
     -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// The five routes of a resource.
+/// Adds the five routes of a resource.
 pub(crate) fn add<C: Collection>(table: Table) -> Table {
     let [to_create, to_update, to_delete] = C::NEEDS;
     table
@@ -89,7 +89,7 @@ async fn list<C: Collection>(State(identity): State<Shared>, access: Access, ask
     let most = usize::try_from(wanted.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).unwrap_or(1);
     let (mut items, mut scanned) = (Vec::new(), 0);
     let next = loop {
-        // With filters of our own more is read than is shown.
+        // Filters that the database does not support need more rows than are shown.
         let limit = if filters.is_empty() { wanted } else { Some(PAGE_MAX) };
         let query = ListQuery { asked: &asked, marker: marker.clone(), limit };
         let page = C::list(&identity, &access.session.caller, query).await?;
@@ -117,7 +117,7 @@ async fn list<C: Collection>(State(identity): State<Shared>, access: Access, ask
     Ok(listing(&identity, &asked, C::MANY, items, next.as_deref()))
 }
 
-/// The attributes in a body, and apart from them those that are not the resource's own.
+/// Returns the attributes in a body, separated into the resource's own and the others.
 pub(crate) fn given<C: Collection>(body: &Value) -> Result<(Fields<'_>, Extra), Error> {
     let given = Fields::inside(body, C::ONE)?;
     if given.objects("options")?.iter().any(|options| !options.is_empty()) {

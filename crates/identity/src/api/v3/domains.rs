@@ -43,7 +43,7 @@ impl Collection for Domain {
     const PATH: &'static str = "/domains";
     const PATH_ONE: &'static str = "/domains/{domain_id}";
     const NEEDS: [Need; 3] = [Need::Operator; 3];
-    // Tags are kept with what is not the domain's own.
+    // Tags are stored with the further attributes.
     const OWN: &'static [&'static str] = &["name", "description", "enabled"];
 
     async fn list(identity: &Shared, caller: &Caller, query: ListQuery<'_>) -> Result<Listed<Self>, Error> {

@@ -1,14 +1,14 @@
-//! Filters of v3's lists that work on what is shown: inexact ones (`name__contains`), tags, and attributes that only
-//! some resources have. A filter of no attribute is ignored, as Keystone does.
+//! Filters of v3's lists that are applied to the rendered resources: inexact ones (`name__contains`), tags, and attributes
+//! that only some resources have. As in Keystone, filters by unknown attributes are ignored.
 
 use serde_json::Value;
 
 use crate::api::asked::Asked;
 
-/// Whether a text has a part where the comparator wants it.
+/// Whether a text contains another where the comparator requires it.
 type Compare = fn(&str, &str) -> bool;
 
-/// Inexact filters: their name, how they compare, and whether case is ignored.
+/// Inexact filters: name, comparison, and whether case is ignored.
 const COMPARATORS: [(&str, Compare, bool); 6] = [
     ("contains", |text, part| text.contains(part), false),
     ("icontains", |text, part| text.contains(part), true),
@@ -18,7 +18,7 @@ const COMPARATORS: [(&str, Compare, bool); 6] = [
     ("iendswith", |text, part| text.ends_with(part), true),
 ];
 
-/// Filters by attributes that are compared as they are shown.
+/// Attributes that are compared exactly with the rendered resource.
 const EXACT: [&str; 4] = ["parent_id", "parent_region_id", "default_project_id", "description"];
 
 enum Filter {
@@ -36,7 +36,7 @@ enum Filter {
         attribute: &'static str,
         value: bool,
     },
-    /// All of these tags, or any; or not.
+    /// All or any of these tags, or the negation.
     Tags {
         tags: Vec<String>,
         any: bool,
@@ -81,7 +81,7 @@ impl Filters {
         self.0.is_empty()
     }
 
-    /// Whether a resource as it is shown passes all of them.
+    /// Whether a rendered resource passes every filter.
     pub(crate) fn fit(&self, view: &Value) -> bool {
         self.0.iter().all(|filter| filter.fits(view))
     }

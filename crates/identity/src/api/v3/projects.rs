@@ -1,4 +1,4 @@
-//! `/v3/projects`: tenants in v3's words.
+//! `/v3/projects`: v3's name for tenants.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub(crate) fn add(table: Table) -> Table {
     crud::add::<Tenant>(table)
 }
 
-/// Fails for another domain than what is changed is in: nothing moves between domains (Keystone).
+/// Rejects a domain other than the resource's own, because nothing moves between domains (Keystone).
 pub(crate) fn same_domain(wanted: &str, own: &str) -> Result<(), Error> {
     if wanted == own { Ok(()) } else { Err(Error::invalid("Cannot change Domain ID")) }
 }
@@ -51,7 +51,7 @@ impl Collection for Tenant {
     const PATH: &'static str = "/projects";
     const PATH_ONE: &'static str = "/projects/{project_id}";
     const NEEDS: [Need; 3] = [Need::Operator, Need::Account(Right::Administer), Need::Operator];
-    // Tags are kept with what is not the project's own.
+    // Tags are stored with the further attributes.
     const OWN: &'static [&'static str] =
         &["name", "description", "enabled", "domain_id", "parent_id", "is_domain"];
 
@@ -82,7 +82,7 @@ impl Collection for Tenant {
         if given.flag_if("is_domain")? == Some(true) {
             return Err(Error::invalid("project.is_domain: make domains by POST /v3/domains"));
         }
-        // Projects have no projects in them: the parent is the domain.
+        // Projects cannot contain projects, so the parent is always the domain.
         let (domain, parent) = (given.text_if("domain_id")?, given.text_if("parent_id")?);
         let wrong = || Error::invalid("project.parent_id must be the project's domain");
         let domain = match (domain, parent) {
@@ -104,7 +104,7 @@ impl Collection for Tenant {
             extra,
         };
         match identity.create_tenant(caller, new).await {
-            // The domain is a part of the request, not what it is about (Keystone).
+            // The missing domain is an error in the request, not a missing resource (Keystone).
             Err(missing @ Error::NotFound { .. }) => Err(Error::invalid(missing.to_string())),
             other => other,
         }

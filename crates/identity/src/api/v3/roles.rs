@@ -38,7 +38,7 @@ impl Resource for Role {
     }
 }
 
-/// Roles of one domain are not made here.
+/// Rejects roles that belong to one domain, which are not supported.
 fn of_no_domain(given: &Fields<'_>) -> Result<(), Error> {
     match given.text_if("domain_id")? {
         Some(_) => Err(Error::invalid("role.domain_id: roles of one domain are not supported")),

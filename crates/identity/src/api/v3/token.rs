@@ -1,11 +1,11 @@
-//! A token as v3 shows it.
+//! v3's view of a token.
 
 use serde_json::{Map, Value, json};
 use work::Time;
 
 use crate::model::{Catalog, Method, Names, Scope, Session};
 
-/// The names of the ways in which a token was got; v3 knows no API keys.
+/// Returns the names of the methods by which a token was issued. v3 has no name for API keys.
 fn methods(session: &Session) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for method in &session.token.methods {
@@ -70,8 +70,8 @@ pub(crate) fn body(session: &Session, catalog: Option<&Catalog>) -> Value {
     json!({"token": token})
 }
 
-/// The catalog for a tenant: only endpoints that are on and whose URL can be told. A service that an operator added is
-/// there without any, too (Keystone).
+/// Renders the catalog for a tenant, with only those endpoints that are enabled and whose URL can be resolved. As in
+/// Keystone, a service that an operator added is listed even without endpoints.
 pub(crate) fn catalog_of(catalog: &Catalog, tenant_id: Option<&str>) -> Vec<Value> {
     let mut entries = Vec::new();
     for entry in catalog.shown(Names::OpenStack, false) {

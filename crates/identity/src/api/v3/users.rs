@@ -139,7 +139,7 @@ impl Collection for User {
     }
 }
 
-/// Needs no token: the old password is the proof (Keystone v3).
+/// Changes a password. Needs no token, since the old password proves who the caller is (Keystone v3).
 async fn change_password(
     State(identity): State<Shared>,
     origin: Origin,
@@ -169,7 +169,7 @@ async fn list_projects(
     Ok(page(&identity, &asked, &listed))
 }
 
-/// There are no groups; clients ask nevertheless.
+/// Returns an empty list: there are no groups, but clients ask for them.
 async fn list_groups(
     State(identity): State<Shared>,
     access: Access,
