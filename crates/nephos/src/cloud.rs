@@ -105,7 +105,7 @@ impl Cloud {
         .await
         .map_err(|e| database(&e))?;
         cloud_id.bind(&config.database, &stores).await?;
-        // Not before all checks have passed: work in the background deletes what no row names.
+        // Start background work only after all checks have passed, since it deletes files that no row names.
         files.start();
         if let Some(sendmail) = &config.sendmail {
             identity.send_mail_by(Arc::new(sendmail.clone()));
