@@ -19,7 +19,7 @@ use crate::value::{Cell, Row, Value};
 const ATTEMPTS: u32 = 40;
 /// Attempts during which other units run concurrently. After those the unit runs while no other unit of this process does,
 /// so that others cannot overtake it forever.
-const ATTEMPTS_BESIDE: u32 = 3;
+const CONCURRENT_ATTEMPTS: u32 = 3;
 /// Connections tried before the caller gets [`Error::Unavailable`].
 const CONNECTIONS_TRIED: u32 = 5;
 /// How long to wait for the response to COMMIT. It is slow when a synchronous standby is unreachable.
@@ -63,7 +63,7 @@ impl Postgres {
     {
         let (mut conflicts, mut lost) = (0, 0);
         loop {
-            let turn = if conflicts < ATTEMPTS_BESIDE {
+            let turn = if conflicts < CONCURRENT_ATTEMPTS {
                 (Some(self.turn.read().await), None)
             } else {
                 (None, Some(self.turn.write().await))

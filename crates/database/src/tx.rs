@@ -51,7 +51,7 @@ impl Tx {
     /// The engine's error.
     pub async fn rows(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let answer = self.session.rows(sql, params).await;
-        self.noted(answer)
+        self.record_failure(answer)
     }
 
     /// Returns the first row of `sql`.
@@ -68,12 +68,12 @@ impl Tx {
     /// The engine's error; [`crate::Error::Duplicate`] for a key that already exists.
     pub async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
         let answer = self.session.execute(sql, params).await;
-        self.noted(answer)
+        self.record_failure(answer)
     }
 
     /// Records a statement's failure. On PostgreSQL a failed statement makes its transaction fail, so both engines do the
     /// same: see [`Tx::verdict`].
-    fn noted<T>(&mut self, answer: Result<T>) -> Result<T> {
+    fn record_failure<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer {
             self.failure.get_or_insert_with(|| error.clone());
         }
@@ -134,7 +134,7 @@ impl Tx {
             tracing::error!(sql, "a counter's row is gone; its sum is lost");
             return Ok(());
         }
-        self.noted(Err(Error::Conflict))
+        self.record_failure(Err(Error::Conflict))
     }
 
     /// Keeps the unit: moves its folded sums to the batch.

@@ -85,8 +85,8 @@ impl Proxy {
                             let (server_read, server_write) = server.into_split();
                             let state = Arc::new(Mutex::new(false));
                             tokio::select! {
-                                _ = requests(client_read, server_write, &plan, &state) => {}
-                                _ = answers(server_read, client_write, &plan, &state) => {}
+                                _ = forward_requests(client_read, server_write, &plan, &state) => {}
+                                _ = forward_responses(server_read, client_write, &plan, &state) => {}
                             }
                         }
                     });
@@ -120,7 +120,7 @@ impl Drop for Proxy {
 }
 
 /// Forwards the client's messages. Sets `swallow` when the response to COMMIT must not reach the client.
-async fn requests(
+async fn forward_requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Plan,
@@ -176,7 +176,7 @@ async fn requests(
 }
 
 /// Forwards the server's bytes until `swallow` is set.
-async fn answers(
+async fn forward_responses(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Plan,

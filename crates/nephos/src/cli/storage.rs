@@ -17,7 +17,7 @@ pub struct FilesFlags {
     /// Seconds for which an expired object is still counted [default: 300]
     #[arg(long, global = true, value_name = "SECONDS", env = "NEPHOS_FILES_EXPIRED_STAY", hide = true)]
     pub files_expired_stay: Option<String>,
-    /// Domains below which accounts and containers are host names; may be given several times
+    /// Domains under which accounts and containers have host names; may be given several times
     #[arg(
         long,
         global = true,
