@@ -55,7 +55,7 @@ fn database(config: &Config) -> Result<bool, Failure> {
         report;
     check(
         report.has_room(),
-        &format!("{wanted} connections to PostgreSQL, beside {used} in use, of {max}"),
+        &format!("{wanted} connections to PostgreSQL, with {used} of {max} in use by other clients"),
         "lower database.connections, or raise max_connections of PostgreSQL",
     );
     let remedy =

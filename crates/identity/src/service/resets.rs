@@ -114,8 +114,8 @@ impl Identity {
             return Ok(false);
         }
         let text = format!(
-            "Somebody, perhaps you, asked to set the password of {name} anew. If it was not you, do nothing.\n\n\
-             Within {minutes} minutes this token sets a new one, once:\n\n    {token}\n\n\
+            "Someone, perhaps you, requested a new password for {name}. If it was not you, ignore this mail.\n\n\
+             This token sets a new password once, within {minutes} minutes:\n\n    {token}\n\n\
              curl -X POST {url}/identity/v2.0/users/RAX-AUTH/pwd-reset \\\n  \
              -H 'X-Auth-Token: {token}' -H 'Content-Type: application/json' \\\n  \
              -d '{{\"RAX-AUTH:passwordReset\": {{\"password\": \"the new password\"}}}}'\n",
