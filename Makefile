@@ -5,9 +5,10 @@
 # test-busy: the crates' tests three times while other work takes both cores
 # soak: kill -9 at random moments under 32 clients, 500 times
 # soak-memory: the memory of a process under mixed clients for an hour
+# soak-sign-ins: the memory of a process after ten thousand sign-ins with a password
 # powercuts: simulated power cuts, a thousand of them
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test test-busy test-oracle fuzz lint bench install soak soak-memory powercuts kills
+.PHONY: run test test-busy test-oracle fuzz lint bench install soak soak-memory soak-sign-ins powercuts kills
 
 run:
 	@scripts/run.sh
@@ -39,6 +40,9 @@ soak:
 
 soak-memory:
 	@scripts/soak-memory.sh
+
+soak-sign-ins:
+	@NEPHOS_SOAK_SIGN_INS=$${NEPHOS_SOAK_SIGN_INS:-10000} scripts/soak-memory.sh
 
 powercuts:
 	@scripts/powercuts.sh

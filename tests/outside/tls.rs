@@ -175,7 +175,9 @@ fn a_certificate_is_renewed_under_open_connections() {
 
     std::fs::copy(broken.key(), pair.key()).unwrap();
     cloud.hang_up();
-    until("the bad pair to be refused", PATIENCE, || cloud.log().contains("keeping the old one").then_some(()));
+    until("the bad pair to be refused", PATIENCE, || {
+        cloud.log().contains("keeping the old one").then_some(())
+    });
     assert!(healthy(&cloud, &old.certificate()));
 
     pair.become_like(&new);

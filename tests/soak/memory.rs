@@ -1,6 +1,8 @@
 //! `make soak-memory`: the memory of a process under mixed clients for some minutes (`NEPHOS_SOAK_MINUTES`, 60). Anonymous
 //! resident memory, as the kernel counts it, is reported all the time; in the end it must be below
 //! `NEPHOS_SOAK_MEMORY_MAX` MiB (150).
+//!
+//! `make soak-sign-ins`: its memory after `NEPHOS_SOAK_SIGN_INS` sign-ins with a password, which must be below 100 MiB.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -23,9 +25,65 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Anonymous resident memory of a process, in KiB.
 fn memory(pid: u32) -> u64 {
+    status(pid, "RssAnon:")
+}
+
+/// A line of what the kernel says about a process, in KiB.
+fn status(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+/// Signs in `count` times with a password, each for a token of its own, and reports the memory that is resident then.
+fn sign_ins(count: u64) -> ExitCode {
+    let most = number("NEPHOS_SOAK_MEMORY_MAX", 100);
+    let cloud = Cloud::start();
+    let resident = |name: &str| status(cloud.pid(), name) >> 10;
+    println!(
+        "at the start: {} MiB resident, {} MiB of it anonymous",
+        resident("VmRSS:"),
+        resident("RssAnon:")
+    );
+    let body = format!(
+        "{{\"auth\": {{\"identity\": {{\"methods\": [\"password\"], \"password\": {{\"user\": {{\"name\": \"admin\", \
+         \"password\": \"{PASSWORD}\", \"domain\": {{\"id\": \"default\"}}}}}}}}}}}}"
+    );
+    let (begun, good) = (AtomicU64::new(0), AtomicU64::new(0));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = None;
+                while begun.fetch_add(1, Relaxed) < count {
+                    let Some(connected) = client.take().or_else(|| Client::connect(cloud.port(), "").ok())
+                    else {
+                        continue;
+                    };
+                    let mut connected = connected;
+                    let json = [("Content-Type", "application/json")];
+                    let answer = connected.send("POST", "/v3/auth/tokens", &json, body.as_bytes());
+                    if answer.is_ok_and(|answer| answer.status == 201) {
+                        good.fetch_add(1, Relaxed);
+                        client = Some(connected);
+                    }
+                }
+            });
+        }
+    });
+    let end = resident("VmRSS:");
+    println!(
+        "after {} of {count} sign-ins by {CLIENTS} clients in {} s: {end} MiB resident, {} MiB of it anonymous, peak {} MiB",
+        good.load(Relaxed),
+        started.elapsed().as_secs(),
+        resident("RssAnon:"),
+        resident("VmHWM:")
+    );
+    if good.load(Relaxed) < count || end > most {
+        eprintln!("expected {count} sign-ins and at most {most} MiB");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 struct Random(u64);
@@ -101,6 +159,10 @@ fn work(port: u16, token: &str, id: u64, stop: &AtomicBool, counts: &[AtomicU64;
 }
 
 fn main() -> ExitCode {
+    let count = number("NEPHOS_SOAK_SIGN_INS", 0);
+    if count > 0 {
+        return sign_ins(count);
+    }
     let minutes = number("NEPHOS_SOAK_MINUTES", 60);
     let most = number("NEPHOS_SOAK_MEMORY_MAX", 150);
     let cloud = Cloud::start();

@@ -18,6 +18,7 @@ pub(crate) mod sessions;
 pub(crate) mod signin;
 pub(crate) mod tenants;
 mod text;
+pub(crate) mod units;
 pub(crate) mod users;
 
 use std::sync::{Arc, OnceLock};
@@ -36,6 +37,7 @@ use crate::service::passwords::Passwords;
 use crate::service::resets::Post;
 use crate::service::sessions::Sessions;
 use crate::service::signin::{API_KEYS, Reusable};
+use crate::service::units::Units;
 use crate::settings::Settings;
 use crate::store::{self, Page};
 
@@ -69,13 +71,13 @@ pub enum OpenError {
 
 /// The identity service.
 pub struct Identity {
-    pub(crate) db: Database,
+    pub(crate) db: Units,
     pub(crate) clock: Clock,
     pub(crate) key: Arc<MasterKey>,
     pub(crate) settings: Settings,
     /// The deployed catalog, without operators' additions.
     pub(crate) deployed: Catalog,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) passwords: Passwords,
     pub(crate) guard: Guard,
     /// A sealed API key that belongs to nobody. It is compared with if the user has none, so that the time is the same.
@@ -100,13 +102,14 @@ impl Identity {
     ) -> Result<Arc<Self>, OpenError> {
         let db = Database::open(location, "identity", store::MIGRATIONS).await?;
         seed_roles(&db).await?;
+        let sessions = Arc::new(Sessions::new(settings.alone));
         let decoy_key = key.seal(API_KEYS, b"", &[b'0'; 32]).map_err(|_| OpenError::Random)?;
         let identity = Arc::new(Self {
-            db,
+            db: Units::new(db, Arc::clone(&sessions)),
             clock: clock.clone(),
             key,
             deployed: Catalog::deployed(&settings),
-            sessions: Sessions::new(settings.alone),
+            sessions,
             passwords: Passwords::new(settings.password_memory_kib, settings.passwords_at_once)?,
             guard: Guard::new(clock),
             decoy_key,
@@ -146,14 +149,17 @@ impl Identity {
         });
     }
 
-    /// Deletes expired tokens.
+    /// Deletes expired tokens, and addresses that are no longer known.
     async fn sweep(&self) -> Result<(), database::Error> {
         let now = self.clock.now();
         loop {
             let more = self
                 .db
                 .write(now, |now, tx| {
-                    Box::pin(async move { store::tokens::sweep(tx, *now, SWEEP_ROWS).await })
+                    Box::pin(async move {
+                        let tokens = store::tokens::sweep(tx, *now, SWEEP_ROWS).await?;
+                        Ok(store::known::sweep(tx, *now, SWEEP_ROWS).await? || tokens)
+                    })
                 })
                 .await?;
             if !more {

@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod credentials;
 pub(crate) mod domains;
 pub(crate) mod grants;
+pub(crate) mod known;
 pub(crate) mod passwords;
 pub(crate) mod roles;
 pub(crate) mod tenants;
@@ -24,6 +25,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, sql: include_str!("store/token_limit.sql") },
     Migration { version: 6, sql: include_str!("store/domain_names.sql") },
     Migration { version: 7, sql: include_str!("store/extra.sql") },
+    Migration { version: 8, sql: include_str!("store/known.sql") },
 ];
 
 /// A page of a list that is ordered by id: at most `limit` rows after `marker`.

@@ -28,6 +28,8 @@ const RELIEF_INTERVAL_MS: u64 = 100;
 const RELIEF_BYTES: u64 = 16 << 10;
 /// One connection may hold this fraction of all connections' memory; one from a proxy, half.
 const MEMORY_PART: u64 = 16;
+/// Bits of an IPv6 address that identify a site (RFC 6177).
+const SITE_BITS: u32 = 56;
 /// Default limit on the bytes that all connections hold.
 const MEMORY: u64 = 128 << 20;
 
@@ -36,7 +38,7 @@ const MEMORY: u64 = 128 << 20;
 pub struct Limits {
     /// Maximum number of connections in total.
     pub all: usize,
-    /// Maximum from one address. An IPv6 /64 counts as one address.
+    /// Maximum from one address. An IPv6 /56 counts as one address.
     pub per_address: usize,
     /// Networks of proxies, which may open `all` connections; so may loopback.
     pub proxies: Vec<IpNet>,
@@ -159,7 +161,7 @@ impl Connections {
                 (address, (self.limits.all, self.limits.memory / 2))
             }
             IpAddr::V6(address) => {
-                let network = u128::from(address) & !u128::from(u64::MAX);
+                let network = u128::from(address) & !(u128::MAX >> SITE_BITS);
                 (IpAddr::V6(network.into()), own)
             }
             address @ IpAddr::V4(_) => (address, own),
@@ -451,7 +453,7 @@ mod tests {
             "192.0.2.1",
             "192.0.2.1",
             "2001:db8::1",
-            "2001:db8:0:1::1",
+            "2001:db8:0:100::1",
             "127.0.0.1",
             "127.0.0.1",
             "::1",
@@ -460,6 +462,6 @@ mod tests {
             let seat = connections.seat(text.parse().unwrap()).unwrap();
             seats.push((Busy::begin(&seat), seat));
         }
-        assert_eq!(connections.seat("2001:db8::2".parse().unwrap()).err(), Some(Full::ForAddress));
+        assert_eq!(connections.seat("2001:db8:0:ff::2".parse().unwrap()).err(), Some(Full::ForAddress));
     }
 }

@@ -6,9 +6,10 @@
 use database::Tx;
 
 use super::authorise::{Action, Place, authorise};
+use super::containers::{may_delete, puts_off};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::entry::Container;
+use crate::model::entry::{Container, Object};
 use crate::store;
 
 /// Who wants to do what in which container.
@@ -76,6 +77,28 @@ impl Access {
             Place { container: Some(&self.name), metadata: Some(&found.metadata), account: Some(&stored) };
         authorise(&self.context, &self.account, place, self.action)?;
         Ok(found)
+    }
+
+    /// Within a unit: whether the caller may have the object end as it says ([`Files::may_expire`], asked when the request
+    /// began; an object of the name may have been stored since).
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub(super) async fn may_expire(
+        &self,
+        tx: &mut Tx,
+        container: &Container,
+        name: &str,
+        object: &Object,
+    ) -> Result<()> {
+        let Some(expires) = object.expires else { return Ok(()) };
+        if may_delete(&self.context, &self.account, container, &self.name) {
+            return Ok(());
+        }
+        let found = store::objects::find_in(tx, container.id, name).await?;
+        found
+            .filter(|found| !found.is_expired(object.created))
+            .map_or(Ok(()), |found| puts_off(&found, expires))
     }
 
     /// As [`Access::container`], for an object of `size` bytes more that must fit.

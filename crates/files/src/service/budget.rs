@@ -1,29 +1,52 @@
-//! Budgets for what requests hold in memory while their bodies arrive, shared fairly: a tenant never has more than it leaves
-//! free, so that another one always finds room.
+//! Budgets for what requests hold in memory while their bodies arrive, shared fairly among tenants.
+//!
+//! - One tenant holds at most half.
+//! - The last quarter is for tenants that hold little: one that holds nothing, or would hold no more than a 32nd. So a
+//!   tenant's first requests find room while others take all that they can.
+//! - Who finds no room waits in its tenant's queue. What is freed goes to the tenant that holds least, whatever the number
+//!   of requests that others have waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::Context;
 use crate::error::{Error, Result};
 
 /// A request waits as long as this for its share.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Requests of one tenant that wait at most; further ones are refused at once.
+const WAITING_OF_TENANT_MAX: usize = 256;
+/// Requests of all tenants that wait at most.
+const WAITING_MAX: usize = 4096;
 
 /// Something that requests share, such as bytes of memory.
 pub(super) struct Budget {
     total: u64,
     state: Mutex<State>,
-    freed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     used: u64,
-    by_tenant: HashMap<String, u64>,
+    /// What each tenant holds, and who of it waits; without those that do neither.
+    tenants: HashMap<String, Tenant>,
+    waiting: usize,
+    next: u64,
+}
+
+#[derive(Default)]
+struct Tenant {
+    held: u64,
+    queue: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    id: u64,
+    amount: u64,
+    granted: oneshot::Sender<()>,
 }
 
 /// A part of a budget, until it is dropped.
@@ -31,6 +54,22 @@ pub(super) struct Share {
     budget: Arc<Budget>,
     tenant: String,
     amount: u64,
+}
+
+/// A place in a tenant's queue. Dropped without a claim, it gives back what it was granted meanwhile.
+struct Place {
+    share: Option<Share>,
+    id: u64,
+    granted: oneshot::Receiver<()>,
+}
+
+/// Whether a request gets what it asks for.
+enum Verdict {
+    Granted,
+    /// Its tenant holds as much as it may.
+    OverShare,
+    /// There is too little left.
+    NoRoom,
 }
 
 /// How much of a budget is in use.
@@ -44,7 +83,7 @@ pub struct Usage {
 
 impl Budget {
     pub(super) fn of(total: u64) -> Arc<Self> {
-        Arc::new(Self { total, state: Mutex::default(), freed: Notify::new() })
+        Arc::new(Self { total, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,43 +92,120 @@ impl Budget {
 
     pub(super) fn usage(&self) -> Usage {
         let state = self.state();
-        Usage { used: state.used, by_tenant: state.by_tenant.clone() }
+        let holding = state.tenants.iter().filter(|(_, tenant)| tenant.held > 0);
+        Usage {
+            used: state.used,
+            by_tenant: holding.map(|(name, tenant)| (name.clone(), tenant.held)).collect(),
+        }
     }
 
     /// Takes a share once there is room. What no tenant could ever have is cut to the most that one can.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] after a minute.
+    /// [`Error::Unavailable`] after a minute, or at once where too many wait already.
     pub(super) async fn take(self: &Arc<Self>, tenant: &str, amount: u64) -> Result<Share> {
-        let amount = amount.min(self.total / 2);
-        let waiting = async {
-            loop {
-                let freed = self.freed.notified();
-                tokio::pin!(freed);
-                // Enabled before the look, so that nothing that is freed in between is missed.
-                freed.as_mut().enable();
-                if let Some(share) = self.try_take(tenant, amount) {
-                    return share;
-                }
-                freed.await;
-            }
-        };
-        tokio::time::timeout(WAIT_MAX, waiting)
-            .await
-            .map_err(|_| Error::Unavailable(format!("tenant {tenant} has too many uploads under way")))
+        let full = || Error::Unavailable(format!("tenant {tenant} has too many uploads under way"));
+        let place = self.enter(tenant, amount.min(self.total / 2)).ok_or_else(full)?;
+        tokio::time::timeout(WAIT_MAX, place.claim()).await.map_err(|_| full())
     }
 
-    fn try_take(self: &Arc<Self>, tenant: &str, amount: u64) -> Option<Share> {
+    fn enter(self: &Arc<Self>, name: &str, amount: u64) -> Option<Place> {
         let mut state = self.state();
-        let used = state.used + amount;
-        let held = state.by_tenant.get(tenant).copied().unwrap_or(0) + amount;
-        let is_fair = used <= self.total && held <= self.total - used;
-        if !is_fair {
+        let queued = state.tenants.get(name).map_or(0, |tenant| tenant.queue.len());
+        if queued >= WAITING_OF_TENANT_MAX || state.waiting >= WAITING_MAX {
             return None;
         }
-        state.used = used;
-        state.by_tenant.insert(tenant.to_owned(), held);
-        Some(Share { budget: Arc::clone(self), tenant: tenant.to_owned(), amount })
+        let (sender, receiver) = oneshot::channel();
+        let id = state.next;
+        state.next += 1;
+        state.waiting += 1;
+        let tenant = state.tenants.entry(name.to_owned()).or_default();
+        tenant.queue.push_back(Waiting { id, amount, granted: sender });
+        self.grant(&mut state);
+        let share = Share { budget: Arc::clone(self), tenant: name.to_owned(), amount };
+        Some(Place { share: Some(share), id, granted: receiver })
+    }
+
+    /// Grants what there is room for, to the tenant that holds least first.
+    fn grant(&self, state: &mut State) {
+        if state.waiting == 0 {
+            return;
+        }
+        loop {
+            let mut waiting: Vec<_> = state
+                .tenants
+                .iter()
+                .filter_map(|(name, tenant)| Some((tenant.held, tenant.queue.front()?, name)))
+                .map(|(held, first, name)| (held, first.id, first.amount, name))
+                .collect();
+            waiting.sort_unstable();
+            let mut granted = None;
+            for (held, _, amount, name) in waiting {
+                match self.verdict(state.used, held, amount) {
+                    Verdict::Granted => {
+                        granted = Some(name.clone());
+                        break;
+                    }
+                    Verdict::OverShare => {}
+                    // Smaller requests of those that hold more must not get ahead of this one for ever.
+                    Verdict::NoRoom => return,
+                }
+            }
+            let Some(name) = granted else { return };
+            let Some(tenant) = state.tenants.get_mut(&name) else { return };
+            let Some(first) = tenant.queue.pop_front() else { return };
+            tenant.held += first.amount;
+            state.used += first.amount;
+            state.waiting -= 1;
+            // A place whose receiver is gone gives this back when it is dropped.
+            let _ = first.granted.send(());
+        }
+    }
+
+    fn verdict(&self, used: u64, held: u64, amount: u64) -> Verdict {
+        if held + amount > self.total / 2 {
+            return Verdict::OverShare;
+        }
+        let holds_little = held == 0 || held + amount <= self.total / 32;
+        let limit = if holds_little { self.total } else { self.total - self.total / 4 };
+        if used + amount <= limit { Verdict::Granted } else { Verdict::NoRoom }
+    }
+
+    /// Takes a tenant that neither holds nor waits out of the list.
+    fn forget(state: &mut State, name: &str) {
+        if state.tenants.get(name).is_some_and(|tenant| tenant.held == 0 && tenant.queue.is_empty()) {
+            state.tenants.remove(name);
+        }
+    }
+}
+
+impl Place {
+    async fn claim(mut self) -> Share {
+        // The sender is dropped only after it has sent: a place is taken out of its queue by nobody else.
+        let _ = (&mut self.granted).await;
+        match self.share.take() {
+            Some(share) => share,
+            None => unreachable!("a place is claimed once"),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(share) = &mut self.share else { return };
+        let budget = Arc::clone(&share.budget);
+        let mut state = budget.state();
+        let Some(tenant) = state.tenants.get_mut(&share.tenant) else { return };
+        let before = tenant.queue.len();
+        tenant.queue.retain(|waiting| waiting.id != self.id);
+        if tenant.queue.len() == before {
+            // It was granted: the share gives it back.
+            return;
+        }
+        share.amount = 0;
+        state.waiting -= 1;
+        // Those behind it may ask for less.
+        budget.grant(&mut state);
     }
 }
 
@@ -97,14 +213,11 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut state = self.budget.state();
         state.used -= self.amount;
-        if let Some(held) = state.by_tenant.get_mut(&self.tenant) {
-            *held -= self.amount;
-            if *held == 0 {
-                state.by_tenant.remove(&self.tenant);
-            }
+        if let Some(tenant) = state.tenants.get_mut(&self.tenant) {
+            tenant.held -= self.amount;
         }
-        drop(state);
-        self.budget.freed.notify_waiters();
+        Budget::forget(&mut state, &self.tenant);
+        self.budget.grant(&mut state);
     }
 }
 
@@ -120,13 +233,27 @@ impl Context {
 mod tests {
     use super::*;
 
+    /// What a request gets at once.
+    async fn now(budget: &Arc<Budget>, tenant: &str, amount: u64) -> Option<Share> {
+        tokio::select! {
+            biased;
+            share = budget.take(tenant, amount) => share.ok(),
+            () = tokio::task::yield_now() => None,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_tenant_takes_what_others_need() {
         let budget = Budget::of(100);
-        let mut greedy: Vec<_> = (0..5).map(|_| budget.try_take("1", 10).unwrap()).collect();
-        assert!(budget.try_take("1", 1).is_none(), "half is the most");
-        let second = budget.try_take("2", 25).unwrap();
-        assert!(budget.try_take("2", 1).is_none() && budget.try_take("3", 12).is_some());
+        let mut greedy = Vec::new();
+        while let Some(share) = now(&budget, "1", 10).await {
+            greedy.push(share);
+        }
+        assert_eq!(greedy.len(), 5, "half is the most");
+        let second = now(&budget, "2", 25).await.unwrap();
+        assert!(now(&budget, "2", 5).await.is_none(), "the last quarter is for those that hold little");
+        let third = now(&budget, "3", 20).await.unwrap();
+        assert!(now(&budget, "4", 6).await.is_none() && now(&budget, "4", 5).await.is_some());
         let refused = budget.take("1", 1).await.err();
         assert!(matches!(refused, Some(Error::Unavailable(_))), "{refused:?}");
         let waiting = tokio::spawn({
@@ -134,12 +261,112 @@ mod tests {
             async move { budget.take("1", 5).await.is_ok() }
         });
         tokio::task::yield_now().await;
-        drop(second);
+        drop((second, third));
+        assert!(!waiting.is_finished());
         greedy.pop();
         assert!(waiting.await.unwrap());
         drop(greedy);
         assert_eq!(budget.usage(), Usage::default());
-        assert_eq!(budget.try_take("1", 50).map(|share| share.amount), Some(50));
-        assert_eq!(budget.take("1", 1000).await.unwrap().amount, 50, "the most that one tenant can have");
+        assert!(budget.state().tenants.is_empty());
+        assert_eq!(
+            now(&budget, "1", 1000).await.map(|share| share.amount),
+            Some(50),
+            "the most that one can have"
+        );
+    }
+
+    /// Each of eight tenants gets on while one keeps hundreds of requests waiting, and none holds more than its part.
+    #[tokio::test(start_paused = true)]
+    async fn eight_tenants_get_on_while_one_floods() {
+        let budget = Budget::of(256);
+        let flood: Vec<_> = (0..400)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                tokio::spawn(async move {
+                    loop {
+                        let share = budget.take("flood", 8).await;
+                        tokio::time::sleep(Duration::from_secs(50)).await;
+                        drop(share);
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(budget.usage().by_tenant.get("flood"), Some(&128));
+        let mut others = tokio::task::JoinSet::new();
+        for tenant in 0..7 {
+            let budget = Arc::clone(&budget);
+            others.spawn(async move {
+                let (name, began) = (format!("{tenant}"), tokio::time::Instant::now());
+                let mut running = tokio::task::JoinSet::new();
+                for _ in 0..40 {
+                    let (budget, name) = (Arc::clone(&budget), name.clone());
+                    running.spawn(async move {
+                        let share = budget.take(&name, 8).await.unwrap();
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        drop(share);
+                    });
+                }
+                while let Some(done) = running.join_next().await {
+                    done.unwrap();
+                }
+                began.elapsed()
+            });
+        }
+        // 7 × 40 requests of a second each, through half of the budget.
+        while let Some(took) = others.join_next().await {
+            assert!(took.unwrap() < Duration::from_secs(40), "no tenant starves");
+        }
+        flood.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_freed_goes_to_who_holds_least() {
+        let budget = Budget::of(100);
+        let mut held: Vec<_> = Vec::new();
+        for (tenant, amount) in [("1", 50), ("2", 25), ("3", 25)] {
+            held.push(now(&budget, tenant, amount).await.unwrap());
+        }
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut running = tokio::task::JoinSet::new();
+        for (tenant, amount) in [("2", 5), ("2", 5), ("4", 20), ("2", 5)] {
+            let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+            running.spawn(async move {
+                let share = budget.take(tenant, amount).await.unwrap();
+                order.lock().unwrap().push(tenant);
+                std::future::pending::<()>().await;
+                drop(share);
+            });
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        drop(held.remove(0));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*order.lock().unwrap(), ["4", "2"], "and the last quarter is left for others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_wait_and_those_that_leave_make_room() {
+        let budget = Budget::of(10);
+        let held = now(&budget, "1", 5).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..WAITING_OF_TENANT_MAX {
+            let budget = Arc::clone(&budget);
+            waiting.spawn(async move { budget.take("1", 5).await.map(|_| ()) });
+        }
+        tokio::task::yield_now().await;
+        while budget.state().waiting < WAITING_OF_TENANT_MAX {
+            tokio::task::yield_now().await;
+        }
+        let began = tokio::time::Instant::now();
+        assert!(budget.take("1", 5).await.is_err() && began.elapsed().is_zero());
+        assert!(now(&budget, "2", 5).await.is_some(), "another tenant's do not count");
+        waiting.shutdown().await;
+        assert_eq!(budget.state().waiting, 0);
+        drop(held);
+        assert_eq!(budget.usage(), Usage::default());
     }
 }

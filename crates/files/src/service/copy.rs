@@ -153,6 +153,7 @@ impl Files {
             .write((access, request.clone(), copy), |(access, request, copy), tx| {
                 Box::pin(async move {
                     let target = &access.container_with_room(tx, copy.size).await?;
+                    access.may_expire(tx, target, &request.name, copy).await?;
                     if !share(tx, copy).await? {
                         return Ok(None);
                     }

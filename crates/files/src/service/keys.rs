@@ -1,6 +1,6 @@
 //! Keys of accounts and containers, and what a signature made with one opens (Swift, TempURL and FormPost).
 
-use super::{Files, Pass};
+use super::{Context, Files, Pass};
 use crate::error::{Error, Result};
 use crate::model::metadata::Metadata;
 use crate::model::signature::{Digest, is_signed};
@@ -17,7 +17,30 @@ pub struct Signed {
     pub texts: Vec<String>,
 }
 
+/// The names of keys, behind `x-account-meta-` or `x-container-meta-`.
+const KEYS: [&str; 2] = ["temp-url-key", "temp-url-key-2"];
+
 impl Files {
+    /// Whether any signature could open the container: it exists, its tenant is enabled, and it or its account has a key.
+    ///
+    /// # Errors
+    /// The database's, and [`Error::Unavailable`] where the tenant cannot be looked up.
+    pub async fn has_key(&self, account: &str, container: &str) -> Result<bool> {
+        let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
+        let Some(found) = found else { return Ok(false) };
+        let has = |metadata: &Metadata, prefix: &str| {
+            KEYS.iter().any(|name| metadata.get(&format!("{prefix}{name}")).is_some())
+        };
+        if !has(&stored.read(), "x-account-meta-") && !has(&found.metadata, "x-container-meta-") {
+            return Ok(false);
+        }
+        match self.check_tenant(&Context::default(), account).await {
+            Ok(()) => Ok(true),
+            Err(Error::Unavailable(reason)) => Err(Error::Unavailable(reason)),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// What a signature opens: the account's objects if it was made with one of the account's keys, the container's if
     /// with one of the container's.
     ///
@@ -26,7 +49,7 @@ impl Files {
     pub async fn pass_for(&self, account: &str, container: &str, signed: &Signed) -> Result<Pass> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let matches = |metadata: &Metadata, prefix: &str| {
-            ["temp-url-key", "temp-url-key-2"].iter().any(|name| {
+            KEYS.iter().any(|name| {
                 let key = metadata.get(&format!("{prefix}{name}"));
                 key.is_some_and(|key| {
                     signed.texts.iter().any(|text| is_signed(signed.digest, key, text, &signed.signature))

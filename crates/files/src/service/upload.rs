@@ -148,6 +148,7 @@ impl Files {
         let named = self.0.db.write(input, move |(access, name, object), tx| {
             Box::pin(async move {
                 let container = &access.container_with_room(tx, object.size).await?;
+                access.may_expire(tx, container, name, object).await?;
                 if from_elsewhere {
                     must_be_newer(tx, container, name, object.changed).await?;
                 }

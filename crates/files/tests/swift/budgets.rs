@@ -77,6 +77,39 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn eight_tenants_upload_while_one_floods(location: &Location) {
+        let cloud = cloud_with(location, Settings { upload_memory: 32 * MIB, ..Settings::default() }).await;
+        for tenant in 1..=8 {
+            let container = format!("/v1/AUTH_{tenant}/c");
+            let made = cloud.call("operator", "PUT", &container, &[("content-length", "0")], "").await;
+            assert_eq!(made.status, 201);
+        }
+        let mut tasks = JoinSet::new();
+        let uploads = stalled(&cloud, &mut tasks, 100, ("owner", "PUT", "/v1/AUTH_1/c/o", 100 * MIB));
+        until("the flood to have half", || cloud.files.upload_memory().by_tenant.get("1") == Some(&(16 * MIB))).await;
+        until("what has its share to be read", || begun(&uploads) == 16).await;
+        // Each of the others has an upload under way that stalls, and stores others beside it all the same.
+        let others: [&'static str; 7] = ["stranger", "tenant3", "tenant4", "tenant5", "tenant6", "tenant7", "tenant8"];
+        let mut under_way = Vec::new();
+        for (index, token) in others.into_iter().enumerate() {
+            let path: &'static str = format!("/v1/AUTH_{}/c/o", index + 2).leak();
+            under_way.extend(stalled(&cloud, &mut tasks, 1, (token, "PUT", path, 100 * MIB)));
+        }
+        until("each of the others to have a share", || begun(&under_way) == 7).await;
+        assert_eq!(cloud.files.upload_memory().used, 23 * MIB);
+        for round in 0..3 {
+            for (index, token) in others.into_iter().enumerate() {
+                let path = format!("/v1/AUTH_{}/c/small{round}", index + 2);
+                let put = cloud.call(token, "PUT", &path, &[("content-length", "1000")], vec![b'y'; 1000]).await;
+                assert_eq!(put.status, 201, "{token}");
+            }
+        }
+        assert_eq!(begun(&uploads), 16);
+        tasks.shutdown().await;
+    }
+}
+
+on_each_engine! {
     async fn requests_of_many_objects_are_bounded_for_each_tenant(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;

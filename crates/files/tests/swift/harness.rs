@@ -106,7 +106,8 @@ pub async fn cloud_on(
     let clock = Clock::frozen_at(Time::from_seconds(1_389_453_423));
     let meter = Meter::open(location, clock.clone()).await.unwrap();
     let files = Files::open_with(location, stores, clock.clone(), meter, settings.clone()).await.unwrap();
-    let tokens = HashMap::from([
+    let others = ["tenant3", "tenant4", "tenant5", "tenant6", "tenant7", "tenant8"];
+    let mut tokens = HashMap::from([
         ("operator", caller("9", None, true)),
         ("owner", caller("1", Some(Right::Administer), false)),
         ("creator", caller("1", Some(Right::Create), false)),
@@ -114,6 +115,7 @@ pub async fn cloud_on(
         ("none", caller("1", None, false)),
         ("stranger", caller("2", Some(Right::Administer), false)),
     ]);
+    tokens.extend(others.map(|name| (name, caller(&name[6..], Some(Right::Administer), false))));
     let revoked = Revoked::default();
     let router = hosted(router(files.clone(), Arc::new(Fixed(tokens, Arc::clone(&revoked)))), &settings);
     Cloud { router, clock, files, dir, revoked }

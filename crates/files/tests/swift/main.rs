@@ -31,6 +31,7 @@ mod signatures;
 mod stale;
 mod strangers;
 mod sync;
+mod traffic;
 mod unknown;
 mod uploads;
 mod versions;

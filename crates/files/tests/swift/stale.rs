@@ -98,6 +98,22 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn an_object_that_is_stored_meanwhile_is_not_ended_by_who_may_not_delete(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let ends = [("x-delete-after", "60")];
+        let put = cloud.put_while("creator", "/v1/AUTH_1/c/o", &ends, async || {
+            assert_eq!(cloud.put("/v1/AUTH_1/c/o", "to stay").await.status, 201);
+        });
+        assert_eq!(put.await.status, 403);
+        let kept = cloud.owner("GET", "/v1/AUTH_1/c/o", &[]).await;
+        assert_eq!((kept.text(), kept.header("x-delete-at")), ("to stay", ""));
+        let put = cloud.put_while("creator", "/v1/AUTH_1/c/new", &ends, async || {});
+        assert_eq!(put.await.status, 201);
+    }
+}
+
+on_each_engine! {
     async fn a_container_that_was_made_anew_meanwhile_is_another(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;

@@ -70,7 +70,8 @@ const HEADERS: [&[(&str, &str)]; 8] = [
 on_each_engine! {
     async fn nothing_is_read_before_the_sender_is_authorised(location: &Location) {
         let cloud = cloud(location).await;
-        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        // A signature made with the key could be in a form.
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "key")]).await;
         cloud.put("/v1/AUTH_1/c/o", "x").await;
         let pieces = pieces();
         let (mut asked, mut refused) = (0, 0);
@@ -89,7 +90,8 @@ on_each_engine! {
                             let given = probe.bytes();
                             let what = format!("{method} {url} {headers:?} as {token:?}, {kind}, stalled {stalls}");
                             let is_form = headers[0].1.starts_with("multipart");
-                            let most = if is_form && token != "bogus" { BEFORE_FILE + piece.len() } else { 0 };
+                            let has_key = path.starts_with("/v1/AUTH_1/c");
+                            let most = if is_form && has_key && token != "bogus" { BEFORE_FILE + piece.len() } else { 0 };
                             assert!(given <= most, "{given} bytes read: {what}");
                             // What a manifest's deletion was refused is in its report, as in Swift.
                             let is_told = *method == "OPTIONS" || query == "multipart-manifest=delete";
@@ -104,6 +106,39 @@ on_each_engine! {
         }
         assert_eq!(asked, METHODS.len() * PATHS.len() * QUERIES.len() * HEADERS.len() * 4);
         assert!(refused * 10 > asked * 6, "{refused} of {asked}: most must have come to the question");
+    }
+}
+
+on_each_engine! {
+    async fn a_form_is_read_only_where_it_could_open_something(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
+        let kind = [("content-type", "multipart/form-data; boundary=B"), ("transfer-encoding", "chunked")];
+        let field = |name: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n");
+        // Neither the container nor its account has a key, or there is no container: nothing is read.
+        for path in ["/v1/AUTH_1/c", "/v1/AUTH_1/c/prefix", "/v1/AUTH_1/none", "/v1/AUTH_2/c"] {
+            let probe = Probe::default();
+            let answer = cloud.call("", "POST", path, &kind, probe.body(field("a"), false)).await;
+            assert_eq!((answer.status.as_u16(), probe.bytes()), (401, 0), "{path}");
+        }
+        cloud.owner("POST", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "key")]).await;
+        // An endless head, and endless fields: what is read ends at the allowance.
+        for piece in ["--B\r\nContent-Disposition: form-data; x=\"".to_owned() + &"y".repeat(4000), field("a").repeat(50)] {
+            let (probe, length) = (Probe::default(), piece.len());
+            let answer = cloud.call("", "POST", "/v1/AUTH_1/c", &kind, probe.body(piece, false)).await;
+            assert_eq!(answer.status, 400, "{}", answer.text());
+            assert!((1..=BEFORE_FILE + length).contains(&probe.bytes()), "{} bytes", probe.bytes());
+        }
+        // Names of fields, and parts without a file.
+        let empty = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"\"\r\n\r\n\r\n";
+        for (form, reason) in [
+            (field(&"n".repeat(65)), "has a name of more than 64 bytes"),
+            (empty.repeat(101), "holds at most 100 fields"),
+            (field("a").repeat(101), "holds at most 100 fields"),
+        ] {
+            let answer = cloud.call("", "POST", "/v1/AUTH_1/c", &kind[..1], form + "--B--\r\n").await;
+            assert!(answer.status == 400 && answer.text().contains(reason), "{reason}: {}", answer.text());
+        }
     }
 }
 

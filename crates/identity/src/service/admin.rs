@@ -281,6 +281,14 @@ impl Administration<'_> {
     ///
     /// # Errors
     /// [`Error::NotFound`] if no such user had that name.
+    pub async fn release_tenant_name(&self, name: &str) -> Result<(), Error> {
+        self.identity.release_tenant_name(&self.caller, name).await
+    }
+
+    /// Makes the name of a deleted or renamed user of the domain `default` free for users of any tenant.
+    ///
+    /// # Errors
+    /// [`Error`].
     pub async fn release_user_name(&self, name: &str) -> Result<(), Error> {
         self.identity.release_name(&self.caller, crate::model::DEFAULT_DOMAIN, name).await
     }

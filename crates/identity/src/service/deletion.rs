@@ -90,8 +90,10 @@ impl Identity {
     /// Starts the deletion of removed tenants' data, including deletions that an earlier process left. Call it once, with
     /// every service that keeps data for tenants.
     pub fn carry_deletions(self: &Arc<Self>, services: Vec<Arc<dyn TenantDeleted>>) -> RunnerHandle {
-        let handler = Arc::new(Clearing { identity: Arc::downgrade(self), db: self.db.clone(), services });
-        let runner = Runner { db: self.db.clone(), clock: self.clock.clone(), concurrency: AT_ONCE };
+        let handler =
+            Arc::new(Clearing { identity: Arc::downgrade(self), db: self.db.database().clone(), services });
+        let runner =
+            Runner { db: self.db.database().clone(), clock: self.clock.clone(), concurrency: AT_ONCE };
         let handle = runner.start(handler);
         let _ = self.runner.set(handle.clone());
         handle

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use work::{Clock, Time};
 
 use crate::service::error::Error;
+use crate::service::passwords::Rank;
 
 /// Failures further apart than this do not add up.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -29,6 +30,10 @@ const LOCK_FIRST: Duration = Duration::from_secs(30);
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long an address is remembered as one of the user's.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A success makes an address known for longer in the database if that adds at least this to it.
+const KNOWN_STEP: Duration = Duration::from_secs(24 * 3600);
+/// Addresses that are known of one user at most.
+pub(crate) const KNOWN_ADDRESSES_MAX: i64 = 100;
 /// Maximum number of counters in memory.
 const COUNTERS_MAX: usize = 100_000;
 /// Names longer than this, in bytes, are counted under their digest.
@@ -78,6 +83,16 @@ pub(crate) struct Attempt<'g> {
     user: String,
     address: Option<IpAddr>,
     counters: Vec<(Arc<Mutex<Counter>>, u32)>,
+    is_known: bool,
+}
+
+/// An address from which a user just signed in, to be kept in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The address, or its network, as [`place_of`] has it.
+    pub(crate) address: String,
+    /// Until when it is known.
+    pub(crate) until: Time,
 }
 
 enum Admission<'g> {
@@ -97,9 +112,20 @@ impl Guard {
         }
     }
 
-    /// Counts an attempt, once the number of attempts without a verdict allows it.
-    pub(crate) async fn admit(&self, user: &str, address: Option<IpAddr>) -> Result<Attempt<'_>, Error> {
+    /// Counts an attempt, once the number of attempts without a verdict allows it. `known_until` is read from the database for
+    /// this user and address.
+    pub(crate) async fn admit(
+        &self,
+        user: &str,
+        address: Option<IpAddr>,
+        known_until: Option<Time>,
+    ) -> Result<Attempt<'_>, Error> {
         let user = &bounded(user);
+        if let Some(until) = known_until.filter(|until| *until > self.clock.now()) {
+            let pair = self.entry(Key::Pair(user.clone(), address.map(subscriber_of)));
+            let mut pair = lock(&pair);
+            pair.known_until = pair.known_until.max(until);
+        }
         let mut place = None;
         loop {
             let verdict = self.verdicts.notified();
@@ -122,13 +148,12 @@ impl Guard {
 
     fn try_admit(&self, user: &str, address: Option<IpAddr>) -> Admission<'_> {
         let now = self.clock.now();
-        let address = address.map(network_of);
-        let pair = Key::Pair(user.to_owned(), address);
+        let pair = Key::Pair(user.to_owned(), address.map(subscriber_of));
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counted = vec![(self.entry(pair), PAIR_MAX)];
         let known = lock(&counted[0].0).known_until > now;
         if let Some(address) = address {
-            counted.push((self.entry(Key::Address(address)), ADDRESS_MAX));
+            counted.push((self.entry(Key::Address(site_of(address))), ADDRESS_MAX));
         }
         counted.push((self.entry(Key::User(user.to_owned())), USER_MAX));
         // A known pair counts for the address and the user as well, but only its own counter can hold it back.
@@ -150,7 +175,24 @@ impl Guard {
         for (counter, _) in &counted {
             lock(counter).in_flight += 1;
         }
-        Admission::Admitted(Attempt { guard: self, user: user.to_owned(), address, counters: counted })
+        let user = user.to_owned();
+        Admission::Admitted(Attempt { guard: self, user, address, counters: counted, is_known: known })
+    }
+
+    /// Notes that the user signed in from the address by a secret that nobody guesses, and so without an attempt.
+    pub(crate) fn signed_in(&self, user: &str, address: Option<IpAddr>) -> Option<Known> {
+        self.know(&bounded(user), address)
+    }
+
+    fn know(&self, user: &str, address: Option<IpAddr>) -> Option<Known> {
+        let now = self.clock.now();
+        let until = now.after(KNOWN_FOR);
+        // The pair's counter may have left the cache since.
+        let pair = self.entry(Key::Pair(user.to_owned(), address.map(subscriber_of)));
+        let before = std::mem::replace(&mut lock(&pair).known_until, until);
+        (until.since(before) >= KNOWN_STEP)
+            .then(|| address.map(|address| Known { address: place_of(address), until }))
+            .flatten()
     }
 
     fn entry(&self, key: Key) -> Arc<Mutex<Counter>> {
@@ -161,12 +203,15 @@ impl Guard {
 }
 
 impl Attempt<'_> {
-    /// Records success: the attempt does not count, and the address is remembered as the user's.
-    pub(crate) fn succeeded(mut self) {
-        let known_until = self.guard.clock.now().after(KNOWN_FOR);
-        // The pair's counter may have been evicted from the cache.
-        let pair = self.guard.entry(Key::Pair(self.user.clone(), self.address));
-        lock(&pair).known_until = known_until;
+    /// Returns the attempt's priority in the queue for password hashing.
+    pub(crate) fn rank(&self) -> Rank {
+        if self.is_known { Rank::Known } else { Rank::Unknown }
+    }
+
+    /// Records success: the attempt does not count, and the address is remembered as the user's. Returns the address if it must
+    /// be written to the database.
+    pub(crate) fn succeeded(mut self) -> Option<Known> {
+        let known = self.guard.know(&self.user, self.address);
         for (index, (counter, _)) in std::mem::take(&mut self.counters).into_iter().enumerate() {
             let mut counter = lock(&counter);
             counter.in_flight = counter.in_flight.saturating_sub(1);
@@ -175,6 +220,7 @@ impl Attempt<'_> {
                 counter.locked_until = Time::default();
             }
         }
+        known
     }
 
     /// Withdraws an attempt whose outcome is unknown: it does not count.
@@ -225,10 +271,24 @@ fn lock(counter: &Mutex<Counter>) -> std::sync::MutexGuard<'_, Counter> {
     counter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns an address in the form that the database holds.
+pub(crate) fn place_of(address: IpAddr) -> String {
+    subscriber_of(address).to_string()
+}
+
 /// Returns what one subscriber typically has: an IPv4 address, or a whole /64.
-fn network_of(address: IpAddr) -> IpAddr {
+fn subscriber_of(address: IpAddr) -> IpAddr {
+    network_of(address, 64)
+}
+
+/// Returns what one site may have: an IPv4 address, or a whole /56 (RFC 6177).
+fn site_of(address: IpAddr) -> IpAddr {
+    network_of(address, 56)
+}
+
+fn network_of(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !(u128::MAX >> bits)).into()),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
@@ -247,11 +307,11 @@ mod tests {
     }
 
     async fn fail(guard: &Guard, user: &str, address: &str) {
-        guard.admit(user, at(address)).await.unwrap().failed();
+        guard.admit(user, at(address), None).await.unwrap().failed();
     }
 
     async fn wait(guard: &Guard, user: &str, address: &str) -> u64 {
-        match guard.admit(user, at(address)).await {
+        match guard.admit(user, at(address), None).await {
             Err(Error::TooManyAttempts { retry_after }) => retry_after.as_secs(),
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("the attempt was admitted"),
@@ -265,17 +325,17 @@ mod tests {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
         assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 30);
-        guard.admit("jdoe", at("192.0.2.2")).await.unwrap().refund();
-        guard.admit("other", at("192.0.2.1")).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.2"), None).await.unwrap().refund();
+        guard.admit("other", at("192.0.2.1"), None).await.unwrap().refund();
         clock.advance(Duration::from_secs(30));
         fail(&guard, "jdoe", "192.0.2.1").await;
         assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 60);
         clock.advance(Duration::from_secs(60));
-        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().succeeded();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().succeeded();
         for _ in 0..9 {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
-        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
     }
 
     #[tokio::test]
@@ -288,30 +348,30 @@ mod tests {
         for _ in 0..9 {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
-        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
     }
 
     #[tokio::test]
     async fn an_address_that_tries_many_users_is_locked_out_from_all_but_those_it_knows() {
         let (guard, _) = guard();
-        guard.admit("regular", at("2001:db8::5")).await.unwrap().succeeded();
+        guard.admit("regular", at("2001:db8::5"), None).await.unwrap().succeeded();
         for n in 0..100 {
             fail(&guard, &format!("user{n}"), "2001:db8::1").await;
         }
         assert_eq!(wait(&guard, "jdoe", "2001:db8::ffff").await, 30);
-        guard.admit("jdoe", at("2001:db8:0:1::1")).await.unwrap().refund();
-        guard.admit("regular", at("2001:db8::5")).await.unwrap().succeeded();
+        guard.admit("jdoe", at("2001:db8:0:100::1"), None).await.unwrap().refund();
+        guard.admit("regular", at("2001:db8::5"), None).await.unwrap().succeeded();
     }
 
     #[tokio::test]
     async fn many_addresses_cannot_lock_a_user_out_of_its_own() {
         let (guard, _) = guard();
-        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().succeeded();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().succeeded();
         for n in 0..100 {
             fail(&guard, "jdoe", &format!("198.51.100.{n}")).await;
         }
         assert_eq!(wait(&guard, "jdoe", "203.0.113.1").await, 30);
-        guard.admit("jdoe", at("192.0.2.1")).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
     }
 
     /// Of concurrent attempts ten are admitted and the others wait. As those fail, the others are rejected.
@@ -326,7 +386,7 @@ mod tests {
             let (guard, admitted, mut verdict) =
                 (Arc::clone(&guard), Arc::clone(&admitted), verdict.subscribe());
             running.spawn(async move {
-                let attempt = guard.admit("jdoe", at("192.0.2.1")).await.ok()?;
+                let attempt = guard.admit("jdoe", at("192.0.2.1"), None).await.ok()?;
                 admitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 let _ = verdict.recv().await;
                 attempt.failed();
@@ -353,7 +413,7 @@ mod tests {
         for _ in 0..300 {
             let guard = Arc::clone(&guard);
             running.spawn(async move {
-                let attempt = guard.admit("jdoe", at("192.0.2.1")).await.unwrap();
+                let attempt = guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap();
                 tokio::task::yield_now().await;
                 attempt.succeeded();
             });
@@ -364,11 +424,39 @@ mod tests {
         fail(&guard, "jdoe", "192.0.2.1").await;
     }
 
+    /// Names as long as a body takes are told apart, and what is kept of them has a bound.
+    #[tokio::test]
+    async fn long_names_are_counted_apart_and_take_little() {
+        let (guard, _) = guard();
+        let long = |last: &str| "x".repeat(60_000) + last;
+        for _ in 0..10 {
+            fail(&guard, &long("a"), "192.0.2.1").await;
+        }
+        assert_eq!(wait(&guard, &long("a"), "192.0.2.1").await, 30);
+        guard.admit(&long("b"), at("192.0.2.1"), None).await.unwrap().refund();
+        let longest = guard.counters.iter().map(|(key, _)| match key {
+            Key::Pair(name, _) | Key::User(name) => name.len(),
+            Key::Address(_) => 0,
+        });
+        assert_eq!(longest.max(), Some(64));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_kept_once_a_day() {
+        let (guard, clock) = guard();
+        let known = guard.admit("jdoe", at("2001:db8::5"), None).await.unwrap().succeeded().unwrap();
+        assert_eq!((known.address.as_str(), known.until), ("2001:db8::", clock.now().after(KNOWN_FOR)));
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(guard.admit("jdoe", at("2001:db8::6"), None).await.unwrap().succeeded(), None);
+        clock.advance(Duration::from_secs(24 * 3600));
+        assert!(guard.admit("jdoe", at("2001:db8::6"), None).await.unwrap().succeeded().is_some());
+    }
+
     #[tokio::test]
     async fn an_abandoned_attempt_counts_as_failed() {
         let (guard, _) = guard();
         for _ in 0..10 {
-            drop(guard.admit("jdoe", at("192.0.2.1")).await.unwrap());
+            drop(guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap());
         }
         assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 30);
     }

@@ -19,7 +19,7 @@ use crate::service::secrets::same;
 
 /// Maximum length of a password, in bytes.
 pub(crate) const PASSWORD_MAX: usize = 4096;
-/// Maximum number of requests that wait for their turn. Further ones are told to retry later.
+/// Maximum number of requests of one rank that wait for their turn. Further ones are told to retry later.
 const WAITING_MAX: usize = 256;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
@@ -30,10 +30,22 @@ const OUTPUT_LEN: usize = 32;
 pub(crate) struct Passwords {
     params: Params,
     turns: Arc<Semaphore>,
+    /// One of those of unknown rank waits for a turn at a time, so that those of known rank wait for one of them at most.
+    unknown: Semaphore,
     buffers: Arc<Buffers>,
-    waiting: AtomicUsize,
+    /// Requests that wait, by rank.
+    waiting: [AtomicUsize; 2],
     /// A hash that no password matches. Verifying against it takes as long as against a real one.
     decoy: String,
+}
+
+/// How soon a request gets its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Its user signed in from its address lately, or it comes with a token.
+    Known,
+    /// Any other: after those that are known, but for one at a time.
+    Unknown,
 }
 
 /// The unused work buffers. No more exist than hashes run at once.
@@ -125,8 +137,9 @@ impl Passwords {
         Ok(Self {
             params,
             turns: Arc::new(Semaphore::new(at_once.max(1))),
+            unknown: Semaphore::new(1),
             buffers: Arc::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: Default::default(),
             decoy,
         })
     }
@@ -136,35 +149,42 @@ impl Passwords {
         self.buffers.made.load(Ordering::Acquire)
     }
 
-    /// Hashes a password and returns the PHC string to store.
+    /// Hashes a password for an authenticated request and returns the PHC string to store.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, Error> {
         let (params, password) = (self.params.clone(), password.to_owned());
-        let hashed = self.in_turn(move |buffers| hash(buffers, &params, password.as_bytes())).await?;
+        let hashed =
+            self.in_turn(Rank::Known, move |buffers| hash(buffers, &params, password.as_bytes())).await?;
         hashed.ok_or(Error::Busy)
     }
 
     /// Whether `password` matches the stored hash. Without a stored hash (no such user, or it has no password) the check
     /// takes as long and returns false.
-    pub(crate) async fn fits(&self, password: &str, stored: Option<&str>) -> Result<bool, Error> {
+    pub(crate) async fn fits(&self, password: &str, stored: Option<&str>, rank: Rank) -> Result<bool, Error> {
         if password.len() > PASSWORD_MAX {
             return Ok(false);
         }
         let real = stored.is_some();
         let (stored, password) = (stored.unwrap_or(&self.decoy).to_owned(), password.to_owned());
-        let fits = self.in_turn(move |buffers| verify(buffers, &stored, password.as_bytes())).await?;
+        let fits = self.in_turn(rank, move |buffers| verify(buffers, &stored, password.as_bytes())).await?;
         Ok(fits == Some(true) && real)
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
+        rank: Rank,
         work: impl FnOnce(&Buffers) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let turn = {
-            let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-            let _waiting = Waiting(&self.waiting);
+            let waiting = &self.waiting[rank as usize];
+            let before = waiting.fetch_add(1, Ordering::AcqRel);
+            let _waiting = Waiting(waiting);
             if before >= WAITING_MAX {
                 return Err(Error::Busy);
             }
+            let _one = match rank {
+                Rank::Known => None,
+                Rank::Unknown => Some(self.unknown.acquire().await.map_err(|_| Error::Busy)?),
+            };
             Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Busy)?
         };
         let buffers = Arc::clone(&self.buffers);
@@ -187,10 +207,10 @@ mod tests {
         let passwords = Passwords::new(64, 1).unwrap();
         let stored = passwords.hash("correct horse").await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=2,p=1$"));
-        assert!(passwords.fits("correct horse", Some(&stored)).await.unwrap());
-        assert!(!passwords.fits("correct horsf", Some(&stored)).await.unwrap());
-        assert!(!passwords.fits("correct horse", None).await.unwrap());
-        assert!(!passwords.fits("x", Some("damaged")).await.unwrap());
+        assert!(passwords.fits("correct horse", Some(&stored), Rank::Unknown).await.unwrap());
+        assert!(!passwords.fits("correct horsf", Some(&stored), Rank::Unknown).await.unwrap());
+        assert!(!passwords.fits("correct horse", None, Rank::Unknown).await.unwrap());
+        assert!(!passwords.fits("x", Some("damaged"), Rank::Unknown).await.unwrap());
         assert_ne!(stored, passwords.hash("correct horse").await.unwrap());
     }
 
@@ -205,7 +225,7 @@ mod tests {
                 running.spawn(async move {
                     let (password, fits) =
                         if n % 2 == 0 { ("correct horse", true) } else { ("other", false) };
-                    assert_eq!(passwords.fits(password, Some(&stored)).await.unwrap(), fits);
+                    assert_eq!(passwords.fits(password, Some(&stored), Rank::Unknown).await.unwrap(), fits);
                 });
             }
             while let Some(done) = running.join_next().await {
@@ -215,12 +235,37 @@ mod tests {
         assert!((1..=3).contains(&passwords.buffers_made()), "{}", passwords.buffers_made());
     }
 
+    /// Hundreds of strangers wait; who is known gets its turn after one of them at most.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn those_who_are_known_are_served_first() {
+        let passwords = Arc::new(Passwords::new(2048, 1).unwrap());
+        let stored = passwords.hash("correct horse").await.unwrap();
+        let served = Arc::new(AtomicUsize::new(0));
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let (passwords, stored, served) = (Arc::clone(&passwords), stored.clone(), Arc::clone(&served));
+            running.spawn(async move {
+                let _ = passwords.fits("guess", Some(&stored), Rank::Unknown).await;
+                served.fetch_add(1, Ordering::AcqRel);
+            });
+        }
+        while passwords.waiting[Rank::Unknown as usize].load(Ordering::Acquire) < 100 {
+            tokio::task::yield_now().await;
+        }
+        let before = served.load(Ordering::Acquire);
+        assert!(passwords.fits("correct horse", Some(&stored), Rank::Known).await.unwrap());
+        let between = served.load(Ordering::Acquire) - before;
+        // One at work, one that had its turn next, and what ended while this was counted.
+        assert!(between <= 4, "{between} were served before");
+        running.shutdown().await;
+    }
+
     #[tokio::test]
     async fn hashes_with_other_parameters_still_match() {
         let old = Passwords::new(256, 1).unwrap().hash("correct horse").await.unwrap();
         let passwords = Passwords::new(64, 1).unwrap();
-        assert!(passwords.fits("correct horse", Some(&old)).await.unwrap());
-        assert!(!passwords.fits("correct horsf", Some(&old)).await.unwrap());
+        assert!(passwords.fits("correct horse", Some(&old), Rank::Unknown).await.unwrap());
+        assert!(!passwords.fits("correct horsf", Some(&old), Rank::Unknown).await.unwrap());
         assert_eq!(passwords.buffers_made(), 1);
         // Written by the crate's own function, from before this code used its own buffers.
         let known = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
@@ -229,7 +274,7 @@ mod tests {
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         argon.hash_password_into(b"x", b"somesaltsomesalt", &mut output).unwrap();
         let known = format!("{known}{}", STANDARD_NO_PAD.encode(output));
-        assert!(passwords.fits("x", Some(&known)).await.unwrap());
+        assert!(passwords.fits("x", Some(&known), Rank::Unknown).await.unwrap());
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::model::{Caller, PasswordPolicy, Product, Right};
 use crate::service::accounts::NOT_AUTHORIZED;
 use crate::service::error::Error;
+use crate::service::passwords::Rank;
 use crate::service::tenants::visible_tenant;
 use crate::service::{Identity, note};
 use crate::store;
@@ -95,7 +96,7 @@ impl Identity {
             })
             .await?;
         for stored in &known {
-            if self.passwords.fits(password, Some(stored)).await? {
+            if self.passwords.fits(password, Some(stored), Rank::Known).await? {
                 let message = match history {
                     0 => "password must differ from the present one".to_owned(),
                     n => format!("password must differ from the present one and the {n} before"),

@@ -49,6 +49,16 @@ pub(crate) enum NotReset {
     Error(Error),
 }
 
+/// A name as the log may show it: anybody can send one of any length.
+fn shown(name: &str) -> String {
+    const SHOWN_MAX: usize = 64;
+    let mut shown: String = name.chars().take(SHOWN_MAX).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 impl From<Error> for NotReset {
     fn from(error: Error) -> Self {
         Self::Error(error)
@@ -66,24 +76,29 @@ impl Identity {
     pub(crate) fn forgot_password(self: &Arc<Self>, name: &str) {
         if self.post.get().is_none() {
             tracing::info!(
-                user = name,
+                user = shown(name),
                 "a user requested a password reset, but no mail can be sent: [identity] sendmail is not set"
             );
             return;
         }
         let Ok(turn) = Arc::clone(&self.resets_at_once).try_acquire_owned() else {
-            tracing::warn!(user = name, "too many concurrent password-reset requests; dropped one");
+            tracing::warn!(user = shown(name), "too many concurrent password-reset requests; dropped one");
             return;
         };
         let (identity, name) = (Arc::clone(self), name.to_owned());
         tokio::spawn(async move {
             let _turn = turn;
             match identity.mail_reset(&name).await {
-                Ok(true) => tracing::info!(user = name, "sent a password-reset token"),
+                Ok(true) => tracing::info!(user = shown(&name), "sent a password-reset token"),
                 Ok(false) => {
-                    tracing::info!(user = name, "password reset requested, but no user to send a token to")
+                    tracing::info!(
+                        user = shown(&name),
+                        "password reset requested, but no user to send a token to"
+                    );
                 }
-                Err(reason) => tracing::warn!(user = name, reason, "cannot send a password-reset token"),
+                Err(reason) => {
+                    tracing::warn!(user = shown(&name), reason, "cannot send a password-reset token")
+                }
             }
         });
     }

@@ -8,7 +8,7 @@ use crate::model::{
     check_name,
 };
 use crate::service::accounts::{
-    NOT_AUTHORIZED, account_of, may_assign, operator_only, still_governed, visible_user,
+    NOT_AUTHORIZED, account_of, full_rights, may_assign, operator_only, still_governed, visible_user,
 };
 use crate::service::error::Error;
 use crate::service::text::check_text;
@@ -76,6 +76,7 @@ async fn give(
     role: &Role,
     scope: &Scope,
 ) -> Result<(), Error> {
+    full_rights(tx, caller).await?;
     may_assign(tx, caller, user_id, role, scope).await?;
     place_exists(tx, scope).await?;
     if store::grants::insert(tx, user_id, &role.id, scope).await? {
@@ -252,6 +253,7 @@ impl Identity {
             .write(input, move |(caller, user_id, role_id, scope), tx| {
                 Box::pin(async move {
                     let role = role_by_id(tx, role_id).await?;
+                    full_rights(tx, caller).await?;
                     may_assign(tx, caller, user_id, &role, scope).await?;
                     place_exists(tx, scope).await?;
                     if !store::grants::delete(tx, user_id, role_id, scope).await? {

@@ -18,6 +18,15 @@ pub(crate) fn new_id() -> String {
 }
 
 /// Compares in constant time. Both are hashed first, so that not even the length leaks.
+/// Whether a secret is of a form that nobody guesses: as long as the ones that are made here, of letters and digits, and not
+/// a few of them over and over.
+pub(crate) fn is_strong(secret: &str) -> bool {
+    let bytes = secret.as_bytes();
+    let distinct = (0..=u8::MAX).filter(|byte| bytes.contains(byte)).count();
+    let has = |test: fn(&u8) -> bool| bytes.iter().filter(|byte| test(byte)).count() >= 4;
+    bytes.len() >= 32 && distinct >= 8 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(digest(&SHA256, a).as_ref(), digest(&SHA256, b).as_ref()).is_ok()
 }

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use database::Tx;
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 use work::Time;
 
 use crate::model::{
@@ -17,6 +19,8 @@ use crate::store;
 
 /// Maximum number of sessions in memory, at about a kilobyte each.
 const SESSIONS_MAX: usize = 50_000;
+/// For so long nothing is kept after a change of which it is not known whether it was made: it may be made yet.
+const DISTRUST_FOR: Duration = Duration::from_secs(60);
 /// Maximum length of a token. Longer text is not looked up.
 const TOKEN_MAX: usize = 255;
 
@@ -46,7 +50,13 @@ pub(crate) struct Sessions {
     /// Incremented at every change. A session that was read before a change must not be cached after it.
     changes: AtomicU64,
     /// Held while an entry is added or removed, so that stale entries are never visible. Hits do not take it.
-    gate: Mutex<()>,
+    gate: Mutex<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    /// Nothing is kept before.
+    trusted_from: Option<Instant>,
 }
 
 impl Sessions {
@@ -55,7 +65,7 @@ impl Sessions {
         Self {
             kept: alone.then(|| Cache::new(SESSIONS_MAX)),
             changes: AtomicU64::new(0),
-            gate: Mutex::new(()),
+            gate: Mutex::default(),
         }
     }
 
@@ -65,8 +75,9 @@ impl Sessions {
 
     fn keep(&self, session: &Arc<Session>, read_at: u64) {
         let Some(kept) = &self.kept else { return };
-        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.changes.load(Ordering::SeqCst) == read_at {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_trusted = gate.trusted_from.is_none_or(|from| from <= Instant::now());
+        if is_trusted && self.changes.load(Ordering::SeqCst) == read_at {
             kept.insert(session.token.hash, Arc::clone(session));
         }
     }
@@ -92,6 +103,14 @@ impl Sessions {
     /// Removes a user's sessions.
     pub(crate) fn forget_user(&self, user_id: &str) {
         self.forget(|session| session.user.id == user_id);
+    }
+
+    /// Forgets all tokens, and keeps none for a while: a change may or may not have been made, or be made yet.
+    pub(crate) fn distrust(&self) {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.trusted_from = Some(Instant::now() + DISTRUST_FOR);
+        drop(gate);
+        self.forget_all();
     }
 
     /// Removes all sessions.

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use database::Tx;
+use work::Time;
 
 use crate::model::{
     ApplicationCredential, DEFAULT_DOMAIN, Method, Scope, Session, Tenant, Token, User, hash_of, is_id,
 };
 use crate::service::accounts::managed_user;
 use crate::service::error::Error;
+use crate::service::guard::{self, Known};
+use crate::service::passwords::Rank;
 use crate::service::secrets::{self, fits_random};
 use crate::service::sessions::{Standing, session_of, stand};
 use crate::service::{Identity, note};
@@ -200,8 +203,21 @@ impl Identity {
     ) -> Result<Proven, Error> {
         let found = self.find_user(named).await?;
         let counted = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
-        let attempt = self.guard.admit(&counted, address).await?;
-        let method = match self.check(found.as_ref(), secret).await {
+        // Nobody guesses such a key, and so its holder is never locked out by those who guess.
+        if let Secret::ApiKey(key) | Secret::Either(key) = secret
+            && secrets::is_strong(key)
+            && self.fits_api_key(found.as_ref(), key)?
+            && let Some((user, _)) = &found
+        {
+            self.remember(&user.id, self.guard.signed_in(&user.id, address)).await;
+            if !user.enabled {
+                return Err(Error::Disabled);
+            }
+            return Ok(Proven { user: user.clone(), method: Method::ApiKey, base: None, credential: None });
+        }
+        let known = self.known_until(&counted, address).await?;
+        let attempt = self.guard.admit(&counted, address, known).await?;
+        let method = match self.check(found.as_ref(), secret, attempt.rank()).await {
             Ok(method) => method,
             Err(error) => {
                 attempt.refund();
@@ -210,7 +226,7 @@ impl Identity {
         };
         match (found, method) {
             (Some((user, _)), Some(method)) => {
-                attempt.succeeded();
+                self.remember(&user.id, attempt.succeeded()).await;
                 if !user.enabled {
                     return Err(Error::Disabled);
                 }
@@ -231,11 +247,44 @@ impl Identity {
         self.db.read(named.clone(), |named, tx| Box::pin(find_user(tx, named))).await
     }
 
+    /// Until when the database knows the address as the user's.
+    pub(crate) async fn known_until(
+        &self,
+        user_id: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Time>, Error> {
+        let Some(address) = address.filter(|_| is_id(user_id)) else { return Ok(None) };
+        self.db
+            .read((user_id.to_owned(), guard::place_of(address)), |(user_id, address), tx| {
+                Box::pin(async move { Ok(store::known::until(tx, user_id, address).await?) })
+            })
+            .await
+    }
+
+    /// Keeps an address from which a user signed in. The sign-in does not fail if that does.
+    pub(crate) async fn remember(&self, user_id: &str, known: Option<Known>) {
+        let Some(known) = known else { return };
+        let written = self
+            .db
+            .write((user_id.to_owned(), known), |(user_id, known), tx| {
+                Box::pin(async move {
+                    let keep = guard::KNOWN_ADDRESSES_MAX;
+                    store::known::insert(tx, user_id, &known.address, known.until, keep).await
+                })
+            })
+            .await;
+        if let Err(error) = written {
+            let _: &database::Error = &error;
+            tracing::warn!(%error, user = user_id, "cannot keep the address of a sign-in");
+        }
+    }
+
     /// Checks `secret` and returns how it proves the user's identity.
     async fn check(
         &self,
         found: Option<&(User, Secrets)>,
         secret: Secret<'_>,
+        rank: Rank,
     ) -> Result<Option<Method>, Error> {
         if let Secret::ApiKey(key) | Secret::Either(key) = secret
             && self.fits_api_key(found, key)?
@@ -244,7 +293,7 @@ impl Identity {
         }
         if let Secret::Password(password) | Secret::Either(password) = secret {
             let stored = found.and_then(|(_, secrets)| secrets.password.as_deref());
-            if self.passwords.fits(password, stored).await? {
+            if self.passwords.fits(password, stored, rank).await? {
                 return Ok(Some(Method::Password));
             }
         }
@@ -300,26 +349,33 @@ impl Identity {
             (None, CredentialName::Id(id)) => id.clone(),
             (None, CredentialName::Of { user, .. }) => user.text().to_owned(),
         };
-        let attempt = self.guard.admit(&counted, address).await?;
+        let now = self.clock.now();
         let stored = found.as_ref().map(|(_, _, stored)| stored.as_str());
-        // Everything that does not match takes as long as a wrong password, whether or not the credential exists.
         let random = stored.and_then(|stored| fits_random(secret, stored));
+        let is_good = |credential: &ApplicationCredential| credential.expires.is_none_or(|end| end > now);
+        // Nobody guesses a secret that was made here, and so its holder is never locked out by those who guess.
+        if random == Some(true)
+            && let Some((user, credential, _)) =
+                found.clone().filter(|(_, credential, _)| is_good(credential))
+        {
+            self.remember(&user.id, self.guard.signed_in(&user.id, address)).await;
+            let method = Method::ApplicationCredential;
+            return Ok(Proven { user, method, base: None, credential: Some(credential) });
+        }
+        let known = self.known_until(&counted, address).await?;
+        let attempt = self.guard.admit(&counted, address, known).await?;
+        // Everything that does not match takes as long as a wrong password, whether or not the credential exists.
         let chosen = stored.filter(|_| random.is_none());
-        let fits = match random {
-            Some(true) => Ok(true),
-            _ => self.passwords.fits(secret, chosen).await,
-        };
-        let fits = match fits {
+        let fits = match self.passwords.fits(secret, chosen, attempt.rank()).await {
             Ok(fits) => fits,
             Err(error) => {
                 attempt.refund();
                 return Err(error);
             }
         };
-        let now = self.clock.now();
         match found {
-            Some((user, credential, _)) if fits && credential.expires.is_none_or(|expires| expires > now) => {
-                attempt.succeeded();
+            Some((user, credential, _)) if fits && is_good(&credential) => {
+                self.remember(&user.id, attempt.succeeded()).await;
                 let method = Method::ApplicationCredential;
                 Ok(Proven { user, method, base: None, credential: Some(credential) })
             }
@@ -425,7 +481,13 @@ impl Identity {
                         let (scope, standing) =
                             rule.standing(tx, &user, &token.scope, credential.as_ref()).await?;
                         let token = Token { scope, ..token.clone() };
-                        let ended = store::tokens::delete_oldest(tx, &user.id, others).await?;
+                        let ended = store::tokens::delete_oldest(
+                            tx,
+                            &user.id,
+                            token.credential_id.as_deref(),
+                            others,
+                        )
+                        .await?;
                         store::tokens::insert(tx, &token).await?;
                         Ok::<_, Error>((session_of(token, user, standing, credential.as_ref()), ended))
                     })

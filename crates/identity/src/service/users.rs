@@ -96,6 +96,7 @@ impl Identity {
             // Check before hashing, so that callers without the right cannot make this process hash passwords.
             account_of(caller, Right::Administer)?;
         }
+        self.has_full_rights(caller).await?;
         let now = self.clock.now();
         let id = secrets::new_id();
         let api_key = match new.api_key.clone() {
@@ -115,6 +116,7 @@ impl Identity {
             .db
             .write((caller.clone(), new, id, kept), move |(caller, new, id, kept), tx| {
                 Box::pin(async move {
+                    full_rights(tx, caller).await?;
                     let tenant_id = if caller.operator {
                         new.tenant_id.clone()
                     } else {
@@ -356,10 +358,11 @@ impl Identity {
         let found = self.find_user(named).await?;
         let user_id = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
         let user_id = user_id.as_str();
-        let attempt = self.guard.admit(user_id, address).await?;
+        let known = self.known_until(user_id, address).await?;
+        let attempt = self.guard.admit(user_id, address, known).await?;
         let before = found.as_ref().and_then(|(_, secrets)| secrets.password.clone());
-        match self.passwords.fits(original, before.as_deref()).await {
-            Ok(true) => attempt.succeeded(),
+        match self.passwords.fits(original, before.as_deref(), attempt.rank()).await {
+            Ok(true) => self.remember(user_id, attempt.succeeded()).await,
             Ok(false) => {
                 attempt.failed();
                 return Err(Error::Credentials);
@@ -505,6 +508,10 @@ impl Identity {
         Err(Error::invalid(format!("there is no region {region}")))
     }
 
+    async fn has_full_rights(&self, caller: &Caller) -> Result<(), Error> {
+        self.db.read(caller.clone(), |caller, tx| Box::pin(full_rights(tx, caller))).await
+    }
+
     /// Fails unless the caller may set the user's password.
     async fn may_set_password(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let input = (caller.clone(), id.to_owned());
@@ -522,7 +529,7 @@ impl Identity {
 /// Fails if the name belonged to a user of another tenant, since ACLs may still refer to that user by it.
 async fn name_is_free(tx: &mut database::Tx, user: &User) -> Result<(), Error> {
     let former = store::users::former_tenant(tx, &user.domain_id, &user.name).await?;
-    if former.is_some() && former != user.tenant_id {
+    if former.is_some_and(|former| former != user.tenant_id.as_deref().unwrap_or_default()) {
         return Err(Error::conflict(format!(
             "The name {} belonged to a user of another project and may still be in ACLs. An operator can release it: \
              nephos user release-name.",

@@ -51,11 +51,24 @@ pub(crate) async fn delete_of_scope(tx: &mut Tx, scope: &Scope) -> Result<u64, E
     tx.execute("DELETE FROM tokens WHERE scope = $1", params![scope.to_text()]).await
 }
 
-/// Deletes a user's oldest tokens beyond the newest `keep`, at most 100 at once, and returns their hashes.
-pub(crate) async fn delete_oldest(tx: &mut Tx, user_id: &str, keep: i64) -> Result<Vec<[u8; 32]>, Error> {
-    let sql = "SELECT hash FROM tokens WHERE user_id = $1 ORDER BY issued DESC LIMIT 100 OFFSET $2";
+/// Deletes a user's oldest tokens beyond the newest `keep`, at most 100 at once, and returns their hashes. Tokens of each
+/// application credential are counted separately, and so are tokens without one.
+pub(crate) async fn delete_oldest(
+    tx: &mut Tx,
+    user_id: &str,
+    credential_id: Option<&str>,
+    keep: i64,
+) -> Result<Vec<[u8; 32]>, Error> {
+    let of_user = "SELECT hash FROM tokens WHERE user_id = $1 AND credential_id IS NULL
+                   ORDER BY issued DESC LIMIT 100 OFFSET $2";
+    let of_credential = "SELECT hash FROM tokens WHERE user_id = $1 AND credential_id = $3
+                         ORDER BY issued DESC LIMIT 100 OFFSET $2";
+    let rows = match credential_id {
+        None => tx.rows(of_user, params![user_id, keep]).await?,
+        Some(id) => tx.rows(of_credential, params![user_id, keep, id]).await?,
+    };
     let mut deleted = Vec::new();
-    for mut row in tx.rows(sql, params![user_id, keep]).await? {
+    for mut row in rows {
         let hash: Vec<u8> = row.take(0)?;
         let hash = hash.try_into().map_err(|_| Error::Type { column: 0, expected: "32 bytes" })?;
         delete(tx, &hash).await?;

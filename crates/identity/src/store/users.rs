@@ -187,13 +187,13 @@ pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<String
 
 /// Records that a user of that tenant had the name. Called before the user is deleted or renamed.
 pub(crate) async fn retire_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
-    let Some(tenant_id) = &user.tenant_id else { return Ok(()) };
+    let tenant_id = user.tenant_id.as_deref().unwrap_or_default();
     let sql = "INSERT INTO former_names (domain_id, name, tenant_id) VALUES ($1, $2, $3)
                ON CONFLICT (domain_id, name) DO UPDATE SET tenant_id = $3";
     tx.execute(sql, params![user.domain_id, user.name, tenant_id]).await.map(|_| ())
 }
 
-/// Returns the tenant whose user last had the name, if that user was deleted or renamed.
+/// Returns the tenant whose user last had the name, if that user was deleted or renamed; empty if the user had no tenant.
 pub(crate) async fn former_tenant(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<String>, Error> {
     let sql = "SELECT tenant_id FROM former_names WHERE domain_id = $1 AND name = $2";
     tx.row(sql, params![domain_id, name]).await?.map(|mut row| row.take(0)).transpose()

@@ -58,6 +58,13 @@ impl Cloud {
         Self { identity, clock, router, peer: "192.0.2.1:4711".parse().unwrap() }
     }
 
+    /// A cloud that was started before, by a process that has ended.
+    pub async fn again(location: &Location, clock: Clock) -> Self {
+        let identity = Identity::open(location, clock.clone(), key(), settings()).await.unwrap();
+        let router = identity.router();
+        Self { identity, clock, router, peer: "192.0.2.1:4711".parse().unwrap() }
+    }
+
     /// Returns the same cloud as seen from another address.
     pub fn seen_from(&self, address: &str) -> Self {
         Self {

@@ -9,6 +9,7 @@ mod rights;
 mod routes;
 mod strangers;
 mod tokens;
+mod unknown;
 mod v1;
 mod v11;
 mod v2;

@@ -255,6 +255,46 @@ on_each_engine! {
 }
 
 on_each_engine! {
+    async fn a_delegated_token_makes_no_users_and_gives_no_roles(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let (tenant, id, token) = cloud.account("shop", &["admin"]).await;
+        let (other, _) = cloud.user("jdoe", &tenant, &["observer"]).await;
+        let creator = role_id(&cloud, &token, "creator").await;
+        let sign_in = async |token: &str, id: &str, name: &str, unrestricted: bool| {
+            let body = json!({"application_credential": {"name": name, "unrestricted": unrestricted}});
+            let path = format!("/v3/users/{id}/application_credentials");
+            let made = cloud.json(Method::POST, &path, token, body).await.expect(201).value();
+            let made = &made["application_credential"];
+            let body = json!({"auth": {"identity": {"methods": ["application_credential"],
+                "application_credential": {"id": made["id"], "secret": made["secret"]}}}});
+            let reply = cloud.json(Method::POST, "/v3/auth/tokens", "", body).await.expect(201);
+            reply.header("x-subject-token").to_owned()
+        };
+        let admin = cloud.admin().await;
+        let admin_id = cloud.identity.authenticate(&admin).await.unwrap().user_id.clone();
+        let restricted = sign_in(&token, &id, "restricted", false).await;
+        let operator = sign_in(&admin, &admin_id, "restricted", false).await;
+        let full = sign_in(&token, &id, "full", true).await;
+        let grant = format!("/v3/projects/{tenant}/users/{other}/roles/{creator}");
+        let grant_v2 = format!("/v2.0/tenants/{tenant}/users/{other}/roles/OS-KSADM/{creator}");
+        for by in [&restricted, &operator] {
+            let user = json!({"user": {"name": "new", "password": "long enough"}});
+            cloud.json(Method::POST, "/v3/users", by, user).await.expect(403);
+            let user = json!({"user": {"username": "new", "enabled": true, "OS-KSADM:password": "Long3nough"}});
+            cloud.json(Method::POST, "/v2.0/users", by, user).await.expect(403);
+            for path in [&grant, &grant_v2] {
+                cloud.send(Method::PUT, path, &[("x-auth-token", by)], "").await.expect(403);
+                cloud.delete(path, by).await.expect(403);
+            }
+        }
+        let user = json!({"user": {"name": "new", "password": "long enough"}});
+        cloud.json(Method::POST, "/v3/users", &full, user).await.expect(201);
+        cloud.send(Method::PUT, &grant, &[("x-auth-token", &full)], "").await.expect(204);
+        cloud.delete(&grant, &full).await.expect(204);
+    }
+}
+
+on_each_engine! {
     async fn an_application_credential_is_void_without_its_roles(location: &Location) {
         let cloud = Cloud::start(location).await;
         let (tenant, id, token) = cloud.account("shop", &["admin"]).await;
@@ -351,6 +391,54 @@ on_each_engine! {
             cloud.json(Method::PATCH, &format!("/v3/projects/{alpha}"), &admin, json!({"project": {"name": name}}))
                 .await.expect(400);
         }
+    }
+}
+
+on_each_engine! {
+    async fn a_deleted_tenants_name_is_given_to_no_other(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.admin().await;
+        let (alpha, _, _) = cloud.account("alpha", &["admin"]).await;
+        let (beta, _, _) = cloud.account("beta", &["admin"]).await;
+        let rename = async |id: &str, name: &str| {
+            let body = json!({"project": {"name": name}});
+            cloud.json(Method::PATCH, &format!("/v3/projects/{id}"), &admin, body).await.status.as_u16()
+        };
+        let create = |name: &str| json!({"project": {"name": name}});
+        assert_eq!(rename(&alpha, "alpha2").await, 200);
+        let refused = cloud.json(Method::POST, "/v3/projects", &admin, create("alpha")).await.expect(409);
+        assert!(refused.body.contains("belonged to another project"), "{}", refused.body);
+        assert_eq!((rename(&beta, "alpha").await, rename(&alpha, "alpha").await), (409, 200));
+        cloud.delete(&format!("/v3/projects/{alpha}"), &admin).await.expect(204);
+        cloud.json(Method::POST, "/v3/projects", &admin, create("alpha")).await.expect(409);
+        let v2 = json!({"tenant": {"name": "alpha", "enabled": true}});
+        cloud.json(Method::POST, "/v2.0/tenants", &admin, v2).await.expect(409);
+        assert_eq!(rename(&beta, "alpha").await, 409);
+        // Names of other domains are in no ACL.
+        let domain = cloud.json(Method::POST, "/v3/domains", &admin, json!({"domain": {"name": "d"}})).await;
+        let domain = domain.expect(201).value()["domain"]["id"].as_str().unwrap().to_owned();
+        for _ in 0..2 {
+            let body = json!({"project": {"name": "alpha", "domain_id": domain}});
+            let made = cloud.json(Method::POST, "/v3/projects", &admin, body).await.expect(201).value();
+            let path = format!("/v3/projects/{}", made["project"]["id"].as_str().unwrap());
+            cloud.delete(&path, &admin).await.expect(204);
+        }
+        cloud.identity.administration().release_tenant_name("alpha").await.unwrap();
+        cloud.json(Method::POST, "/v3/projects", &admin, create("alpha")).await.expect(201);
+    }
+}
+
+on_each_engine! {
+    async fn the_name_of_a_deleted_user_without_a_tenant_is_no_tenants(location: &Location) {
+        let cloud = Cloud::start(location).await;
+        let admin = cloud.admin().await;
+        let (_, _, owner) = cloud.account("beta", &["admin"]).await;
+        let create = json!({"user": {"name": "loner", "password": "long enough"}});
+        let made = cloud.json(Method::POST, "/v3/users", &admin, create.clone()).await.expect(201).value();
+        assert!(made["user"]["default_project_id"].is_null(), "{made}");
+        cloud.delete(&format!("/v3/users/{}", made["user"]["id"].as_str().unwrap()), &admin).await.expect(204);
+        cloud.json(Method::POST, "/v3/users", &owner, create.clone()).await.expect(409);
+        cloud.json(Method::POST, "/v3/users", &admin, create).await.expect(201);
     }
 }
 

@@ -161,7 +161,12 @@ async fn a_revocation_wins_over_concurrent_readers() {
         let readers: Vec<_> = (0..4)
             .map(|_| {
                 let (identity, token) = (Arc::clone(&cloud.identity), token.clone());
-                tokio::spawn(async move { while identity.authenticate(&token).await.is_ok() {} })
+                tokio::spawn(async move {
+                    while identity.authenticate(&token).await.is_ok() {
+                        // The unit runs on these threads, too.
+                        tokio::task::yield_now().await;
+                    }
+                })
             })
             .collect();
         cloud.delete("/v2.0/tokens", &token).await.expect(204);
@@ -193,6 +198,23 @@ on_each_engine! {
         for token in good {
             assert!(is_good(&cloud.identity, token).await);
         }
+        // Those of an application credential are counted apart.
+        let session = good.last().unwrap();
+        let id = cloud.identity.authenticate(session).await.unwrap().user_id.clone();
+        let made = cloud.json(Method::POST, &format!("/v3/users/{id}/application_credentials"), session,
+             json!({"application_credential": {"name": "a"}})).await.expect(201).value();
+        let body = json!({"auth": {"identity": {"methods": ["application_credential"], "application_credential":
+            {"id": made["application_credential"]["id"], "secret": made["application_credential"]["secret"]}}}});
+        let mut delegated = Vec::new();
+        for _ in 0..7 {
+            let reply = cloud.json(Method::POST, "/v3/auth/tokens", "", body.clone()).await.expect(201);
+            delegated.push(reply.header("x-subject-token").to_owned());
+            cloud.clock.advance(Duration::from_secs(1));
+        }
+        for token in good.iter().chain(&delegated[2..]) {
+            assert!(is_good(&cloud.identity, token).await);
+        }
+        assert!(!is_good(&cloud.identity, &delegated[1]).await);
         // Other users' tokens do not count.
         let (_, _, other) = cloud.account("shop", &[]).await;
         assert!(is_good(&cloud.identity, &other).await && is_good(&cloud.identity, &good[0]).await);

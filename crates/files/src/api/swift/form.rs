@@ -17,7 +17,7 @@ use http::request::Parts;
 use http_body::Body as _;
 use serde::Serialize;
 use web::Response;
-use web::body::PAUSE_MAX;
+use web::body::{PAUSE_MAX, Pace};
 use work::Time;
 
 use super::answer::{self, set};
@@ -35,6 +35,8 @@ use crate::{Context, Error};
 const FILES_MAX: usize = 1000;
 /// Maximum number of text fields in a form.
 const FIELDS_MAX: usize = 100;
+/// Maximum length of a field's name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 /// Maximum length of a text field, in bytes.
 const FIELD_BYTES_MAX: usize = 4096;
 /// Maximum bytes of fields and part headers before each file. Until the first file, the sender is not authenticated, since
@@ -109,18 +111,28 @@ impl Call<'_> {
         let header =
             request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(header).map_err(|e| refused(&e))?;
+        // Nothing is read where neither the caller nor any signature among the fields could open the container.
+        if let Err(closed) = self.files.may_store(self.context, account, Some(container)).await
+            && !self.files.has_key(account, container).await?
+        {
+            return Err(match closed {
+                Error::Unauthenticated => unsigned("invalid signature"),
+                other => other.into(),
+            });
+        }
         let allowance = Allowance::default();
         let stream = Measured { body: body.into_form(), allowance: allowance.clone(), is_given: false };
         let mut form = multer::Multipart::new(stream, boundary);
-        let (mut fields, mut count_of_fields) = (Fields(BTreeMap::new()), 0);
+        let (mut fields, mut without_file) = (Fields(BTreeMap::new()), 0);
+        let mut pace = Pace::default();
         let mut uploaded: Vec<Uploaded> = Vec::new();
         // The limit covers everything before a file together, since nobody is authorised yet.
         allowance.set(BEFORE_FILE_BYTES_MAX);
         loop {
-            let Some(field) = in_time(form.next_field()).await? else { break };
-            count_of_fields += 1;
-            if count_of_fields > FIELDS_MAX + FILES_MAX {
-                return Err(Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into());
+            let Some(field) = in_time(&mut pace, form.next_field()).await? else { break };
+            if field.name().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+                let text = format!("a form's field has a name of more than {NAME_BYTES_MAX} bytes");
+                return Err(Error::Invalid(text).into());
             }
             // The parser would not recognise the name, and the file would be taken for a field and lost.
             let disposition = field.headers().get(CONTENT_DISPOSITION);
@@ -129,15 +141,14 @@ impl Call<'_> {
             }
             let Some(file_name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
                 // Browsers send an empty part for a file input without a chosen file.
+                without_file += 1;
+                if without_file > FIELDS_MAX {
+                    return Err(Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into());
+                }
                 let is_file = field.file_name().is_some();
                 let name = field.name().unwrap_or_default().to_ascii_lowercase();
-                let value = text_of(field).await?;
+                let value = text_of(&mut pace, field).await?;
                 if !is_file {
-                    if fields.0.len() >= FIELDS_MAX {
-                        return Err(
-                            Error::Invalid(format!("a form holds at most {FIELDS_MAX} fields")).into()
-                        );
-                    }
                     fields.0.insert(name, value);
                 }
                 continue;
@@ -155,7 +166,9 @@ impl Call<'_> {
                 return Err(Error::Invalid(format!("a form holds at most {FILES_MAX} files")).into());
             }
             let context = if signed {
-                self.signed_form((account, container), request, &fields).await?
+                let context = self.signed_form((account, container), request, &fields).await?;
+                web::sender_is_known();
+                context
             } else {
                 self.context.clone()
             };
@@ -169,6 +182,7 @@ impl Call<'_> {
                 Ok(stored) => {
                     uploaded.push(stored);
                     allowance.set(BEFORE_FILE_BYTES_MAX);
+                    pace = Pace::default();
                 }
                 Err(Error::TooLarge) if signed => return Err(malformed("max_file_size exceeded")),
                 Err(error) if signed => {
@@ -337,9 +351,9 @@ fn unsigned(text: &str) -> Fault {
     Fault::html(StatusCode::UNAUTHORIZED, format!("FormPost: {}", title(text)))
 }
 
-async fn text_of(mut field: multer::Field<'_>) -> Result<String, Fault> {
+async fn text_of(pace: &mut Pace, mut field: multer::Field<'_>) -> Result<String, Fault> {
     let mut value = Vec::new();
-    while let Some(piece) = in_time(field.chunk()).await? {
+    while let Some(piece) = in_time(pace, field.chunk()).await? {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES_MAX {
             return Err(
@@ -354,9 +368,9 @@ fn refused(error: &multer::Error) -> Fault {
     Error::Invalid(format!("the form cannot be read: {error}")).into()
 }
 
-/// Waits for the form's parser, with the time limit of a request's body.
-async fn in_time<T>(read: impl Future<Output = multer::Result<T>>) -> Result<T, Fault> {
-    match tokio::time::timeout(PAUSE_MAX, read).await {
+/// Waits for the form's parser. Everything before a file together must arrive within the limits of a [`Pace`].
+async fn in_time<T>(pace: &mut Pace, read: impl Future<Output = multer::Result<T>>) -> Result<T, Fault> {
+    match pace.wait(read).await {
         Ok(read) => read.map_err(|e| refused(&e)),
         Err(_) => Err(Error::TooSlow.into()),
     }

@@ -45,7 +45,8 @@ impl Call<'_> {
         }
         let place = (account, container, name);
         if is_manifest {
-            let incoming = Incoming(body.open(self, (account, Some(container)), Purpose::Store).await?);
+            let incoming =
+                Incoming::paced(body.open(self, (account, Some(container)), Purpose::Store).await?);
             // Check the quota against the manifest's own size before checking its segments, as Swift does.
             self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
             let only_new = only_new(&request.headers)?;

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use bzip2::bufread::BzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::Semaphore;
+use web::body::Pace;
 
 /// Maximum output of one step, in bytes.
 const STEP_BYTES: usize = 64 << 10;
@@ -63,6 +64,7 @@ impl Coding {
 /// A compressed body that is read decompressed.
 pub(super) struct Unpacked {
     body: Body,
+    pace: Pace,
     decoder: Option<Decoder>,
     /// Bytes of the body read so far.
     packed: u64,
@@ -80,7 +82,7 @@ impl Unpacked {
             Coding::Gzip => Some(Decoder::Gzip(Box::new(MultiGzDecoder::new(Feed::default())))),
             Coding::Bzip2 => Some(Decoder::Bzip2(Box::new(BzDecoder::new(Feed::default())))),
         };
-        Self { body, decoder, packed: 0, unpacked: 0, is_fed: false, is_over: false }
+        Self { body, pace: Pace::default(), decoder, packed: 0, unpacked: 0, is_fed: false, is_over: false }
     }
 
     /// Returns the next piece, at most `STEP_BYTES` of a compressed body; `None` at the end.
@@ -93,10 +95,10 @@ impl Unpacked {
                 return Ok(None);
             }
             let Some(mut decoder) = self.decoder.take() else {
-                return Ok(web::body::next(&mut self.body).await?);
+                return Ok(self.pace.next(&mut self.body).await?);
             };
             if !self.is_fed {
-                match web::body::next(&mut self.body).await? {
+                match self.pace.next(&mut self.body).await? {
                     Some(piece) => {
                         self.packed += piece.len() as u64;
                         decoder.feed().piece = piece;

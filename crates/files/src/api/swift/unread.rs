@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
+use web::body::Pace;
 
 use super::Call;
 use super::fault::Fault;
@@ -46,7 +47,7 @@ impl Unread {
 
     /// Returns the body for an operation of the service that authorises the caller before reading.
     pub(super) fn into_incoming(self) -> Incoming {
-        Incoming(self.0)
+        Incoming { body: self.0, pace: None }
     }
 
     /// Returns the body of a form, whose signature may be among its fields. The reader limits what it reads before the sender
@@ -57,11 +58,24 @@ impl Unread {
 }
 
 /// A request's body as the service reads it.
-pub(super) struct Incoming(pub(super) Body);
+pub(super) struct Incoming {
+    body: Body,
+    pace: Option<Pace>,
+}
+
+impl Incoming {
+    /// Wraps an opened body that is read whole and must arrive within the limits of a [`Pace`].
+    pub(super) fn paced(body: Body) -> Self {
+        Self { body, pace: Some(Pace::default()) }
+    }
+}
 
 #[async_trait]
 impl service::Body for Incoming {
     async fn next(&mut self) -> crate::Result<Option<Bytes>> {
-        Ok(web::body::next(&mut self.0).await?)
+        Ok(match &mut self.pace {
+            Some(pace) => pace.next(&mut self.body).await?,
+            None => web::body::next(&mut self.body).await?,
+        })
     }
 }
