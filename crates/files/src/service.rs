@@ -1,4 +1,4 @@
-//! What Cloud Files can do. Every operation asks [`authorise`] first.
+//! The operations of Cloud Files. Each calls [`authorise`] first.
 
 mod access;
 mod accounts;
@@ -78,62 +78,62 @@ use crate::model::rates::Rates;
 use crate::model::realms::Realms;
 use crate::store;
 
-/// How a deployment of Cloud Files is set up.
+/// The configuration of Cloud Files.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
-    /// The storage policies; each keeps its bytes in a store of its own where [`Files::open_with`] is given several.
+    /// The storage policies; each has its own blob store if [`Files::open_with`] is given several.
     pub policies: Policies,
-    /// Whether users may look at their objects that are past their time (`X-Open-Expired`).
+    /// Whether users may read their expired objects (`X-Open-Expired`).
     pub allow_open_expired: bool,
-    /// Nothing is changed by anyone but the operator.
+    /// Whether only the operator may make changes.
     pub read_only: bool,
-    /// How long an object stays in its container behind its time.
+    /// How long an expired object stays in its container before it is removed.
     pub expired_stay: Duration,
-    /// Domains below which accounts and containers are host names.
+    /// Domains under which accounts and containers are host names.
     pub storage_domains: Vec<String>,
-    /// Whether new objects' bytes are encrypted, unless their policy says otherwise.
+    /// Whether new objects are encrypted, unless their policy says otherwise.
     pub encryption: bool,
-    /// What the keys of encrypted objects are sealed with; needed also to read what was encrypted once.
+    /// The master key, which seals the keys of encrypted objects. Existing encrypted objects cannot be read without it.
     pub master: Option<Arc<MasterKey>>,
-    /// How often things may be written and listed.
+    /// Limits on the rates of writes and listings.
     pub rates: Rates,
-    /// How customers' own host names are looked up, if they are.
+    /// How customers' own host names are looked up; `None` to disable it.
     pub cname: Option<Lookup>,
-    /// How often access logs are delivered.
+    /// Interval at which access logs are delivered.
     pub log_interval: Duration,
-    /// What a signed `/info` is signed with.
+    /// The key that signs requests for the operators' part of `/info`.
     pub info_key: Option<String>,
-    /// The clouds that containers are kept alike with.
+    /// The clouds with which containers may be synchronised.
     pub realms: Realms,
-    /// How fast and how often everything that is stored is checked in the background.
+    /// Rate and interval of the background check of everything that is stored.
     pub scrub: Scrub,
-    /// How long after a start a database that others share may still carry out what an earlier process sent to it, so that rows
-    /// may appear which name what that process stored. Nothing of it is removed before.
+    /// How long after a start a shared database may still execute statements that an earlier process sent, so that rows for
+    /// that process's blobs may still appear. None of those blobs is removed before.
     pub settling: Duration,
-    /// When the database was created, in milliseconds since 1970; 0 if that is not known. Bytes that are older than it are never
-    /// deleted as orphans: they may be another database's.
+    /// When the database was created, in milliseconds since 1970; 0 if unknown. Older blobs are never deleted as orphans, since
+    /// they may belong to another database.
     pub database_since: u64,
-    /// Memory for bodies of uploads that are under way, in bytes. One tenant has at most half of it.
+    /// Memory for the bodies of uploads in progress, in bytes. One tenant may use half of it.
     pub upload_memory: u64,
 }
 
-/// Memory for uploads unless it is said.
+/// Default memory for uploads, in bytes.
 const UPLOAD_MEMORY: u64 = 256 << 20;
 
-/// Requests under way whose bodies name or hold many objects, in all tenants together.
+/// Maximum number of bulk requests in progress, for all tenants together.
 const BULK_REQUESTS_MAX: u64 = 32;
 
-/// As often as Swift's own expirer looks.
+/// The interval of Swift's own expirer.
 const EXPIRED_STAY: Duration = Duration::from_secs(300);
 
-/// Twice as long as the database lets a statement take.
+/// Twice the database's statement timeout.
 const SETTLING: Duration = Duration::from_secs(120);
 /// An upload that took longer is authorised again before it is stored.
 const RECHECK_AFTER: Duration = Duration::from_secs(10);
 
-/// The hour that log objects are named after.
+/// Log objects are named after an hour.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl Default for Settings {
@@ -160,42 +160,42 @@ impl Default for Settings {
     }
 }
 
-/// Who asks, and with what in hand.
+/// Who makes a request, and with which rights.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The caller, if a valid token came along.
+    /// The caller, if there was a valid token.
     pub caller: Option<Arc<Caller>>,
-    /// The service that asks for the caller, if its token came along, too.
+    /// The service that acts for the caller, if there was a valid service token.
     pub service: Option<Arc<Caller>>,
     /// The `Referer` header, for referrer ACLs.
     pub referrer: Option<String>,
-    /// What a signature opens, in place of a caller.
+    /// The access that a signature grants in place of a caller.
     pub pass: Option<Pass>,
-    /// Objects past their time are shown, to whoever owns them.
+    /// Whether to show expired objects to their owners.
     pub open_expired: bool,
-    /// Who notices whether the request is to be logged.
+    /// Records whether the container wants the request logged.
     pub watch: Option<Arc<Watch>>,
-    /// What is done is carried here from another cloud, where it was done at this time.
+    /// For a change replicated from another cloud: when it was made there.
     pub carried: Option<Time>,
-    /// The cloud itself asks, for no request: it reaches accounts whose tenant is gone.
+    /// Whether the cloud itself acts, not a request; it may access accounts whose tenant no longer exists.
     pub internal: bool,
-    /// Looks the caller up again, after an upload that took long.
+    /// Looks up the caller again after a long upload.
     pub recheck: Option<Arc<dyn Recheck>>,
 }
 
-/// A token, as it counts at this moment.
+/// A token that can be validated again.
 #[async_trait::async_trait]
 pub trait Recheck: std::fmt::Debug + Send + Sync {
-    /// Whom it stands for; `None` once it was revoked or ran out.
+    /// Returns the caller; `None` if the token was revoked or has expired.
     async fn caller(&self) -> Option<Arc<Caller>>;
 }
 
-/// What a signature made with a key of an account or a container opens: that account's or container's objects.
+/// The access granted by a signature with a key of an account or container: the objects in that account or container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
     /// The account.
     pub account: String,
-    /// The container, if it was its key.
+    /// The container, if it was the container's key.
     pub container: Option<String>,
 }
 
@@ -212,14 +212,14 @@ struct Inner {
     meter: Meter,
     settings: Settings,
     running: rates::Running,
-    /// Memory of uploads.
+    /// Memory for uploads.
     uploads: Arc<Budget>,
-    /// Manifests, archives and bulk deletions.
+    /// Manifests, archives and bulk deletions in progress.
     bulk: Arc<Budget>,
     tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
     inherited: compaction::Inherited,
-    /// Volumes that hold bytes which the disk does not give.
+    /// Volumes with blobs that the disk fails to read.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
     /// Places of dead bytes that the database did not take yet.
     uncounted: std::sync::Mutex<Vec<blobs::Location>>,
@@ -232,7 +232,7 @@ struct Inner {
     stop: tokio::sync::watch::Sender<bool>,
 }
 
-/// The service. Clones are one.
+/// The service. Clones share their state.
 #[derive(Clone)]
 pub struct Files(Arc<Inner>);
 
@@ -251,8 +251,8 @@ impl Files {
         Self::open_with(location, vec![blobs], clock, meter, settings).await
     }
 
-    /// As [`Files::open`], with a store of bytes for each storage policy, in their order; policies beyond the last store
-    /// use the first.
+    /// As [`Files::open`], with one blob store per storage policy, in their order. Policies without a store use the first
+    /// one.
     ///
     /// # Errors
     /// The database's.
@@ -308,53 +308,53 @@ impl Files {
         self.deliver_logs().await;
     }
 
-    /// The limits, as published.
+    /// Returns the limits, as `/info` publishes them.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.settings.limits
     }
 
-    /// How this deployment is set up.
+    /// Returns the configuration.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Time {
-        // Swift's timestamps have five decimals; what is shown must be what is kept.
+        // Swift's timestamps have five decimals. Truncate, so that the time shown is the time stored.
         Time(self.0.clock.now().0 / 10 * 10)
     }
 
-    /// The memory that uploads have now, in bytes.
+    /// Returns the memory that uploads use now, in bytes.
     #[must_use]
     pub fn upload_memory(&self) -> Usage {
         self.0.uploads.usage()
     }
 
-    /// Waits until a request may read a body that names or holds many objects; it may until what this returns is dropped.
+    /// Waits until a bulk request may read its body. It may do so until the return value is dropped.
     ///
     /// # Errors
-    /// [`crate::Error::Unavailable`] where the caller's tenant has too many such requests under way for a minute.
+    /// [`crate::Error::Unavailable`] if the caller's tenant has too many bulk requests in progress for a minute.
     pub async fn bulk_share(&self, context: &Context, account: &str) -> crate::Result<BulkShare> {
         Ok(BulkShare(self.0.bulk.take(&context.tenant_for(account), 1).await?))
     }
 
-    /// The meter that traffic is counted in.
+    /// Returns the meter that counts traffic.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.0.meter
     }
 }
 
-/// The right to read a body that names or holds many objects.
+/// Permission to read the body of a bulk request.
 pub struct BulkShare(#[expect(dead_code, reason = "held for its drop")] budget::Share);
 
-/// A key for a new row: ordered by time, with room for a thousand in one microsecond.
+/// Returns a key for a new row: ordered by time, with a thousand values per microsecond.
 fn fresh_id(now: Time) -> i64 {
     let mut random = [0u8; 2];
-    // Without randomness two rows of one microsecond meet and the second unit fails, to be asked for again.
+    // Without randomness, two rows of one microsecond collide; the second transaction then fails and the client retries.
     let _ = aws_lc_rs::rand::fill(&mut random);
     (now.0 << 10) | i64::from(u16::from_le_bytes(random) & 0x3ff)
 }

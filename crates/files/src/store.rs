@@ -1,4 +1,4 @@
-//! The tables of Cloud Files: every SQL statement of the service, and no decision.
+//! The tables of Cloud Files. Contains all SQL of the service and no policy.
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
@@ -12,11 +12,11 @@ pub(crate) mod versions;
 
 use database::Migration;
 
-/// Names are `BLOB`: byte order on both engines. Counters are sums over a few slots. A version's key is its time
-/// negated, so that the newest of a name comes first in key order.
+/// Names are `BLOB`, so that both engines order them by bytes. Counters are spread over several slots. A version's key is
+/// its negated time, so that the newest version of a name is first in key order.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: TABLES },
-    // Blobs that are encrypted, and what is to be carried to other clouds' containers.
+    // Encrypted blobs, and the queue of container sync.
     Migration {
         version: 2,
         sql: "ALTER TABLE blobs ADD COLUMN sealed BLOB;
@@ -29,7 +29,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
                   container BIGINT NOT NULL PRIMARY KEY, after BLOB NOT NULL
               ) WITHOUT ROWID;",
     },
-    // Blobs by where they are, for compaction and the scrub; what the scrub found, and how far it is.
+    // An index of blobs by location, for compaction and the scrub; damage found, and the scrub's progress.
     Migration {
         version: 3,
         sql: "CREATE INDEX blobs_by_place ON blobs (volume, place, size);
@@ -41,7 +41,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
                   begun BIGINT NOT NULL, checked BIGINT NOT NULL, finished BIGINT
               ) WITHOUT ROWID;",
     },
-    // Every container has all its counters from the start.
+    // Create all counters together with their container.
     Migration {
         version: 4,
         sql: "INSERT INTO container_counts (container, slot, objects, bytes)

@@ -1,7 +1,7 @@
-//! The container that a unit writes to, read and authorised within the unit.
+//! Reads and authorises a container within the transaction that writes to it.
 //!
-//! A request reads its container when it begins, and an upload's body may take hours to arrive. What counts is the
-//! container as the unit finds it: its versioning, sync, ACLs and quotas.
+//! A request reads its container when it begins, but an upload's body may take hours to arrive. The container's versioning,
+//! synchronisation, ACLs and quotas at the time of the transaction are what counts.
 
 use database::Tx;
 
@@ -12,21 +12,21 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
 use crate::store;
 
-/// Who wants to do what in which container.
+/// An action of a caller on a container.
 #[derive(Clone)]
 pub(super) struct Access {
     context: Context,
     account: String,
     name: String,
-    /// The container's id when the request began: one that was made anew since may keep its bytes elsewhere.
+    /// The container's id when the request began. A container that was recreated since may use another store.
     id: i64,
     action: Action,
-    /// The name of its storage policy, in lower case, as quotas have it.
+    /// The name of its storage policy, in lower case, as quotas contain it.
     policy: String,
 }
 
 impl Files {
-    /// An access to a container that was found for the same action.
+    /// Creates the access to a container that was found for the same action.
     pub(super) fn access(
         &self,
         context: &Context,
@@ -44,10 +44,10 @@ impl Files {
         }
     }
 
-    /// The caller of a request that took long, as its token is now.
+    /// Looks up the caller of a long request again, by its token.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] when the token was revoked or ran out.
+    /// [`Error::Unauthenticated`] if the token was revoked or has expired.
     pub(super) async fn caller_now(&self, context: &Context, since: work::Time) -> Result<Context> {
         let mut now = context.clone();
         if let Some(recheck) = &context.recheck
@@ -61,12 +61,12 @@ impl Files {
 }
 
 impl Access {
-    /// The same for a caller who was looked up again.
+    /// Replaces the caller by one that was looked up again.
     pub(super) fn by(self, context: Context) -> Self {
         Self { context, ..self }
     }
 
-    /// Within a unit: the container, if it is still there and the caller still may.
+    /// Within a transaction: returns the container if it still exists and the caller still has the right.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unauthenticated`].

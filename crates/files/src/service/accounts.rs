@@ -14,26 +14,26 @@ use crate::model::metadata::{Changes, Metadata};
 use crate::model::{name, quota};
 use crate::store;
 
-/// Containers and objects deleted in one unit of an account's deletion.
+/// Containers and objects deleted per transaction when an account is deleted.
 const DELETED_AT_ONCE: usize = 500;
 
-/// An account as its HEAD shows it.
+/// An account as HEAD shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountView {
-    /// When it was made, or would be now: a tenant's account is there before anything is in it.
+    /// When the account was created. A tenant's account exists implicitly; then this is now.
     pub created: Time,
     /// Its metadata.
     pub metadata: Metadata,
     /// Its counters.
     pub counts: Counts,
-    /// Its counters by storage policy.
+    /// Its counters per storage policy.
     pub by_policy: BTreeMap<i64, Counts>,
     /// Whether the caller may see its ACLs and keys.
     pub owner: bool,
 }
 
 impl Files {
-    /// Asks whether the caller may do this to an account, whose ACL is read only if nothing else lets the caller in.
+    /// Checks whether the caller may perform the action on an account. Reads the account's ACL only if nothing else permits it.
     pub(super) async fn admit(&self, context: &Context, account: &str, action: Action) -> Result<()> {
         self.check_tenant(context, account).await?;
         let refused = match authorise(context, account, Place::default(), action) {
@@ -45,10 +45,10 @@ impl Files {
         authorise(context, account, place, action).map_err(|_| refused)
     }
 
-    /// Looks at an account.
+    /// Returns an account.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for one that was never made and is not the caller's own.
+    /// [`Error::NotFound`] if it was never created and is not the caller's own.
     pub async fn account(&self, context: &Context, name: &str) -> Result<AccountView> {
         self.admit(context, name, Action::ReadAccount).await?;
         let view = self
@@ -68,7 +68,7 @@ impl Files {
         )
     }
 
-    /// What the caller sees of an account that no row has yet: a tenant's own is empty, not absent.
+    /// Returns the view of an account without a row: a tenant's own account is empty, not missing.
     pub(super) fn unmade(&self, context: &Context, name: &str) -> Result<AccountView> {
         let tenant = name::tenant_of(name);
         let own =
@@ -85,10 +85,10 @@ impl Files {
         })
     }
 
-    /// Makes an account, or updates its metadata; `true` when it was made.
+    /// Creates an account or updates its metadata; returns true if it was created.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for all but the operator (seed 002).
+    /// [`Error::Forbidden`] for anyone but the operator (seed 002).
     pub async fn put_account(&self, context: &Context, name: &str, changes: Changes) -> Result<bool> {
         authorise(context, name, Place::default(), Action::ManageAccount)?;
         self.check_tenant(context, name).await?;
@@ -102,12 +102,12 @@ impl Files {
     /// Updates an account's metadata.
     ///
     /// # Errors
-    /// [`Error::Invalid`] beyond the limits, [`Error::NotFound`], [`Error::Forbidden`] for a quota by anyone but the
-    /// operator.
+    /// [`Error::Invalid`] beyond the limits, [`Error::NotFound`], [`Error::Forbidden`] if anyone but the operator sets a
+    /// quota.
     pub async fn post_account(&self, context: &Context, name: &str, changes: Changes) -> Result<()> {
         self.admit(context, name, Action::WriteAccount).await?;
         name::check_account(name, self.limits())?;
-        // A tenant's own account is made by its first use; any other must be there.
+        // A tenant's own account is created by its first use; any other must exist.
         let own = self.unmade(context, name).is_ok();
         self.change_account(context, name, changes, own).await.map(|_| ())
     }
@@ -149,10 +149,10 @@ impl Files {
             .await
     }
 
-    /// Deletes an account with all that is in it, a bounded number of rows at a time.
+    /// Deletes an account and its contents, with a limited number of rows per transaction.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for all but the operator (seed 002), [`Error::NotFound`].
+    /// [`Error::Forbidden`] for anyone but the operator (seed 002), [`Error::NotFound`].
     pub async fn delete_account(&self, context: &Context, name: &str) -> Result<()> {
         authorise(context, name, Place::default(), Action::ManageAccount)?;
         self.check_tenant(context, name).await?;
@@ -175,7 +175,7 @@ impl Files {
     }
 }
 
-/// An account as the caller sees it.
+/// Returns an account as the caller may see it.
 pub(super) fn view_of(
     context: &Context,
     name: &str,
@@ -214,7 +214,7 @@ async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
         return Ok(Deleted::Some);
     }
     let Some(mut found) = store::containers::find_by_id(tx, id).await? else { return Ok(Deleted::Some) };
-    // The end of an account is not carried to other clouds.
+    // Deleting an account is not replicated to other clouds.
     found.metadata = Metadata::default();
     for object in objects {
         super::write::remove(tx, &found, &object.name, object.changed).await?;
@@ -225,7 +225,7 @@ async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
     Ok(Deleted::Some)
 }
 
-/// A new account's row, within a unit.
+/// Within a transaction: creates an account's row.
 pub(super) async fn make(tx: &mut Tx, name: &str, now: Time) -> Result<Account> {
     let account = Account { id: fresh_id(now), created: now, metadata: Metadata::default() };
     store::accounts::insert(tx, name, &account).await?;

@@ -1,5 +1,5 @@
-//! Whether a request would be let in, asked before its time: Swift says who may not, what is not there and what is full
-//! before it says what else is wrong. Most of it is asked only of a request that is at fault.
+//! Checks whether a request would be allowed before performing it: Swift reports missing rights, missing containers and
+//! exceeded quotas before other errors. Most of these checks are made only for requests that are invalid anyway.
 
 use super::authorise::{Action, Place, authorise};
 use super::containers::may_keep_versions;
@@ -10,11 +10,11 @@ use crate::model::version::Keeping;
 use crate::store;
 
 impl Files {
-    /// Whether the caller may store `size` bytes there.
+    /// Checks whether the caller may store `size` bytes in a container.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`], [`Error::NotFound`], [`Error::OverQuota`],
-    /// [`Error::Precondition`] if the version that is replaced has no place to go to.
+    /// [`Error::Precondition`] if the container for old versions is missing.
     pub async fn would_store(
         &self,
         context: &Context,
@@ -28,7 +28,7 @@ impl Files {
         self.could_keep(found, name).await
     }
 
-    /// Whether what is replaced there has a place to go to, if it is to be kept.
+    /// Checks that an object to be replaced can be kept, if the container keeps old versions.
     async fn could_keep(&self, container: Container, name: &str) -> Result<()> {
         let (Keeping::Stack(place) | Keeping::History(place)) = Keeping::of(&container.metadata) else {
             return Ok(());
@@ -40,7 +40,7 @@ impl Files {
         kept.await
     }
 
-    /// Whether `size` bytes fit, where there is a container with a quota; only who may store there is told.
+    /// Checks that `size` bytes fit, if the container exists and has a quota. Only callers who may store there get the error.
     ///
     /// # Errors
     /// [`Error::OverQuota`], [`Error::Unauthenticated`], [`Error::Forbidden`].
@@ -48,7 +48,7 @@ impl Files {
         self.room(context, account, container, size).await.map(|_| ())
     }
 
-    /// The container, if it is there and has room, and whether the caller may store in it.
+    /// Returns the container, if it exists and has room, and whether the caller may store in it.
     async fn room(
         &self,
         context: &Context,
@@ -68,8 +68,8 @@ impl Files {
         Ok(Some((found, admitted)))
     }
 
-    /// As [`Files::is_room`], of a container that may keep old versions: that one asks who it is before it sets one
-    /// aside.
+    /// As [`Files::is_room`], for containers that may keep old versions: these authenticate the caller before they keep an old
+    /// version.
     ///
     /// # Errors
     /// [`Error::OverQuota`], [`Error::Unauthenticated`], [`Error::Forbidden`].
@@ -91,7 +91,7 @@ impl Files {
         self.could_keep(found, name).await
     }
 
-    /// Whether the caller may change an object there.
+    /// Checks whether the caller may change an object in a container.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`], [`Error::NotFound`].
@@ -99,7 +99,7 @@ impl Files {
         self.container_for(context, account, container, Action::WriteObject).await.map(|_| ())
     }
 
-    /// Whether the caller may store objects in an account, or in one of its containers, which need not exist.
+    /// Checks whether the caller may store objects in an account or one of its containers, which need not exist.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`].
@@ -110,7 +110,7 @@ impl Files {
         }
     }
 
-    /// Whether the caller may delete objects in an account, or in one of its containers, which need not exist.
+    /// Checks whether the caller may delete objects in an account or one of its containers, which need not exist.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`].
@@ -128,7 +128,7 @@ impl Files {
         }
     }
 
-    /// Whether the caller may make and change containers in an account.
+    /// Checks whether the caller may create and change containers in an account.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`].
@@ -136,7 +136,7 @@ impl Files {
         self.admit(context, account, Action::WriteContainer).await
     }
 
-    /// Whether a container may be told to keep versions, if it is there.
+    /// Checks whether versioning may be enabled on a container, if the container exists.
     ///
     /// # Errors
     /// [`Error::Page`].
@@ -145,10 +145,10 @@ impl Files {
         settings.map_or(Ok(()), |settings| may_keep_versions(&settings))
     }
 
-    /// Whether the caller may list a container.
+    /// Checks whether the caller may list a container.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`], [`Error::Forbidden`]; not [`Error::NotFound`], which Swift says last of a listing.
+    /// [`Error::Unauthenticated`], [`Error::Forbidden`]; not [`Error::NotFound`], which Swift checks last for listings.
     pub async fn would_list(&self, context: &Context, account: &str, container: &str) -> Result<()> {
         self.may(context, account, container, Action::ReadContainer).await
     }

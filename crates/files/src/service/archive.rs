@@ -1,5 +1,5 @@
-//! Containers that keep old versions in another container (Swift, Versioned writes): as a stack that deletion pops, or
-//! as a history with delete markers.
+//! Containers that keep old versions in another container (Swift, Versioned writes): as a stack, from which deletion
+//! restores, or as a history with delete markers.
 
 use database::Tx;
 use work::Time;
@@ -10,13 +10,13 @@ use crate::model::entry::{Container, Object};
 use crate::model::version::{MARKER_TYPE, archived_name, archived_prefix};
 use crate::store;
 
-/// Old versions looked at for one deletion.
+/// Old versions read per deletion.
 const LOOKED_AT: usize = 2;
 
-/// Keeps a name's present object in the other container.
+/// Copies a name's current object to the other container.
 ///
 /// # Errors
-/// [`Error::Precondition`] when the other container is missing.
+/// [`Error::Precondition`] if the other container is missing.
 pub(super) async fn keep(
     tx: &mut Tx,
     container: &Container,
@@ -35,10 +35,10 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// Whether [`keep`] would find a place for a name's present object, if there is one.
+/// Checks whether [`keep`] would succeed for a name's current object, if there is one.
 ///
 /// # Errors
-/// [`Error::Precondition`] when the other container is missing.
+/// [`Error::Precondition`] if the other container is missing.
 pub(super) async fn could_keep(
     tx: &mut Tx,
     container: &Container,
@@ -52,7 +52,7 @@ pub(super) async fn could_keep(
     Ok(())
 }
 
-/// What a name stands for, if that has not expired.
+/// Returns a name's object unless it has expired.
 async fn present(tx: &mut Tx, container: &Container, name: &str, now: Time) -> Result<Option<Object>> {
     let found = store::objects::find_in(tx, container.id, name).await?;
     Ok(found.filter(|found| !found.is_expired(now)))
@@ -63,7 +63,7 @@ async fn archive_of(tx: &mut Tx, container: &Container, place: &str) -> Result<C
     store::containers::find(tx, container.account, place).await?.ok_or_else(missing)
 }
 
-/// Deletes with a marker in the other container; `false` when there was nothing to delete.
+/// Deletes an object and writes a delete marker to the other container; returns false if there was nothing to delete.
 pub(super) async fn delete_with_history(
     tx: &mut Tx,
     container: &Container,
@@ -78,7 +78,7 @@ pub(super) async fn delete_with_history(
     remove(tx, container, name, now).await
 }
 
-/// Deletes and brings the last old version back; `false` when there was nothing to delete.
+/// Deletes an object and restores its last old version; returns false if there was nothing to delete.
 pub(super) async fn delete_from_stack(
     tx: &mut Tx,
     container: &Container,
@@ -90,7 +90,7 @@ pub(super) async fn delete_from_stack(
         return remove(tx, container, name, now).await;
     };
     let prefix = archived_prefix(name).into_bytes();
-    // Whatever follows the prefix begins with a digit.
+    // The prefix is always followed by a digit.
     let behind = [prefix.as_slice(), b":"].concat();
     let kept = store::objects::range(tx, archive.id, &prefix, &behind, LOOKED_AT, true).await?;
     let Some(last) = kept.first() else { return remove(tx, container, name, now).await };
@@ -107,7 +107,7 @@ pub(super) async fn delete_from_stack(
     remove(tx, &archive, &last.name, now).await
 }
 
-/// Moves an old version to where it was.
+/// Moves an old version back to its original container and name.
 async fn restore(
     tx: &mut Tx,
     archive: &Container,

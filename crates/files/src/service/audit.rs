@@ -1,11 +1,11 @@
-//! The invariants of what is stored, in one place: `nephos doctor --deep`, the soak and the power-cut tests all use this.
+//! Checks the invariants of everything that is stored. Used by `nephos doctor --deep`, the soak and the power-cut tests.
 //!
-//! 1. A blob's row counts the objects, versions and pins that name it, and there is a row for each blob that is named.
-//! 2. A container's and an account's counters are what their rows add up to.
-//! 3. Nothing is queued for removal that a row names.
+//! 1. A blob's row has the number of objects, versions and pins that refer to it, and every referenced blob has a row.
+//! 2. The counters of containers and accounts equal the sums over their rows.
+//! 3. No blob is queued for removal while a row refers to it.
 //! 4. Every object and version is in a container, every container in an account.
-//! 5. Every blob that a row names is there and matches its checksums.
-//! 6. Every file that holds one blob is named by a row, queued for removal, or set aside.
+//! 5. Every blob that a row refers to exists and matches its checksums.
+//! 6. Every file with a single blob is referred to by a row, queued for removal, or set aside.
 
 use database::{BoxFuture, Tx};
 
@@ -14,28 +14,28 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::audit::{PolicySums, References};
 
-/// Rows looked at per round.
+/// Rows read per round.
 const ROUND: usize = 256;
 
-/// How far an audit goes.
+/// What an audit covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditOptions {
-    /// Read and check all bytes, too.
+    /// Whether to read and verify all bytes too.
     pub bytes: bool,
-    /// Correct counters and references that are wrong.
+    /// Whether to correct wrong counters and reference counts.
     pub repair: bool,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditReport {
-    /// Containers whose counters were recounted.
+    /// Number of containers whose counters were checked.
     pub containers: u64,
-    /// Blobs that were read and checked.
+    /// Number of blobs that were read and verified.
     pub blobs: u64,
-    /// What was wrong and was corrected.
+    /// Faults that were corrected.
     pub repaired: Vec<String>,
-    /// What is wrong.
+    /// Faults that remain.
     pub broken: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl AuditReport {
 }
 
 impl Files {
-    /// Compares everything that is stored with the invariants. Reads all rows, so it is for operators and tests.
+    /// Checks the invariants of everything that is stored. Reads all rows, so it is for operators and tests.
     ///
     /// # Errors
     /// The database's.
@@ -69,7 +69,7 @@ impl Files {
         Ok(report)
     }
 
-    /// Whether any row names a blob in volumes with these numbers, or one in a file of its own that counts as among them.
+    /// Returns whether any row refers to a blob in volumes with these numbers, or to a single file that counts as one of them.
     ///
     /// # Errors
     /// The database's.
@@ -94,13 +94,14 @@ impl Files {
             report.found(options.repair, what);
         }
         for blob in store::audit::without_rows(&self.0.db).await? {
-            report.broken.push(format!("blob {blob} is named, and no row says where it is"));
+            report.broken.push(format!("rows refer to blob {blob}, but no row has its location"));
         }
         for blob in store::audit::doomed(&self.0.db).await? {
             if options.repair {
                 store::audit::spare(&self.0.db, blob).await?;
             }
-            report.found(options.repair, format!("blob {blob} waits to be removed and is named"));
+            report
+                .found(options.repair, format!("blob {blob} is queued for removal while a row refers to it"));
         }
         Ok(())
     }
@@ -182,7 +183,7 @@ impl Files {
         }
     }
 
-    /// Files that hold one blob and that nothing names.
+    /// Checks files with a single blob for those that nothing refers to.
     async fn audit_files(&self, report: &mut AuditReport) -> Result<()> {
         for store in self.0.blobs.stores() {
             let mut page = 0;
@@ -190,7 +191,7 @@ impl Files {
                 page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {
-                        report.broken.push(format!("{}: no row names blob {id}", store.describe()));
+                        report.broken.push(format!("{}: no row refers to blob {id}", store.describe()));
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! The one question that every operation asks.
+//! The authorisation check of every operation.
 
 use identity::{Product, Right};
 
@@ -10,20 +10,20 @@ use crate::model::entry::{Container, Stored};
 use crate::model::metadata::Metadata;
 use crate::model::name::tenant_of;
 
-/// What an operation does, as rights and ACLs see it.
+/// An action, as rights and ACLs distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Make or delete an account (seed 002: admin role required).
+    /// Create or delete an account (seed 002: admin role required).
     ManageAccount,
-    /// Look at an account.
+    /// Read an account.
     ReadAccount,
     /// Change an account's metadata.
     WriteAccount,
-    /// List a container or look at its metadata.
+    /// List a container or read its metadata.
     ReadContainer,
-    /// Make a container or change its metadata.
+    /// Create a container or change its metadata.
     WriteContainer,
-    /// Decide who else reaches a container: its ACLs, keys and synchronisation, any of which can grant deletion.
+    /// Set who else may access a container: its ACLs, keys and synchronisation, any of which can grant deletion.
     ManageContainer,
     /// Delete a container.
     DeleteContainer,
@@ -53,22 +53,22 @@ impl Action {
     }
 }
 
-/// What is known of the place that an action is about, beside its account's name.
+/// What is known of an action's target, in addition to its account's name.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Place<'a> {
     /// The container's name.
     pub(crate) container: Option<&'a str>,
-    /// The container's metadata, if it is there.
+    /// The container's metadata, if the container exists.
     pub(crate) metadata: Option<&'a Metadata>,
     /// The account's metadata, if it was read.
     pub(crate) account: Option<&'a Stored>,
 }
 
-/// Whether the caller may do this to `account`, given what is known of the place.
+/// Checks whether the caller may perform `action` on `account`, given what is known of the target.
 ///
-/// The operator may everything, a tenant's users what their roles allow, anyone else what ACLs grant: the container's
-/// (reading and listing by `X-Container-Read`, storing and deleting objects by `X-Container-Write`) or the account's
-/// (`X-Account-Access-Control`). A signature in place of a caller opens its own scope and nothing else.
+/// The operator may do everything, a tenant's users what their roles permit, and others what ACLs grant: the container's
+/// (`X-Container-Read` for reading and listing, `X-Container-Write` for storing and deleting objects) or the account's
+/// (`X-Account-Access-Control`). A signature in place of a caller grants access to its own scope only.
 pub(crate) fn authorise(context: &Context, account: &str, place: Place<'_>, action: Action) -> Result<()> {
     if let Some(pass) = &context.pass {
         let covered = pass.covers(account, place.container)
@@ -84,14 +84,14 @@ pub(crate) fn authorise(context: &Context, account: &str, place: Place<'_>, acti
     Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
 }
 
-/// Whether the caller may see and set what decides who reaches a container: ACLs, keys and synchronisation. Whoever
-/// knows a key can sign a deletion with it, so this takes the right to delete.
+/// Returns whether the caller may see and set who may access a container: ACLs, keys and synchronisation. A key can sign
+/// deletions, so this requires the right to delete.
 pub(crate) fn is_owner(context: &Context, account: &str, stored: Option<&Stored>) -> bool {
     owns(context, account, Action::ManageContainer)
         || stored.is_some_and(|metadata| granted_by_account(context, metadata, Action::WriteAccount))
 }
 
-/// Whether the caller may change containers of the account by a role there, rather than by a container's ACL.
+/// Returns whether the caller may change the account's containers by a role there, rather than by a container's ACL.
 pub(crate) fn is_member(context: &Context, account: &str, stored: Option<&Stored>) -> bool {
     owns(context, account, Action::WriteContainer)
         || stored.is_some_and(|metadata| granted_by_account(context, metadata, Action::WriteAccount))
@@ -103,7 +103,7 @@ fn owns(context: &Context, account: &str, action: Action) -> bool {
         return true;
     }
     let Some(tenant) = tenant_of(account) else { return false };
-    // A service's account takes a service's token beside the user's own (Swift, service tokens).
+    // A service account requires a service's token in addition to the user's own (Swift, service tokens).
     let admitted =
         account.starts_with("AUTH_") || context.service.as_ref().is_some_and(|service| service.service);
     admitted && action != Action::ManageAccount && caller.may(tenant, Product::ObjectStore, action.right())
@@ -144,7 +144,7 @@ fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bo
     }
 }
 
-/// Versions by their ids are for owners, whatever an ACL grants (Swift, Object versioning).
+/// Only owners may access versions by their ids, whatever ACLs grant (Swift, Object versioning).
 pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
     if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
         return Ok(());
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_caller_gets_what_is_theirs() {
+    fn every_kind_of_caller_gets_its_rights() {
         use Action::*;
         let all = [
             ManageAccount,
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_account_is_not_its_tenants() {
+    fn a_service_account_requires_a_service_token() {
         let owner = of("1", Some(Right::Administer), false);
         let read =
             |context: &Context, account| authorise(context, account, Place::default(), Action::ReadAccount);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_opens_its_scope_alone() {
+    fn a_signature_grants_access_to_its_scope_only() {
         let pass = |container: Option<&str>| Context {
             pass: Some(Pass { account: "AUTH_1".into(), container: container.map(str::to_owned) }),
             ..Context::default()

@@ -15,14 +15,14 @@ use tokio::sync::oneshot;
 use super::Context;
 use crate::error::{Error, Result};
 
-/// A request waits as long as this for its share.
+/// Time for which a request waits for its share.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Requests of one tenant that wait at most; further ones are refused at once.
 const WAITING_OF_TENANT_MAX: usize = 256;
 /// Requests of all tenants that wait at most.
 const WAITING_MAX: usize = 4096;
 
-/// Something that requests share, such as bytes of memory.
+/// A resource that requests share, such as bytes of memory.
 pub(super) struct Budget {
     total: u64,
     state: Mutex<State>,
@@ -49,7 +49,7 @@ struct Waiting {
     granted: oneshot::Sender<()>,
 }
 
-/// A part of a budget, until it is dropped.
+/// A share of a budget; returned when dropped.
 pub(super) struct Share {
     budget: Arc<Budget>,
     tenant: String,
@@ -75,9 +75,9 @@ enum Verdict {
 /// How much of a budget is in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// By all together.
+    /// By all tenants together.
     pub used: u64,
-    /// By each tenant that has any.
+    /// By each tenant that uses any.
     pub by_tenant: HashMap<String, u64>,
 }
 
@@ -99,7 +99,7 @@ impl Budget {
         }
     }
 
-    /// Takes a share once there is room. What no tenant could ever have is cut to the most that one can.
+    /// Takes a share once enough is free. An amount that no tenant could ever get is reduced to the most that one can.
     ///
     /// # Errors
     /// [`Error::Unavailable`] after a minute, or at once where too many wait already.
@@ -222,7 +222,7 @@ impl Drop for Share {
 }
 
 impl Context {
-    /// Whose share a request takes: the caller's tenant's, or, without one, the account's.
+    /// Returns the tenant that a request's share counts for: the caller's or, without a caller, the account's.
     pub(super) fn tenant_for(&self, account: &str) -> String {
         let tenant = self.caller.as_ref().and_then(|caller| caller.tenant.as_ref());
         tenant.map_or_else(|| account.to_owned(), |tenant| tenant.id.clone())
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_tenant_takes_what_others_need() {
+    async fn every_tenant_gets_a_share() {
         let budget = Budget::of(100);
         let mut greedy = Vec::new();
         while let Some(share) = now(&budget, "1", 10).await {

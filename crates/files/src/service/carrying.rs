@@ -1,9 +1,9 @@
-//! Containers that are kept alike with others, mostly on other clouds (Swift, Container to container synchronisation).
+//! Synchronises containers with others, mostly on other clouds (Swift, Container to container synchronisation).
 //!
-//! A change of an object in such a container leaves its name in a queue, in the unit that makes the change. What is
-//! carried is the name's state of then: the object, or that there is none, with the time of the change, by which the other
-//! side tells what is newer. What is there when a container is set up is walked through once. A name that cannot be
-//! carried is tried again after a while that doubles.
+//! A change of an object in such a container enqueues the object's name in the same transaction. Sending transfers the
+//! name's state at that time, the object or its absence, with the time of the change, by which the other cloud decides what
+//! is newer. When synchronisation is configured, all existing objects are enqueued once. Failed names are retried with
+//! exponential backoff.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,40 +22,40 @@ use crate::model::version::is_versioned;
 use crate::store;
 use crate::store::carried::Due;
 
-/// The container that changes go to.
+/// The setting with the container that changes are sent to.
 pub(super) const TO: &str = "x-container-sync-to";
-/// The key that both containers share.
+/// The setting with the key that both containers have in common.
 pub(super) const KEY: &str = "x-container-sync-key";
 
-/// Names carried at once.
+/// Number of names sent at the same time.
 const AT_ONCE: usize = 8;
-/// Names put into the queue by one step of a walk.
+/// Number of existing names enqueued per step.
 const WALKED_AT_ONCE: usize = 256;
-/// Whoever took a name and is not done by then is thought to be gone.
+/// A name that was claimed for this long without being completed may be claimed by another process.
 const CLAIM: Duration = Duration::from_secs(600);
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
-/// No name holds this byte.
+/// Sorts after all names, since names are UTF-8.
 const BEHIND_ALL: [u8; 1] = [0xff];
 
-/// Where a name is to be carried.
+/// A name to send, and where to.
 #[derive(Clone, Debug)]
 pub struct Parcel {
     /// The other container.
     pub destination: Destination,
-    /// The key that both containers share.
+    /// The key that both containers have in common.
     pub key: String,
     /// The object's name.
     pub name: String,
 }
 
-/// Other clouds, in whatever they speak.
+/// A client for other clouds.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
-    /// When the other side's object was changed; `None` when it has none.
+    /// Returns when the other cloud's object was changed; `None` if it does not exist.
     async fn changed(&self, parcel: &Parcel) -> std::result::Result<Option<Time>, String>;
 
-    /// Gives it the object.
+    /// Stores the object there.
     async fn put(
         &self,
         parcel: &Parcel,
@@ -63,16 +63,16 @@ pub trait Remote: Send + Sync + 'static {
         content: Content,
     ) -> std::result::Result<(), String>;
 
-    /// Tells it that there is none since then.
+    /// Deletes the object there if it is older than `since`.
     async fn delete(&self, parcel: &Parcel, since: Time) -> std::result::Result<(), String>;
 }
 
-/// Whether a container's changes are to be carried.
+/// Returns whether a container's changes are synchronised.
 pub(super) fn is_carried(metadata: &Metadata) -> bool {
     metadata.get(TO).is_some() && metadata.get(KEY).is_some() && !is_versioned(metadata)
 }
 
-/// Queues a name that was changed, if its container's changes are to be carried.
+/// Enqueues a changed name if its container is synchronised.
 pub(super) async fn note(
     tx: &mut database::Tx,
     container: &Container,
@@ -85,7 +85,7 @@ pub(super) async fn note(
     Ok(())
 }
 
-/// Refuses what another cloud did to a name before what was done here.
+/// Rejects a replicated change that is older than what is stored.
 pub(super) async fn must_be_newer(
     tx: &mut database::Tx,
     container: &Container,
@@ -99,22 +99,22 @@ pub(super) async fn must_be_newer(
 }
 
 impl Files {
-    /// Wakes whoever carries changes, if there was one to carry.
+    /// Wakes the sending task if the change was enqueued.
     pub(super) fn after_change(&self, carried: bool) {
         if carried {
             self.0.carrying.notify_one();
         }
     }
 
-    /// Whether a container's `X-Container-Sync-To` may be what is asked for.
+    /// Validates a container's `X-Container-Sync-To`.
     ///
     /// # Errors
-    /// [`Error::Page`] with Swift's words.
+    /// [`Error::Page`] with Swift's message.
     pub(super) fn check_destination(&self, value: &str) -> Result<()> {
         self.settings().realms.destination(value).map(|_| ()).map_err(Error::Page)
     }
 
-    /// What another cloud's signature opens, made with the realm's key and the container's: the container's objects.
+    /// Returns the access granted by another cloud's signature with the realm's and the container's key: the container's objects.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`].
@@ -133,7 +133,7 @@ impl Files {
         Ok(Pass { account: account.to_owned(), container: Some(container.to_owned()) })
     }
 
-    /// What a container's own key opens, sent as it is: the container's objects. `None` if it is not the key.
+    /// Returns the access granted by a container's own key, sent in the clear: its objects. `None` if the key is wrong.
     ///
     /// # Errors
     /// The database's.
@@ -146,7 +146,7 @@ impl Files {
         Ok(same.then(|| Pass { account: account.to_owned(), container: Some(container.to_owned()) }))
     }
 
-    /// Starts carrying changes to other clouds.
+    /// Starts sending changes to other clouds.
     pub fn carry(&self, remote: Arc<dyn Remote>) {
         tokio::spawn(self.clone().carry_on(remote));
     }
@@ -158,7 +158,7 @@ impl Files {
             match self.carry_some(&remote, &mut carried).await {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "what is to be carried to other clouds waits"),
+                Err(error) => tracing::warn!(%error, "container sync: cannot read the queue; retrying"),
             }
             tokio::select! {
                 Some(_) = carried.join_next(), if !carried.is_empty() => {}
@@ -169,7 +169,7 @@ impl Files {
         }
     }
 
-    /// One step; `false` when there is nothing to do just now.
+    /// Performs one step; returns false if there is nothing to do now.
     async fn carry_some(&self, remote: &Arc<dyn Remote>, carried: &mut JoinSet<()>) -> Result<bool> {
         let walked = self.walk_on().await?;
         let free = AT_ONCE.saturating_sub(carried.len());
@@ -183,14 +183,14 @@ impl Files {
             let (files, remote) = (self.clone(), Arc::clone(remote));
             carried.spawn(async move {
                 if let Err(error) = files.carry_one(remote.as_ref(), due).await {
-                    tracing::warn!(%error, "a name to be carried waits for its claim to run out");
+                    tracing::warn!(%error, "container sync: cannot update the queue; the name is retried when its claim expires");
                 }
             });
         }
         Ok(walked || any)
     }
 
-    /// Queues the next names of a container that was set up.
+    /// Enqueues the next existing names of a newly configured container.
     async fn walk_on(&self) -> Result<bool> {
         let Some((container, after)) = store::carried::walking(&self.0.db).await? else { return Ok(false) };
         self.0
@@ -201,7 +201,7 @@ impl Files {
                     if !found.is_some_and(|container| is_carried(&container.metadata)) {
                         return Ok::<_, Error>(store::carried::walked(tx, *id, None).await?);
                     }
-                    // Behind a name comes that name with a NUL, which no other name is before.
+                    // The least name after a name is that name followed by NUL.
                     let lower =
                         if after.is_empty() { Vec::new() } else { [after.as_slice(), b"\0"].concat() };
                     let page =
@@ -231,7 +231,7 @@ impl Files {
                     error,
                     name = due.name,
                     attempts = due.attempts,
-                    "not carried to another cloud"
+                    "container sync: cannot send a change; retrying later"
                 );
                 store::carried::retry(&self.0.db, due, self.now().after(wait)).await?;
             }
@@ -239,7 +239,7 @@ impl Files {
         Ok(())
     }
 
-    /// Brings a name's present state to the other side, or finds that there is nothing to bring.
+    /// Sends a name's current state, or finds that there is nothing to send.
     async fn state_carried(&self, remote: &dyn Remote, due: &Due) -> std::result::Result<(), String> {
         let found = self.0.db.read((due.container, due.name.clone()), |(container, name), tx| {
             Box::pin(async move {
@@ -260,7 +260,7 @@ impl Files {
         let parcel = Parcel { destination, key: key.to_owned(), name: due.name.clone() };
         let Some(object) = object else { return remote.delete(&parcel, due.changed).await };
         if object.is_expired(self.now()) {
-            // The other side was told when it ends.
+            // The other cloud knows when the object expires.
             return Ok(());
         }
         if remote.changed(&parcel).await?.is_some_and(|there| there >= object.changed) {
@@ -273,7 +273,7 @@ impl Files {
 }
 
 impl Context {
-    /// When what is carried here was changed on the other side.
+    /// Returns the time of a replicated change at its source, or `now` for other changes.
     pub(super) fn carried_or(&self, now: Time) -> Time {
         self.carried.unwrap_or(now)
     }

@@ -1,5 +1,5 @@
-//! Compaction: what lives in a volume that is mostly dead is copied out, and the volume is removed. The rows say what lives;
-//! nothing is concluded from what a volume's own bytes look like, so damage in a volume loses nothing but what is damaged.
+//! Compaction: copies the live blobs out of a volume that is mostly dead and removes the volume. Which blobs are live is
+//! decided by rows alone, never by a volume's contents, so damage in a volume affects only the damaged blobs.
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
@@ -14,20 +14,20 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::blobs::Named;
 
-/// Blobs copied, synced and committed together.
+/// Maximum number of blobs copied, synced and committed together.
 const BATCH: usize = 256;
-/// Bytes copied, synced and committed together, at most one blob more.
+/// Bytes copied, synced and committed together; exceeded by at most one blob.
 const BATCH_BYTES: u64 = 8 << 20;
-/// With little space left, fewer bytes are copied before the place that they leave is freed.
+/// With little space left, fewer bytes are copied before the old copies are freed.
 const SHORT_BATCH_BYTES: u64 = 1 << 20;
-/// A volume is compacted when more than this part of it is dead, in percent.
+/// A volume is compacted when more than this percentage of it is dead.
 const DEAD_PERCENT: u64 = 50;
-/// Named blobs read at once while gaps between them are looked for.
+/// Rows of live blobs read at once when looking for gaps between them.
 const GAPS_AT_ONCE: usize = 4096;
-/// Gaps freed in one round.
+/// Maximum number of gaps freed per round.
 const GAPS_MAX: usize = 100_000;
-/// What may be unnamed in a volume beyond what is known to be dead, for dead space to be freed, in bytes: uploads that a crash
-/// left unnamed.
+/// Dead space is freed in place only if at most this much more is unreferenced than known to be dead, in bytes: a crash
+/// leaves such uploads behind.
 const UNACCOUNTED_BYTES_MAX: u64 = 4 << 20;
 /// Places of dead bytes kept in memory while the database does not take them; the scrub measures what is beyond.
 const UNCOUNTED_MAX: usize = 100_000;
@@ -36,25 +36,25 @@ const SMALL_BYTES: u64 = 4 << 20;
 /// More small volumes than this are merged.
 const SMALL_VOLUMES_MAX: usize = 16;
 
-/// How long a volume of an earlier process stays in which no row names anything, although the database does not know that what was
-/// in it died: an operator who started with an older database has this long to find out.
+/// How long a volume of an earlier process is kept if no row refers to it but the database has no record of its blobs being
+/// deleted. An operator who started with an older database has this long to notice.
 const KEEP_UNACCOUNTED: Duration = Duration::from_secs(86_400);
 
 /// The volumes of earlier processes.
 pub(super) struct Inherited {
     pub(super) volumes: BTreeSet<i64>,
-    /// When this process began.
+    /// When this process started.
     pub(super) since: Instant,
-    /// How long rows may still appear that name something in them.
+    /// How long rows that refer to them may still appear.
     pub(super) settling: Duration,
 }
 
 impl Files {
-    /// Removes volumes in which nothing lives, then compacts those that are mostly dead. What cannot be compacted now does not
-    /// keep other volumes from it.
+    /// Removes volumes without live blobs, then compacts those that are mostly dead. A volume that fails does not prevent
+    /// compaction of the others.
     ///
     /// # Errors
-    /// The database's, if it does not say what is dead.
+    /// The database's, if it cannot tell what is dead.
     pub async fn compact(&self) -> Result<()> {
         self.count_dead(Vec::new()).await;
         let dead = store::blobs::dead(&self.0.db).await?;
@@ -65,7 +65,7 @@ impl Files {
         let dead_in = |volume: &Volume| {
             dead.iter().find(|(number, _)| *number == volume.number).map_or(0, |(_, dead)| *dead)
         };
-        // What is being written to is sealed first where it is mostly dead: on a full disk it may be all there is.
+        // Seal current volumes that are mostly dead: on a full disk, there may be no others.
         for current in self.0.blobs.current_volumes() {
             if current.bytes > SMALL_BYTES && is_mostly_dead(&current, dead_in(&current)) {
                 self.0.blobs.seal(current.number).await?;
@@ -77,7 +77,9 @@ impl Files {
             match self.remove_if_dead(&volume, accounted).await {
                 Ok(true) => {}
                 Ok(false) => left.push(volume),
-                Err(error) => tracing::warn!(%error, volume = volume.number, "a dead volume stays for now"),
+                Err(error) => {
+                    tracing::warn!(%error, volume = volume.number, "cannot remove a dead volume; retrying later")
+                }
             }
         }
         let small = left.iter().filter(|volume| volume.bytes < SMALL_BYTES).count() > SMALL_VOLUMES_MAX;
@@ -85,38 +87,38 @@ impl Files {
             !self.holds_unreadable(volume.number)
                 && (is_mostly_dead(volume, dead_in(volume)) || (small && volume.bytes < SMALL_BYTES))
         });
-        // What frees most for what it copies comes first.
+        // First the volumes that free most per byte copied.
         left.sort_by_key(|volume| volume.bytes.saturating_sub(dead_in(volume)));
         for volume in left {
             if self.0.blobs.is_short_of_space(volume.number)
                 && let Err(error) = self.free_dead(&volume, dead_in(&volume)).await
             {
-                tracing::warn!(%error, volume = volume.number, "what is dead in a volume stays for now");
+                tracing::warn!(%error, volume = volume.number, "cannot free dead space in a volume; retrying later");
             }
             match self.empty(volume.number).await {
                 Ok(()) => {
                     self.remove_if_dead(&volume, true).await?;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, volume = volume.number, "a volume is not compacted for now")
+                    tracing::warn!(%error, volume = volume.number, "cannot compact a volume; retrying later")
                 }
             }
         }
         Ok(())
     }
 
-    /// Removes a volume in which no row names a blob, and none is about to; false if there is one. `accounted` says that the
-    /// database knows of the deaths of what was in it.
+    /// Removes a volume that no row refers to and no upload claims; returns false otherwise. `accounted` says that the database
+    /// has a record of its blobs being deleted.
     async fn remove_if_dead(&self, volume: &Volume, accounted: bool) -> Result<bool> {
         if self.0.inherited.volumes.contains(&volume.number) {
             let age = self.0.inherited.since.elapsed();
-            // An older copy of the database does not name what was stored after it was made, and knows of no deaths there.
+            // An older copy of the database has no rows for blobs stored after it was made, and no record of their deletion.
             let wait = if accounted { self.0.inherited.settling } else { KEEP_UNACCOUNTED };
             if age < wait {
                 return Ok(false);
             }
         }
-        // The claims come first: who had one when this was asked has committed its row before the rows are read.
+        // Check claims before rows: an upload that released its claim by now has committed its row.
         if volume.claimed || store::blobs::names_volume(&self.0.db, volume.number).await? {
             return Ok(false);
         }
@@ -124,11 +126,11 @@ impl Files {
             return Ok(false);
         }
         store::blobs::forget_volume(&self.0.db, volume.number).await?;
-        tracing::info!(volume = volume.number, bytes = volume.bytes, "a dead volume was removed");
+        tracing::info!(volume = volume.number, bytes = volume.bytes, "removed a dead volume");
         Ok(true)
     }
 
-    /// Gives the space of what is dead in a volume back where it is. That needs no space at all, so it works on a disk that is full.
+    /// Frees the dead space of a volume in place. This requires no free space, so it works on a full disk.
     async fn free_dead(&self, volume: &Volume, dead: u64) -> Result<()> {
         if volume.claimed {
             return Ok(());
@@ -161,7 +163,7 @@ impl Files {
         Ok(())
     }
 
-    /// Copies everything that rows name out of a volume.
+    /// Copies all live blobs out of a volume.
     async fn empty(&self, volume: i64) -> Result<()> {
         let mut from = 0;
         loop {
@@ -178,16 +180,16 @@ impl Files {
             let left = self.relocate(batch).await?;
             let parts = left.iter().map(Location::record).collect();
             if short && !self.0.blobs.free(volume, parts).await? {
-                // Going on would use up what deletions need, and free nothing.
+                // Continuing would use the space that deletions need, and free nothing.
                 return Err(Error::Full);
             }
         }
     }
 
-    /// Copies blobs and points their rows at the copies; returns the places that no row names any more.
+    /// Copies blobs and updates their rows; returns the old locations, which no row refers to any more.
     async fn relocate(&self, batch: &[Named]) -> Result<Vec<Location>> {
         let copies = batch.iter().map(|named| self.0.blobs.relocate(named.id, named.location));
-        // All at once, so that one sync serves them.
+        // Copy concurrently, so that all share one fsync.
         let copies = futures_util::future::join_all(copies).await;
         let (mut moves, mut claims, mut failure) = (Vec::new(), Vec::new(), None);
         for (named, copy) in batch.iter().zip(copies) {
@@ -199,17 +201,17 @@ impl Files {
                     moves.push((named.id, named.location, copy.placed.location));
                     claims.push(copy.placed.claim);
                 }
-                // The disk itself does not give it: it stays where it is, and so does the volume.
+                // The disk fails to read the blob: it stays where it is, and so does the volume.
                 Err(blobs::Error::Io { operation: "reading a blob", reason }) => {
                     self.note_damage(named.id, &reason).await;
                     self.note_unreadable(named.location.volume);
                 }
-                // What is there is another blob's, or nothing: there is nothing to move.
+                // Another blob or nothing is stored there, so there is nothing to move.
                 Err(error @ (blobs::Error::Corrupt { .. } | blobs::Error::Missing { .. })) => {
                     self.note_damage(named.id, &error.to_string()).await;
                     self.note_unreadable(named.location.volume);
                 }
-                // What was copied before is moved all the same.
+                // Still commit what was copied before.
                 Err(other) => failure = Some(Error::from(other)),
             }
         }
@@ -263,7 +265,7 @@ fn is_mostly_dead(volume: &Volume, dead: u64) -> bool {
     dead * 100 > volume.bytes * DEAD_PERCENT
 }
 
-/// The blobs at the front that have `most` bytes together; one if the first has more.
+/// Returns the leading blobs with at most `most` bytes in total, but at least one.
 fn first_bytes(named: &[Named], most: u64) -> &[Named] {
     let mut bytes = 0;
     let fits = |named: &&Named| {

@@ -9,27 +9,27 @@ use crate::model::{name, version};
 use crate::store;
 use work::Time;
 
-/// A container as its HEAD shows it.
+/// A container as HEAD shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerView {
     /// Its row.
     pub container: Container,
     /// Its counters.
     pub counts: Counts,
-    /// Whether the caller may see its ACLs and other owner's settings.
+    /// Whether the caller may see its ACLs and other settings reserved for owners.
     pub owner: bool,
 }
 
-/// What became of a container's PUT.
+/// The outcome of a container's PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerPut {
-    /// It was made.
+    /// The container was created.
     Created,
-    /// It was there; its metadata is updated.
+    /// The container existed; its metadata was updated.
     Updated,
 }
 
-/// What only owners set and see.
+/// Settings that only owners may set and see.
 pub(crate) const OWNERS: [&str; 6] = [
     "x-container-read",
     "x-container-write",
@@ -40,8 +40,8 @@ pub(crate) const OWNERS: [&str; 6] = [
 ];
 
 impl Files {
-    /// The container's row, for whoever may do `action` to what is in it. Where the caller is a stranger, a container
-    /// that is not there looks like one that is closed.
+    /// Returns a container if the caller may perform `action` on its contents. To strangers, a missing container looks like a
+    /// private one.
     pub(super) async fn container_for(
         &self,
         context: &Context,
@@ -64,8 +64,8 @@ impl Files {
         found.ok_or(Error::NotFound)
     }
 
-    /// Whether the caller may have an object of that name end at `expires`. Ending an object that is there takes the
-    /// right to delete it, unless that only puts off the end that it has.
+    /// Checks whether the caller may set an object to expire at `expires`. Setting an expiry on an existing object requires the
+    /// right to delete it, unless that only extends its current expiry.
     pub(super) async fn may_expire(
         &self,
         context: &Context,
@@ -85,8 +85,8 @@ impl Files {
         }
     }
 
-    /// What browsers and static websites are told about a container, for any caller: nothing of it leaves without a
-    /// rule of the dialect's that says so. `None` where there is none.
+    /// Returns a container's settings for browsers and static websites, whoever the caller is; `None` if it does not exist. The
+    /// dialect must reveal them only as its rules permit.
     ///
     /// # Errors
     /// The database's.
@@ -95,7 +95,7 @@ impl Files {
         Ok(found.map(|container| container.metadata))
     }
 
-    /// Looks at a container.
+    /// Returns a container.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unauthenticated`].
@@ -112,11 +112,11 @@ impl Files {
         Ok(ContainerView { owner, container, counts })
     }
 
-    /// Makes a container, or updates its metadata. `policy` names the storage policy of a new one.
+    /// Creates a container or updates its metadata. `policy` names the storage policy of a new one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name, a policy or metadata beyond the limits, [`Error::Conflict`] for another policy
-    /// than it has.
+    /// [`Error::Invalid`] for an invalid name or policy or metadata beyond the limits, [`Error::Conflict`] if `policy` is not
+    /// the existing container's.
     pub async fn put_container(
         &self,
         context: &Context,
@@ -192,8 +192,8 @@ impl Files {
         Ok(index)
     }
 
-    /// Refuses what only an owner may set for users of the account without that right, and takes it out for others, as
-    /// Swift does.
+    /// Checks changes of settings reserved for owners. Rejects users of the account without that right, and removes the
+    /// settings for other callers, as Swift does.
     async fn keep_owners(&self, context: &Context, account: &str, changes: &mut Changes) -> Result<()> {
         if !changes.0.keys().any(|name| OWNERS.contains(&name.as_str())) || is_owner(context, account, None) {
             return Ok(());
@@ -265,7 +265,7 @@ impl Files {
     }
 }
 
-/// Whether the caller may delete objects of the container.
+/// Returns whether the caller may delete objects of the container.
 pub(super) fn may_delete(context: &Context, account: &str, container: &Container, name: &str) -> bool {
     let place = Place {
         container: Some(name),
@@ -275,12 +275,12 @@ pub(super) fn may_delete(context: &Context, account: &str, container: &Container
     authorise(context, account, place, Action::DeleteObject).is_ok()
 }
 
-/// Whoever may not delete an object may put off its end, but not bring it nearer.
+/// Checks that a change only extends an object's expiry, for callers who may not delete the object.
 pub(super) fn puts_off(object: &Object, expires: Time) -> Result<()> {
     if object.expires.is_some_and(|end| end <= expires) { Ok(()) } else { Err(Error::Forbidden) }
 }
 
-/// What is in a container goes to where its changes are carried from now on.
+/// Enqueues all objects of a container whose synchronisation is being configured.
 async fn walk(tx: &mut database::Tx, container: &Container, changes: &Changes) -> Result<()> {
     let concerns = [carrying::TO, carrying::KEY].iter().any(|name| changes.0.contains_key(*name));
     if concerns && carrying::is_carried(&container.metadata) {
@@ -289,7 +289,7 @@ async fn walk(tx: &mut database::Tx, container: &Container, changes: &Changes) -
     Ok(())
 }
 
-/// Whether a container like this may keep versions, or stop to.
+/// Checks whether a container may start or stop keeping versions.
 pub(super) fn may_keep_versions(metadata: &Metadata) -> Result<()> {
     let refused = if [version::STACK, version::HISTORY].iter().any(|name| metadata.get(name).is_some()) {
         "Cannot enable object versioning on a container that is already using the legacy versioned writes feature."
@@ -301,7 +301,7 @@ pub(super) fn may_keep_versions(metadata: &Metadata) -> Result<()> {
     Err(Error::Page(refused.into()))
 }
 
-/// Applies changes; the three ways of keeping old versions exclude one another.
+/// Applies changes. The three ways of keeping old versions exclude each other.
 fn change(container: &mut Container, changes: &Changes, limits: &crate::model::limits::Limits) -> Result<()> {
     let before = container.metadata.clone();
     container.metadata.apply(changes);

@@ -1,30 +1,30 @@
-//! Bytes on their way in or out, whole or piece by piece.
+//! Contents of objects, whole or piece by piece.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Result;
 
-/// Bytes as they come, of an upload or of an object that is read.
+/// The bytes of an upload or of an object, piece by piece.
 #[async_trait]
 pub trait Body: Send {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>>;
 }
 
-/// An object's bytes, or a part of them.
+/// The bytes of an object or of a part of it.
 pub enum Content {
-    /// All that was asked for, already checked.
+    /// Everything requested, already verified.
     Whole(Bytes),
     /// To be read piece by piece.
     Stream(Box<dyn Body>),
 }
 
-/// Bytes that are at hand, as an upload.
+/// Bytes in memory, as an upload.
 pub struct Incoming(Option<Bytes>);
 
 impl Incoming {
-    /// These.
+    /// Wraps `bytes`.
     #[must_use]
     pub fn of(bytes: Bytes) -> Self {
         Self(Some(bytes).filter(|bytes| !bytes.is_empty()))

@@ -1,4 +1,4 @@
-//! Copies: a name more for the same bytes, or new bytes where a copy is put together from a part or from segments.
+//! Copies objects: by reference to the same bytes, or with new bytes if the copy is assembled from a part or from segments.
 
 use super::authorise::Action;
 use super::carrying::is_carried;
@@ -17,37 +17,37 @@ use crate::model::name;
 use crate::model::shape::{Link, Shape};
 use work::Time;
 
-/// Where a copy goes and what is different about it.
+/// The target of a copy and what differs from the source.
 #[derive(Clone, Debug)]
 pub struct CopyRequest {
-    /// The account that it goes to.
+    /// The target's account.
     pub account: String,
-    /// The container that it goes to.
+    /// The target's container.
     pub container: String,
-    /// Its name there.
+    /// The target's name.
     pub name: String,
-    /// Items that are set or replaced on the copy.
+    /// Items to set or replace on the copy.
     pub metadata: Metadata,
-    /// Another media type than the source's.
+    /// The media type, if not the source's.
     pub content_type: Option<String>,
-    /// Only the given items, none of the source's (`X-Fresh-Metadata`).
+    /// Whether to use only the given items and none of the source's (`X-Fresh-Metadata`).
     pub fresh: bool,
     /// The MD5 that the source must have, in hex.
     pub etag: Option<String>,
-    /// Only if no object has the name.
+    /// Whether to fail if the target exists.
     pub only_new: bool,
-    /// Another account for a link to lead into.
+    /// The account of the copied link's target.
     pub link_account: Option<String>,
-    /// When the copy is to be gone, in place of when its source is.
+    /// When the copy expires, if not with its source.
     pub expires: Option<Time>,
 }
 
 impl Files {
-    /// Copies what was found: by reference where it stands for its own bytes, or where its manifest or the link itself
-    /// is meant, else what it gives in `range`. `None` when the source was replaced meanwhile: look again.
+    /// Copies an object: by reference if only its own bytes, its manifest or the link itself is copied, otherwise by reading
+    /// `range`. Returns `None` if the source was replaced meanwhile; then look it up again.
     ///
     /// # Errors
-    /// As storing the copy.
+    /// As for storing the copy.
     pub async fn copy_object(
         &self,
         context: &Context,
@@ -117,7 +117,7 @@ impl Files {
             .await?;
         self.check_quotas(context, &target, found.object.size).await?;
         if let Some(Shape::Link(link)) = &found.object.shape {
-            // A link that names no account leads into the copy's own.
+            // A link without an account refers to the account of the copy.
             let link = with_account(link, request);
             let to = link.account.as_deref().unwrap_or(&request.account);
             let own = (request.account.as_str(), request.container.as_str(), request.name.as_str());
@@ -169,7 +169,7 @@ impl Files {
         }))
     }
 
-    /// Stores a copy with bytes of its own, since its container's policy keeps them elsewhere or encrypted.
+    /// Stores a copy with its own bytes, because its container's policy uses another store or encryption.
     async fn store_apart(
         &self,
         context: &Context,
@@ -194,7 +194,7 @@ impl Files {
         self.store_and_name(access, &request.name, copy, (request.only_new, false), received).await.map(Some)
     }
 
-    /// Looks at a source, as copying reads it.
+    /// Looks up the source of a copy.
     ///
     /// # Errors
     /// As [`Files::look`].

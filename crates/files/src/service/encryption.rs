@@ -1,8 +1,8 @@
-//! Bytes at rest: each blob may have a key of its own, kept beside its place and sealed by the master key.
+//! Encryption at rest: each blob may have its own key, stored with its location and sealed with the master key.
 //!
-//! AES-256 in counter mode: a blob is as long as its bytes, any range is as cheap as without, and a copy by reference
-//! shares the key with the bytes. A key is used for one blob alone, so the counter begins at nought. What is kept is
-//! covered by the store's checksums; what is in the database (names, metadata, ETags) is not encrypted.
+//! AES-256 in counter mode: a blob keeps its length, ranges can be decrypted on their own, and a copy by reference shares
+//! the key with the bytes. A key encrypts only one blob, so the counter starts at zero. The store's checksums cover the
+//! encrypted bytes. Data in the database (names, metadata, ETags) is not encrypted.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Blob, SealedKey};
 use crate::store;
 
-/// What the master key's own key for blobs is derived for.
+/// The purpose for which a key is derived from the master key.
 const PURPOSE: &str = "files: keys of blobs";
 const BLOCK: u64 = 16;
-/// Keys sealed anew in one unit.
+/// Keys resealed per transaction.
 const RESEALED_AT_ONCE: usize = 256;
 
-/// A blob's key, open.
+/// A blob's key, decrypted.
 pub(super) struct Cipher(DecryptingKey);
 
 impl Cipher {
@@ -33,7 +33,7 @@ impl Cipher {
         key.map(Self).map_err(|_| Error::Internal("a blob's key is no key".into()))
     }
 
-    /// A fresh key, and how it is kept with the blob.
+    /// Creates a key and returns it with its sealed form, which is stored with the blob.
     pub(super) fn fresh(master: &MasterKey, id: BlobId) -> Result<(Self, SealedKey)> {
         let mut key = [0u8; 32];
         let no_random = || Error::Unavailable("the system gives no random bytes".into());
@@ -46,7 +46,7 @@ impl Cipher {
         Self::new(&key.map_err(|e| Error::Internal(format!("blob {id}: {e}")))?)
     }
 
-    /// Encrypts or decrypts what stands at `offset` in the blob: in counter mode these are one.
+    /// Encrypts or decrypts bytes at `offset` in the blob; in counter mode these are the same.
     pub(super) fn apply(&self, offset: u64, bytes: &[u8]) -> Result<Bytes> {
         let ahead = usize::try_from(offset % BLOCK).unwrap_or(0);
         let mut text = Vec::with_capacity(ahead + bytes.len());
@@ -65,7 +65,7 @@ fn seal(master: &MasterKey, id: BlobId, key: &[u8]) -> Result<SealedKey> {
     sealed.try_into().map(SealedKey).map_err(|_| Error::Internal("a sealed key has another length".into()))
 }
 
-/// Decrypts what another reader gives.
+/// Decrypts the output of another reader.
 struct Deciphering {
     inner: Box<dyn Reader>,
     cipher: Cipher,
@@ -85,7 +85,7 @@ impl Reader for Deciphering {
 }
 
 impl Files {
-    /// The master key, if new blobs of a policy are to be encrypted.
+    /// Returns the master key if new blobs of a policy are encrypted.
     pub(super) fn encrypts(&self, policy: i64) -> Result<Option<&Arc<MasterKey>>> {
         let settings = self.settings();
         if !settings.policies.encrypts(policy).unwrap_or(settings.encryption) {
@@ -99,7 +99,7 @@ impl Files {
         self.settings().master.as_ref().ok_or_else(missing)
     }
 
-    /// Whether a blob is kept as new ones of a policy are: in its store, and encrypted if they are.
+    /// Returns whether a blob is stored as new blobs of a policy are: in its store, and encrypted if they are.
     pub(super) fn suits(&self, blob: &Blob, policy: i64) -> Result<bool> {
         let own = self.0.blobs.index(usize::try_from(policy).unwrap_or(0));
         let is_there = blobs::store_of(blob.location.volume) == own;
@@ -124,11 +124,11 @@ impl Files {
         }))
     }
 
-    /// Seals every blob's key that `old` sealed with the master key of now, so that `old` may be forgotten; no byte of a
-    /// blob changes. Answers how many. May be asked for again after it broke off.
+    /// Reseals every blob's key that `old` sealed with the current master key, so that `old` is no longer needed. No blob is
+    /// rewritten. Returns the number of keys. May be repeated after it was interrupted.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a key that neither opens; those before it are sealed anew.
+    /// [`Error::Internal`] for a key that neither master key opens; keys before it are resealed.
     pub async fn reseal(&self, old: &MasterKey) -> Result<u64> {
         let master = Arc::clone(self.master()?);
         let (mut after, mut count) = (BlobId([0; 16]), 0);
@@ -158,7 +158,7 @@ mod tests {
     const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
     #[test]
-    fn any_part_is_decrypted_alone() {
+    fn any_part_can_be_decrypted_on_its_own() {
         let master = MasterKey::from_text(KEY).unwrap();
         let id = BlobId::new();
         let (cipher, sealed) = Cipher::fresh(&master, id).unwrap();

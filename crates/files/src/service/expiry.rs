@@ -1,4 +1,4 @@
-//! Objects that are past their time: answered as absent at once, removed a while later.
+//! Expired objects: reported as missing at once, removed later.
 
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use work::Time;
 
 /// Objects removed per round.
 const ROUND: usize = 256;
-/// What another process stored is found after this long.
+/// Interval of checks for objects that another process stored.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 impl Files {
-    /// Ends the time of objects, so that they are absent at once and removed a while later; names that are not there are
-    /// passed over.
+    /// Makes objects expire now, so that they are missing at once and removed later. Names that do not exist are ignored.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
@@ -53,7 +52,7 @@ impl Files {
             let next = match self.remove_expired().await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::warn!(%error, "objects past their time stay until the next round");
+                    tracing::warn!(%error, "cannot remove expired objects; retrying in the next round");
                     None
                 }
             };
@@ -72,7 +71,7 @@ impl Files {
         }
     }
 
-    /// Removes what is due and answers when more will be.
+    /// Removes what is due and returns when more will be.
     async fn remove_expired(&self) -> Result<Option<Time>> {
         loop {
             let due = self.now().before(self.settings().expired_stay);

@@ -1,4 +1,4 @@
-//! What a look-up of an object finds.
+//! The result of looking up an object.
 
 use work::Time;
 
@@ -7,42 +7,42 @@ use crate::model::entry::{Container, Object};
 use crate::model::shape::Shape;
 use crate::model::version::VersionId;
 
-/// Which representation of an object is meant.
+/// Which representation of an object to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// A link itself, not what it leads to.
+    /// Whether to read a link itself instead of its target.
     pub link: bool,
-    /// A large object's manifest, not its segments.
+    /// Whether to read a large object's manifest instead of its segments.
     pub manifest: bool,
-    /// The segments of a large object, which a HEAD may do without.
+    /// Whether the segments of a large object are needed; a HEAD may not need them.
     pub segments: bool,
-    /// A version, not what the name points at.
+    /// The version, if not the current one.
     pub version: Option<VersionId>,
     /// At most so many segments of a dynamic large object, fewer than there may be otherwise.
     pub dynamic_max: Option<usize>,
 }
 
-/// An object and where it is.
+/// An object and its location.
 #[derive(Clone)]
 pub struct Found {
     /// The object.
     pub object: Object,
     /// The container that it is in.
     pub container: Container,
-    /// Its account's, container's and own name.
+    /// The names of its account and container, and its own.
     pub place: (String, String, String),
-    /// Whether links led to it.
+    /// Whether it was reached by links.
     pub linked: bool,
     /// The version that was read, in a container that keeps versions.
     pub version: Option<VersionId>,
-    /// The segments that it stands for, if it is a large object and they were asked for.
+    /// The segments, if it is a large object and they were requested.
     pub segments: Option<Segments>,
-    /// Whether it is shown as what it stands for.
+    /// Whether it is shown as the content that it represents.
     pub(super) whole: bool,
 }
 
 impl Found {
-    /// The ETag of what is shown.
+    /// Returns the ETag of what is shown.
     #[must_use]
     pub fn etag(&self) -> &str {
         match (&self.object.shape, &self.segments) {
@@ -52,7 +52,7 @@ impl Found {
         }
     }
 
-    /// The length of what is shown.
+    /// Returns the length of what is shown, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         match (&self.object.shape, &self.segments) {
@@ -62,19 +62,19 @@ impl Found {
         }
     }
 
-    /// Whether what is shown is put together from segments.
+    /// Returns whether what is shown is assembled from segments.
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.whole && (matches!(self.object.shape, Some(Shape::Manifest { .. })) || self.segments.is_some())
     }
 
-    /// Whether it is a dynamic large object, shown as what its segments make.
+    /// Returns whether it is a dynamic large object that is shown as its segments.
     #[must_use]
     pub fn is_dynamic(&self) -> bool {
         self.is_large() && self.object.shape.is_none()
     }
 
-    /// When what is shown was stored.
+    /// Returns when what is shown was stored.
     #[must_use]
     pub fn changed(&self) -> Time {
         self.object.changed

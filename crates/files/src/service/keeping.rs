@@ -1,4 +1,4 @@
-//! Storing into a container as it keeps old versions.
+//! Stores objects in containers that may keep old versions.
 
 use database::Tx;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::entry::{Container, Object};
 use crate::model::version::Keeping;
 
-/// Points a name at an object whose blob is counted already, as the container keeps old versions.
+/// Points a name at an object whose blob is already counted, and keeps the old object as the container requires.
 pub(super) async fn store_object(
     tx: &mut Tx,
     container: &Container,

@@ -1,4 +1,4 @@
-//! Keys of accounts and containers, and what a signature made with one opens (Swift, TempURL and FormPost).
+//! Keys of accounts and containers, and the access granted by signatures with them (Swift, TempURL and FormPost).
 
 use super::{Context, Files, Pass};
 use crate::error::{Error, Result};
@@ -6,14 +6,14 @@ use crate::model::metadata::Metadata;
 use crate::model::signature::{Digest, is_signed};
 use crate::store;
 
-/// Something signed.
+/// A signature to verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// How.
+    /// The digest.
     pub digest: Digest,
     /// The signature's bytes.
     pub signature: Vec<u8>,
-    /// The texts any of which may have been signed.
+    /// The texts, one of which must have been signed.
     pub texts: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Files {
     /// with one of the container's.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] if with neither.
+    /// [`Error::Unauthenticated`] if it was made with neither.
     pub async fn pass_for(&self, account: &str, container: &str, signed: &Signed) -> Result<Pass> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let matches = |metadata: &Metadata, prefix: &str| {

@@ -1,4 +1,4 @@
-//! Large objects: the segments that a manifest or a prefix stands for, read one after another (Swift, Large objects).
+//! Large objects: reads the segments of a manifest or prefix one after another (Swift, Large objects).
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use crate::model::listing::{Line, Query};
 use crate::model::manifest::{Kept, KeptObject, part_of};
 use crate::model::shape::Shape;
 
-/// Manifests inside manifests (Swift, SLO: `max_slo_recursion_depth`).
+/// Maximum nesting depth of manifests (Swift, SLO: `max_slo_recursion_depth`).
 const DEPTH_MAX: usize = 10;
 
 impl Files {
@@ -41,10 +41,10 @@ impl Files {
         self.dynamic(context, &found.place.0, pointer, dynamic_max).await.map(Some)
     }
 
-    /// A static large object's manifest as it is kept.
+    /// Returns a static large object's manifest in its stored form.
     ///
     /// # Errors
-    /// [`Error::Internal`] when it cannot be read.
+    /// [`Error::Internal`] if it cannot be parsed.
     pub async fn manifest(&self, found: &Found) -> Result<Vec<Kept>> {
         let replaced = || Error::Unavailable("the manifest was replaced".into());
         let content = self.open_object(&found.object, 0..found.object.size).await?.ok_or_else(replaced)?;
@@ -114,7 +114,7 @@ impl Files {
         })
     }
 
-    /// Opens a part of what segments give together. The first piece is read before this answers.
+    /// Opens a part of the assembled segments. The first piece is read before this returns.
     pub(super) async fn open_segments(
         &self,
         context: &Context,
@@ -166,14 +166,14 @@ fn segment_of(kept: Kept) -> Segment {
     }
 }
 
-/// A part of a segment, and how many manifests led to it.
+/// A part of a segment, and the depth of manifests that led to it.
 struct Slice {
     segment: Segment,
     range: Range<u64>,
     depth: usize,
 }
 
-/// The parts of segments that a range of the whole needs.
+/// Returns the parts of segments that a range of the whole requires.
 fn slices(list: &[Segment], range: Range<u64>, depth: usize) -> VecDeque<Slice> {
     let mut at = 0;
     let mut found: VecDeque<Slice> = VecDeque::new();
@@ -187,7 +187,7 @@ fn slices(list: &[Segment], range: Range<u64>, depth: usize) -> VecDeque<Slice> 
         if let Some(Slice { segment: before, range, .. }) = found.back_mut()
             && before.continues_with(segment)
         {
-            // Adjacent parts of one object are read as one.
+            // Merge adjacent parts of one object into one read.
             range.end += within.end - within.start;
             continue;
         }
@@ -204,11 +204,11 @@ struct Assembled {
     ahead: VecDeque<Slice>,
     open: Option<Box<dyn Body>>,
     left: u64,
-    /// The object that was opened last, since segments are often parts of one.
+    /// The object that was looked up last, since consecutive segments are often parts of one object.
     last: Option<(String, String, Found)>,
-    /// Small segments that were opened.
+    /// Number of small segments opened so far.
     small: u64,
-    /// When the next small segment may be opened, once enough were.
+    /// When the next small segment may be opened, once the limit applies.
     next_small: Time,
 }
 
@@ -244,7 +244,7 @@ impl Assembled {
         piece
     }
 
-    /// Holds back a reader of many small segments, each of which costs as much as a large one (Swift, SLO rate limit).
+    /// Delays a reader of many small segments, each of which costs as much as a large one (Swift, SLO rate limit).
     async fn pace(&mut self, length: u64) {
         let rates = &self.files.settings().rates;
         let rate = rates.rate_limit_segments_per_sec;
@@ -263,7 +263,7 @@ impl Assembled {
         }
     }
 
-    /// Opens a slice; `None` when it was a manifest whose own slices come next.
+    /// Opens a slice; returns `None` if it was a manifest, whose own slices come next.
     async fn begin(&mut self, slice: Slice) -> Result<Option<Content>> {
         let (container, name, etag, part, size, is_manifest) = match slice.segment {
             Segment::Data(data) => {

@@ -1,4 +1,4 @@
-//! Making symbolic links (Swift, Symlinks).
+//! Creates symbolic links (Swift, Symlinks).
 
 use super::content::Body;
 use super::upload::{PutRequest, Stored};
@@ -6,12 +6,12 @@ use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::shape::{Link, Shape};
 
-/// The media type of a link that was given none.
+/// Default media type of a link.
 const LINK_TYPE: &str = "application/symlink";
 
 impl Files {
-    /// Stores a link; a static one's target must be there and have its ETag. `typed` says whether the sender gave a
-    /// media type.
+    /// Stores a link. A static link's target must exist and have its ETag. `typed` says whether the sender specified a media
+    /// type.
     ///
     /// # Errors
     /// [`Error::Page`] for a body or a link to itself, [`Error::BrokenLink`], and as [`Files::put_object`].
@@ -39,7 +39,7 @@ impl Files {
             return Err(Error::Invalid("Symlink cannot target itself".into()));
         }
         if link.etag.is_some() && context.carried.is_some() {
-            // Its target may be carried later.
+            // A replicated link may arrive before its target.
         } else if link.etag.is_some() {
             let found = self.link_target(context, account, &link).await?;
             if let Some(Shape::Manifest { etag, size }) = &found.object.shape {

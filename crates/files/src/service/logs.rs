@@ -1,7 +1,7 @@
 //! Access logs, delivered to the account whose containers ask for them (Cloud Files guide, Access log delivery).
 //!
-//! Lines wait in memory, by container and hour, and become objects once an interval, when there are many, and when the
-//! program is asked to stop. What is killed loses the lines that were not delivered.
+//! Lines are kept in memory, by container and hour. They are stored as objects once per interval, when there are many, and on
+//! shutdown. A process that is killed loses its undelivered lines.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -24,25 +24,25 @@ use crate::model::metadata::{Changes, Metadata};
 use crate::model::version::is_versioned;
 use crate::store;
 
-/// The container of an account's logs.
+/// The container for an account's logs.
 pub const LOGS: &str = ".ACCESS_LOGS";
-/// What a container says that wants its requests logged.
+/// The setting of a container that wants its requests logged.
 const DELIVERY: &str = "x-container-meta-access-log-delivery";
-/// Lines that wait, in bytes: beyond these they are delivered at once.
+/// Size of undelivered lines from which they are delivered at once, in bytes.
 const WAITING_BYTES: usize = 16 << 20;
-/// Lines that cannot be delivered are kept up to so many bytes, then dropped.
+/// Maximum size of lines that could not be delivered, in bytes; further lines are dropped.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-/// Whether a container says that its requests are to be logged.
+/// Returns whether a container wants its requests logged.
 #[must_use]
 pub fn wants_logs(metadata: &Metadata) -> bool {
     let word = metadata.get(DELIVERY).unwrap_or_default().trim().to_ascii_lowercase();
     matches!(word.as_str(), "true" | "1" | "yes" | "on" | "t" | "y")
 }
 
-/// Notices, while a request is answered, whether its container wants it logged, and whether that has versions.
+/// Records, while a request is handled, whether its container wants it logged and whether it has versions.
 #[derive(Debug)]
 pub struct Watch {
     account: String,
@@ -53,14 +53,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch for a request to this container or what is in it.
+    /// Creates a watch for a request to this container or an object in it.
     #[must_use]
     pub fn of(account: &str, container: &str) -> Self {
         let [seen, wants, versions] = [const { AtomicBool::new(false) }; 3];
         Self { account: account.to_owned(), container: container.to_owned(), seen, wants, versions }
     }
 
-    /// Whether a container has versions, where that is known without another look.
+    /// Returns whether a container has versions, if that is known without reading it again.
     #[must_use]
     pub fn has_versions(&self, account: &str, container: &str) -> Option<bool> {
         let known =
@@ -68,7 +68,7 @@ impl Watch {
         known.then(|| self.versions.load(Ordering::Relaxed))
     }
 
-    /// The container's row was read on the way.
+    /// Called when the container's row was read.
     pub(super) fn see(&self, account: &str, container: &str, metadata: Option<&Metadata>) {
         if self.account == account && self.container == container {
             self.wants.store(metadata.is_some_and(wants_logs), Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Watch {
     }
 }
 
-/// Lines on their way.
+/// Undelivered lines.
 #[derive(Default)]
 pub(super) struct Logs {
     waiting: Mutex<Waiting>,
@@ -86,7 +86,7 @@ pub(super) struct Logs {
     delivering: tokio::sync::Mutex<()>,
 }
 
-/// By account, container and hour.
+/// Account, container and hour.
 type Place = (String, String, i64);
 
 #[derive(Default)]
@@ -109,7 +109,7 @@ impl Logs {
 }
 
 impl Files {
-    /// Whether the request that was watched is to be logged.
+    /// Returns whether the watched request is to be logged.
     ///
     /// # Errors
     /// The database's.
@@ -121,7 +121,7 @@ impl Files {
         Ok(settings.is_some_and(|metadata| wants_logs(&metadata)))
     }
 
-    /// Keeps a line for the log of the container that was watched.
+    /// Adds a line to the log of the watched container.
     pub fn log_access(&self, watch: &Watch, access: &Access) {
         let logs = &self.0.logs;
         let hour = access.at.0.div_euclid(HOUR_MICROS);
@@ -132,7 +132,7 @@ impl Files {
         }
     }
 
-    /// Delivers logs once an interval, counted from midnight.
+    /// Delivers logs once per interval, counted from midnight UTC.
     pub(super) async fn deliver_by_and_by(self) {
         let mut stop = self.0.stop.subscribe();
         let interval = i64::try_from(self.settings().log_interval.as_micros()).unwrap_or(i64::MAX).max(1);
@@ -147,7 +147,7 @@ impl Files {
         }
     }
 
-    /// Delivers what waits; what cannot be delivered waits on.
+    /// Delivers all lines; those that cannot be delivered are kept.
     pub(super) async fn deliver_logs(&self) {
         let logs = &self.0.logs;
         let _one_at_a_time = logs.delivering.lock().await;
@@ -157,7 +157,7 @@ impl Files {
             let Err(error) = delivered else { continue };
             let mut waiting = logs.waiting();
             let keeps = waiting.bytes + lines.len() <= KEPT_BYTES_MAX;
-            tracing::warn!(%error, account, container, keeps, "access log not delivered");
+            tracing::warn!(%error, account, container, retried = keeps, "cannot deliver an access log");
             if keeps {
                 let behind =
                     waiting.lines.remove(&(account.clone(), container.clone(), hour)).unwrap_or_default();
@@ -172,7 +172,7 @@ impl Files {
             Box::pin(async move { Ok::<_, Error>(store::accounts::find(tx, account).await?.is_some()) })
         });
         if !is_there.await? {
-            // Deleted meanwhile: nobody is left to read it.
+            // The account was deleted meanwhile, so nobody can read the log.
             return Ok(());
         }
         let packed = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! Storing the manifest of a static large object, and deleting one with its segments.
+//! Stores the manifests of static large objects, and lists what to delete with one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,14 +17,14 @@ use crate::model::shape::Shape;
 use crate::model::time;
 use crate::model::version::VersionId;
 
-/// A segment that a manifest cannot have: its path as sent, and why.
+/// An invalid segment: its path as sent, and the reason.
 pub type Problem = (String, String);
 
-/// What became of a manifest.
+/// The outcome of storing a manifest.
 pub enum ManifestPut {
-    /// It is stored; its ETag as a whole.
+    /// It was stored; the text is the ETag of the whole.
     Stored(Box<Stored>, String),
-    /// Nothing is stored.
+    /// Nothing was stored because of these segments.
     Refused(Vec<Problem>),
 }
 
@@ -47,11 +47,10 @@ struct Looked {
 }
 
 impl Files {
-    /// Stores a static large object: looks at every segment, then keeps the manifest. `request.etag` is the ETag of the
-    /// whole.
+    /// Stores a static large object: checks every segment, then stores the manifest. `request.etag` is the ETag of the whole.
     ///
     /// # Errors
-    /// [`Error::Page`] for what is no manifest, [`Error::TooMany`], and as [`Files::put_object`].
+    /// [`Error::Page`] if it is not a manifest, [`Error::TooMany`], and as [`Files::put_object`].
     pub async fn put_manifest(
         &self,
         context: &Context,
@@ -59,8 +58,8 @@ impl Files {
         request: PutRequest,
         body: &mut dyn Body,
     ) -> Result<ManifestPut> {
-        // The caller is authorised before the body is read. That the container exists is checked when the manifest is
-        // stored: what is wrong with the manifest comes first, as in Swift.
+        // Authorise the caller before reading the body. Whether the container exists is checked when the manifest is stored, since
+        // errors in the manifest take precedence, as in Swift.
         self.may_store(context, account, Some(container)).await?;
         // Held until all segments were looked at: that costs more than reading the manifest.
         let _share = self.bulk_share(context, account).await?;
@@ -98,10 +97,10 @@ impl Files {
         Ok(ManifestPut::Stored(Box::new(stored), etag))
     }
 
-    /// Stores a static large object's manifest as another cloud keeps it; its segments need not be here yet.
+    /// Stores a manifest in the stored form, as another cloud sends it. Its segments need not exist yet.
     ///
     /// # Errors
-    /// [`Error::Page`] for what is no manifest, and as [`Files::put_object`].
+    /// [`Error::Page`] if it is not a manifest, and as [`Files::put_object`].
     pub async fn put_kept_manifest(
         &self,
         context: &Context,
@@ -130,7 +129,7 @@ impl Files {
         Ok(sent)
     }
 
-    /// A segment as it will be kept, and the bytes that it gives.
+    /// Returns a segment in the stored form, and its length in bytes.
     async fn keep(
         &self,
         (context, account): (&Context, &str),
@@ -239,7 +238,7 @@ impl Files {
     /// What a manifest names, itself last: the objects to delete with it, as container and name.
     ///
     /// # Errors
-    /// [`Error::Page`] for what is no manifest, [`Error::NotFound`].
+    /// [`Error::Page`] if it is not a manifest, [`Error::NotFound`].
     pub async fn segment_names(
         &self,
         context: &Context,

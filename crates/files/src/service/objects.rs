@@ -1,4 +1,4 @@
-//! Objects: metadata and deletion.
+//! Updates objects' metadata and deletes objects.
 
 use work::Time;
 
@@ -14,19 +14,19 @@ use crate::model::metadata::Metadata;
 use crate::model::version::{Keeping, VersionId};
 use crate::store;
 
-/// What a POST makes of an object's metadata.
+/// A POST to an object.
 #[derive(Clone, Debug, Default)]
 pub struct PostRequest {
-    /// All that is put beside it from now on.
+    /// The complete new metadata.
     pub metadata: Metadata,
-    /// Another media type.
+    /// The new media type, if any.
     pub content_type: Option<String>,
-    /// When it is to be gone; without it, never.
+    /// When the object expires; `None` for never.
     pub expires: Option<Time>,
 }
 
 impl Files {
-    /// Replaces an object's metadata; its type stays unless a new one is given. Of a link it is the link's own.
+    /// Replaces an object's metadata. Its media type is kept unless a new one is given. A link's own metadata is replaced.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`] beyond the limits.
@@ -79,10 +79,10 @@ impl Files {
         Ok(object)
     }
 
-    /// Deletes an object, as its container keeps old versions.
+    /// Deletes an object; old versions are kept as its container requires.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Precondition`] when it is not what was expected.
+    /// [`Error::NotFound`], [`Error::Precondition`] if it is not what was expected.
     pub async fn delete_object(
         &self,
         context: &Context,
@@ -118,7 +118,7 @@ impl Files {
                         Keeping::Nothing => {
                             let found = store::objects::replaced(tx, container.id, name).await?;
                             let expired = found.and_then(|found| found.expires).is_some_and(|at| at <= *now);
-                            // What is past its time is absent, and goes all the same.
+                            // An expired object counts as missing, but is removed all the same.
                             remove(tx, container, name, *now).await? && !expired
                         }
                         Keeping::Versions => {

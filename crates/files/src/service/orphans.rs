@@ -1,4 +1,4 @@
-//! Bytes that no row names: files that were queued for removal, and what a crash left.
+//! Blobs without rows: removes files that were queued for removal, and those that a crash left.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use super::Files;
 use crate::error::Result;
 use crate::store;
 
-/// Blobs looked at per round.
+/// Blobs handled per round.
 const ROUND: usize = 256;
-/// With nothing to do: look again after this time.
+/// Interval of rounds when there is nothing to do.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Compaction looks for work at most this often, however much is deleted.
+/// Minimum interval between two compactions, however much is deleted.
 const COMPACT_EVERY: Duration = Duration::from_secs(1);
-/// How long a file that no row names is kept before it is deleted: an operator who started with the wrong database has this
-/// long to find out.
+/// How long a file that no row refers to is kept before it is deleted. An operator who started with the wrong database has
+/// this long to notice.
 const KEEP_ASIDE: Duration = Duration::from_secs(86_400);
 
 impl Files {
-    /// Removes what is queued, sets aside what a crash left, and compacts, until the service stops.
+    /// Removes queued blobs, sets orphans aside, and compacts volumes, until the service stops.
     pub(super) async fn sweep(self) {
         let mut stop = self.0.stop.subscribe();
         let files = self.clone();
-        // Beside the rest: with many files it takes long, and deletions free space meanwhile.
+        // In a separate task: with many files it takes long, and meanwhile deletions must free space.
         let setting_aside = tokio::spawn(async move {
             if let Err(error) = files.set_orphans_aside().await {
-                tracing::warn!(%error, "what an earlier crash left stays until the next start");
+                tracing::warn!(%error, "cannot set orphaned blobs aside; retrying at the next start");
             }
         });
         let mut compacted: Option<Instant> = None;
@@ -34,20 +34,22 @@ impl Files {
             match self.remove_garbage().await {
                 Ok(removed) if removed == ROUND => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "queued blobs stay until the next round"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot remove queued blobs; retrying in the next round")
+                }
             }
             if compacted.is_none_or(|at| at.elapsed() >= COMPACT_EVERY) {
                 if let Err(error) = self.compact().await {
-                    tracing::warn!(%error, "volumes stay as they are until the next round");
+                    tracing::warn!(%error, "cannot compact volumes; retrying in the next round");
                 }
                 if let Err(error) = self.delete_old_orphans(KEEP_ASIDE).await {
-                    tracing::warn!(%error, "blobs that were set aside stay until the next round");
+                    tracing::warn!(%error, "cannot delete old orphans; retrying in the next round");
                 }
                 compacted = Some(Instant::now());
             }
             let again = async {
                 self.0.garbage.notified().await;
-                // Deletions come in crowds; one look serves many.
+                // Deletions come in bursts; one compaction serves many.
                 let due = compacted.map(|at| at + COMPACT_EVERY).unwrap_or_else(Instant::now);
                 tokio::time::sleep_until(due).await;
             };
@@ -69,7 +71,7 @@ impl Files {
         for id in queued {
             match self.0.blobs.delete_single(id).await {
                 Ok(()) => removed.push(id),
-                // One that cannot be removed must not keep the others.
+                // Continue with the others.
                 Err(error) => failure = Some(error),
             }
         }
@@ -80,7 +82,7 @@ impl Files {
         failure.map_or(Ok(count), |error| Err(error.into()))
     }
 
-    /// Files of their own that an earlier process wrote and no row names are moved aside.
+    /// Sets aside single-blob files of earlier processes that no row refers to.
     async fn set_orphans_aside(&self) -> Result<()> {
         for store in self.0.blobs.stores() {
             let mut page = 0;
@@ -88,7 +90,7 @@ impl Files {
                 page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {
-                        tracing::info!(blob = %id, store = store.describe(), "no row names this blob; it is set aside");
+                        tracing::info!(blob = %id, store = store.describe(), "no row refers to this blob; set aside as an orphan");
                         store.set_aside(id).await?;
                     }
                 }
@@ -97,19 +99,19 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes what was set aside at least `age` ago and is still not named.
+    /// Deletes orphans that were set aside at least `age` ago and that still no row refers to.
     ///
     /// # Errors
     /// The database's and the stores'.
     pub async fn delete_old_orphans(&self, age: Duration) -> Result<()> {
         for store in self.0.blobs.stores() {
             for id in store.aside_for(age).await? {
-                // Blobs that are older than the database may belong to another one.
+                // Blobs older than the database may belong to another database.
                 if id.created_ms() < self.settings().database_since {
                     continue;
                 }
                 if !store::blobs::is_known(&self.0.db, id).await? {
-                    tracing::info!(blob = %id, "removing what an unfinished upload left");
+                    tracing::info!(blob = %id, "removing an orphaned blob");
                     store.remove_aside(id).await?;
                 }
             }

@@ -1,4 +1,4 @@
-//! Pages of listings, with the counters of the same instant.
+//! Pages of listings, with counters from the same snapshot.
 
 use database::Tx;
 
@@ -12,7 +12,7 @@ use crate::model::version::{MARKER_TYPE, VersionId};
 use crate::store;
 use crate::store::versions::{NULL_BACK, Place};
 
-/// Rows fetched at first where a delimiter may skip most of them.
+/// Rows fetched first if a delimiter may skip most of them.
 const FIRST_ROWS: usize = 32;
 
 /// A page of a container's listing.
@@ -29,7 +29,7 @@ pub struct Page {
 }
 
 impl Files {
-    /// A page of an account's containers. The second list holds lines that a delimiter makes.
+    /// Returns an account and a page of its containers.
     ///
     /// # Errors
     /// As [`Files::account`].
@@ -58,7 +58,7 @@ impl Files {
         }
     }
 
-    /// A page of a container's objects.
+    /// Returns a page of a container's objects.
     ///
     /// # Errors
     /// As [`Files::container`].
@@ -85,7 +85,7 @@ impl Files {
         Ok(Page { container, counts, owner, lines })
     }
 
-    /// A page of a container's objects with all their versions.
+    /// Returns a page of all versions of a container's objects.
     ///
     /// # Errors
     /// As [`Files::container`].
@@ -114,7 +114,7 @@ impl Files {
     }
 }
 
-/// A page of a container's listing of versions.
+/// A page of a listing of versions.
 #[derive(Clone, Debug)]
 pub struct VersionsPage {
     /// The container.
@@ -132,7 +132,7 @@ pub struct VersionsPage {
 pub enum AccountLine {
     /// A container.
     Container(ContainerEntry),
-    /// What a delimiter makes of several.
+    /// Names that a delimiter combines into one.
     Subdirectory(String),
 }
 
@@ -154,7 +154,7 @@ async fn account_lines(tx: &mut Tx, account: i64, query: &Query) -> Result<Vec<A
     Ok(pager.lines)
 }
 
-/// Fills a page from ranges of rows, as many at a time as are likely to be shown.
+/// Fills a page from ranges of rows, fetching as many at a time as are likely to be shown.
 struct Pager<L> {
     walk: Walk,
     limit: usize,
@@ -170,7 +170,7 @@ impl<L> Pager<L> {
         Self { walk, limit: query.limit, rows, ended: false, lines: Vec::new() }
     }
 
-    /// The bounds of the next rows and how many, until the page is full or nothing is left.
+    /// Returns the bounds and number of the rows to fetch next; `None` if the page is full or nothing is left.
     fn wanted(&self) -> Option<(Vec<u8>, Vec<u8>, usize)> {
         let more = !self.ended && self.lines.len() < self.limit && self.walk.lower < self.walk.upper;
         more.then(|| (self.walk.lower.clone(), self.walk.upper.clone(), self.rows))
@@ -220,7 +220,7 @@ async fn version_lines(
     });
     let mut asked = query.clone();
     if after.is_some() {
-        // The marker's own name is not behind: its other versions are wanted.
+        // The marker's own name is included, since its other versions are wanted.
         asked.marker.clear();
     }
     let mut walk = Walk::new(asked);
@@ -229,7 +229,7 @@ async fn version_lines(
     while lines.len() < query.limit {
         let (lower, upper) = (walk.lower.clone(), walk.upper.clone());
         let wanted = query.limit - lines.len();
-        // The walk's bound is past a name once it is shown, while its other versions still are to come.
+        // The scan's bound is past a name once it was shown, but its other versions are still to come.
         let bounds = match &shown {
             Some(name) if walk.reverse() => (lower.as_slice(), [name.as_slice(), b"\0"].concat()),
             Some(name) => (name.as_slice().min(lower.as_slice()), upper.clone()),
@@ -247,7 +247,7 @@ async fn version_lines(
         let fetched = rows.len();
         for (place, mut entry) in rows {
             let name = place.name.clone();
-            // Behind a marker within its name, a version is not told to be the latest (Swift, bug 2147042).
+            // For versions after a version marker Swift does not report the latest one (Swift, bug 2147042).
             if version_marker.is_some() && name == query.marker && entry.object.content_type != MARKER_TYPE {
                 entry.is_latest = false;
             }
@@ -276,7 +276,7 @@ async fn version_lines(
     Ok(lines)
 }
 
-/// Few rows while most are skipped, so that a subdirectory costs a seek and not its content; else a page's worth.
+/// Returns how many rows to fetch next: few while most are skipped, so that a subdirectory costs one seek; otherwise a page.
 fn next_fetch(last: usize, skipped: usize, limit: usize) -> usize {
     if skipped * 2 > last { (last / 2).max(4) } else { (last * 2).min(limit) }
 }

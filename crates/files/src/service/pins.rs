@@ -1,4 +1,4 @@
-//! Pins: a version kept by reference for another service, such as an image that servers are built from.
+//! Pins: versions kept by reference for another service, such as images that servers are built from.
 
 use super::authorise::Action;
 use super::content::Content;
@@ -16,10 +16,10 @@ pub struct Pinned {
 }
 
 impl Files {
-    /// Keeps an object's present version under `pin`, in place of what was kept under it.
+    /// Keeps an object's current version under the name `pin`, replacing what that pin referred to.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`] for a large object or a link, which are not bytes.
+    /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`] for large objects and links, which have no bytes of their own.
     pub async fn pin(
         &self,
         context: &Context,
@@ -57,7 +57,7 @@ impl Files {
             .await
     }
 
-    /// Opens a pinned version from its beginning.
+    /// Opens a pinned version for reading from its start.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -80,7 +80,7 @@ impl Files {
         Ok((Pinned { size: found.size }, content))
     }
 
-    /// Lets a pinned version go; well if it is not pinned.
+    /// Releases a pinned version. Idempotent: succeeds if the pin does not exist.
     ///
     /// # Errors
     /// The database's.

@@ -1,4 +1,4 @@
-//! Quotas: looked at only where the metadata at hand says that there are some.
+//! Quotas. Counters are read only if the metadata sets a quota.
 
 use database::Tx;
 
@@ -9,7 +9,7 @@ use crate::model::quota;
 use crate::store;
 
 impl Files {
-    /// Whether an object of `size` bytes more fits; the operator is not bound by an account's quota.
+    /// Checks that an object of `size` bytes fits. Account quotas do not bind the operator.
     pub(super) async fn check_quotas(
         &self,
         context: &Context,
@@ -28,7 +28,7 @@ impl Files {
     }
 }
 
-/// Whether there is any quota that binds the caller.
+/// Returns whether there is a quota that binds the caller.
 fn has_quotas(context: &Context, container: &Container) -> bool {
     let of_container = |name: &str| quota::limit(&container.metadata, name).is_some();
     of_container(quota::CONTAINER_BYTES)
@@ -40,7 +40,7 @@ fn is_operator(context: &Context) -> bool {
     context.caller.as_ref().is_some_and(|caller| caller.operator)
 }
 
-/// Within a unit that writes: whether an object of `size` bytes more fits beside all that was written before it.
+/// Within a writing transaction: checks that an object of `size` bytes fits, including what was written before in it.
 pub(super) async fn check_in(
     tx: &mut Tx,
     context: &Context,
@@ -49,7 +49,7 @@ pub(super) async fn check_in(
     size: u64,
 ) -> Result<()> {
     if has_quotas(context, container) {
-        // The counters may lag within a batch.
+        // Counters may lag within a batch of transactions.
         tx.flush().await?;
         check(tx, context, container, policy, size).await?;
     }

@@ -1,5 +1,4 @@
-//! Requests that are held back or refused because there are too many (Swift, Rate limiting). Each process counts for
-//! itself, in memory.
+//! Delays or rejects requests that exceed rate limits (Swift, Rate limiting). Each process counts separately, in memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,41 +12,41 @@ use crate::error::{Error, Result};
 use crate::model::rates::{TooLong, rate_for};
 use crate::store;
 
-/// Whoever is blacklisted is answered no sooner than this.
+/// Delay of responses to blacklisted accounts.
 const BLACKLISTED_WAIT: Duration = Duration::from_secs(1);
-/// Beyond so many rates in use, those that are idle are forgotten.
+/// Number of rates in use from which idle ones are forgotten.
 const RATES_KEPT: usize = 4096;
 
-/// What a request does, as rate limits see it.
+/// An operation, as rate limits distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace<'a> {
-    /// Makes or deletes a container.
+    /// Creates or deletes a container.
     Container,
     /// Stores, changes or deletes an object in this container.
     Objects(&'a str),
     /// Lists this container.
     Listing(&'a str),
-    /// Nothing that is limited.
+    /// Anything else; not limited.
     Free,
 }
 
-/// What becomes of a request.
+/// The outcome of the rate check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paced {
-    /// It goes on, perhaps after a wait.
+    /// The request may proceed; it was delayed if necessary.
     Go,
-    /// It would wait too long.
+    /// The request would have to wait too long.
     TooLong,
-    /// Its account gets nothing.
+    /// The account is blacklisted.
     Blacklisted,
 }
 
-/// Up to when each rate is used up.
+/// The time up to which each rate is used up.
 #[derive(Default)]
 pub(super) struct Running(Mutex<(HashMap<String, Time>, usize)>);
 
 impl Files {
-    /// Holds a request back as the rate limits say.
+    /// Delays a request as the rate limits require.
     ///
     /// # Errors
     /// The database's.
@@ -76,8 +75,8 @@ impl Files {
         }
     }
 
-    /// Which rate a request counts for. One that is refused anyway counts for none: a stranger must not use up an
-    /// owner's.
+    /// Returns the rate that a request counts for. A request that is rejected anyway counts for none, so that strangers cannot
+    /// use up an owner's rate.
     async fn rate(&self, context: &Context, account: &str, what: Pace<'_>) -> Result<Option<(String, f64)>> {
         let rates = &self.settings().rates;
         let (name, action, table, kind) = match what {

@@ -1,4 +1,4 @@
-//! Reading: an object or a version, at the end of its links, with what its bytes stand for.
+//! Reads objects and versions: follows links and resolves large objects.
 
 use blobs::{BlobId, Reader};
 use bytes::Bytes;
@@ -14,13 +14,13 @@ use crate::model::shape::{Link, Shape};
 use crate::model::version::{VersionId, is_versioned};
 use crate::store;
 
-/// Times a read begins anew when the object was replaced under it.
+/// Attempts to read before giving up, if the object is replaced during each.
 const ATTEMPTS: u32 = 4;
-/// Links followed for one read (Swift, symlink: `symloop_max`).
+/// Maximum number of links followed per read (Swift, symlink: `symloop_max`).
 pub const LINKS_MAX: usize = 2;
 
 impl Files {
-    /// Looks at an object as it is stored: no link is followed, no segment is looked at.
+    /// Looks up an object as it is stored, without following links or reading segments.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Unauthenticated`].
@@ -63,10 +63,10 @@ impl Files {
         Ok(Found { object, container, place, linked: false, version: read, segments: None, whole: false })
     }
 
-    /// Looks at what a name stands for.
+    /// Looks up what a name represents.
     ///
     /// # Errors
-    /// As [`Files::object`], and [`Error::BrokenLink`] for links that lead nowhere fit.
+    /// As [`Files::object`], and [`Error::BrokenLink`] for links without a valid target.
     pub async fn look(
         &self,
         context: &Context,
@@ -88,7 +88,7 @@ impl Files {
         Ok(found)
     }
 
-    /// Follows links from one that was found.
+    /// Follows links from an object.
     async fn follow(&self, context: &Context, first: Found) -> Result<Found> {
         let (kept_in, version) = (first.container.id, first.version);
         let mut found = first;
@@ -110,7 +110,7 @@ impl Files {
             found = target.map_err(|error| Error::Beyond(Box::new(error), place))?;
             found.linked = true;
         }
-        // What was asked for is one of its container's versions only if the links stay there.
+        // The version is reported only if the links stay within the container.
         let own = found.version.filter(|_| found.container.id == kept_in);
         found.version = version.map(|_| own.unwrap_or(VersionId::Null));
         if let Some(expected) = expected
@@ -125,7 +125,7 @@ impl Files {
         Ok(found)
     }
 
-    /// What a new static link leads to, if it may: an object of that ETag.
+    /// Returns the target of a new static link if it is valid: an object with the link's ETag.
     pub(super) async fn link_target(&self, context: &Context, account: &str, link: &Link) -> Result<Found> {
         let place = target(link, account);
         let missing =
@@ -135,7 +135,7 @@ impl Files {
             other => other,
         })?;
         let wanted = link.etag.clone().unwrap_or_default();
-        // A soft link on the way is an object like any other; a static one must agree.
+        // The target may itself be a link; if it is a static one, the ETags must agree.
         if let Some(next) =
             found.object.shape.as_ref().and_then(Shape::link).filter(|next| next.etag.is_some())
         {
@@ -160,11 +160,10 @@ impl Files {
         Ok(found)
     }
 
-    /// Opens a part of what was found a moment ago. `None` when it was replaced since: look again.
+    /// Opens a part of an object that was just looked up. Returns `None` if it was replaced since; then look it up again.
     ///
     /// # Errors
-    /// [`Error::Internal`] when its bytes are not what was stored, [`Error::Conflict`] when a large object's segments
-    /// are not.
+    /// [`Error::Internal`] if its bytes are damaged, [`Error::Conflict`] if a large object's segments do not match its manifest.
     pub async fn content(
         &self,
         context: &Context,
@@ -177,16 +176,16 @@ impl Files {
         }
     }
 
-    /// Opens a part of a stored object's own bytes. `None` when it was replaced since: look again.
+    /// Opens a part of a stored object's own bytes. Returns `None` if it was replaced since; then look it up again.
     ///
     /// # Errors
-    /// [`Error::Internal`] when its bytes are not what was stored.
+    /// [`Error::Internal`] if its bytes are damaged.
     pub async fn open_object(&self, object: &Object, range: std::ops::Range<u64>) -> Result<Option<Content>> {
         let Some(blob) = object.blob.filter(|_| !range.is_empty()) else {
             return Ok(Some(Content::Whole(Bytes::new())));
         };
         let length = range.end - range.start;
-        // The first piece is read before the response begins: bad bytes become a status, not a broken stream.
+        // Read the first piece before the response begins, so that damage results in a status, not in an aborted response.
         let opened = match self.open_blob(&blob, range).await? {
             Ok(mut reader) => reader.next().await.map(|first| (first.unwrap_or_default(), reader)),
             Err(error) => Err(error),
@@ -194,7 +193,7 @@ impl Files {
         let (first, reader) = match opened {
             Err(error @ (blobs::Error::Missing { .. } | blobs::Error::Corrupt { .. })) => {
                 if store::blobs::location(&self.0.db, blob.id).await? != Some(blob.location) {
-                    // It was let go or moved by compaction since its row was read.
+                    // The blob was released, or moved by compaction, since its row was read.
                     return Ok(None);
                 }
                 self.note_damage(blob.id, &error.to_string()).await;
@@ -209,7 +208,7 @@ impl Files {
         Ok(Some(Content::Stream(Box::new(stream))))
     }
 
-    /// Finds an object and opens all of it; looks again when it is replaced in between.
+    /// Looks up an object and opens all of it; repeats if it is replaced in between.
     ///
     /// # Errors
     /// As [`Files::look`] and [`Files::content`].

@@ -1,4 +1,4 @@
-//! The scrub: reads everything that is stored, in the background, at a bounded rate, and notes what is not what was stored.
+//! The scrub: reads everything that is stored, in the background at a limited rate, and records damage.
 
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::store;
 use crate::store::blobs::Named;
 use crate::store::damage::Pass;
 
-/// Blobs read between two saves of how far the pass is.
+/// Blobs checked between two saves of the progress.
 const BATCH: usize = 64;
-/// What a blob costs besides its bytes, so that many tiny ones are paced, too, in bytes.
+/// Bytes that each blob counts in addition to its length, so that many tiny blobs are paced too.
 const BLOB_COST: u64 = 4096;
-/// How often a finished scrub looks whether the next pass is due.
+/// Interval at which a finished scrub checks whether the next pass is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Least time between two counts of what is damaged.
@@ -28,9 +28,9 @@ const NOTED_MAX: usize = 10_000;
 /// How the scrub is paced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scrub {
-    /// Bytes read a second; 0 switches it off.
+    /// Bytes read per second; 0 disables the scrub.
     pub bytes_per_second: u64,
-    /// A pass begins this long after the one before began, or when that is finished.
+    /// Interval between the starts of two passes; a pass never starts before the previous one ended.
     pub every: Duration,
 }
 
@@ -40,14 +40,14 @@ impl Default for Scrub {
     }
 }
 
-/// A damaged blob, as an operator is told of it.
+/// A damaged blob, as reported to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The blob.
     pub blob: BlobId,
     /// When it was found.
     pub found: Time,
-    /// What is wrong with it.
+    /// What is wrong.
     pub what: String,
 }
 
@@ -64,7 +64,7 @@ impl Files {
                 Ok(Some(bytes)) => Duration::from_millis(bytes.saturating_mul(1000) / pace.bytes_per_second),
                 Ok(None) => LOOK_EVERY,
                 Err(error) => {
-                    tracing::warn!(%error, "the scrub pauses");
+                    tracing::warn!(%error, "the scrub failed; retrying later");
                     LOOK_EVERY
                 }
             };
@@ -75,7 +75,7 @@ impl Files {
         }
     }
 
-    /// Checks everything that is stored, at once; returns how many blobs were checked.
+    /// Checks everything that is stored, without pacing; returns the number of blobs checked.
     ///
     /// # Errors
     /// The database's.
@@ -85,7 +85,7 @@ impl Files {
         Ok(pass.checked)
     }
 
-    /// One batch of the pass that is under way, or of the next if it is due. The bytes that were read; `None` with nothing to do.
+    /// Checks one batch of the current pass, or of the next one if it is due. Returns the bytes read; `None` if nothing is due.
     async fn scrub_batch(&self) -> Result<Option<u64>> {
         let now = self.now();
         let every = i64::try_from(self.settings().scrub.every.as_micros()).unwrap_or(i64::MAX);
@@ -99,13 +99,13 @@ impl Files {
             pass.finished = Some(self.now());
             store::damage::prune(&self.0.db).await?;
             self.measure_volumes().await?;
-            tracing::info!(blobs = pass.checked, "a pass of the scrub is finished");
+            tracing::info!(blobs = pass.checked, "finished a pass of the scrub");
         }
         store::damage::save_pass(&self.0.db, &pass).await?;
         Ok(read)
     }
 
-    /// Measures what is dead in each volume. Deletions count it as it comes to be; what a crash left unnamed shows only here.
+    /// Measures the dead space of each volume. Deletions count it as it arises; blobs left by a crash are found only here.
     ///
     /// # Errors
     /// The database's.
@@ -113,7 +113,7 @@ impl Files {
         for volume in self.0.blobs.volumes().into_iter().filter(|volume| !volume.claimed) {
             let live = store::blobs::live_bytes(&self.0.db, volume.number).await?;
             if live == 0 && self.0.inherited.volumes.contains(&volume.number) {
-                // What is in it may be named by a newer copy of the database; compaction decides how long it stays.
+                // A newer copy of the database may refer to its blobs; compaction decides how long to keep it.
                 continue;
             }
             store::blobs::set_dead(&self.0.db, volume.number, volume.bytes.saturating_sub(live)).await?;
@@ -121,7 +121,7 @@ impl Files {
         Ok(())
     }
 
-    /// Checks the blobs that follow; the bytes that were read, `None` at the end.
+    /// Checks the next blobs; returns the bytes read, or `None` at the end of the pass.
     async fn check_after(&self, pass: &mut Pass) -> Result<Option<u64>> {
         let batch = store::blobs::by_place(&self.0.db, &pass.after, BATCH).await?;
         let Some(last) = batch.last() else { return Ok(None) };
@@ -143,7 +143,7 @@ impl Files {
                 Ok(())
             }
             Err(error) => {
-                // It may have been let go or moved meanwhile.
+                // The blob may have been released or moved meanwhile.
                 if store::blobs::location(&self.0.db, named.id).await? == Some(named.location) {
                     self.note_damage(named.id, &error.to_string()).await;
                 }
@@ -194,7 +194,7 @@ impl Files {
         }
     }
 
-    /// Notes that a volume holds what the disk does not give, so that it is not compacted before the next start.
+    /// Records that the disk fails to read a volume, so that it is not compacted until the next start.
     pub(super) fn note_unreadable(&self, volume: i64) {
         self.0.unreadable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(volume);
     }
@@ -210,7 +210,7 @@ impl Files {
         }
     }
 
-    /// Damaged blobs, the first `limit` of them.
+    /// Returns the first `limit` damaged blobs.
     ///
     /// # Errors
     /// The database's.

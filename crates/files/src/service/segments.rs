@@ -1,4 +1,4 @@
-//! The parts that a large object is made of.
+//! The segments of a large object.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
 pub struct Segments {
     /// The MD5 of the segments' ETags.
     pub etag: String,
-    /// What they have together, in bytes.
+    /// Their total length, in bytes.
     pub size: u64,
     pub(super) account: String,
     pub(super) list: Arc<Vec<Segment>>,
@@ -25,18 +25,18 @@ pub(super) enum Segment {
     Object {
         container: String,
         name: String,
-        /// The ETag that it must still have, if that matters.
+        /// The ETag that the object must still have, if any.
         etag: Option<String>,
-        /// What is meant of it.
+        /// The part of the object that belongs to the segment.
         part: Range<u64>,
-        /// Its whole length when it was listed.
+        /// The object's whole length when it was listed, in bytes.
         size: u64,
         is_manifest: bool,
     },
 }
 
 impl Segment {
-    /// Makes this part of an object one with the part behind it, if `next` is that.
+    /// Extends this part by `next` if that is the adjacent part of the same object; returns whether it was.
     pub(super) fn continues_with(&mut self, next: &Self) -> bool {
         match (self, next) {
             (
@@ -59,13 +59,13 @@ impl Segment {
 }
 
 impl Segments {
-    /// How many there are.
+    /// Returns the number of segments.
     #[must_use]
     pub fn count(&self) -> usize {
         self.list.len()
     }
 
-    /// The bytes of the whole that a segment gives, by its number from 1.
+    /// Returns the range of the whole that a segment occupies, by its number from 1.
     #[must_use]
     pub fn part(&self, number: usize) -> Option<Range<u64>> {
         let index = number.checked_sub(1)?;

@@ -1,5 +1,5 @@
-//! Whether an account's tenant exists and is enabled, asked of whoever knows: an account that nobody can sign in to is
-//! closed to everybody else, too.
+//! Checks whether an account's tenant exists and is enabled. An account whose users cannot sign in is closed to everyone
+//! else too.
 
 use std::sync::Arc;
 
@@ -9,35 +9,35 @@ use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::name::tenant_of;
 
-/// What is known of a tenant.
+/// The state of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantState {
     /// Its users can sign in.
     Enabled,
     /// It, or its domain, is disabled.
     Disabled,
-    /// There is none of that id.
+    /// There is no tenant with that id.
     Missing,
 }
 
-/// Whoever knows tenants.
+/// A directory of tenants, implemented by identity.
 #[async_trait]
 pub trait Tenants: Send + Sync {
-    /// The state of the tenant of that id.
+    /// Returns the state of a tenant.
     ///
     /// # Errors
-    /// Why it cannot be found out, for the log.
+    /// Why the state cannot be determined, for the log.
     async fn state(&self, tenant_id: &str) -> std::result::Result<TenantState, String>;
 }
 
 impl Files {
-    /// Has accounts' tenants looked up by `tenants`. Before, every tenant counts as enabled. Call once.
+    /// Sets the directory to look up tenants in. Until this is called, every tenant counts as enabled. Call it once.
     pub fn ask_tenants(&self, tenants: Arc<dyn Tenants>) {
         let _ = self.0.tenants.set(tenants);
     }
 
-    /// Fails when the account's tenant is disabled or missing. A caller of the tenant itself has a token for it, which
-    /// was checked already. An operator reaches disabled tenants, and is told of missing ones.
+    /// Fails if the account's tenant is disabled or missing. A caller from the tenant itself has a token for it, so the tenant
+    /// was checked already. Operators may access accounts of disabled tenants, and get an error for missing ones.
     pub(super) async fn check_tenant(&self, context: &Context, account: &str) -> Result<()> {
         let (Some(tenants), Some(tenant)) = (self.0.tenants.get(), tenant_of(account)) else { return Ok(()) };
         let caller = context.caller.as_deref();

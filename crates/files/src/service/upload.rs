@@ -1,4 +1,4 @@
-//! Storing an object: bytes first, then one unit that names them.
+//! Stores an object: first its bytes, then the row, in one transaction.
 
 use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed, Writer};
 use bytes::{Bytes, BytesMut};
@@ -21,36 +21,36 @@ use crate::model::shape::Shape;
 use crate::store;
 use work::Time;
 
-/// Bytes of a large upload that wait to be hashed.
+/// Maximum bytes of a large upload queued for hashing.
 const HASHED_AT_ONCE: usize = 128 << 10;
-/// What a large upload holds in memory, in bytes: pieces on their way to the disk and to the hasher. A small one whose
-/// length is not known yet may need as much.
+/// Memory held by a large upload, in bytes: pieces queued for the disk and for hashing. A small upload of unknown length may
+/// need as much.
 const LARGE_BYTES_HELD: u64 = PACKED_BYTES_MAX as u64;
-/// What any upload holds, in bytes.
+/// Memory held by any upload, in bytes.
 const SMALL_BYTES_HELD: u64 = 4 << 10;
 
 /// An object to be stored.
 pub struct PutRequest {
-    /// The bytes that are announced, if they are.
+    /// The announced length, if any, in bytes.
     pub length: Option<u64>,
-    /// The MD5 that the sender says they have, in hex and lower case.
+    /// The MD5 announced by the sender, in lower-case hex.
     pub etag: Option<String>,
-    /// Their media type.
+    /// The media type.
     pub content_type: String,
-    /// What is put beside it.
+    /// The metadata.
     pub metadata: Metadata,
-    /// Only if no object has the name (`If-None-Match: *`).
+    /// Whether to fail if the object exists (`If-None-Match: *`).
     pub only_new: bool,
-    /// What its bytes stand for, if not for themselves.
+    /// What the bytes represent if not the object's own content.
     pub shape: Option<Shape>,
-    /// When it is to be gone.
+    /// When the object expires.
     pub expires: Option<Time>,
 }
 
 /// A stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// It.
+    /// The object.
     pub object: Object,
     /// Whether its container's ETags are shown in quotes.
     pub quoted: bool,
@@ -60,8 +60,8 @@ impl Files {
     /// Stores an object; it is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::WrongEtag`], [`Error::TooLarge`], [`Error::BrokeOff`], [`Error::Precondition`] and what names and
-    /// metadata may be refused for. Nothing is stored then.
+    /// [`Error::WrongEtag`], [`Error::TooLarge`], [`Error::BrokeOff`], [`Error::Precondition`] and the errors of invalid names
+    /// and metadata. Nothing is stored then.
     pub async fn put_object(
         &self,
         context: &Context,
@@ -81,7 +81,7 @@ impl Files {
         if request.length.is_some_and(|length| length > self.limits().max_file_size) {
             return Err(Error::TooLarge);
         }
-        // Refused before its bytes come where that is already sure; the unit below decides.
+        // Reject early if the object already exists; the transaction below decides.
         if request.only_new
             && store::objects::find(&self.0.db, found.id, name)
                 .await?
@@ -176,7 +176,7 @@ impl Files {
         Ok(Stored { object, quoted })
     }
 
-    /// Tells the sweeps what a write left for them.
+    /// Wakes the background tasks that a write created work for.
     pub(super) fn after_write(&self, object: &Object, freed: bool) {
         if freed {
             self.0.garbage.notify_one();
@@ -205,7 +205,7 @@ impl Files {
                 return self.pack(policy, announced, head.freeze(), share);
             };
             if head.is_empty() && announced == Some(piece.len() as u64) && piece.len() <= PACKED_BYTES_MAX {
-                // The usual small object arrives in one piece and is not copied.
+                // Most small objects arrive in one piece, which is not copied.
                 return match body.next().await? {
                     None => self.pack(policy, announced, piece, share),
                     Some(_) => Err(Error::BrokeOff),
@@ -284,7 +284,7 @@ impl Files {
         Ok(Received { size, etag, bytes, _share: share })
     }
 
-    /// Frees bytes that were stored and that no row names.
+    /// Deletes a blob that was stored and that no row refers to.
     pub(super) async fn discard(&self, blob: Option<Blob>) {
         let Some(blob) = blob else { return };
         let freed = if blobs::is_single(blob.location.volume) {
@@ -294,7 +294,7 @@ impl Files {
             Ok(())
         };
         if let Err(error) = freed {
-            tracing::warn!(%error, blob = %blob.id, "unnamed bytes stay until the next sweep");
+            tracing::warn!(%error, blob = %blob.id, "cannot delete an unreferenced blob; the orphan check will remove it");
         }
     }
 }
@@ -325,7 +325,7 @@ enum Arrived {
     },
 }
 
-/// MD5 of a large upload, beside its writing. No thread is held while nothing arrives.
+/// Computes the MD5 of a large upload while it is written. Uses no thread while nothing arrives.
 struct Hasher {
     state: Hashing,
     waiting: Vec<Bytes>,
@@ -358,7 +358,7 @@ impl Hasher {
         Ok(())
     }
 
-    /// What was hashed so far.
+    /// Waits for pending work and returns the hash so far.
     async fn idle(&mut self) -> Result<fast_md5::Md5> {
         match std::mem::replace(&mut self.state, Hashing::Lost) {
             Hashing::Idle(md5) => Ok(md5),

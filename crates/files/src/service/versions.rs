@@ -1,5 +1,5 @@
-//! Containers that keep versions of their objects (Swift, Object versioning): each stored object is a version of its
-//! own, and a name points at one of them or, after a delete marker, at none.
+//! Containers that keep versions of their objects (Swift, Object versioning): each stored object is a separate version, and a
+//! name refers to one of them or, after a delete marker, to none.
 
 use database::Tx;
 use work::Time;
@@ -14,19 +14,19 @@ use crate::model::metadata::Metadata;
 use crate::model::version::{MARKER_TYPE, UNVERSIONED, VersionId, is_versioned};
 use crate::store;
 
-/// The MD5 of nothing.
+/// The MD5 of an empty object.
 const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
-/// What a deletion left.
+/// The outcome of a deletion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deleted {
-    /// The version that was deleted, or the delete marker that was made.
+    /// The version that was deleted, or the delete marker that was created.
     pub version: Option<VersionId>,
-    /// What the name points at now, if that was asked for by deleting a version.
+    /// The current version after a version was deleted.
     pub current: Option<VersionId>,
 }
 
-/// Stores an object as the newest version and points the name at it.
+/// Stores an object as the newest version and makes it the current one.
 pub(super) async fn store(
     tx: &mut Tx,
     container: &Container,
@@ -51,8 +51,8 @@ pub(super) async fn store(
     Ok(Named { object, freed })
 }
 
-/// Makes room for another current version: what was stored without versioning becomes a version, a version only ceases
-/// to be current. Answers whether a blob may have been let go.
+/// Prepares for a new current version: an object stored without versioning becomes a version; a version only stops being
+/// current. Returns whether a blob may have been released.
 async fn displace(tx: &mut Tx, container: &Container, name: &str, old: Option<Object>) -> Result<bool> {
     match old {
         None => Ok(false),
@@ -72,12 +72,12 @@ async fn displace(tx: &mut Tx, container: &Container, name: &str, old: Option<Ob
     }
 }
 
-/// A time behind all versions of a name.
+/// Returns a time later than all versions of a name.
 async fn after_all(tx: &mut Tx, container: i64, name: &str, now: Time) -> Result<Time> {
     Ok(store::versions::newest(tx, container, name).await?.map_or(now, |newest| later(now, newest)))
 }
 
-/// Leaves a delete marker. Answers it and whether there was something to delete.
+/// Creates a delete marker. Returns it and whether there was something to delete.
 pub(super) async fn mark_deleted(
     tx: &mut Tx,
     container: &Container,
@@ -91,13 +91,13 @@ pub(super) async fn mark_deleted(
     let version = after_all(tx, container.id, name, now).await?;
     store::versions::insert(tx, container.id, name, version, &marker(version)).await?;
     store::objects::delete(tx, container.id, name).await?;
-    // Also where nothing was counted: the marker must not go into a container that is being deleted.
+    // Needed even if nothing is counted: it makes the transaction conflict with a deletion of the container.
     store::containers::add(tx, container.id, 0, 0);
     count_change(tx, container, -i64::from(counted), 0);
     Ok((version, existed))
 }
 
-/// What stands for a deletion among versions.
+/// Creates a delete marker.
 pub(super) fn marker(created: Time) -> Object {
     Object {
         created,
@@ -113,8 +113,8 @@ pub(super) fn marker(created: Time) -> Object {
     }
 }
 
-/// Removes a version, and the name if it points at it. `None` when there is no such version, else what the name points
-/// at now.
+/// Removes a version, and the name if it refers to it. Returns `None` if there is no such version, otherwise the current
+/// version afterwards.
 pub(super) async fn remove(
     tx: &mut Tx,
     container: &Container,
@@ -142,7 +142,7 @@ pub(super) async fn remove(
 }
 
 impl Files {
-    /// Looks at one version of an object.
+    /// Looks up one version of an object.
     ///
     /// # Errors
     /// [`Error::NoVersion`], and [`Error::Page`] for a container that never kept versions.
@@ -233,7 +233,7 @@ impl Files {
         if removed { Ok(()) } else { Err(Error::NotFound) }
     }
 
-    /// Points a name at one of its versions again.
+    /// Makes a version the current one.
     ///
     /// # Errors
     /// [`Error::NoVersion`], and [`Error::Page`] for a container that never kept versions.

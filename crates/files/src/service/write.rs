@@ -1,4 +1,4 @@
-//! The units in which names come to point at objects and cease to, counted as they do.
+//! Transactions that point names at objects or remove names, and update the counters.
 
 use blobs::BlobId;
 use database::Tx;
@@ -9,15 +9,15 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
 use crate::store;
 
-/// What a unit did to a name.
+/// The result of changing a name.
 pub(super) struct Named {
-    /// The object as it stands.
+    /// The object as stored.
     pub(super) object: Object,
-    /// Whether a blob may have been let go.
+    /// Whether a blob may have been released.
     pub(super) freed: bool,
 }
 
-/// Points a name at an object whose blob is counted already; what it pointed at goes.
+/// Points a name at an object whose blob is already counted, and releases the old object.
 pub(super) async fn replace(
     tx: &mut Tx,
     container: &Container,
@@ -44,7 +44,7 @@ pub(super) async fn replace(
     Ok(Named { object, freed: freed.is_some() })
 }
 
-/// Removes an object, now, and counts it; `false` when it is not there.
+/// Removes an object and updates the counters; returns false if it does not exist.
 pub(super) async fn remove(tx: &mut Tx, container: &Container, name: &str, now: Time) -> Result<bool> {
     let Some(old) = store::objects::replaced(tx, container.id, name).await? else { return Ok(false) };
     store::objects::delete(tx, container.id, name).await?;
@@ -54,7 +54,7 @@ pub(super) async fn remove(tx: &mut Tx, container: &Container, name: &str, now: 
     Ok(true)
 }
 
-/// Counts objects and bytes for a container and its account.
+/// Adds to the object and byte counters of a container and its account.
 pub(super) fn count_change(tx: &mut Tx, container: &Container, objects: i64, bytes: i64) {
     if objects == 0 && bytes == 0 {
         return;
@@ -63,7 +63,7 @@ pub(super) fn count_change(tx: &mut Tx, container: &Container, objects: i64, byt
     store::accounts::add(tx, container.account, container.policy, 0, objects, bytes);
 }
 
-/// One name fewer for a blob.
+/// Decrements a blob's reference count.
 pub(super) async fn release(tx: &mut Tx, blob: Option<BlobId>) -> Result<()> {
     if let Some(blob) = blob {
         store::blobs::let_go(tx, blob).await?;
@@ -71,7 +71,7 @@ pub(super) async fn release(tx: &mut Tx, blob: Option<BlobId>) -> Result<()> {
     Ok(())
 }
 
-/// One name more for a blob.
+/// Increments a blob's reference count.
 pub(super) async fn share(tx: &mut Tx, object: &Object) -> Result<bool> {
     match &object.blob {
         Some(blob) => Ok(store::blobs::share(tx, blob.id).await?),
@@ -79,12 +79,12 @@ pub(super) async fn share(tx: &mut Tx, object: &Object) -> Result<bool> {
     }
 }
 
-/// Now, but behind what it replaces: the newest commit carries the newest time.
+/// Returns `now`, or a time just after `than`, so that the newest commit has the newest time.
 pub(super) fn later(now: Time, than: Time) -> Time {
     now.max(Time(than.0 + 10))
 }
 
-/// A size as counters add it.
+/// Converts a size for adding it to counters.
 pub(super) fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -15,7 +15,7 @@ pub(crate) async fn find(tx: &mut Tx, name: &str) -> Result<Option<Account>, Err
     Ok(Some(Account { id: row.take(0)?, created: Time(row.take(1)?), metadata }))
 }
 
-/// An account's metadata alone, unread; empty for one that is not there.
+/// Returns an account's metadata, unparsed; empty if the account does not exist.
 pub(crate) async fn metadata(db: &Database, name: &str) -> Result<Stored, Error> {
     let row = db.row("SELECT meta FROM accounts WHERE name = $1", params![name.as_bytes()]).await?;
     Ok(Stored(row.map(|row| row.get::<String>(0)).transpose()?.unwrap_or_default()))
@@ -30,7 +30,7 @@ pub(crate) async fn insert(tx: &mut Tx, name: &str, account: &Account) -> Result
     .map(|_| ())
 }
 
-/// Makes a unit conflict with whoever deletes the account: it writes to the row that they delete.
+/// Makes a transaction conflict with the deletion of the account by writing to the account's row.
 pub(crate) async fn hold(tx: &mut Tx, id: i64, name: &str) -> Result<bool, Error> {
     let sql = "UPDATE accounts SET id = id WHERE name = $1 AND id = $2";
     Ok(tx.execute(sql, params![name.as_bytes(), id]).await? == 1)
@@ -48,7 +48,7 @@ pub(crate) async fn delete(tx: &mut Tx, id: i64, name: &str) -> Result<(), Error
         .map(|_| ())
 }
 
-/// What an account holds, by storage policy.
+/// Returns an account's counters per storage policy.
 pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<BTreeMap<i64, Counts>, Error> {
     let sql = "SELECT policy, containers, objects, bytes FROM account_counts WHERE account = $1";
     let mut sums: BTreeMap<i64, (i64, i64, i64)> = BTreeMap::new();
@@ -66,7 +66,7 @@ pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<BTreeMap<i64, Counts>
     Ok(sums.into_iter().map(|(policy, sum)| (policy, counts(sum))).collect())
 }
 
-/// Counts a change at the end of the batch.
+/// Adds to the counters at the end of the batch.
 pub(crate) fn add(tx: &mut Tx, id: i64, policy: i64, containers: i64, objects: i64, bytes: i64) {
     let sql = "INSERT INTO account_counts (account, policy, slot, containers, objects, bytes)
                VALUES ($1, $2, $3, $4, $5, $6)
@@ -78,7 +78,7 @@ pub(crate) fn add(tx: &mut Tx, id: i64, policy: i64, containers: i64, objects: i
     tx.fold(sql, vec![Cell::Int(id), Cell::Int(policy), Cell::Int(slot)], &[containers, objects, bytes]);
 }
 
-/// A counter read while slots are being added to is never shown below zero.
+/// Converts a counter. One that is read while its slots are being updated may be negative; that is shown as 0.
 pub(crate) fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }

@@ -1,17 +1,17 @@
-//! What an audit reads: rows beside what they should agree with.
+//! Queries for audits: rows together with what they must agree with.
 
 use std::collections::BTreeMap;
 
 use blobs::BlobId;
 use database::{Database, Error, Tx, params};
 
-/// A blob's row and how often it is really named.
+/// A blob's stored reference count and its actual references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct References {
     pub(crate) blob: BlobId,
-    /// As the row counts them.
+    /// The count in the blob's row.
     pub(crate) counted: i64,
-    /// Objects, versions and pins that name it.
+    /// Objects, versions and pins that refer to it.
     pub(crate) found: i64,
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn references(tx: &mut Tx) -> Result<Vec<References>, Error> {
     tx.rows(sql, &[]).await?.iter().map(read).collect()
 }
 
-/// Blobs that objects, versions or pins name and that have no row.
+/// Returns blobs that objects, versions or pins refer to and that have no row.
 pub(crate) async fn without_rows(db: &Database) -> Result<Vec<BlobId>, Error> {
     db.scan((), |(), tx| {
         Box::pin(async move {
@@ -50,7 +50,7 @@ pub(crate) async fn without_rows(db: &Database) -> Result<Vec<BlobId>, Error> {
     .await
 }
 
-/// Blobs that wait to be removed although a row names them.
+/// Returns blobs queued for removal although a row refers to them.
 pub(crate) async fn doomed(db: &Database) -> Result<Vec<BlobId>, Error> {
     let sql = "SELECT g.blob FROM garbage g JOIN blobs b ON b.id = g.blob";
     let read = |row: &database::Row| Ok(BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default());
@@ -81,7 +81,7 @@ pub(crate) async fn strays(db: &Database) -> Result<u64, Error> {
     .await
 }
 
-/// A container, by its account's key, with its policy.
+/// A container's keys and policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerKey {
     pub(crate) id: i64,
@@ -89,7 +89,7 @@ pub(crate) struct ContainerKey {
     pub(crate) policy: i64,
 }
 
-/// Containers after the key `after`, at most `limit`.
+/// Returns up to `limit` containers after the key `after`.
 pub(crate) async fn containers(db: &Database, after: i64, limit: usize) -> Result<Vec<ContainerKey>, Error> {
     let sql = "SELECT id, account, policy FROM containers WHERE id > $1 ORDER BY id LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -98,19 +98,19 @@ pub(crate) async fn containers(db: &Database, after: i64, limit: usize) -> Resul
     db.rows(sql, params![after, limit]).await?.iter().map(read).collect()
 }
 
-/// Objects and bytes: as counters have them and as rows add up.
+/// Objects and bytes: by the counters and by the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub(crate) counted: (i64, i64),
     pub(crate) found: (i64, i64),
 }
 
-/// A container's counters beside its rows, in one snapshot.
+/// Returns a container's counters and the sums over its rows, in one snapshot.
 pub(crate) async fn container_sums(tx: &mut Tx, container: i64) -> Result<Sums, Error> {
     let sql = "SELECT CAST(COALESCE(SUM(objects), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT)
                FROM container_counts WHERE container = $1";
     let counted = pair(tx, sql, container).await?;
-    // A version's bytes are counted with the version, so the name that points at it counts none.
+    // A version's bytes are counted with the version, so the name that refers to it adds none.
     let sql =
         "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN version IS NULL THEN size ELSE 0 END), 0) AS BIGINT)
                FROM objects WHERE container = $1";
@@ -121,7 +121,7 @@ pub(crate) async fn container_sums(tx: &mut Tx, container: i64) -> Result<Sums, 
     Ok(Sums { counted, found: (now.0 + old.0, now.1 + old.1) })
 }
 
-/// Sets a container's counters to what its rows add up to.
+/// Sets a container's counters to the sums over its rows.
 pub(crate) async fn set_container_sums(tx: &mut Tx, container: i64, found: (i64, i64)) -> Result<(), Error> {
     let sql = "UPDATE container_counts SET objects = 0, bytes = 0 WHERE container = $1";
     tx.execute(sql, params![container]).await?;
@@ -130,7 +130,7 @@ pub(crate) async fn set_container_sums(tx: &mut Tx, container: i64, found: (i64,
     tx.execute(sql, params![container, found.0, found.1]).await.map(|_| ())
 }
 
-/// An account's containers, objects and bytes of one policy.
+/// An account's containers, objects and bytes in one policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicySums {
     pub(crate) policy: i64,
@@ -138,7 +138,7 @@ pub(crate) struct PolicySums {
     pub(crate) found: (i64, i64, i64),
 }
 
-/// Accounts after the key `after`, at most `limit`.
+/// Returns up to `limit` accounts after the key `after`.
 pub(crate) async fn accounts(db: &Database, after: i64, limit: usize) -> Result<Vec<i64>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows =
@@ -146,7 +146,7 @@ pub(crate) async fn accounts(db: &Database, after: i64, limit: usize) -> Result<
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// An account's counters, by policy, beside its containers' counters, in one snapshot.
+/// Returns an account's counters per policy and the sums over its containers' counters, in one snapshot.
 pub(crate) async fn account_sums(tx: &mut Tx, account: i64) -> Result<Vec<PolicySums>, Error> {
     let mut sums: BTreeMap<i64, PolicySums> = BTreeMap::new();
     let sql = "SELECT policy, CAST(SUM(containers) AS BIGINT), CAST(SUM(objects) AS BIGINT), CAST(SUM(bytes) AS BIGINT)
@@ -181,9 +181,9 @@ pub(crate) async fn set_account_sums(tx: &mut Tx, account: i64, sums: &PolicySum
     tx.execute(sql, params![account, sums.policy, containers, objects, bytes]).await.map(|_| ())
 }
 
-/// Sets how often a blob is named; a blob that nothing names goes, as if it had been let go.
+/// Sets a blob's reference count; a blob without references is removed as if released.
 pub(crate) async fn set_references(tx: &mut Tx, blob: BlobId, found: i64) -> Result<(), Error> {
-    // One too many, so that letting go of it does the rest where nothing names it.
+    // For no references, set the count to 1 first, so that releasing the blob once removes it.
     tx.execute("UPDATE blobs SET refs = $2 WHERE id = $1", params![blob.0, found.max(1)]).await?;
     if found == 0 {
         super::blobs::let_go(tx, blob).await?;

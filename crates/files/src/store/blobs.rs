@@ -1,11 +1,11 @@
-//! Where blobs are, and how many objects share each.
+//! Locations and reference counts of blobs.
 
 use blobs::{BlobId, Location};
 use database::{Cell, Database, Error, Tx, params};
 
 use crate::model::entry::{Blob, SealedKey};
 
-/// A new blob with one object.
+/// Inserts a new blob with one reference.
 pub(crate) async fn insert(tx: &mut Tx, blob: &Blob) -> Result<(), Error> {
     let Location { volume, offset, length } = blob.location;
     let size = i64::try_from(length).unwrap_or(i64::MAX);
@@ -18,7 +18,7 @@ pub(crate) async fn insert(tx: &mut Tx, blob: &Blob) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// A blob's sealed key as its row has it.
+/// Reads a blob's sealed key from its column.
 pub(super) fn sealed_key(id: BlobId, column: Option<Vec<u8>>) -> Result<Option<SealedKey>, Error> {
     let Some(bytes) = column else { return Ok(None) };
     let key = bytes.try_into().map_err(|_| Error::Statement {
@@ -28,7 +28,7 @@ pub(super) fn sealed_key(id: BlobId, column: Option<Vec<u8>>) -> Result<Option<S
     Ok(Some(SealedKey(key)))
 }
 
-/// Blobs behind `after` that have keys, in order of their ids.
+/// Returns blobs with keys after `after`, in id order.
 pub(crate) async fn sealed(
     db: &Database,
     after: BlobId,
@@ -44,7 +44,7 @@ pub(crate) async fn sealed(
     Ok(found)
 }
 
-/// Keys sealed anew; a blob that was let go meanwhile is passed over.
+/// Stores resealed keys; a blob that was released meanwhile is skipped.
 pub(crate) async fn reseal(db: &Database, keys: Vec<(BlobId, SealedKey)>) -> Result<(), Error> {
     db.write(keys, |keys, tx| {
         Box::pin(async move {
@@ -58,12 +58,12 @@ pub(crate) async fn reseal(db: &Database, keys: Vec<(BlobId, SealedKey)>) -> Res
     .await
 }
 
-/// One object more shares it; false when it is gone.
+/// Increments a blob's reference count; returns false if the blob no longer exists.
 pub(crate) async fn share(tx: &mut Tx, id: BlobId) -> Result<bool, Error> {
     Ok(tx.execute("UPDATE blobs SET refs = refs + 1 WHERE id = $1", params![id.0]).await? == 1)
 }
 
-/// One object fewer shares it. With none left, its row goes, and a file of its own is queued for removal.
+/// Decrements a blob's reference count. At zero, deletes its row, and enqueues a file of its own for removal.
 pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
     let sql = "UPDATE blobs SET refs = refs - 1 WHERE id = $1 RETURNING refs, volume, size";
     let Some(row) = tx.row(sql, params![id.0]).await? else { return Ok(()) };
@@ -83,7 +83,7 @@ pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Counts a packed blob of `size` bytes as dead, with all that its record takes in the volume.
+/// Counts a packed blob of `size` bytes as dead space, including the rest of its record.
 pub(crate) fn count_dead(tx: &mut Tx, volume: i64, size: i64) {
     let sql = "INSERT INTO volumes (volume, slot, dead) VALUES ($1, $2, $3)
                ON CONFLICT (volume, slot) DO UPDATE SET dead = volumes.dead + excluded.dead";
@@ -105,18 +105,18 @@ pub(crate) async fn discarded(db: &Database, places: Vec<Location>) -> Result<()
     .await
 }
 
-/// Volumes that hold dead blobs, and how many bytes of them.
+/// Returns the volumes with dead blobs and their dead bytes.
 pub(crate) async fn dead(db: &Database) -> Result<Vec<(i64, u64)>, Error> {
     let sql = "SELECT volume, CAST(SUM(dead) AS BIGINT) FROM volumes GROUP BY volume ORDER BY volume";
     db.rows(sql, &[]).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
-/// A volume is gone, and with it what was dead in it.
+/// Removes the dead space count of a volume that was removed.
 pub(crate) async fn forget_volume(db: &Database, volume: i64) -> Result<(), Error> {
     db.execute("DELETE FROM volumes WHERE volume = $1", params![volume]).await.map(|_| ())
 }
 
-/// What the named blobs of a volume take in it, in bytes, as [`blobs::record_bytes`] has it.
+/// Returns the bytes that a volume's live blobs occupy, as computed by [`blobs::record_bytes`].
 pub(crate) async fn live_bytes(db: &Database, volume: i64) -> Result<u64, Error> {
     db.scan(volume, |volume, tx| {
         Box::pin(async move {
@@ -128,7 +128,7 @@ pub(crate) async fn live_bytes(db: &Database, volume: i64) -> Result<u64, Error>
     .await
 }
 
-/// What is dead in a volume, as it was measured.
+/// Sets a volume's dead space to a measured value.
 pub(crate) async fn set_dead(db: &Database, volume: i64, dead: u64) -> Result<(), Error> {
     db.write((volume, i64::try_from(dead).unwrap_or(i64::MAX)), |(volume, dead), tx| {
         Box::pin(async move {
@@ -140,16 +140,16 @@ pub(crate) async fn set_dead(db: &Database, volume: i64, dead: u64) -> Result<()
     .await
 }
 
-/// A blob's row, as maintenance sees it.
+/// A blob's id and location, for maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     /// The blob.
     pub(crate) id: BlobId,
-    /// Where it is.
+    /// Its location.
     pub(crate) location: Location,
 }
 
-/// Blobs in the order of volumes, places and ids, after `after`; at most `limit`.
+/// Returns up to `limit` blobs after `after`, ordered by volume, offset and id.
 pub(crate) async fn by_place(db: &Database, after: &Named, limit: usize) -> Result<Vec<Named>, Error> {
     db.scan((*after, limit), |(after, limit), tx| {
         Box::pin(async move {
@@ -162,7 +162,7 @@ pub(crate) async fn by_place(db: &Database, after: &Named, limit: usize) -> Resu
     .await
 }
 
-/// Blobs in one volume, in the order of their places, from `place` on; at most `limit`.
+/// Returns up to `limit` blobs of a volume from offset `place`, ordered by offset.
 pub(crate) async fn in_volume(
     db: &Database,
     volume: i64,
@@ -189,24 +189,24 @@ fn named(rows: Vec<database::Row>) -> Result<Vec<Named>, Error> {
     rows.iter().map(read).collect()
 }
 
-/// Whether any row names a blob in the volume.
+/// Returns whether any row refers to a blob in the volume.
 pub(crate) async fn names_volume(db: &Database, volume: i64) -> Result<bool, Error> {
     Ok(db.row("SELECT 1 FROM blobs WHERE volume = $1 LIMIT 1", params![volume]).await?.is_some())
 }
 
-/// Whether any row names a blob whose volume's number is in this range, or a file of its own that counts as in it.
+/// Returns whether any row refers to a blob in volumes with these numbers, or to a single file that counts as one of them.
 pub(crate) async fn names_store(db: &Database, numbers: std::ops::Range<i64>) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM blobs WHERE volume >= $1 AND volume < $2 LIMIT 1";
     Ok(db.row(sql, params![numbers.start, numbers.end]).await?.is_some())
 }
 
-/// Where a blob is now, if a row names it.
+/// Returns a blob's current location, if it has a row.
 pub(crate) async fn location(db: &Database, id: BlobId) -> Result<Option<Location>, Error> {
     let sql = "SELECT id, volume, place, size FROM blobs WHERE id = $1";
     Ok(named(db.rows(sql, params![id.0]).await?)?.first().map(|named| named.location))
 }
 
-/// Blobs were copied to other places; a blob that was let go meanwhile leaves a dead copy.
+/// Updates the locations of relocated blobs. For a blob that was released meanwhile, counts the copy as dead space.
 pub(crate) async fn moved(db: &Database, moves: Vec<(BlobId, Location, Location)>) -> Result<(), Error> {
     db.write(moves, |moves, tx| {
         Box::pin(async move {
@@ -241,7 +241,7 @@ pub(crate) async fn removed(db: &Database, removed: Vec<BlobId>) -> Result<(), E
     .await
 }
 
-/// Whether any row names the blob, so that it must stay.
+/// Returns whether any row refers to the blob, so that it must be kept.
 pub(crate) async fn is_known(db: &Database, id: BlobId) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM blobs WHERE id = $1 UNION ALL SELECT 1 FROM garbage WHERE blob = $1";
     Ok(db.row(sql, params![id.0]).await?.is_some())

@@ -1,29 +1,29 @@
-//! What is to be carried to other clouds' containers: a name for each change, and walks through what was there before.
+//! The queue of container sync: one entry per changed name, and scans of what existed before.
 
 use database::{Database, Error, Tx, params};
 use work::Time;
 
 use super::accounts::unsigned;
 
-/// A name whose present state is to be carried.
+/// A queued name whose current state is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) container: i64,
     pub(crate) name: String,
-    /// When it was changed, which for a deletion nothing else tells any more.
+    /// When it was changed; for a deletion, no other row has this.
     pub(crate) changed: Time,
-    /// How often it was tried, this time included.
+    /// Number of attempts, including the current one.
     pub(crate) attempts: u64,
 }
 
-/// The name is to be carried at once; if it waits already, it waits on, for its newest state.
+/// Enqueues a name for sending at once. A name that is already queued keeps its place and is sent in its newest state.
 pub(crate) async fn want(tx: &mut Tx, container: i64, name: &str, changed: Time) -> Result<(), Error> {
     let sql = "INSERT INTO carried (container, name, changed, due, attempts) VALUES ($1, $2, $3, 0, 0)
                ON CONFLICT (container, name) DO UPDATE SET changed = excluded.changed";
     tx.execute(sql, params![container, name.as_bytes(), changed.0]).await.map(|_| ())
 }
 
-/// Takes up to `limit` names that are due; they are due again at `until`, should whoever took them be gone by then.
+/// Claims up to `limit` names that are due. They become due again at `until` if the claiming process dies.
 pub(crate) async fn claim(db: &Database, now: Time, until: Time, limit: usize) -> Result<Vec<Due>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let first = db.row("SELECT due FROM carried WHERE due <= $1 LIMIT 1", params![now.0]).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn claim(db: &Database, now: Time, until: Time, limit: usize) -
     .await
 }
 
-/// It has been carried, unless it was changed meanwhile: then it is due at once.
+/// Removes a name that was sent; if it was changed meanwhile, it is due at once.
 pub(crate) async fn done(db: &Database, due: Due) -> Result<(), Error> {
     db.write(due, |due, tx| {
         Box::pin(async move {
@@ -68,26 +68,26 @@ pub(crate) async fn done(db: &Database, due: Due) -> Result<(), Error> {
     .await
 }
 
-/// It could not be carried and is due again then.
+/// Schedules a retry of a name that could not be sent.
 pub(crate) async fn retry(db: &Database, due: Due, at: Time) -> Result<(), Error> {
     let sql = "UPDATE carried SET due = $3 WHERE container = $1 AND name = $2";
     db.execute(sql, params![due.container, due.name.as_bytes(), at.0]).await.map(|_| ())
 }
 
-/// A container's objects are to be walked through from the first.
+/// Starts a scan of all objects in a container.
 pub(crate) async fn walk(tx: &mut Tx, container: i64) -> Result<(), Error> {
     let sql = "INSERT INTO walks (container, after) VALUES ($1, $2)
                ON CONFLICT (container) DO UPDATE SET after = excluded.after";
     tx.execute(sql, params![container, Vec::<u8>::new()]).await.map(|_| ())
 }
 
-/// A walk that is under way: the container, and how far it came.
+/// Returns a scan in progress: the container, and the name that it has reached.
 pub(crate) async fn walking(db: &Database) -> Result<Option<(i64, Vec<u8>)>, Error> {
     let row = db.row("SELECT container, after FROM walks ORDER BY container LIMIT 1", &[]).await?;
     row.map(|mut row| Ok((row.take(0)?, row.take(1)?))).transpose()
 }
 
-/// A walk came so far; `None` ends it.
+/// Saves the progress of a scan; `None` ends it.
 pub(crate) async fn walked(tx: &mut Tx, container: i64, after: Option<&[u8]>) -> Result<(), Error> {
     match after {
         Some(after) => {

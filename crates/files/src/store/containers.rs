@@ -26,8 +26,7 @@ pub(crate) async fn find(tx: &mut Tx, account: i64, name: &str) -> Result<Option
     row.map(|row| container(account, String::new(), row)).transpose()
 }
 
-/// A container by its account's name, and that account's metadata, in one statement: what every object request begins
-/// with.
+/// Returns a container with its account's metadata by name, in one statement. Every object request begins with this.
 pub(crate) async fn find_by_path(
     db: &database::Database,
     account: &str,
@@ -36,7 +35,7 @@ pub(crate) async fn find_by_path(
     by_path(db.row(BY_PATH, params![account.as_bytes(), name.as_bytes()]).await?)
 }
 
-/// As [`find_by_path`], within a unit.
+/// As [`find_by_path`], within a transaction.
 pub(crate) async fn find_by_path_in(
     tx: &mut Tx,
     account: &str,
@@ -58,7 +57,7 @@ fn by_path(row: Option<Row>) -> Result<(Option<Container>, Stored), Error> {
     Ok((Some(found), Stored(account_metadata)))
 }
 
-/// A container by its key, for work that nobody asked for.
+/// Returns a container by its key, for background work.
 pub(crate) async fn find_by_id(tx: &mut Tx, id: i64) -> Result<Option<Container>, Error> {
     let sql = "SELECT id, created, changed, meta, policy, account FROM containers WHERE id = $1";
     let row = tx.row(sql, params![id]).await?;
@@ -95,10 +94,10 @@ pub(crate) async fn update(tx: &mut Tx, name: &str, container: &Container) -> Re
 
 /// Deletes a container and its counters.
 ///
-/// Every unit that puts something into a container updates one of its counters, and this deletes them all, so that the
-/// two conflict under plain snapshot isolation too.
+/// Every transaction that adds something to a container updates one of its counters, and this deletes all of them, so that
+/// the two conflict even under plain snapshot isolation.
 pub(crate) async fn delete(tx: &mut Tx, account: i64, name: &str, id: i64) -> Result<(), Error> {
-    // What the batch counted comes first, while there are rows to add it to.
+    // Apply the batch's counter updates first, while their rows exist.
     tx.flush().await?;
     tx.execute("DELETE FROM container_counts WHERE container = $1", params![id]).await?;
     let sql = "DELETE FROM containers WHERE account = $1 AND name = $2";
@@ -115,7 +114,7 @@ pub(crate) async fn counts(tx: &mut Tx, id: i64) -> Result<Counts, Error> {
     Ok(Counts { containers: 0, objects: unsigned(sums.0), bytes: unsigned(sums.1) })
 }
 
-/// Counts a change at the end of the batch. The unit conflicts with whoever deletes the container, and is repeated.
+/// Adds to the counters at the end of the batch. If the container is deleted concurrently, the transaction is retried.
 pub(crate) fn add(tx: &mut Tx, id: i64, objects: i64, bytes: i64) {
     let sql = "UPDATE container_counts SET objects = objects + $3, bytes = bytes + $4
                WHERE container = $1 AND slot = $2";
@@ -123,7 +122,7 @@ pub(crate) fn add(tx: &mut Tx, id: i64, objects: i64, bytes: i64) {
     tx.fold(sql, vec![Cell::Int(id), Cell::Int(slot)], &[objects, bytes]);
 }
 
-/// Up to `limit` containers in `[lower, upper)`, with their counters.
+/// Returns up to `limit` containers in `[lower, upper)` with their counters.
 pub(crate) async fn range(
     tx: &mut Tx,
     account: i64,
@@ -159,7 +158,7 @@ pub(crate) async fn range(
         .collect()
 }
 
-/// Any containers of an account, for its deletion.
+/// Returns some containers of an account, for deleting the account.
 pub(crate) async fn some(tx: &mut Tx, account: i64, limit: i64) -> Result<Vec<(String, i64, i64)>, Error> {
     let sql = "SELECT name, id, policy FROM containers WHERE account = $1 ORDER BY name LIMIT $2";
     let rows = tx.rows(sql, params![account, limit]).await?;

@@ -1,4 +1,4 @@
-//! Blobs that are not what was stored, and how far the scrub is.
+//! Damaged blobs, and the progress of the scrub.
 
 use blobs::{BlobId, Location};
 use database::{Database, Error, params};
@@ -6,7 +6,7 @@ use work::Time;
 
 use super::blobs::Named;
 
-/// A blob that does not match its checksums, or is missing.
+/// A blob that is missing or fails its checksums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged {
     pub(crate) blob: BlobId,
@@ -14,19 +14,19 @@ pub(crate) struct Damaged {
     pub(crate) what: String,
 }
 
-/// How far a pass of the scrub is.
+/// The progress of a pass of the scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pass {
     /// The blob that was checked last.
     pub(crate) after: Named,
     pub(crate) begun: Time,
-    /// Blobs checked in this pass.
+    /// Number of blobs checked in this pass.
     pub(crate) checked: u64,
     pub(crate) finished: Option<Time>,
 }
 
 impl Pass {
-    /// A pass that begins now.
+    /// Starts a pass.
     pub(crate) fn begin(now: Time) -> Self {
         let location = Location { volume: i64::MIN, offset: 0, length: 0 };
         let after = Named { id: BlobId([0; 16]), location };
@@ -34,18 +34,18 @@ impl Pass {
     }
 }
 
-/// Notes damage; what was noted first about a blob stays.
+/// Records damage; an earlier record of the same blob is kept.
 pub(crate) async fn note(db: &Database, blob: BlobId, found: Time, what: &str) -> Result<(), Error> {
     let sql = "INSERT INTO damaged (blob, found, what) VALUES ($1, $2, $3) ON CONFLICT (blob) DO NOTHING";
     db.execute(sql, params![blob.0, found.0, what]).await.map(|_| ())
 }
 
-/// A blob was found sound, or is gone.
+/// Removes the record of a blob that is intact or no longer exists.
 pub(crate) async fn forget(db: &Database, blob: BlobId) -> Result<(), Error> {
     db.execute("DELETE FROM damaged WHERE blob = $1", params![blob.0]).await.map(|_| ())
 }
 
-/// Damaged blobs that rows still name, at most `limit` after `after`, in the order of their ids.
+/// Returns up to `limit` damaged blobs after `after` that rows still refer to, in id order.
 pub(crate) async fn list(db: &Database, after: BlobId, limit: usize) -> Result<Vec<Damaged>, Error> {
     let sql = "SELECT d.blob, d.found, d.what FROM damaged d JOIN blobs b ON b.id = d.blob
                WHERE d.blob > $1 ORDER BY d.blob LIMIT $2";
@@ -58,19 +58,19 @@ pub(crate) async fn list(db: &Database, after: BlobId, limit: usize) -> Result<V
     Ok(found)
 }
 
-/// How many damaged blobs rows still name.
+/// Counts the damaged blobs that rows still refer to.
 pub(crate) async fn count(db: &Database) -> Result<u64, Error> {
     let sql = "SELECT COUNT(*) FROM damaged d JOIN blobs b ON b.id = d.blob";
     db.row(sql, &[]).await?.map_or(Ok(0), |row| row.get(0))
 }
 
-/// Forgets damage of blobs that no row names any more.
+/// Removes the records of blobs that no row refers to any more.
 pub(crate) async fn prune(db: &Database) -> Result<(), Error> {
     let sql = "DELETE FROM damaged WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = damaged.blob)";
     db.execute(sql, &[]).await.map(|_| ())
 }
 
-/// The pass that is under way or was finished last.
+/// Returns the current or last pass.
 pub(crate) async fn pass(db: &Database) -> Result<Option<Pass>, Error> {
     let sql = "SELECT volume, place, blob, begun, checked, finished FROM scrub WHERE id = 0";
     let Some(mut row) = db.row(sql, &[]).await? else { return Ok(None) };
@@ -84,7 +84,7 @@ pub(crate) async fn pass(db: &Database) -> Result<Option<Pass>, Error> {
     }))
 }
 
-/// Saves how far a pass is, so that a restart goes on from there.
+/// Saves a pass's progress, so that it continues after a restart.
 pub(crate) async fn save_pass(db: &Database, pass: &Pass) -> Result<(), Error> {
     let sql = "INSERT INTO scrub (id, volume, place, blob, begun, checked, finished)
                VALUES (0, $1, $2, $3, $4, $5, $6)

@@ -15,7 +15,7 @@ const SELECT: &str =
        o.shape, o.version, o.expires, b.sealed
      FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE o.container = $1 AND o.name = $2";
 
-/// An object from the columns that [`SELECT`] names.
+/// Reads an object from the columns in [`SELECT`].
 pub(super) fn object(mut row: Row) -> Result<Object, Error> {
     let size = unsigned(row.take(3)?);
     let blob = match row.take::<Option<Vec<u8>>>(6)?.as_deref().and_then(BlobId::from_slice) {
@@ -54,12 +54,12 @@ pub(crate) async fn find_in(tx: &mut Tx, container: i64, name: &str) -> Result<O
     tx.row(SELECT, params![container, name.as_bytes()]).await?.map(object).transpose()
 }
 
-/// Whether a container holds anything; its counters may lag within a batch.
+/// Returns whether a container holds any object; its counters may lag within a batch.
 pub(crate) async fn any(tx: &mut Tx, container: i64) -> Result<bool, Error> {
     Ok(tx.row("SELECT 1 FROM objects WHERE container = $1 LIMIT 1", params![container]).await?.is_some())
 }
 
-/// What a name pointed at before: enough to count and free it.
+/// What a name referred to before: enough to update the counters and release its blob.
 pub(crate) struct Replaced {
     pub(crate) size: u64,
     pub(crate) created: Time,
@@ -69,7 +69,7 @@ pub(crate) struct Replaced {
 }
 
 impl Replaced {
-    /// The bytes that the container counts for it; a version's are counted with the version.
+    /// Returns the bytes that the container counts for it; a version's are counted with the version.
     pub(crate) fn counted(&self) -> u64 {
         if self.version.is_some() { 0 } else { self.size }
     }
@@ -158,13 +158,13 @@ pub(crate) async fn expired(db: &Database, now: Time, limit: usize) -> Result<Ve
     rows.into_iter().map(|mut row| Ok((row.take(0)?, row.take(1)?))).collect()
 }
 
-/// When the next object is past its time.
+/// Returns when the next object expires.
 pub(crate) async fn next_expiry(db: &Database) -> Result<Option<Time>, Error> {
     let sql = "SELECT expires FROM objects WHERE expires IS NOT NULL ORDER BY expires LIMIT 1";
     Ok(db.row(sql, params![]).await?.map(|row| row.get::<i64>(0)).transpose()?.map(Time))
 }
 
-/// An entry from name, size, etag, type, change and shape.
+/// Reads an entry from the columns name, size, etag, type, change and shape.
 pub(super) fn entry(row: &mut Row) -> Result<ObjectEntry, Error> {
     let name: Vec<u8> = row.take(0)?;
     let name = String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
@@ -179,7 +179,7 @@ pub(super) fn entry(row: &mut Row) -> Result<ObjectEntry, Error> {
     })
 }
 
-/// Up to `limit` objects in `[lower, upper)`.
+/// Returns up to `limit` objects in `[lower, upper)`.
 pub(crate) async fn range(
     tx: &mut Tx,
     container: i64,

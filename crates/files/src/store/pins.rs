@@ -1,4 +1,4 @@
-//! Pins: versions that stay readable whatever becomes of their objects.
+//! Pins: versions that remain readable after their objects were changed or deleted.
 
 use blobs::{BlobId, Location};
 use database::{Database, Error, Tx, params};
@@ -36,7 +36,7 @@ pub(crate) async fn insert(tx: &mut Tx, pin: &str, blob: Option<BlobId>, size: u
         .map(|_| ())
 }
 
-/// Removes a pin and answers the blob that it held.
+/// Removes a pin and returns the blob that it referred to.
 pub(crate) async fn remove(tx: &mut Tx, pin: &str) -> Result<Option<BlobId>, Error> {
     let row = tx.row("DELETE FROM pins WHERE pin = $1 RETURNING blob", params![pin]).await?;
     let blob = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();

@@ -1,4 +1,4 @@
-//! Versions of objects in containers that keep them, delete markers among them.
+//! Versions of objects, including delete markers, in containers that keep them.
 
 use blobs::BlobId;
 use database::{Error, Tx, params};
@@ -53,7 +53,7 @@ pub(crate) async fn find(
     tx.row(sql, params![container, name.as_bytes(), -version.0]).await?.map(objects::object).transpose()
 }
 
-/// The newest of a name, delete markers included.
+/// Returns the newest version of a name, which may be a delete marker.
 pub(crate) async fn newest(tx: &mut Tx, container: i64, name: &str) -> Result<Option<Time>, Error> {
     let sql = "SELECT back FROM versions WHERE container = $1 AND name = $2 ORDER BY back LIMIT 1";
     let row = tx.row(sql, params![container, name.as_bytes()]).await?;
@@ -76,7 +76,7 @@ pub(crate) async fn set_metadata(
         .map(|_| ())
 }
 
-/// Removes a version and answers its length and blob.
+/// Removes a version and returns its length and blob.
 pub(crate) async fn remove(
     tx: &mut Tx,
     container: i64,
@@ -91,7 +91,7 @@ pub(crate) async fn remove(
     Ok(Some((unsigned(row.take(0)?), blob.as_deref().and_then(BlobId::from_slice))))
 }
 
-/// Some versions of a container: name and id.
+/// Returns some versions of a container as name and id.
 pub(crate) async fn some(tx: &mut Tx, container: i64, limit: usize) -> Result<Vec<(String, Time)>, Error> {
     let sql = "SELECT name, back FROM versions WHERE container = $1 LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -104,17 +104,17 @@ pub(crate) async fn some(tx: &mut Tx, container: i64, limit: usize) -> Result<Ve
         .collect()
 }
 
-/// A place in the order of names and, within a name, of versions from the newest; null versions come first.
+/// A position in the order of names and, within a name, of versions from newest to oldest; null versions come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) name: Vec<u8>,
     pub(crate) back: i64,
 }
 
-/// The null version's place within its name.
+/// The null version's position within its name.
 pub(crate) const NULL_BACK: i64 = i64::MIN;
 
-/// Up to `limit` versions of names in `[lower, upper)`, behind `after` in the listing's direction.
+/// Returns up to `limit` versions of names in `[lower, upper)`, after `after` in the listing's direction.
 pub(crate) async fn range(
     tx: &mut Tx,
     container: i64,
@@ -151,7 +151,7 @@ pub(crate) async fn range(
     };
     let after = after.unwrap_or(&start);
     let sql = if reverse { BACKWARD } else { FORWARD };
-    // A walk from a place goes no further back than its name.
+    // A scan from a position goes back no further than the position's name.
     let (lower, upper_of_name) = if reverse {
         (lower.to_vec(), upper.to_vec())
     } else {
@@ -170,7 +170,7 @@ pub(crate) async fn range(
         let is_latest = match version {
             None => true,
             Some(version) if present => current == Some(version),
-            // Without an object of the name, its newest delete marker is what a read finds.
+            // Without a current object, the name's newest delete marker is the latest version.
             Some(version) => {
                 object.content_type == crate::model::version::MARKER_TYPE
                     && newest(tx, container, &object.name).await? == Some(version)
