@@ -89,7 +89,7 @@ impl Location {
 pub struct Volume {
     /// Its number.
     pub number: i64,
-    /// Disk space that it occupies, in bytes, without space that is reserved for blobs to come.
+    /// Disk space that it occupies, in bytes, without space reserved for future blobs.
     pub bytes: u64,
     /// Whether it may contain blobs whose rows are not committed yet.
     pub claimed: bool,
@@ -160,8 +160,8 @@ pub trait Blobs: Send + Sync + 'static {
     async fn remove_volume(&self, number: i64) -> Result<bool>;
 
     /// Lists blobs in files of their own that were written before this process started, for the orphan check against the
-    /// database. They come in pages, numbered from 0, in no order; `None` after the last page. Reading all pages reads each
-    /// directory once.
+    /// database. Pages are numbered from 0 and unordered; `None` after the last page. Reading all pages reads each directory
+    /// once.
     async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>>;
 
     /// Moves a blob's own file, which no row refers to, to the orphan directory. Reading the blob moves it back.

@@ -123,7 +123,7 @@ impl PolicyStores {
         self.0.iter().enumerate().filter_map(of).collect()
     }
 
-    /// As [`Blobs::has_volume`]; true for a volume of a store that is not there, about which nothing is known.
+    /// As [`Blobs::has_volume`]; true if the volume's store is not configured, since nothing is known about it then.
     #[must_use]
     pub fn may_have_volume(&self, number: i64) -> bool {
         self.store(store_of(number)).is_ok_and(|store| store.has_volume(number & NUMBER_MASK))

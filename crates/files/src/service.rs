@@ -221,9 +221,9 @@ struct Inner {
     inherited: compaction::Inherited,
     /// Volumes with blobs that the disk fails to read.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
-    /// Places of dead bytes that the database did not take yet.
+    /// Locations of dead bytes that the database could not count yet.
     uncounted: std::sync::Mutex<Vec<blobs::Location>>,
-    /// Damaged blobs that were noted by this process.
+    /// Damaged blobs that this process has recorded.
     noted: std::sync::Mutex<std::collections::HashSet<blobs::BlobId>>,
     damaged: Notify,
     garbage: Notify,
@@ -237,7 +237,7 @@ struct Inner {
 pub struct Files(Arc<Inner>);
 
 impl Files {
-    /// Opens the tables. Nothing is done in the background, and nothing deleted, before [`Files::start`].
+    /// Creates the tables if necessary. Nothing runs in the background, and nothing is deleted, before [`Files::start`].
     ///
     /// # Errors
     /// The database's.
@@ -292,8 +292,8 @@ impl Files {
         Ok(files)
     }
 
-    /// Starts work in the background, which deletes what nothing names any more. To be called once, when it is certain that
-    /// the database and the stores belong together.
+    /// Starts the background tasks, which delete what no row refers to. Call it once, when it is certain that the database and
+    /// the blob stores belong together.
     pub fn start(&self) {
         tokio::spawn(self.clone().sweep());
         tokio::spawn(self.clone().scrub());
@@ -302,7 +302,7 @@ impl Files {
         tokio::spawn(self.clone().deliver_by_and_by());
     }
 
-    /// Ends background work, and delivers the access logs that wait.
+    /// Stops background work and delivers the pending access logs.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
         self.deliver_logs().await;

@@ -91,7 +91,7 @@ struct Tail {
     file: Arc<File>,
     end: u64,
     reserved: u64,
-    /// Publishes `end`.
+    /// Publishes `end` as the length of the volume.
     written: Arc<AtomicU64>,
     /// Keeps compaction from removing the volume while it is being created or closed.
     _claim: Claim,

@@ -14,7 +14,7 @@ use crate::checksum::Table;
 use crate::error::{Error, Result};
 use crate::{BlobId, Location, Writer};
 
-/// Bytes of an upload that wait until they are written together.
+/// Bytes of an upload that are collected and written together.
 const WRITTEN_AT_ONCE: usize = 256 << 10;
 
 /// Bytes written between two checks of the free space.
@@ -52,7 +52,7 @@ impl Singles {
         self.dir.join(format!("{shard:02x}"))
     }
 
-    /// Creates the file of a new blob, empty.
+    /// Creates an empty file for a new blob.
     pub(super) async fn create(&self, id: BlobId) -> Result<SingleWriter> {
         let path = self.path(id);
         let unfinished = blocking(move || Unfinished::create(path)).await;
@@ -134,7 +134,7 @@ impl Singles {
         !shards.filter_map(std::io::Result::ok).any(holds)
     }
 
-    /// The blobs of one directory that are older than `before`; `None` behind the last directory.
+    /// Returns the blobs of one directory that are older than `before`; `None` after the last directory.
     pub(super) async fn list(&self, page: usize, before: BlobId) -> Result<Option<Vec<BlobId>>> {
         let Ok(shard) = u8::try_from(page) else { return Ok(None) };
         let dir = self.shard(shard);
@@ -151,11 +151,11 @@ impl Singles {
     }
 }
 
-/// Takes a blob's bytes. They are written on threads that may wait, each time for as long as that takes and no longer: no
-/// thread is held while nothing arrives, so however many uploads are under way, reads and other uploads find a thread.
+/// Writes a blob's bytes on blocking threads. A thread is used only during a write, not while waiting for bytes, so any
+/// number of uploads in progress leaves threads for reads and other uploads.
 pub(super) struct SingleWriter {
     state: Writing,
-    /// Pieces that are not being written yet.
+    /// Pieces not yet passed to a write.
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
 }
@@ -167,7 +167,7 @@ enum Writing {
 }
 
 impl SingleWriter {
-    /// The file, once what was being written is written.
+    /// Waits for the current write and returns the file.
     async fn idle(&mut self) -> Result<Unfinished> {
         match std::mem::replace(&mut self.state, Writing::Failed) {
             Writing::Idle(unfinished) => Ok(unfinished),
@@ -215,7 +215,7 @@ impl Writer for SingleWriter {
 
 impl Drop for SingleWriter {
     fn drop(&mut self) {
-        // A write that is under way removes the file when it ends, on its own thread.
+        // If a write is in progress, its thread removes the file afterwards.
         if let Writing::Idle(unfinished) = std::mem::replace(&mut self.state, Writing::Failed)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -224,15 +224,15 @@ impl Drop for SingleWriter {
     }
 }
 
-/// A blob's file that is being written. Dropped before it is sealed, it removes the file.
+/// A blob's file that is being written. The file is removed if this is dropped before it is sealed.
 struct Unfinished {
     path: PathBuf,
     file: File,
-    /// The directory, to be synced once the file is whole.
+    /// The directory, to be synced once the file is complete.
     dir: File,
     table: Table,
     length: u64,
-    /// The length up to which there was room when that was checked last.
+    /// Length for which free space was last checked, in bytes.
     admitted: u64,
     is_sealed: bool,
 }

@@ -21,17 +21,17 @@ const SCAN_BYTES: u64 = 1 << 20;
 struct Open {
     file: Arc<File>,
     claims: Arc<()>,
-    /// The bytes that this process has written to it; 0 for a volume of an earlier process.
+    /// Bytes that this process has written to it; 0 for a volume of an earlier process.
     written: Arc<AtomicU64>,
 }
 
-/// A volume that was just created.
+/// A newly created volume.
 pub(super) struct Created {
     pub(super) number: i64,
     pub(super) file: Arc<File>,
-    /// Whoever appends to the volume keeps here how many bytes it has.
+    /// The appender stores the volume's length here.
     pub(super) written: Arc<AtomicU64>,
-    /// Until it is dropped nobody removes the volume, although no row names anything in it.
+    /// The volume is not removed until this is dropped, although no row refers to it.
     pub(super) claim: Claim,
 }
 
@@ -56,9 +56,9 @@ pub(super) struct Volumes {
     next: AtomicI64,
 }
 
-/// The file that keeps the highest number that a volume had.
+/// The file with the highest number that any volume had.
 const HIGHEST_FILE: &str = "highest";
-/// Numbers left out where that file cannot be read: more than there can have been volumes since it was lost.
+/// Numbers skipped if that file cannot be read: more than the volumes that can have been created since it was lost.
 const NUMBERS_LEFT_OUT: i64 = 1 << 20;
 
 impl Volumes {
@@ -88,13 +88,13 @@ impl Volumes {
         self.dir.join(format!("{number:08}.vol"))
     }
 
-    /// Creates an empty volume. Its directory entry, and that its number was used, are durable when this returns.
+    /// Creates an empty volume. Its directory entry and the use of its number are durable when this returns.
     pub(super) fn create(&self) -> io::Result<Created> {
         let number = self.next.load(Ordering::Acquire);
         let path = self.path(number);
         self.save_highest(number)?;
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        // One sync makes the volume's name and the renamed file with the number durable.
+        // One sync makes both the volume's directory entry and the renamed number file durable.
         let durable = file.sync_all().and_then(|()| File::open(&self.dir)?.sync_all());
         if let Err(error) = durable {
             let _ = std::fs::remove_file(&path);
@@ -109,7 +109,7 @@ impl Volumes {
         Ok(Created { number, file, written, claim })
     }
 
-    /// Replaces the file with the highest number. Its new name is durable once the directory is synced.
+    /// Replaces the file with the highest number. The new one is durable once the directory is synced.
     fn save_highest(&self, number: i64) -> io::Result<()> {
         let new = self.dir.join(format!("{HIGHEST_FILE}.new"));
         let mut file = File::create(&new)?;
@@ -145,8 +145,8 @@ impl Volumes {
             .collect()
     }
 
-    /// Returns how many bytes this process has written to a volume. The volume that is being written occupies more of the
-    /// disk: it has space reserved for blobs to come.
+    /// Returns how many bytes this process has written to a volume. The current volume occupies more of the disk, since it has
+    /// space reserved for future blobs.
     pub(super) fn written(&self, number: i64) -> u64 {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.get(&number).map_or(0, |open| open.written.load(Ordering::Acquire))
@@ -181,17 +181,17 @@ impl Volumes {
     }
 }
 
-/// The highest number that a volume had, as far as that was saved; `present` is the highest of those that are there.
+/// Returns the highest number that any volume had, if it was saved; `present` is the highest of the existing volumes.
 fn highest_used(dir: &Path, present: i64) -> i64 {
     let path = dir.join(HIGHEST_FILE);
     let read = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map_err(|_| format!("{text:?} is no number")),
-        // Earlier versions did not save it.
+        // Earlier releases did not save it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return present,
         Err(error) => Err(error.to_string()),
     };
     read.unwrap_or_else(|error: String| {
-        tracing::error!(error, path = %path.display(), "volumes go on with a number that is high enough");
+        tracing::error!(error, path = %path.display(), "cannot read the highest volume number; skipping numbers so that none is reused");
         present + NUMBERS_LEFT_OUT
     })
 }
@@ -243,7 +243,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let volumes = Volumes::open(dir.path()).unwrap();
         let created = volumes.create().unwrap();
-        // Whoever asked which volume is current before this one was takes it for a sealed one in which nothing lives.
+        // A task that read the current volume's number before this volume became current sees it as a dead sealed one.
         assert_eq!(volumes.sealed(0).iter().map(|volume| volume.claimed).collect::<Vec<_>>(), [true]);
         assert!(!volumes.remove(created.number).unwrap() && volumes.contains(created.number));
         drop(created.claim);

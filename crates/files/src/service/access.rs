@@ -79,8 +79,8 @@ impl Access {
         Ok(found)
     }
 
-    /// Within a unit: whether the caller may have the object end as it says ([`Files::may_expire`], asked when the request
-    /// began; an object of the name may have been stored since).
+    /// Within a transaction: repeats the check of [`Files::may_expire`], which was made when the request began. An object with
+    /// the name may have been stored since.
     ///
     /// # Errors
     /// [`Error::Forbidden`].

@@ -85,7 +85,7 @@ impl Files {
             .await
             .map_err(|e: database::Error| Error::from(e))?;
         if options.repair && !wrong.is_empty() {
-            // Counted again within the unit that writes: what was counted before may have changed since.
+            // Count again within the transaction that corrects: the first counts may be outdated.
             let recounted = self.0.db.write((), |(), tx| Box::pin(recount_references(tx)));
             wrong = recounted.await.map_err(|e: database::Error| Error::from(e))?;
         }
@@ -211,7 +211,7 @@ impl Files {
     }
 }
 
-/// Corrects how often blobs are counted as named; returns those that were wrong.
+/// Corrects the reference counts of blobs; returns those that were wrong.
 async fn recount_references(tx: &mut Tx) -> std::result::Result<Vec<References>, database::Error> {
     let wrong = store::audit::references(tx).await?;
     for wrong in &wrong {

@@ -1,10 +1,10 @@
 //! Budgets for what requests hold in memory while their bodies arrive, shared fairly among tenants.
 //!
-//! - One tenant holds at most half.
-//! - The last quarter is for tenants that hold little: one that holds nothing, or would hold no more than a 32nd. So a
-//!   tenant's first requests find room while others take all that they can.
-//! - Who finds no room waits in its tenant's queue. What is freed goes to the tenant that holds least, whatever the number
-//!   of requests that others have waiting.
+//! - One tenant may hold at most half.
+//! - The last quarter is reserved for tenants that hold nothing, or that would hold at most a 32nd with the request. So a
+//!   tenant's first requests are admitted while others use all that they may.
+//! - A request that is not admitted waits in its tenant's queue. What is released goes to the waiting tenant that holds
+//!   least, however many requests others have waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 
 /// Time for which a request waits for its share.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Requests of one tenant that wait at most; further ones are refused at once.
+/// Maximum number of waiting requests per tenant; further ones are rejected at once.
 const WAITING_OF_TENANT_MAX: usize = 256;
-/// Requests of all tenants that wait at most.
+/// Maximum number of waiting requests of all tenants.
 const WAITING_MAX: usize = 4096;
 
 /// A resource that requests share, such as bytes of memory.
@@ -31,7 +31,7 @@ pub(super) struct Budget {
 #[derive(Default)]
 struct State {
     used: u64,
-    /// What each tenant holds, and who of it waits; without those that do neither.
+    /// Tenants that hold something or have requests waiting.
     tenants: HashMap<String, Tenant>,
     waiting: usize,
     next: u64,
@@ -56,19 +56,19 @@ pub(super) struct Share {
     amount: u64,
 }
 
-/// A place in a tenant's queue. Dropped without a claim, it gives back what it was granted meanwhile.
+/// A position in a tenant's queue. If it is dropped before it was claimed, it returns what it was granted meanwhile.
 struct Place {
     share: Option<Share>,
     id: u64,
     granted: oneshot::Receiver<()>,
 }
 
-/// Whether a request gets what it asks for.
+/// Whether a request is admitted.
 enum Verdict {
     Granted,
-    /// Its tenant holds as much as it may.
+    /// The tenant would exceed its maximum.
     OverShare,
-    /// There is too little left.
+    /// Too little is left.
     NoRoom,
 }
 
@@ -102,7 +102,7 @@ impl Budget {
     /// Takes a share once enough is free. An amount that no tenant could ever get is reduced to the most that one can.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] after a minute, or at once where too many wait already.
+    /// [`Error::Unavailable`] after a minute, or at once if too many requests are waiting already.
     pub(super) async fn take(self: &Arc<Self>, tenant: &str, amount: u64) -> Result<Share> {
         let full = || Error::Unavailable(format!("tenant {tenant} has too many uploads under way"));
         let place = self.enter(tenant, amount.min(self.total / 2)).ok_or_else(full)?;
@@ -126,7 +126,7 @@ impl Budget {
         Some(Place { share: Some(share), id, granted: receiver })
     }
 
-    /// Grants what there is room for, to the tenant that holds least first.
+    /// Admits waiting requests while there is room, first those of the tenant that holds least.
     fn grant(&self, state: &mut State) {
         if state.waiting == 0 {
             return;
@@ -147,7 +147,7 @@ impl Budget {
                         break;
                     }
                     Verdict::OverShare => {}
-                    // Smaller requests of those that hold more must not get ahead of this one for ever.
+                    // Do not admit smaller requests of tenants that hold more, which could starve this one.
                     Verdict::NoRoom => return,
                 }
             }
@@ -157,7 +157,7 @@ impl Budget {
             tenant.held += first.amount;
             state.used += first.amount;
             state.waiting -= 1;
-            // A place whose receiver is gone gives this back when it is dropped.
+            // If the receiver is gone, dropping the position returns the share.
             let _ = first.granted.send(());
         }
     }
@@ -171,7 +171,7 @@ impl Budget {
         if used + amount <= limit { Verdict::Granted } else { Verdict::NoRoom }
     }
 
-    /// Takes a tenant that neither holds nor waits out of the list.
+    /// Removes a tenant that neither holds anything nor waits.
     fn forget(state: &mut State, name: &str) {
         if state.tenants.get(name).is_some_and(|tenant| tenant.held == 0 && tenant.queue.is_empty()) {
             state.tenants.remove(name);
@@ -181,7 +181,7 @@ impl Budget {
 
 impl Place {
     async fn claim(mut self) -> Share {
-        // The sender is dropped only after it has sent: a place is taken out of its queue by nobody else.
+        // The sender is dropped only after it has sent: nothing else removes a position from its queue.
         let _ = (&mut self.granted).await;
         match self.share.take() {
             Some(share) => share,
@@ -199,12 +199,12 @@ impl Drop for Place {
         let before = tenant.queue.len();
         tenant.queue.retain(|waiting| waiting.id != self.id);
         if tenant.queue.len() == before {
-            // It was granted: the share gives it back.
+            // It was granted; dropping the share returns it.
             return;
         }
         share.amount = 0;
         state.waiting -= 1;
-        // Those behind it may ask for less.
+        // Requests behind this one may be smaller.
         budget.grant(&mut state);
     }
 }
@@ -233,7 +233,7 @@ impl Context {
 mod tests {
     use super::*;
 
-    /// What a request gets at once.
+    /// Returns the share if a request is admitted at once.
     async fn now(budget: &Arc<Budget>, tenant: &str, amount: u64) -> Option<Share> {
         tokio::select! {
             biased;
@@ -275,7 +275,7 @@ mod tests {
         );
     }
 
-    /// Each of eight tenants gets on while one keeps hundreds of requests waiting, and none holds more than its part.
+    /// All of eight tenants make progress while one keeps hundreds of requests waiting, and none exceeds its maximum.
     #[tokio::test(start_paused = true)]
     async fn eight_tenants_get_on_while_one_floods() {
         let budget = Budget::of(256);
@@ -313,7 +313,7 @@ mod tests {
                 began.elapsed()
             });
         }
-        // 7 × 40 requests of a second each, through half of the budget.
+        // 7 × 40 requests of one second each, with half of the budget.
         while let Some(took) = others.join_next().await {
             assert!(took.unwrap() < Duration::from_secs(40), "no tenant starves");
         }

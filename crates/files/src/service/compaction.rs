@@ -29,9 +29,9 @@ const GAPS_MAX: usize = 100_000;
 /// Dead space is freed in place only if at most this much more is unreferenced than known to be dead, in bytes: a crash
 /// leaves such uploads behind.
 const UNACCOUNTED_BYTES_MAX: u64 = 4 << 20;
-/// Places of dead bytes kept in memory while the database does not take them; the scrub measures what is beyond.
+/// Maximum locations of dead bytes kept in memory while the database cannot count them; the scrub measures any others.
 const UNCOUNTED_MAX: usize = 100_000;
-/// A volume shorter than this is small: starts leave such volumes behind, in bytes.
+/// A volume shorter than this is small, in bytes. Each start may leave one behind.
 const SMALL_BYTES: u64 = 4 << 20;
 /// More small volumes than this are merged.
 const SMALL_VOLUMES_MAX: usize = 16;
@@ -58,7 +58,7 @@ impl Files {
     pub async fn compact(&self) -> Result<()> {
         self.count_dead(Vec::new()).await;
         let dead = store::blobs::dead(&self.0.db).await?;
-        // Left by a crash between removing a volume and forgetting what was dead in it.
+        // A crash between removing a volume and deleting its dead space count leaves the count behind.
         for (number, _) in dead.iter().filter(|(number, _)| !self.0.blobs.may_have_volume(*number)) {
             store::blobs::forget_volume(&self.0.db, *number).await?;
         }
@@ -139,7 +139,7 @@ impl Files {
         let unnamed = loop {
             let named = store::blobs::in_volume(&self.0.db, volume.number, place, GAPS_AT_ONCE).await?;
             let Some(last) = named.last() else {
-                // Behind the last record, to wherever the volume ends.
+                // The part after the last record, to the end of the volume.
                 gaps.push(from..u64::MAX);
                 break volume.bytes.saturating_sub(live);
             };
@@ -155,7 +155,7 @@ impl Files {
                 break gaps.iter().map(|gap| gap.end - gap.start).sum();
             }
         };
-        // More than the database knows to be dead may be alive in a newer copy of it.
+        // Space beyond what the database knows to be dead may be live in a newer copy of the database.
         if unnamed > dead.saturating_add(UNACCOUNTED_BYTES_MAX) {
             return Ok(());
         }
@@ -222,7 +222,7 @@ impl Files {
             && let Err(error) = store::blobs::moved(&self.0.db, moved).await
         {
             if error.is_unknown() {
-                // Rows may yet name the copies, so this process never gives their claims back.
+                // Rows may refer to the copies, so keep their claims until this process exits.
                 claims.into_iter().for_each(Claim::keep);
             } else {
                 self.count_dead(copies).await;
@@ -235,8 +235,8 @@ impl Files {
 }
 
 impl Files {
-    /// Counts stored bytes that no row will name as dead, and those whose counting failed before. What cannot be counted now
-    /// is kept in memory until the next call.
+    /// Counts blobs that no row will refer to as dead space, together with those that could not be counted before. Those that
+    /// cannot be counted now are kept in memory until the next call.
     pub(super) async fn count_dead(&self, places: Vec<Location>) {
         let mut uncounted = std::mem::take(&mut *self.uncounted());
         uncounted.extend(places);
@@ -245,10 +245,10 @@ impl Files {
         }
         match store::blobs::discarded(&self.0.db, uncounted.clone()).await {
             Ok(()) => {}
-            // They may have been counted. The scrub measures the volume if they were not.
+            // They may have been counted. If not, the scrub measures the volume.
             Err(error) if error.is_unknown() => {}
             Err(error) => {
-                tracing::warn!(%error, "dead bytes are counted later");
+                tracing::warn!(%error, "cannot count dead space; retrying later");
                 let mut kept = self.uncounted();
                 uncounted.truncate(UNCOUNTED_MAX.saturating_sub(kept.len()));
                 kept.extend(uncounted);

@@ -82,7 +82,7 @@ impl Files {
                 self.0.garbage.notify_one();
             }
             if count > 0 && removed == 0 {
-                // Others removed them, or gave them another time. Looking again at once might find the same.
+                // Another process removed them or changed their expiry. Searching again at once might find the same ones.
                 return Ok(None);
             }
             if count < ROUND {
@@ -92,7 +92,7 @@ impl Files {
         }
     }
 
-    /// Removes those of the rows that were found that are still due; returns how many.
+    /// Removes those of the found objects that are still due; returns how many.
     async fn remove_due(&self, found: Vec<(i64, Vec<u8>)>, due: Time) -> Result<usize> {
         self.0
             .db
@@ -102,14 +102,14 @@ impl Files {
                     for (id, raw) in found {
                         let container = store::containers::find_by_id(tx, *id).await?;
                         let (Some(container), Ok(name)) = (container, std::str::from_utf8(raw)) else {
-                            // In no container, or with a name that no request can say: it is counted nowhere.
+                            // The container is missing or the name is not valid, so no counter includes it.
                             let blob = store::objects::delete_stray(tx, *id, raw, due).await?;
                             removed += usize::from(blob.is_some());
                             release(tx, blob.flatten()).await?;
                             continue;
                         };
                         let object = store::objects::replaced(tx, container.id, name).await?;
-                        // It may have been given another time since.
+                        // Its expiry may have been changed since.
                         if object.and_then(|object| object.expires).is_some_and(|expires| expires <= due) {
                             remove(tx, &container, name, due).await?;
                             removed += 1;

@@ -18,7 +18,7 @@ pub struct Look {
     pub segments: bool,
     /// The version, if not the current one.
     pub version: Option<VersionId>,
-    /// At most so many segments of a dynamic large object, fewer than there may be otherwise.
+    /// Maximum number of segments of a dynamic large object, if lower than the general maximum.
     pub dynamic_max: Option<usize>,
 }
 

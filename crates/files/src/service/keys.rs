@@ -17,14 +17,15 @@ pub struct Signed {
     pub texts: Vec<String>,
 }
 
-/// The names of keys, behind `x-account-meta-` or `x-container-meta-`.
+/// The names of keys, without the prefix `x-account-meta-` or `x-container-meta-`.
 const KEYS: [&str; 2] = ["temp-url-key", "temp-url-key-2"];
 
 impl Files {
-    /// Whether any signature could open the container: it exists, its tenant is enabled, and it or its account has a key.
+    /// Returns whether any signature could grant access to the container: it exists, its tenant is enabled, and it or its account
+    /// has a key.
     ///
     /// # Errors
-    /// The database's, and [`Error::Unavailable`] where the tenant cannot be looked up.
+    /// The database's, and [`Error::Unavailable`] if the tenant cannot be looked up.
     pub async fn has_key(&self, account: &str, container: &str) -> Result<bool> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let Some(found) = found else { return Ok(false) };

@@ -24,7 +24,7 @@ use crate::model::shape::Shape;
 const DEPTH_MAX: usize = 10;
 
 impl Files {
-    /// The segments of what was found; `None` where it stands for itself. At most `dynamic_max` are listed.
+    /// Returns the segments of an object; `None` if it is not a large object. Lists at most `dynamic_max` of a dynamic one.
     pub(super) async fn segments_of(
         &self,
         context: &Context,
@@ -61,7 +61,7 @@ impl Files {
     }
 
     /// # Errors
-    /// [`Error::Conflict`] for more than `most` segments.
+    /// [`Error::Conflict`] if there are more than `most` segments.
     async fn dynamic(
         &self,
         context: &Context,
@@ -75,7 +75,7 @@ impl Files {
         let mut query = Query { prefix: prefix.into(), ..Query::default() };
         let (mut list, mut md5, mut size) = (Vec::new(), fast_md5::Md5::new(), 0);
         loop {
-            // One more than may be there, to notice that there are more.
+            // One more than allowed, to detect that there are more.
             let limit = self.limits().container_listing_limit.min((most - list.len()).saturating_add(1));
             query.limit = limit;
             let page = self.list_container(context, account, container, query.clone()).await;

@@ -28,16 +28,16 @@ pub enum ManifestPut {
     Refused(Vec<Problem>),
 }
 
-/// What the segments of one manifest were found to be.
+/// The segments of one manifest that were looked up so far.
 #[derive(Default)]
 struct Looks {
-    /// By container and name: what was found, or the status that looking came to.
+    /// By container and name: the segment, or the status that the look-up failed with.
     by_name: HashMap<(String, String), std::result::Result<Looked, &'static str>>,
-    /// Entries that may still be listed for segments that are dynamic large objects.
+    /// How many more objects may be listed for segments that are dynamic large objects.
     left: usize,
 }
 
-/// What a manifest keeps of a segment.
+/// What a manifest stores of a segment.
 struct Looked {
     size: u64,
     etag: String,
@@ -61,7 +61,7 @@ impl Files {
         // Authorise the caller before reading the body. Whether the container exists is checked when the manifest is stored, since
         // errors in the manifest take precedence, as in Swift.
         self.may_store(context, account, Some(container)).await?;
-        // Held until all segments were looked at: that costs more than reading the manifest.
+        // Held until all segments were checked, which costs more than reading the manifest.
         let _share = self.bulk_share(context, account).await?;
         let sent = self.read_manifest(body).await?;
         let asked = manifest::parse(&sent, (container, name), self.limits().max_manifest_segments)?;
@@ -188,11 +188,11 @@ impl Files {
         Ok((Some(Kept::Object(kept)), length))
     }
 
-    /// Looks at a segment, once for all entries of a manifest that name it, as Swift does; an `Err` within is the status that
-    /// its look-up came to.
+    /// Looks up a segment, once for all entries of a manifest that refer to it, as Swift does. The inner `Err` is the status of
+    /// a failed look-up.
     ///
     /// # Errors
-    /// What the request fails with as a whole.
+    /// Errors that fail the whole request.
     async fn look_once<'a>(
         &self,
         context: &Context,

@@ -20,9 +20,9 @@ const BLOB_COST: u64 = 4096;
 /// Interval at which a finished scrub checks whether the next pass is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Least time between two counts of what is damaged.
+/// Minimum interval between two counts of damaged blobs.
 const COUNT_EVERY_MIN: Duration = Duration::from_secs(1);
-/// Blobs that are remembered as noted.
+/// Maximum number of recorded blobs that are remembered.
 const NOTED_MAX: usize = 10_000;
 
 /// How the scrub is paced.
@@ -152,8 +152,7 @@ impl Files {
         }
     }
 
-    /// Notes that a blob is not what was stored, the first time that this is found: who reads a damaged object over and over
-    /// causes no writes.
+    /// Records that a blob is damaged. Repeated reads of a damaged object cause no further writes.
     pub(super) async fn note_damage(&self, blob: BlobId, what: &str) {
         {
             let mut noted = self.noted();
@@ -166,7 +165,7 @@ impl Files {
         }
         tracing::error!(%blob, what, "a blob is damaged; it is not served");
         if let Err(error) = store::damage::note(&self.0.db, blob, self.now(), what).await {
-            tracing::warn!(%error, %blob, "the damage is not noted; it will be found again");
+            tracing::warn!(%error, %blob, "cannot record the damage; it will be found again");
             self.noted().remove(&blob);
         }
         self.0.damaged.notify_one();
@@ -176,13 +175,13 @@ impl Files {
         self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the metric of damaged blobs up to date until the service stops: soon after new damage was noted, and every minute.
+    /// Updates the metric of damaged blobs until the service stops: soon after damage was recorded, and every minute.
     pub(super) async fn watch_damage(self) {
         let mut stop = self.0.stop.subscribe();
         loop {
             self.show_damage().await;
             let changed = async {
-                // Counting reads all damaged blobs; once a second is enough, however many are found.
+                // Counting reads the rows of all damaged blobs, so limit it to once per second.
                 tokio::time::sleep(COUNT_EVERY_MIN).await;
                 self.0.damaged.notified().await;
             };

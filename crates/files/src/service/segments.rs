@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Segments of a dynamic large object at most, and of all those together that a manifest names: ten pages of a listing.
+/// Maximum number of segments of a dynamic large object, and of all those in one manifest: ten pages of a listing.
 pub(super) const DYNAMIC_SEGMENTS_MAX: usize = 100_000;
 
-/// What a large object stands for.
+/// The segments that a large object consists of.
 #[derive(Clone, Debug)]
 pub struct Segments {
     /// The MD5 of the segments' ETags.

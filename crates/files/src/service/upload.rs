@@ -112,7 +112,7 @@ impl Files {
         self.store_and_name(access.by(context.clone()), name, object, flags, received).await
     }
 
-    /// Makes what was received durable and points the name at it, as the blob of `object`; see [`Files::name_blob`].
+    /// Makes an upload durable and points the name at it, as the blob of `object`; see [`Files::name_blob`].
     pub(super) async fn store_and_name(
         &self,
         access: Access,
@@ -121,8 +121,8 @@ impl Files {
         flags: (bool, bool),
         received: Received,
     ) -> Result<Stored> {
-        // Both in one task that runs to its end: if the client goes away once the bytes are being made durable, they are
-        // named all the same. Otherwise nothing would know of them until the next start.
+        // Do both in one task that runs to completion: if the client disconnects while the bytes are being synced, they are still
+        // named. Otherwise they would remain unreferenced until the next start.
         let (files, name) = (self.clone(), name.to_owned());
         let named = tokio::spawn(async move {
             let Received { bytes, _share, .. } = received;
@@ -132,9 +132,9 @@ impl Files {
         named.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
     }
 
-    /// Points the name at its bytes, counts them and releases the old ones. If that fails, the new bytes are deleted; if its
-    /// outcome is not known they stay, since the name may point at them: the orphan sweep decides from the rows. `claim`
-    /// keeps the bytes' volume until the row is known to be there or not.
+    /// Points the name at its blob, updates the counters and releases the old blob. If that fails, the new blob is deleted. If
+    /// its outcome is unknown, the blob is kept, since the name may refer to it; the orphan check decides later. `claim` keeps
+    /// the blob's volume until the outcome is known.
     async fn name_blob(
         &self,
         access: Access,
@@ -162,7 +162,7 @@ impl Files {
         let (Named { object, freed }, quoted, carried) = match named.await {
             Ok(named) => named,
             Err(unknown @ Error::Unknown(_)) => {
-                // The row may still arrive, so this process never gives the claim back.
+                // The row may still be committed, so keep the claim until this process exits.
                 claim.keep();
                 return Err(unknown);
             }
@@ -186,8 +186,8 @@ impl Files {
         }
     }
 
-    /// Takes an upload of `tenant`'s for the store of a policy, encrypted where that is configured. Nothing of it is read
-    /// before there is memory for it, and nothing of it stays if what is received is dropped.
+    /// Receives an upload of `tenant` for a policy's blob store, encrypted if configured. Waits for memory before it reads the
+    /// body. Nothing remains of the upload if the result is dropped.
     pub(super) async fn receive(
         &self,
         policy: i64,
@@ -241,7 +241,7 @@ impl Files {
         Ok(Received { size, etag, bytes, _share: share })
     }
 
-    /// Makes bytes durable; returns where they are, and what keeps them there until it is known whether a row names them.
+    /// Makes bytes durable; returns their blob, and a claim to hold until it is known whether a row refers to it.
     async fn store(&self, bytes: Arrived) -> Result<(Option<Blob>, Claim)> {
         let (id, key, location, claim) = match bytes {
             Arrived::Nothing => return Ok((None, Claim::default())),
@@ -299,20 +299,20 @@ impl Files {
     }
 }
 
-/// An upload whose bytes have all arrived. They are not durable yet, and nothing of them stays if this is dropped.
+/// An upload that was received completely. It is not durable yet, and nothing remains of it if this is dropped.
 pub(super) struct Received {
     size: u64,
     etag: String,
     bytes: Arrived,
-    /// The memory that the bytes take.
+    /// The memory that the bytes occupy.
     _share: Share,
 }
 
-/// The bytes of an upload, encrypted where that is configured.
+/// The bytes of an upload, encrypted if configured.
 enum Arrived {
     Nothing,
     Packed {
-        /// The index of the store that they go to.
+        /// The index of the store to write to.
         store: usize,
         id: BlobId,
         key: Option<SealedKey>,

@@ -15,8 +15,7 @@ pub(crate) struct References {
     pub(crate) found: i64,
 }
 
-/// Blobs that are named more or less often than their rows count. Reads everything that names blobs, so it is for audits
-/// alone.
+/// Returns blobs whose reference count is wrong. Reads all rows that refer to blobs, so it is for audits only.
 pub(crate) async fn references(tx: &mut Tx) -> Result<Vec<References>, Error> {
     let sql = "SELECT b.id, b.refs, COALESCE(n.found, 0) FROM blobs b LEFT JOIN (
                    SELECT blob, COUNT(*) AS found FROM (
@@ -57,13 +56,13 @@ pub(crate) async fn doomed(db: &Database) -> Result<Vec<BlobId>, Error> {
     db.rows(sql, &[]).await?.iter().map(read).collect()
 }
 
-/// Takes a blob out of the queue of those to be removed if a row still names it.
+/// Removes a blob from the removal queue if a row still refers to it.
 pub(crate) async fn spare(db: &Database, blob: BlobId) -> Result<(), Error> {
     let sql = "DELETE FROM garbage WHERE blob = $1 AND EXISTS (SELECT 1 FROM blobs WHERE id = $1)";
     db.execute(sql, params![blob.0]).await.map(|_| ())
 }
 
-/// Objects and versions in containers that are not there, and containers in accounts that are not.
+/// Counts objects and versions without a container, and containers without an account.
 pub(crate) async fn strays(db: &Database) -> Result<u64, Error> {
     db.scan((), |(), tx| {
         Box::pin(async move {

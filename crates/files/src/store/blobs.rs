@@ -92,7 +92,7 @@ pub(crate) fn count_dead(tx: &mut Tx, volume: i64, size: i64) {
     tx.fold(sql, vec![Cell::Int(volume), Cell::Int(slot)], &[i64::try_from(dead).unwrap_or(i64::MAX)]);
 }
 
-/// Counts bytes that were stored and that no row names as dead.
+/// Counts blobs that were stored but that no row refers to as dead space.
 pub(crate) async fn discarded(db: &Database, places: Vec<Location>) -> Result<(), Error> {
     db.write(places, |places, tx| {
         Box::pin(async move {

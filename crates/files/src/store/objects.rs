@@ -136,8 +136,8 @@ pub(crate) async fn delete(tx: &mut Tx, container: i64, name: &str) -> Result<()
     tx.execute(sql, params![container, name.as_bytes()]).await.map(|_| ())
 }
 
-/// Deletes a row that is due at `due`, whatever container it is in; returns the blob that it named, and `None` if there is no
-/// such row.
+/// Deletes an object's row, whatever its container, if it expired by `due`. Returns the blob that it referred to; `None` if
+/// there is no such row.
 pub(crate) async fn delete_stray(
     tx: &mut Tx,
     container: i64,
@@ -149,7 +149,7 @@ pub(crate) async fn delete_stray(
     Ok(Some(row.take::<Option<Vec<u8>>>(0)?.and_then(|blob| BlobId::from_slice(&blob))))
 }
 
-/// Objects past their time, the longest first: container and name.
+/// Returns expired objects as container and name, the earliest expired first.
 pub(crate) async fn expired(db: &Database, now: Time, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, Error> {
     let sql = "SELECT container, name FROM objects WHERE expires IS NOT NULL AND expires <= $1
                ORDER BY expires LIMIT $2";

@@ -111,7 +111,7 @@ impl Call<'_> {
         let header =
             request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(header).map_err(|e| refused(&e))?;
-        // Nothing is read where neither the caller nor any signature among the fields could open the container.
+        // Do not read the body if neither the caller nor any signature in the fields could grant access to the container.
         if let Err(closed) = self.files.may_store(self.context, account, Some(container)).await
             && !self.files.has_key(account, container).await?
         {
@@ -368,7 +368,7 @@ fn refused(error: &multer::Error) -> Fault {
     Error::Invalid(format!("the form cannot be read: {error}")).into()
 }
 
-/// Waits for the form's parser. Everything before a file together must arrive within the limits of a [`Pace`].
+/// Waits for the form's parser. Everything before a file must arrive within the limits of a [`Pace`].
 async fn in_time<T>(pace: &mut Pace, read: impl Future<Output = multer::Result<T>>) -> Result<T, Fault> {
     match pace.wait(read).await {
         Ok(read) => read.map_err(|e| refused(&e)),

@@ -64,7 +64,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Wraps an opened body that is read whole and must arrive within the limits of a [`Pace`].
+    /// Wraps a body that is read whole and must arrive within the limits of a [`Pace`].
     pub(super) fn paced(body: Body) -> Self {
         Self { body, pace: Some(Pace::default()) }
     }
