@@ -1,4 +1,4 @@
-//! Volumes that are mostly dead are emptied and removed, and nothing that lives is lost: also where volumes are damaged.
+//! Volumes that are mostly dead are emptied and removed without losing live objects, even if volumes are damaged.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -44,7 +44,7 @@ impl Bed {
         let blobs = Arc::new(Local::with_volumes_of(dir, VOLUME_BYTES).unwrap());
         let clock = Clock::system();
         let meter = Meter::open(location, clock.clone()).await.unwrap();
-        // Compaction and the scrub run when the tests say so.
+        // The tests start compaction and the scrub themselves.
         let scrub = Scrub { bytes_per_second: 0, ..Scrub::default() };
         let settings = Settings { scrub, settling: Duration::ZERO, ..Settings::default() };
         let files = Files::open(location, blobs.clone(), clock, meter, settings).await.unwrap();
@@ -73,7 +73,7 @@ impl Bed {
 
     async fn get(&self, name: &str) -> files::Result<Bytes> {
         let (_, found) = self.files.read_whole(&operator(), "AUTH_1", "c", name).await?;
-        let Content::Whole(found) = found else { panic!("small objects come whole") };
+        let Content::Whole(found) = found else { panic!("small objects are returned whole") };
         Ok(found)
     }
 
@@ -95,7 +95,7 @@ impl Bed {
         assert_eq!((report.broken, report.repaired), (vec![], vec![]));
     }
 
-    /// The volumes that are left, by number.
+    /// Returns the numbers of the remaining sealed volumes.
     fn sealed(&self) -> Vec<i64> {
         self.blobs.volumes().iter().map(|volume| volume.number).collect()
     }
@@ -110,13 +110,13 @@ fn flip(dir: &Path, volume: i64, byte: u64) {
 }
 
 on_each_engine! {
-    async fn dead_volumes_go_and_living_objects_stay(location: &Location) {
+    async fn dead_volumes_are_removed_and_live_objects_kept(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let bed = Bed::open(location, dir.path()).await;
         let mut expected = BTreeMap::new();
         for round in 0..5u32 {
             for n in 0..40u32 {
-                // Every eighth is written once and lives in an old volume; the others are overwritten each round.
+                // Every eighth object is written once and stays live in an old volume; the others are overwritten each round.
                 let name = if n % 8 == 0 { format!("kept-{round}-{n}") } else { format!("same-{n}") };
                 let content = format!("{name} {round} ").repeat(300).into_bytes();
                 bed.put(&name, &content).await;
@@ -136,7 +136,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_flipped_bit_costs_its_own_object_alone(location: &Location) {
+    async fn a_flipped_bit_damages_only_its_own_object(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let bed = Bed::open(location, dir.path()).await;
         let mut expected = BTreeMap::new();
@@ -146,12 +146,12 @@ on_each_engine! {
             expected.insert(name, content);
         }
         drop(bed);
-        // The header of the first record, the data of the second, the checksums of the third: "0 " is 400 bytes.
+        // Damage the header of the first record, the data of the second, the checksums of the third: "0 " is 400 bytes.
         let record = blobs::record_bytes(400);
         flip(dir.path(), 1, 4);
         flip(dir.path(), 1, record + 40 + 100);
         flip(dir.path(), 1, 2 * record + 40 + 400);
-        // A restart loses nothing, and neither does compaction of the damaged volume.
+        // Neither a restart nor compaction of the damaged volume loses anything else.
         let bed = Bed::open(location, dir.path()).await;
         for compacted in [false, true] {
             if compacted {
@@ -171,7 +171,7 @@ on_each_engine! {
             }
             assert_eq!(lost, ["o-001", "o-002"], "compacted: {compacted}");
         }
-        // What was read and found damaged is reported; the scrub finds the rest, and nothing else.
+        // Damage found by reading is reported; the scrub finds the rest, and nothing more.
         let before = bed.files.damage(10).await.unwrap();
         assert_eq!(before.len(), 2, "{before:?}");
         let report = bed.files.audit(AuditOptions { bytes: true, repair: true }).await.unwrap();
@@ -183,10 +183,10 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn tiny_and_unnamed_blobs_are_reclaimed(location: &Location) {
+    async fn space_of_tiny_and_of_unreferenced_blobs_is_reclaimed(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let bed = Bed::open(location, dir.path()).await;
-        // A record of one byte takes 48 in its volume.
+        // The record of one byte occupies 48 bytes.
         for n in 0..6000u32 {
             bed.put(&format!("tiny-{}", n % 10), b"x").await;
         }
@@ -205,18 +205,18 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_a_crash_left_unnamed_is_measured_and_reclaimed(location: &Location) {
+    async fn blobs_left_by_a_crash_are_measured_and_reclaimed(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let bed = Bed::open(location, dir.path()).await;
         bed.put("kept", &[1; 3000]).await;
-        // As an upload leaves it whose process died before its row was committed.
+        // Upload as a process does that dies before it commits the row.
         for _ in 0..60 {
             bed.blobs.put(blobs::BlobId::new(), Bytes::from(vec![2; 4000])).await.unwrap();
         }
         drop(bed);
         let bed = Bed::open(location, dir.path()).await;
         bed.files.compact().await.unwrap();
-        assert!(bed.sealed().contains(&1), "nothing says yet that it is dead");
+        assert!(bed.sealed().contains(&1), "nothing is known to be dead yet");
         bed.files.measure_volumes().await.unwrap();
         bed.files.compact().await.unwrap();
         assert!(!bed.sealed().contains(&1));
@@ -226,13 +226,13 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_volume_stays_while_an_upload_may_come_to_name_it(location: &Location) {
+    async fn a_volume_is_not_removed_while_an_upload_may_commit_its_row(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let bed = Bed::open(location, dir.path()).await;
         let placed = bed.blobs.put(blobs::BlobId::new(), Bytes::from(vec![2; 4000])).await.unwrap();
         bed.blobs.seal(1).await.unwrap();
         bed.files.compact().await.unwrap();
-        assert_eq!(bed.sealed(), [1], "its row may be on its way");
+        assert_eq!(bed.sealed(), [1], "its row may still be committed");
         drop(placed);
         bed.files.compact().await.unwrap();
         assert_eq!(bed.sealed(), Vec::<i64>::new());
@@ -244,7 +244,7 @@ on_each_engine! {
         let dir = tempfile::tempdir().unwrap();
         let mut expected = BTreeMap::new();
         for n in 0..20u32 {
-            // Each start begins a volume.
+            // Each start creates a volume.
             let bed = Bed::open(location, dir.path()).await;
             bed.put(&format!("o-{n}"), format!("{n}").as_bytes()).await;
             expected.insert(format!("o-{n}"), format!("{n}").into_bytes());
@@ -252,7 +252,7 @@ on_each_engine! {
         }
         let bed = Bed::open(location, dir.path()).await;
         bed.files.compact().await.unwrap();
-        // The service merges by itself, too, as soon as there are too many.
+        // The service also merges on its own once there are too many.
         assert!(bed.sealed().len() <= 4, "{:?}", bed.sealed());
         bed.check(&expected).await;
         bed.assert_sound().await;
@@ -276,7 +276,7 @@ on_each_engine! {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        waited.await.expect("it is set aside");
+        waited.await.expect("the orphan is set aside");
         bed.files.delete_old_orphans(Duration::from_secs(86_400)).await.unwrap();
         assert!(aside.exists(), "it is kept for a day");
         bed.files.delete_old_orphans(Duration::ZERO).await.unwrap();

@@ -1,8 +1,8 @@
-//! Bytes that nobody should send, to every parser of untrusted input: through the dialect, as they would come.
+//! Fuzzes every parser of untrusted input through the dialect, as clients reach it.
 //!
-//! Each target takes bytes, makes a request of them and checks what holds whatever they are: never a 5xx, never a
-//! panic, nothing changed by what was refused. A run mutates samples for some hundred cases, the same each time; `make
-//! fuzz` asks for many more, others each time (`NEPHOS_FUZZ_CASES`, `NEPHOS_FUZZ_SEED`).
+//! Each target builds a request from bytes and checks what must always hold: no 5xx, no panic, and no change by a rejected
+//! request. A run mutates samples for some hundred cases, always the same ones; `make fuzz` runs many more with another seed
+//! each time (`NEPHOS_FUZZ_CASES`, `NEPHOS_FUZZ_SEED`).
 
 #[path = "../swift/harness.rs"]
 #[allow(dead_code)]
@@ -15,7 +15,7 @@ use database::testing::Scratch;
 use mutation::Mutator;
 use targets::{TARGETS, Target};
 
-/// Cases a target unless it is said.
+/// Default number of cases per target.
 const CASES: u64 = 400;
 
 fn fuzz(target: &Target) {

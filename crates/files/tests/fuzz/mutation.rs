@@ -1,6 +1,6 @@
-//! Bytes made of samples: cut, joined, repeated, flipped, and strewn with what parsers trip over.
+//! Generates input by cutting, joining, repeating and flipping samples and inserting tokens that parsers mishandle.
 
-/// What parsers trip over.
+/// Tokens that parsers often mishandle.
 const TOKENS: [&[u8]; 24] = [
     b"\0",
     b"\r\n",
@@ -28,10 +28,10 @@ const TOKENS: [&[u8]; 24] = [
     b"[",
 ];
 
-/// Bytes at most.
+/// Maximum length, in bytes.
 const LONGEST: usize = 8192;
 
-/// Makes bytes; the same seed and name make the same ones.
+/// Generates input; the same seed and name generate the same input.
 pub struct Mutator {
     random: fastrand::Rng,
     samples: Vec<Vec<u8>>,

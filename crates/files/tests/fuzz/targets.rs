@@ -1,4 +1,4 @@
-//! The targets: what each makes of bytes, and what must hold of the answer.
+//! The targets: the requests that each builds from bytes, and what must hold of the responses.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,18 +13,18 @@ use crate::harness::{Answer, Cloud, cloud};
 
 type Run = for<'a> fn(&'a Cloud, &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// A parser of untrusted bytes, by what reaches it.
+/// A parser of untrusted bytes, named after its input.
 pub struct Target {
     pub name: &'static str,
     pub samples: &'static [&'static [u8]],
     pub run: Run,
 }
 
-/// What `/v1/AUTH_1/c/o` holds.
+/// The content of `/v1/AUTH_1/c/o`.
 const DATA: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const ENDS: &str = "1389453500";
 
-/// A cloud with something to read, link to, sign for and take from.
+/// Starts a cloud with objects to read, link to and copy, and with keys for signatures.
 pub async fn furnished(location: &Location) -> Cloud {
     let cloud = cloud(location).await;
     for (path, headers) in [
@@ -42,7 +42,7 @@ pub async fn furnished(location: &Location) -> Cloud {
     cloud
 }
 
-/// What was there is there still, and is told of as it is.
+/// Checks that the existing objects are unchanged.
 pub async fn unharmed(cloud: &Cloud) {
     let kept = cloud.owner("GET", "/v1/AUTH_1/c/keep", &[]).await;
     assert_eq!((kept.status.as_u16(), kept.body.as_slice()), (200, DATA));
@@ -55,7 +55,7 @@ pub async fn unharmed(cloud: &Cloud) {
     }
 }
 
-/// Sends what can be a request at all; the rest never leaves the HTTP library.
+/// Sends a request, unless the HTTP library cannot represent it.
 async fn send(
     cloud: &Cloud,
     token: &str,
@@ -89,7 +89,7 @@ async fn send(
     Some(answer)
 }
 
-/// The bytes as they may stand in a URL, percents left as they are.
+/// Encodes bytes for a URL; existing percent signs are kept.
 fn in_url(bytes: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%&=+,;:@!$'()*?".contains(&byte);
     bytes.iter().map(|b| if plain(*b) { char::from(*b).to_string() } else { format!("%{b:02X}") }).collect()
@@ -100,7 +100,7 @@ async fn count(cloud: &Cloud, container: &str) -> String {
     head.header("x-container-object-count").to_owned()
 }
 
-/// Header lines of which the first byte chooses the name.
+/// Sends a request with one header, whose name is chosen by the first byte.
 async fn one_of(cloud: &Cloud, names: &[&str], method: &str, path: &str, bytes: &[u8]) -> Option<Answer> {
     let (first, value) = bytes.split_first()?;
     let name = names[usize::from(*first) % names.len()];
@@ -138,7 +138,7 @@ pub const TARGETS: &[Target] = &[
         if answer.status != 206 || !answer.header("content-range").starts_with("bytes ") {
             return;
         }
-        // A single range is the bytes that it says it is.
+        // For a single range, the body must be the range that the response names.
         let range = answer.header("content-range").trim_start_matches("bytes ").to_owned();
         let (from, rest) = range.split_once('-').unwrap();
         let until = rest.split_once('/').unwrap().0;
@@ -162,7 +162,7 @@ pub const TARGETS: &[Target] = &[
         let headers = [("x-container-read", bytes), ("x-container-write", bytes)];
         let Some(answer) = send(cloud, "owner", "POST", "/v1/AUTH_1/d", &headers, b"").await else { return };
         if answer.status.is_client_error() {
-            assert_eq!(acl().await, before, "what was refused was set");
+            assert_eq!(acl().await, before, "a rejected ACL was set");
         }
         for token in ["", "stranger", "none"] {
             send(cloud, token, "GET", "/v1/AUTH_1/d", &[("referer", bytes)], b"").await;
@@ -176,7 +176,7 @@ pub const TARGETS: &[Target] = &[
         send(cloud, "owner", "POST", "/v1/AUTH_1", &headers, b"").await;
         let open = send(cloud, "stranger", "DELETE", "/v1/AUTH_1/c/keep", &[], b"").await;
         if open.is_some_and(|answer| answer.status == 204) {
-            assert!(bytes.windows(5).any(|word| word == b"admin" || word == b"write"), "opened by {bytes:?}");
+            assert!(bytes.windows(5).any(|word| word == b"admin" || word == b"write"), "access granted by {bytes:?}");
             cloud.put("/v1/AUTH_1/c/keep", std::str::from_utf8(DATA).unwrap()).await;
         }
     }),
@@ -187,7 +187,7 @@ pub const TARGETS: &[Target] = &[
         let before = count(cloud, "d").await;
         let put = send(cloud, "owner", "PUT", "/v1/AUTH_1/d/large?multipart-manifest=put", &[], bytes).await;
         if put.is_some_and(|answer| answer.status.is_client_error()) {
-            assert_eq!(count(cloud, "d").await, before, "what was refused is there");
+            assert_eq!(count(cloud, "d").await, before, "a rejected request changed the container");
         }
         for query in ["", "?multipart-manifest=get", "?multipart-manifest=get&format=raw", "?part-number=1"] {
             send(cloud, "owner", "GET", &format!("/v1/AUTH_1/d/large{query}"), &[("range", b"bytes=1-3")], b"").await;
@@ -200,12 +200,12 @@ pub const TARGETS: &[Target] = &[
         let before = count(cloud, "c").await;
         let kind: &[u8] = b"multipart/form-data; boundary=b";
         let answer = send(cloud, "", "POST", "/v1/AUTH_1/c/p", &[("content-type", kind)], bytes).await;
-        assert!(answer.is_some_and(|answer| !answer.status.is_success()), "a form that nobody signed");
+        assert!(answer.is_some_and(|answer| !answer.status.is_success()), "an unsigned form was accepted");
         assert_eq!(count(cloud, "c").await, before);
         send(cloud, "owner", "POST", "/v1/AUTH_1/d", &[("content-type", kind)], bytes).await;
     }),
     target!(tars, &[b"dir/a\0\0\0", &[0; 1024]], |cloud, bytes| {
-        // A header block of a file, then whatever comes.
+        // The header block of a file, followed by arbitrary bytes.
         let mut archive = vec![0u8; 512];
         archive[..4].copy_from_slice(b"name");
         archive[100..107].copy_from_slice(b"0000644");
@@ -230,11 +230,11 @@ pub const TARGETS: &[Target] = &[
         for method in ["GET", "PUT", "DELETE"] {
             let path = format!("/v1/AUTH_1/d/signed?{}&temp_url_expires={ENDS}", in_url(bytes));
             let answer = send(cloud, "", method, &path, &[], b"").await;
-            assert!(answer.is_none_or(|answer| !answer.status.is_success()), "{method} {path}: nobody signed it");
+            assert!(answer.is_none_or(|answer| !answer.status.is_success()), "{method} {path}: an invalid signature was accepted");
         }
     }),
     target!(deletions, &[b"d/a\n/d/b%20c\n\nAUTH_1/d/x", b"/d/%C3%A9\r\nd", b"%"], |cloud, bytes| {
-        // In an account where nothing may go that others look for.
+        // In an account without objects that other targets need.
         for kind in [b"application/json".as_slice(), b"text/plain", b"text/xml"] {
             let headers = [("content-type", b"text/plain".as_slice()), ("accept", kind)];
             send(cloud, "stranger", "POST", "/v1/AUTH_2?bulk-delete", &headers, bytes).await;

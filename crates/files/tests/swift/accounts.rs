@@ -3,7 +3,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn an_owners_account_is_there_before_anything_is_in_it(location: &Location) {
+    async fn a_tenants_account_exists_before_anything_is_in_it(location: &Location) {
         let cloud = cloud(location).await;
         let answer = cloud.owner("HEAD", "/v1/AUTH_1", &[]).await;
         assert_eq!(answer.status, 204);
@@ -16,7 +16,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn the_seeds_account_listing(location: &Location) {
+    async fn an_account_listing_is_as_in_the_seeds(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/janeausten", &[]).await;
         cloud.owner("PUT", "/v1/AUTH_1/marktwain", &[]).await;
@@ -45,7 +45,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn only_the_operator_makes_and_deletes_accounts(location: &Location) {
+    async fn only_the_operator_creates_and_deletes_accounts(location: &Location) {
         let cloud = cloud(location).await;
         for token in ["owner", "creator", "observer", "none", "stranger"] {
             for method in ["PUT", "DELETE"] {
@@ -79,8 +79,8 @@ impl files::Tenants for States {
 }
 
 on_each_engine! {
-    /// Published objects of a disabled tenant are closed, by every way; operators are told of tenants that do not exist.
-    async fn an_account_is_as_open_as_its_tenant(location: &Location) {
+    /// The account of a disabled tenant is closed, even published objects. Operators get 404 for missing tenants.
+    async fn an_account_is_closed_with_its_tenant(location: &Location) {
         use files::TenantState::{Disabled, Enabled};
         let cloud = cloud(location).await;
         let states = std::sync::Arc::new(States(std::sync::Mutex::new([("1", Enabled), ("2", Enabled), ("9", Enabled)].into())));
@@ -118,7 +118,7 @@ on_each_engine! {
         assert_eq!(seen().await, [401, 401, 401, 403, 403, 403, 403, 200]);
         states.0.lock().unwrap().insert("1", Enabled);
         assert_eq!(seen().await, [200, 200, 200, 200, 201, 200, 201, 200]);
-        // Gone: what a deletion has not reached yet is closed, too.
+        // The tenant was deleted: data not yet deleted is inaccessible too.
         states.0.lock().unwrap().remove("1");
         assert_eq!(seen().await, [401, 401, 401, 403, 403, 403, 403, 404]);
         for (method, path) in [

@@ -1,5 +1,5 @@
-//! The holes that Swift had and told of (its CHANGELOG and security.openstack.org): none of them is here. Those of its S3
-//! dialect are not asked about, which Nephos does not speak.
+//! Vulnerabilities that Swift published (its CHANGELOG and security.openstack.org): Nephos has none of them. Those of Swift's
+//! S3 dialect do not apply, since Nephos has no S3 dialect.
 
 use aws_lc_rs::hmac;
 use database::on_each_engine;
@@ -9,8 +9,8 @@ use crate::harness::cloud;
 const ENDS: &str = "1389453500";
 
 on_each_engine! {
-    // CVE-2026-97149, and CVE-2015-5223 before it.
-    async fn a_url_signed_for_put_copies_and_links_nothing(location: &Location) {
+    // CVE-2026-97149, and before it CVE-2015-5223.
+    async fn a_url_signed_for_put_cannot_copy_or_link(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("POST", "/v1/AUTH_1", &[("x-account-meta-temp-url-key", "key")]).await;
         for container in ["drop", "private"] {
@@ -35,14 +35,14 @@ on_each_engine! {
             let length = body.len().to_string();
             let put = cloud.call("", "PUT", &format!("{url}{query}"), &[("content-length", &length)], body).await;
             assert_eq!(put.status, 201, "{query}");
-            assert_eq!(cloud.owner("GET", path, &[]).await.text(), body, "stored as it came: {query}");
+            assert_eq!(cloud.owner("GET", path, &[]).await.text(), body, "stored as it was sent: {query}");
         }
     }
 }
 
 on_each_engine! {
-    // CVE-2026-50221: where servers of a cluster tell each other whom to call.
-    async fn no_header_makes_the_cloud_call_anyone(location: &Location) {
+    // CVE-2026-50221: headers with which servers of a cluster tell each other where to connect.
+    async fn no_header_makes_the_cloud_connect_anywhere(location: &Location) {
         let cloud = cloud(location).await;
         let bait = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         bait.set_nonblocking(true).unwrap();
@@ -63,13 +63,13 @@ on_each_engine! {
         assert!(head.header("x-timestamp").starts_with("1389453423."), "the sender's time counts for nothing");
         assert_eq!(cloud.owner("DELETE", "/v1/AUTH_1/c/o", &inner).await.status, 204);
         assert_eq!(cloud.call("stranger", "HEAD", "/v1/AUTH_2/c", &[], "").await.status, 404);
-        assert_eq!(bait.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody called");
+        assert_eq!(bait.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody connected");
     }
 }
 
 on_each_engine! {
-    // CVE-2026-71190: matching these took seconds.
-    async fn an_accept_header_of_any_shape_is_read(location: &Location) {
+    // CVE-2026-71190: matching these values took seconds.
+    async fn pathological_accept_headers_are_parsed_quickly(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[], "x").await;
@@ -88,7 +88,7 @@ on_each_engine! {
 
 on_each_engine! {
     // CVE-2014-3497.
-    async fn a_challenge_holds_no_header_of_the_callers(location: &Location) {
+    async fn a_challenge_does_not_contain_request_headers(location: &Location) {
         let cloud = cloud(location).await;
         for account in ["AUTH_1%22%0D%0AX-Evil:%20yes", "AUTH_%22,%20realm=%22evil", "%0A%0Abody"] {
             let got = cloud.call("", "GET", &format!("/v1/{account}/c"), &[], "").await;
@@ -101,7 +101,7 @@ on_each_engine! {
 
 on_each_engine! {
     // CVE-2013-2161.
-    async fn names_in_xml_are_text(location: &Location) {
+    async fn names_are_escaped_in_xml(location: &Location) {
         let cloud = cloud(location).await;
         let name = "a%22%3E%3Cobject%3E%26";
         let escaped = "a&quot;&gt;&lt;object&gt;&amp;";
@@ -120,7 +120,7 @@ on_each_engine! {
 
 on_each_engine! {
     // CVE-2014-7960.
-    async fn no_more_items_are_kept_by_sending_them_one_after_another(location: &Location) {
+    async fn the_metadata_limit_applies_across_several_posts(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for (path, kind) in [("/v1/AUTH_1", "account"), ("/v1/AUTH_1/c", "container")] {

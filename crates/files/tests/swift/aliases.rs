@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 
 use crate::harness::{Cloud, cloud_with};
 
-/// What a name is an alias of, in this test's own DNS; `fails` is a name that the server cannot resolve.
+/// The aliases in the test's name server; `fails` is a name that it cannot resolve.
 const ALIASES: [(&str, &str); 4] = [
     ("www.customer.org", "c.auth-1.files.example.com"),
     ("far.customer.org", "near.customer.org"),
@@ -27,7 +27,7 @@ fn name_in(question: &[u8]) -> String {
     labels.join(".")
 }
 
-/// A name server on loopback, and how often it was asked.
+/// Starts a name server on loopback; returns its address and a count of its queries.
 async fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (at, asked) = (socket.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -81,14 +81,14 @@ async fn hosted(location: &database::Location, depth: usize) -> (Cloud, Arc<Atom
 }
 
 on_each_engine! {
-    async fn a_customers_own_name_leads_to_its_container(location: &Location) {
+    async fn a_customers_host_name_serves_its_container(location: &Location) {
         let (cloud, asked) = hosted(location, 1).await;
         let get = async |host: &str, path: &str| cloud.call("", "GET", path, &[("host", host)], "").await;
         for host in ["www.customer.org", "WWW.Customer.org:8080", "c.auth-1.files.example.com"] {
             let read = get(host, "/o").await;
             assert_eq!((read.status.as_u16(), read.text()), (200, "found"), "{host}");
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 1, "an answer is remembered");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "the result is cached");
         for host in ["cloud.example.org", "cloud.example.org:80", "127.0.0.1:8080", "[::1]:8080"] {
             assert_eq!(get(host, "/v1/AUTH_1/c/o").await.text(), "found", "{host}");
         }
@@ -110,7 +110,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn aliases_of_aliases_are_followed_as_far_as_is_said(location: &Location) {
+    async fn aliases_of_aliases_are_followed_up_to_the_configured_depth(location: &Location) {
         let (cloud, asked) = hosted(location, 2).await;
         let read = cloud.call("", "GET", "/o", &[("host", "far.customer.org")], "").await;
         assert_eq!((read.status.as_u16(), read.text()), (200, "found"));

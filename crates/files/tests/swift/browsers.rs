@@ -3,7 +3,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn pages_of_allowed_origins_may_ask(location: &Location) {
+    async fn pages_of_allowed_origins_may_send_requests(location: &Location) {
         let cloud = cloud(location).await;
         let cors = [
             ("x-container-meta-access-control-allow-origin", "http://a.example http://b.example"),
@@ -41,7 +41,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn the_deployment_tells_about_itself(location: &Location) {
+    async fn info_health_and_crossdomain_are_served(location: &Location) {
         let cloud = cloud(location).await;
         assert_eq!(cloud.call("", "GET", "/healthcheck", &[], "").await.text(), "OK");
         assert!(cloud.call("", "GET", "/crossdomain.xml", &[], "").await.text().contains("<cross-domain-policy>"));
@@ -66,7 +66,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_page_reads_behind_a_link_what_its_container_opens(location: &Location) {
+    async fn the_cors_rules_of_a_links_target_apply(location: &Location) {
         let cloud = cloud(location).await;
         let open = [("x-container-meta-access-control-allow-origin", "*"), ("x-container-read", ".r:*")];
         cloud.owner("PUT", "/v1/AUTH_1/open", &open).await;
@@ -87,7 +87,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_page_learns_nothing_of_segments_that_it_may_not_list(location: &Location) {
+    async fn a_page_cannot_read_errors_about_segments_it_may_not_list(location: &Location) {
         let cloud = cloud(location).await;
         let open = [("x-container-meta-access-control-allow-origin", "*"), ("x-container-read", ".r:*")];
         for container in ["open", "segments"] {
@@ -104,7 +104,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_condition_that_fails_is_of_a_pages_type(location: &Location) {
+    async fn a_failed_condition_has_the_media_type_of_a_page(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("content-type", "image/png")], "x").await;
@@ -116,7 +116,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_forms_file_whose_name_is_not_utf8_is_refused(location: &Location) {
+    async fn a_form_file_with_a_name_that_is_not_utf8_is_rejected(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let form = |name: &[u8]| {

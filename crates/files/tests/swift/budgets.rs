@@ -1,4 +1,4 @@
-//! What requests under way may hold, and how tenants share it.
+//! Limits on what requests in progress may hold, and how tenants share them.
 
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{Cloud, cloud, cloud_with};
 
 const MIB: u64 = 1 << 20;
 
-/// Waits for something that other tasks bring about.
+/// Waits for a condition that other tasks bring about.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
@@ -26,7 +26,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("waited for {what}"));
 }
 
-/// Begins requests of `token`'s whose bodies stall after their first bytes.
+/// Starts requests of `token` whose bodies stall after the first bytes.
 fn stalled(
     cloud: &Cloud,
     tasks: &mut JoinSet<()>,
@@ -52,7 +52,7 @@ fn begun(probes: &[Probe]) -> usize {
 }
 
 on_each_engine! {
-    async fn stalled_uploads_take_their_tenants_memory_and_no_more(location: &Location) {
+    async fn stalled_uploads_use_only_their_tenants_share_of_memory(location: &Location) {
         let cloud = cloud_with(location, Settings { upload_memory: 8 * MIB, ..Settings::default() }).await;
         for account in ["AUTH_1", "AUTH_2"] {
             let made = cloud.call("operator", "PUT", &format!("/v1/{account}/c"), &[("content-length", "0")], "").await;
@@ -62,8 +62,8 @@ on_each_engine! {
             let mut tasks = JoinSet::new();
             let uploads = stalled(&cloud, &mut tasks, 40, ("owner", "PUT", "/v1/AUTH_1/c/o", length));
             until("the tenant's share to be used up", || cloud.files.upload_memory().by_tenant.get("1") == Some(&(4 * MIB))).await;
-            until("what has its share to be read", || begun(&uploads) == 4).await;
-            // Another tenant's uploads find room, small and large.
+            until("the admitted uploads to be read", || begun(&uploads) == 4).await;
+            // Another tenant's uploads are admitted, small and large ones.
             for length in [1, 2 * MIB] {
                 let body = vec![b'y'; usize::try_from(length).unwrap()];
                 let put = cloud.call("stranger", "PUT", "/v1/AUTH_2/c/o", &[("content-length", &length.to_string())], body).await;
@@ -71,13 +71,13 @@ on_each_engine! {
             }
             assert_eq!((begun(&uploads), cloud.files.upload_memory().used), (4, 4 * MIB));
             tasks.shutdown().await;
-            until("memory to be given back", || cloud.files.upload_memory().used == 0).await;
+            until("the memory to be released", || cloud.files.upload_memory().used == 0).await;
         }
     }
 }
 
 on_each_engine! {
-    async fn eight_tenants_upload_while_one_floods(location: &Location) {
+    async fn eight_tenants_can_upload_while_one_floods(location: &Location) {
         let cloud = cloud_with(location, Settings { upload_memory: 32 * MIB, ..Settings::default() }).await;
         for tenant in 1..=8 {
             let container = format!("/v1/AUTH_{tenant}/c");
@@ -86,16 +86,16 @@ on_each_engine! {
         }
         let mut tasks = JoinSet::new();
         let uploads = stalled(&cloud, &mut tasks, 100, ("owner", "PUT", "/v1/AUTH_1/c/o", 100 * MIB));
-        until("the flood to have half", || cloud.files.upload_memory().by_tenant.get("1") == Some(&(16 * MIB))).await;
-        until("what has its share to be read", || begun(&uploads) == 16).await;
-        // Each of the others has an upload under way that stalls, and stores others beside it all the same.
+        until("the flood to hold half", || cloud.files.upload_memory().by_tenant.get("1") == Some(&(16 * MIB))).await;
+        until("the admitted uploads to be read", || begun(&uploads) == 16).await;
+        // Each other tenant has a stalled upload in progress and can still store other objects.
         let others: [&'static str; 7] = ["stranger", "tenant3", "tenant4", "tenant5", "tenant6", "tenant7", "tenant8"];
         let mut under_way = Vec::new();
         for (index, token) in others.into_iter().enumerate() {
             let path: &'static str = format!("/v1/AUTH_{}/c/o", index + 2).leak();
             under_way.extend(stalled(&cloud, &mut tasks, 1, (token, "PUT", path, 100 * MIB)));
         }
-        until("each of the others to have a share", || begun(&under_way) == 7).await;
+        until("each of the others to hold a share", || begun(&under_way) == 7).await;
         assert_eq!(cloud.files.upload_memory().used, 23 * MIB);
         for round in 0..3 {
             for (index, token) in others.into_iter().enumerate() {
@@ -110,12 +110,12 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn requests_of_many_objects_are_bounded_for_each_tenant(location: &Location) {
+    async fn bulk_requests_are_limited_per_tenant(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let mut tasks = JoinSet::new();
         let requests = stalled(&cloud, &mut tasks, 20, ("owner", "POST", "/v1/AUTH_1?bulk-delete", 5000));
-        until("as many as may to be read", || begun(&requests) == 16).await;
+        until("the admitted requests to be read", || begun(&requests) == 16).await;
         let other = [("content-length", "4"), ("content-type", "text/plain")];
         let deleted = cloud.call("stranger", "POST", "/v1/AUTH_2?bulk-delete", &other, "none").await;
         assert!(deleted.text().contains("Number Not Found: 1\n"), "{}", deleted.text());
@@ -127,7 +127,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn many_small_segments_are_read_one_a_second(location: &Location) {
+    async fn many_small_segments_are_read_at_one_per_second(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let mut segments = Vec::new();
@@ -143,18 +143,18 @@ on_each_engine! {
         while read < 11 {
             read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
         }
-        // Ten at once, the eleventh a second's first, and the others wait for their seconds.
+        // Ten are read at once, the eleventh is the first of the next second, and the others wait for their seconds.
         for expected in 12..=13 {
             let mut next = Box::pin(body.frame());
             let waits = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            assert!(waits.is_pending(), "segment {expected} came too soon");
+            assert!(waits.is_pending(), "segment {expected} was read too early");
             cloud.clock.advance(Duration::from_secs(1));
             read += next.await.unwrap().unwrap().into_data().unwrap().len();
             assert_eq!(read, expected);
         }
         assert!(body.frame().await.is_none());
 
-        // Adjacent parts of one object are one segment to read.
+        // Adjacent parts of one object count as one segment.
         cloud.send("PUT", "/v1/AUTH_1/c/whole", &[], &"0123456789".repeat(5)).await;
         let parts: Vec<_> = (0..50).map(|at| format!("{{\"path\": \"/c/whole\", \"range\": \"{at}-{at}\"}}")).collect();
         let manifest = format!("[{}]", parts.join(","));
@@ -165,7 +165,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_manifest_lists_each_dynamic_object_once_and_so_many_segments_together(location: &Location) {
+    async fn a_manifest_lists_each_dynamic_object_once_and_limits_all_segments_together(location: &Location) {
         const SEGMENTS: usize = 300;
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
@@ -175,14 +175,14 @@ on_each_engine! {
         for n in 0..SEGMENTS {
             put(format!("/v1/AUTH_1/c/part/{n:03}"), &[]).await;
         }
-        // A thousand entries with one name cost as much as one.
+        // A thousand entries with one name cost as much as one entry.
         put("/v1/AUTH_1/c/dynamic".into(), &[("x-object-manifest", "c/part/")]).await;
         let same = format!("[{}]", vec![r#"{"path": "/c/dynamic"}"#; 1000].join(","));
         let stored = cloud.send("PUT", "/v1/AUTH_1/c/slo?multipart-manifest=put", &[], &same).await;
         assert_eq!(stored.status, 201, "{}", stored.text());
         let head = cloud.owner("HEAD", "/v1/AUTH_1/c/slo", &[]).await;
         assert_eq!(head.header("content-length"), (1000 * SEGMENTS).to_string());
-        // Others list as much as one dynamic object may have, and no more.
+        // Other names may list as many segments together as one dynamic object may have.
         let fit = 100_000 / SEGMENTS;
         let mut entries = Vec::new();
         for n in 0..=fit {

@@ -4,7 +4,7 @@ use database::on_each_engine;
 
 use crate::harness::cloud;
 
-/// A tar of files.
+/// Builds a tar archive of files.
 fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, data) in files {
@@ -25,7 +25,7 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 on_each_engine! {
-    async fn archives_become_objects(location: &Location) {
+    async fn archives_are_extracted_into_objects(location: &Location) {
         let cloud = cloud(location).await;
         let plain = tar(&[("./c/a.txt", "one"), ("c/d/b.txt", "two"), ("top", "ignored")]);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -51,7 +51,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn broken_archives_are_reported(location: &Location) {
+    async fn malformed_archives_are_reported(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let unknown = cloud.send("PUT", "/v1/AUTH_1/c?extract-archive=zip", &[], "x").await;
@@ -70,7 +70,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn many_are_deleted_at_once(location: &Location) {
+    async fn many_objects_are_deleted_in_one_request(location: &Location) {
         let cloud = cloud(location).await;
         for container in ["c", "full"] {
             cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &[]).await;

@@ -3,7 +3,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn a_container_is_made_once_updated_and_deleted_empty(location: &Location) {
+    async fn a_container_is_created_updated_and_deleted_when_empty(location: &Location) {
         let cloud = cloud(location).await;
         let made = cloud.owner("PUT", "/v1/AUTH_1/steven", &[("x-container-meta-book", "TomSawyer")]).await;
         assert_eq!(made.status, 201);
@@ -25,7 +25,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn the_seeds_container_listing(location: &Location) {
+    async fn a_container_listing_is_as_in_the_seeds(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-book", "TomSawyer")]).await;
         cloud.put("/v1/AUTH_1/c/goodbye", "goodbye, world").await;
@@ -48,7 +48,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn listings_page_skip_and_turn(location: &Location) {
+    async fn listings_have_pages_delimiters_and_reverse_order(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for name in ["a", "b/1", "b/2", "b/3/x", "c", "d/1", "%C3%A9", "z%20z"] {
@@ -83,7 +83,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn names_and_metadata_have_their_limits(location: &Location) {
+    async fn names_and_metadata_are_limited_in_length(location: &Location) {
         let cloud = cloud(location).await;
         let long = "n".repeat(257);
         let refused = cloud.owner("PUT", &format!("/v1/AUTH_1/{long}"), &[]).await;

@@ -1,4 +1,4 @@
-//! A user with the role `creator` makes and changes things, and deletes nothing by any route.
+//! A user with the role `creator` can create and change things and cannot delete anything by any route.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn creator(cloud: &Cloud, method: &str, path: &str, headers: &[(&str, &str
     cloud.call("creator", method, path, &all, Body::from(body.to_owned())).await.status.as_u16()
 }
 
-/// An archive with one file of that name.
+/// Builds an archive with one file of that name.
 fn archive(name: &str) -> String {
     let mut header = [0u8; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
@@ -33,7 +33,7 @@ fn archive(name: &str) -> String {
 }
 
 on_each_engine! {
-    async fn who_may_not_delete_opens_no_other_way_to_it(location: &Location) {
+    async fn a_caller_who_may_not_delete_cannot_grant_deletion(location: &Location) {
         let cloud = cloud(location).await;
         let put = async |path: &str, headers: &[(&str, &str)]| {
             assert!(cloud.owner("PUT", path, headers).await.status.is_success(), "{path}");
@@ -49,7 +49,7 @@ on_each_engine! {
         cloud.send("PUT", &format!("{C}/slo?multipart-manifest=put"), &[], manifest).await;
         let object = format!("{C}/o");
 
-        // Straight away.
+        // Direct deletion.
         for path in [
             object.clone(),
             format!("{C}/slo?multipart-manifest=delete"),
@@ -69,7 +69,7 @@ on_each_engine! {
             let answer = cloud.call("creator", method, path, &[&headers[..], &length].concat(), "/c/o\n").await;
             assert!(answer.status == 403 || answer.text().contains("403 Forbidden"), "{}", answer.text());
         }
-        // What would let it, or somebody else, delete.
+        // Settings that would let this or another user delete.
         for header in [
             "x-container-write",
             "x-container-read",
@@ -94,7 +94,7 @@ on_each_engine! {
         for header in ["x-container-read", "x-container-write", "x-container-meta-temp-url-key"] {
             assert!(!seen.headers.contains_key(header), "{header}");
         }
-        // An end for what is there.
+        // An expiry for an existing object.
         let (path, after) = (object.as_str(), ("x-delete-after", "1"));
         assert_eq!(creator(&cloud, "POST", path, &[after], "").await, 403);
         assert_eq!(creator(&cloud, "POST", path, &[("x-delete-at", "1389453424")], "").await, 403);
@@ -120,7 +120,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_creator_creates_and_changes(location: &Location) {
+    async fn a_creator_can_create_and_change(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", C, &[]).await;
         cloud.put(&format!("{C}/o"), "old").await;
@@ -128,7 +128,7 @@ on_each_engine! {
         assert_eq!(creator(&cloud, "POST", C, &[("x-container-meta-a", "b")], "").await, 204);
         assert_eq!(creator(&cloud, "PUT", &format!("{C}/o"), &[], "overwritten").await, 201);
         assert_eq!(creator(&cloud, "POST", &format!("{C}/o"), &[("x-object-meta-a", "b")], "").await, 202);
-        // Its own object may end; the end may be put off or taken away, but not brought nearer.
+        // Its own object may have an expiry, which may be extended or removed, but not brought forward.
         let (path, minute, hour) = (format!("{C}/temporary"), ("x-delete-after", "60"), ("x-delete-after", "3600"));
         assert_eq!(creator(&cloud, "PUT", &path, &[minute], "x").await, 201);
         assert_eq!(creator(&cloud, "POST", &path, &[hour], "").await, 202);
@@ -137,7 +137,7 @@ on_each_engine! {
         assert_eq!(creator(&cloud, "PUT", &path, &[hour], "y").await, 201);
         assert_eq!(creator(&cloud, "POST", &path, &[], "").await, 202);
         assert_eq!(creator(&cloud, "POST", &path, &[hour], "").await, 403);
-        // A name whose object has ended is free again.
+        // After an object has expired, its name can be used again.
         cloud.send("PUT", &format!("{C}/ended"), &[minute], "x").await;
         cloud.clock.advance(Duration::from_secs(61));
         assert_eq!(creator(&cloud, "PUT", &format!("{C}/ended"), &[minute], "x").await, 201);

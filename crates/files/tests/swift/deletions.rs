@@ -1,5 +1,5 @@
-//! Deletions beside writes into what is deleted, with PostgreSQL at an isolation level that does not find the conflict by
-//! itself.
+//! Deletions concurrent with writes into what is deleted, on PostgreSQL at an isolation level that does not detect the
+//! conflict by itself.
 
 use database::Location;
 use database::testing::Scratch;
@@ -16,11 +16,11 @@ async fn at_snapshot_isolation() -> (Scratch, Cloud) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_is_deleted_or_written_to_and_never_both() {
+async fn a_container_is_either_deleted_or_written_to() {
     let (_scratch, cloud) = at_snapshot_isolation().await;
     let mut outcomes = std::collections::BTreeMap::new();
     for round in 0..ROUNDS {
-        // Keys of rows are made of the time.
+        // Row keys are derived from the time.
         cloud.clock.advance(std::time::Duration::from_millis(1));
         let container = format!("/v1/AUTH_1/c{round}");
         assert_eq!(cloud.owner("PUT", &container, &[]).await.status, 201);
@@ -35,17 +35,17 @@ async fn a_container_is_deleted_or_written_to_and_never_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_versioned_container_is_deleted_or_gets_a_marker_and_never_both() {
+async fn a_versioned_container_is_either_deleted_or_gets_a_marker() {
     let (_scratch, cloud) = at_snapshot_isolation().await;
     for round in 0..ROUNDS {
-        // Keys of rows are made of the time.
+        // Row keys are derived from the time.
         cloud.clock.advance(std::time::Duration::from_millis(1));
         let container = format!("/v1/AUTH_1/v{round}");
         assert_eq!(cloud.owner("PUT", &container, &[("x-versions-enabled", "true")]).await.status, 201);
         let object = format!("{container}/o");
         let (marked, deleted) =
             tokio::join!(cloud.owner("DELETE", &object, &[]), cloud.owner("DELETE", &container, &[]));
-        // A marker answers 404, for there was nothing to delete; it has an id.
+        // Creating a marker returns 404, since there was nothing to delete, but with an id.
         let made = !marked.header("x-object-version-id").is_empty();
         let outcome = (made, deleted.status.as_u16());
         assert!([(true, 409), (false, 204)].contains(&outcome), "round {round}: {outcome:?}");
@@ -53,10 +53,10 @@ async fn a_versioned_container_is_deleted_or_gets_a_marker_and_never_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_is_deleted_with_every_container_that_was_made() {
+async fn an_account_is_deleted_with_every_container_that_was_created() {
     let (_scratch, cloud) = at_snapshot_isolation().await;
     for round in 0..ROUNDS {
-        // Keys of rows are made of the time.
+        // Row keys are derived from the time.
         cloud.clock.advance(std::time::Duration::from_millis(1));
         let account = format!("/v1/AUTH_{}", 1000 + round);
         let container = format!("{account}/c");
@@ -66,7 +66,7 @@ async fn an_account_is_deleted_with_every_container_that_was_made() {
         assert_eq!(operator("PUT", &account).await, 201);
         let (made, deleted) = tokio::join!(operator("PUT", &container), operator("DELETE", &account));
         assert_eq!(deleted, 204);
-        // Made before and deleted with it, or made in an account of its own behind it: never in one that is gone.
+        // The container was deleted with the account, or created later in a new account; never in a deleted one.
         let (account_there, there) = (operator("HEAD", &account).await, operator("HEAD", &container).await);
         let orphan = there == 204 && account_there == 404;
         assert!(!orphan && (made == 201 || made == 404), "round {round}: {made}, {account_there}, {there}");
@@ -80,7 +80,7 @@ async fn an_account_is_deleted_with_every_object_that_was_stored() {
     let (_scratch, cloud) = at_snapshot_isolation().await;
     let mut outcomes = std::collections::BTreeMap::new();
     for round in 0..ROUNDS {
-        // Keys of rows are made of the time.
+        // Row keys are derived from the time.
         cloud.clock.advance(std::time::Duration::from_millis(1));
         let account = format!("/v1/AUTH_{}", 2000 + round);
         let object = format!("{account}/c/o");
@@ -101,5 +101,5 @@ async fn an_account_is_deleted_with_every_object_that_was_stored() {
     }
     println!("{outcomes:?}");
     let report = cloud.files.audit(files::service::AuditOptions::default()).await.unwrap();
-    assert_eq!((report.broken, report.repaired), (vec![], vec![]), "no row is left behind");
+    assert_eq!((report.broken, report.repaired), (vec![], vec![]), "no row is left over");
 }

@@ -21,14 +21,14 @@ fn encrypted() -> Settings {
     Settings { encryption: true, master: Some(key("1")), policies: policies(), ..Settings::default() }
 }
 
-/// Whether any file below a directory holds this text.
+/// Returns whether any file below a directory contains this text.
 fn holds(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
             return holds(&path, text);
         }
-        // What is removed meanwhile holds nothing.
+        // A file that was removed meanwhile does not contain it.
         std::fs::read(&path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
     })
 }
@@ -40,7 +40,7 @@ impl Cloud {
 }
 
 on_each_engine! {
-    async fn bytes_at_rest_cannot_be_read_and_nothing_else_changes(location: &Location) {
+    async fn stored_bytes_are_unreadable_and_nothing_else_changes(location: &Location) {
         let cloud = cloud_with(location, encrypted()).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let small = "a secret that is packed with others";
@@ -70,7 +70,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn each_policy_keeps_its_bytes_apart_and_as_it_says(location: &Location) {
+    async fn each_policy_has_its_own_directory_and_encryption(location: &Location) {
         let cloud = cloud_with(location, Settings { encryption: false, ..encrypted() }).await;
         for policy in ["default", "open", "closed"] {
             cloud.owner("PUT", &format!("/v1/AUTH_1/{policy}"), &[("x-storage-policy", policy)]).await;
@@ -80,7 +80,7 @@ on_each_engine! {
         assert_eq!(kept("kept in default"), [true, false, false]);
         assert_eq!(kept("kept in open"), [false, true, false]);
         assert_eq!(kept("kept in closed"), [false, false, false]);
-        // A copy into another policy has bytes of its own, kept as that policy says.
+        // A copy into another policy has its own bytes, encrypted as that policy requires.
         for (to, expected) in [("open", [true, true, false]), ("closed", [true, true, false])] {
             let destination = format!("{to}/copy");
             let copied = cloud.owner("COPY", "/v1/AUTH_1/default/o", &[("destination", &destination)]).await;
@@ -90,7 +90,7 @@ on_each_engine! {
             assert_eq!(kept("kept in default"), expected, "{to}");
         }
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/closed/o", &[]).await.text(), "kept in closed");
-        // A blob of its own file, too, goes where its policy is, and is swept from there.
+        // A blob in a file of its own is stored in its policy's directory too, and removed from there.
         let large = "x".repeat(2 << 20);
         cloud.put("/v1/AUTH_1/open/large", &large).await;
         assert!(cloud.keeps(1, &large[..1000]));
@@ -103,7 +103,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn another_master_key_seals_the_keys_anew(location: &Location) {
+    async fn keys_are_resealed_with_another_master_key(location: &Location) {
         let first = cloud_with(location, encrypted()).await;
         first.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         first.put("/v1/AUTH_1/c/o", "as it was").await;
@@ -111,16 +111,16 @@ on_each_engine! {
         let Cloud { dir, .. } = first;
         let settings = Settings { master: Some(key("2")), encryption: false, ..encrypted() };
         let second = cloud_in(location, settings, dir).await;
-        assert_eq!(second.owner("GET", "/v1/AUTH_1/c/o", &[]).await.status, 500, "never served as it is kept");
+        assert_eq!(second.owner("GET", "/v1/AUTH_1/c/o", &[]).await.status, 500, "encrypted bytes are never served");
         assert!(second.files.reseal(&key("3")).await.is_err());
         assert_eq!(second.files.reseal(&key("1")).await.unwrap(), 1);
-        assert_eq!(second.files.reseal(&key("1")).await.unwrap(), 0, "it may be asked for again");
+        assert_eq!(second.files.reseal(&key("1")).await.unwrap(), 0, "resealing can be repeated");
         assert_eq!(second.owner("GET", "/v1/AUTH_1/c/o", &[]).await.text(), "as it was");
     }
 }
 
 on_each_engine! {
-    async fn operators_are_told_with_their_key(location: &Location) {
+    async fn info_shows_encryption_to_operators_with_the_key(location: &Location) {
         let cloud = cloud_with(location, Settings { info_key: Some("k".into()), ..encrypted() }).await;
         let sign = |method: &str, until: i64| {
             let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"k");

@@ -5,7 +5,7 @@ use database::on_each_engine;
 use crate::harness::{cloud, number, tables};
 
 on_each_engine! {
-    async fn an_object_is_gone_when_its_time_is_up(location: &Location) {
+    async fn an_object_is_missing_once_it_has_expired(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
@@ -33,7 +33,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_is_past_its_time_is_swept(location: &Location) {
+    async fn expired_objects_are_removed(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
@@ -50,12 +50,12 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn rows_in_no_container_do_not_keep_others_from_being_swept(location: &Location) {
+    async fn rows_without_a_container_do_not_keep_others_from_being_removed(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-delete-after", "10")], "x").await;
         let tables = tables(location).await;
-        // More than one round of them, all due earlier. Some share the object's bytes.
+        // More such rows than one round handles, all due earlier. Some share the object's bytes.
         let stray = "INSERT INTO objects (container, name, created, changed, etag, size, content_type, meta, blob, expires)
                      SELECT 77, $1, created, changed, etag, size, content_type, meta, blob, 5 FROM objects WHERE container <> 77";
         for n in 0..300i64 {

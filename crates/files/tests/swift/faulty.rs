@@ -1,4 +1,4 @@
-//! A store whose faults a test chooses.
+//! A blob store with faults that a test injects.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use blobs::{BlobId, Blobs, Error, Local, Location, Placed, Reader, Relocated, Re
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Local files with faults.
+/// Local files with injected faults.
 pub struct Faulty {
     pub local: Local,
-    /// The disk says that it has little space left.
+    /// Whether the disk reports that little space is left.
     pub short: AtomicBool,
-    /// Nothing can be copied out of a volume.
+    /// Whether copying blobs out of a volume fails.
     pub cannot_relocate: AtomicBool,
-    /// Syncs of large blobs that have begun.
+    /// Number of syncs of large blobs that have started.
     pub finishing: Arc<AtomicUsize>,
-    /// Each of them waits for one of these where `holds_finish` is set.
+    /// If `holds_finish` is set, each of them waits for a notification.
     pub may_finish: Arc<Notify>,
     pub holds_finish: AtomicBool,
 }
@@ -50,7 +50,7 @@ impl Writer for Held {
     }
 
     async fn finish(self: Box<Self>) -> Result<Location> {
-        // What a sync has begun goes on without whoever waits for it, as on a disk.
+        // As on a disk, a sync that has started completes even if the task waiting for it is dropped.
         let finished = tokio::spawn(async move {
             self.finishing.fetch_add(1, Ordering::SeqCst);
             if let Some(may_finish) = self.may_finish {

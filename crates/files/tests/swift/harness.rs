@@ -1,4 +1,4 @@
-//! A Cloud Files of a test's own, and requests to it.
+//! A Cloud Files service for one test, and requests to it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use meter::Meter;
 use tower::ServiceExt;
 use work::{Clock, Time};
 
-/// The newest version of the service's tables.
+/// The current version of the service's tables.
 const TABLES_VERSION: i64 = 4;
 
 pub struct Cloud {
@@ -46,7 +46,7 @@ impl Answer {
 
 struct Fixed(HashMap<&'static str, Arc<Caller>>, Revoked);
 
-/// Tokens that count no more.
+/// Tokens that were revoked.
 type Revoked = Arc<Mutex<HashSet<String>>>;
 
 #[async_trait]
@@ -75,7 +75,7 @@ fn caller(tenant: &str, right: Option<Right>, operator: bool) -> Arc<Caller> {
     })
 }
 
-/// The tokens that tests use: who each belongs to.
+/// The tokens that tests use, named after their users.
 pub const TOKENS: [&str; 6] = ["operator", "owner", "creator", "observer", "none", "stranger"];
 
 pub async fn cloud(location: &Location) -> Cloud {
@@ -86,7 +86,7 @@ pub async fn cloud_with(location: &Location, settings: Settings) -> Cloud {
     cloud_in(location, settings, tempfile::tempdir().unwrap()).await
 }
 
-/// A cloud on what another one left; each policy has a directory of its own for its bytes.
+/// Starts a cloud in an existing directory and database; each policy has its own directory.
 pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::TempDir) -> Cloud {
     let store =
         |index| Arc::new(Local::open(&dir.path().join(format!("policy-{index}"))).unwrap()) as Arc<dyn Blobs>;
@@ -96,7 +96,7 @@ pub async fn cloud_in(location: &Location, settings: Settings, dir: tempfile::Te
     cloud
 }
 
-/// A cloud on stores of its test's making, which does nothing in the background yet.
+/// Starts a cloud on stores that the test created, without background tasks.
 pub async fn cloud_on(
     location: &Location,
     settings: Settings,
@@ -121,24 +121,24 @@ pub async fn cloud_on(
     Cloud { router, clock, files, dir, revoked }
 }
 
-/// The service's own database, to look into and to lay out what a crash or a fault leaves.
+/// Opens the service's database, to inspect it and to create the state that a crash or fault leaves.
 pub async fn tables(location: &Location) -> Database {
     let known: Vec<_> = (1..=TABLES_VERSION).map(|version| Migration { version, sql: "" }).collect();
     Database::open(location, "files", &known).await.unwrap()
 }
 
-/// The one number that a query finds.
+/// Returns the number that a query selects.
 pub async fn number(tables: &Database, sql: &'static str) -> i64 {
     tables.row(sql, &[]).await.unwrap().unwrap().get(0).unwrap()
 }
 
 impl Cloud {
-    /// From now on a token stands for nobody.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) {
         self.revoked.lock().unwrap().insert(token.to_owned());
     }
 
-    /// `token` may be empty for nobody.
+    /// Sends a request; `token` may be empty for an anonymous one.
     pub async fn call(
         &self,
         token: &str,
@@ -165,7 +165,7 @@ impl Cloud {
         self.call("owner", method, path, &[headers, empty].concat(), Body::empty()).await
     }
 
-    /// As [`Cloud::call`] by the owner, with a body and its length.
+    /// Sends a request as the owner, with a body and its length.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let length = body.len().to_string();
         let all = [headers, &[("content-length", length.as_str())]].concat();

@@ -3,16 +3,16 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn a_copy_may_be_answered_before_it_is_made(location: &Location) {
+    async fn a_copy_with_a_heartbeat_responds_before_it_is_done(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("x-object-meta-colour", "red")], "bytes").await;
         let missing = cloud.owner("COPY", "/v1/AUTH_1/c/none?heartbeat=on", &[("destination", "c/copy")]).await;
-        assert_eq!(missing.status, 404, "the source is looked for first");
+        assert_eq!(missing.status, 404, "the source is looked up first");
         let json = [("destination", "c/copy"), ("accept", "application/json")];
         let copied = cloud.owner("COPY", "/v1/AUTH_1/c/o?heartbeat=on", &json).await;
         assert_eq!((copied.status.as_u16(), copied.header("content-type")), (202, "application/json"));
-        assert!(copied.text().starts_with(' '), "a blank comes at once");
+        assert!(copied.text().starts_with(' '), "a space is sent at once");
         let report: serde_json::Value = serde_json::from_str(copied.text()).unwrap();
         assert_eq!(report["Response Status"], "201 Created");
         assert_eq!(report["Etag"], hex::encode(fast_md5::digest(b"bytes")));

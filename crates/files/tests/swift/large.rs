@@ -41,7 +41,7 @@ on_each_engine! {
         let listed = cloud.owner("GET", "/v1/AUTH_1/c?format=json", &[]).await;
         let listed: serde_json::Value = serde_json::from_str(listed.text()).unwrap();
         assert_eq!((&listed[0]["bytes"], &listed[0]["slo_etag"]), (&12.into(), &format!("\"{etag}\"").into()));
-        // A manifest inside another, and a copy of the whole.
+        // A manifest that refers to another one, and a copy of the whole.
         let outer = r#"[{"path": "/c/big"}, {"path": "/s/p/1"}]"#;
         cloud.send("PUT", "/v1/AUTH_1/c/outer?multipart-manifest=put", &[], outer).await;
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/outer", &[("range", "bytes=10-13")]).await.text(), "o,on");
@@ -52,7 +52,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_manifest_is_shown_copied_and_deleted_with_its_segments(location: &Location) {
+    async fn a_manifest_can_be_shown_copied_and_deleted_with_its_segments(location: &Location) {
         let cloud = with_segments(location).await;
         let manifest = format!(r#"[{{"etag": "{}", "path": "/s/p/1", "size_bytes": 4}}]"#, md5("one,"));
         cloud.send("PUT", PUT, &[], &manifest).await;
@@ -68,7 +68,7 @@ on_each_engine! {
         let delete = cloud.owner("DELETE", "/v1/AUTH_1/c/big?multipart-manifest=delete", &[("accept", "application/json")]).await;
         assert_eq!(delete.text(), r#"{"Response Status": "200 OK", "Response Body": "", "Number Deleted": 2, "Number Not Found": 0, "Errors": []}"#);
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/s/p/1", &[]).await.status, 404);
-        // The twin's segment is gone: told as a status, not as a broken answer.
+        // The other manifest's segment is missing: that results in a status, not in an aborted response.
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/twin", &[]).await.status, 409);
         cloud.send("PUT", PUT, &[], r#"[{"path": "/s/p/2"}]"#).await;
         assert_eq!(cloud.owner("DELETE", "/v1/AUTH_1/c/big?multipart-manifest=delete&async=on", &[]).await.status, 204);
@@ -78,7 +78,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_manifest_that_does_not_hold_is_refused(location: &Location) {
+    async fn an_invalid_manifest_is_rejected(location: &Location) {
         let cloud = with_segments(location).await;
         for (manifest, headers, status, text) in [
             ("{}", &[][..], 400, "Manifest must be a list.\n"),
@@ -100,7 +100,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_dynamic_large_object_follows_its_prefix(location: &Location) {
+    async fn a_dynamic_large_object_consists_of_the_objects_with_its_prefix(location: &Location) {
         let cloud = with_segments(location).await;
         cloud.send("PUT", "/v1/AUTH_1/c/dyn", &[("x-object-manifest", "s/p/")], "").await;
         let get = cloud.owner("GET", "/v1/AUTH_1/c/dyn", &[]).await;
@@ -110,7 +110,7 @@ on_each_engine! {
         cloud.put("/v1/AUTH_1/s/p/4", ",four").await;
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/dyn", &[("range", "bytes=-6")]).await.text(), "e,four");
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/dyn", &[("range", "bytes=0-0,2-2")]).await.text(), "one,two,three,four");
-        // A range beyond it says nothing but how long it is.
+        // The response to a range beyond the end contains only the length.
         cloud.send("PUT", "/v1/AUTH_1/c/void", &[("x-object-manifest", "s/none")], "longer than nothing").await;
         for (name, size) in [("dyn", 18), ("void", 0)] {
             let beyond = cloud.owner("GET", &format!("/v1/AUTH_1/c/{name}"), &[("range", "bytes=18-")]).await;

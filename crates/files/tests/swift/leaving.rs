@@ -1,4 +1,4 @@
-//! Clients that go away while what they sent is being made durable.
+//! Clients that disconnect while their upload is being synced.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 on_each_engine! {
-    async fn a_large_object_whose_client_left_during_its_sync_is_stored(location: &Location) {
+    async fn a_large_object_is_stored_if_its_client_disconnects_during_the_sync(location: &Location) {
         let dir = tempfile::tempdir().unwrap();
         let store = Faulty::over(Local::open(dir.path()).unwrap());
         store.holds_finish.store(true, Ordering::SeqCst);
@@ -34,12 +34,12 @@ on_each_engine! {
             let cloud = Arc::clone(&cloud);
             async move { cloud.put("/v1/AUTH_1/c/large", &"x".repeat(PACKED_BYTES_MAX + 1)).await.status }
         });
-        until("its sync to begin", async || store.finishing.load(Ordering::SeqCst) == 1).await;
+        until("the sync to begin", async || store.finishing.load(Ordering::SeqCst) == 1).await;
         upload.abort();
         assert!(upload.await.unwrap_err().is_cancelled());
         store.may_finish.notify_one();
-        until("it to be named", async || cloud.owner("HEAD", "/v1/AUTH_1/c/large", &[]).await.status == 200).await;
+        until("the object to exist", async || cloud.owner("HEAD", "/v1/AUTH_1/c/large", &[]).await.status == 200).await;
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/large", &[]).await.body.len(), PACKED_BYTES_MAX + 1);
-        until("its memory to be given back", async || cloud.files.upload_memory().used == 0).await;
+        until("the memory to be released", async || cloud.files.upload_memory().used == 0).await;
     }
 }

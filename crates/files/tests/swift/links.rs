@@ -3,7 +3,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn links_lead_to_their_targets(location: &Location) {
+    async fn links_are_followed_to_their_targets(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.send("PUT", "/v1/AUTH_1/c/o", &[("content-type", "text/x")], "data").await;
@@ -31,7 +31,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn links_that_make_no_sense_are_refused(location: &Location) {
+    async fn invalid_links_are_rejected(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for (target, status) in [("c", 412), ("/c/o", 412), ("c/me", 400)] {
@@ -55,7 +55,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_link_opens_nothing_that_is_closed(location: &Location) {
+    async fn a_link_grants_no_access_to_its_target(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/open", &[("x-container-read", ".r:*")]).await;
         cloud.owner("PUT", "/v1/AUTH_1/closed", &[]).await;

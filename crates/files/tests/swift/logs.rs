@@ -22,7 +22,7 @@ impl Cloud {
         response.into_body().collect().await.unwrap();
     }
 
-    /// The log objects there are, and what is in each, once there are so many.
+    /// Waits for `count` log objects and returns them with their contents.
     async fn logs(&self, count: usize) -> Vec<(String, String)> {
         let names = loop {
             let listing = self.owner("GET", "/v1/AUTH_1/.ACCESS_LOGS", &[]).await;
@@ -51,7 +51,7 @@ impl Cloud {
 const ON: (&str, &str) = ("x-container-meta-access-log-delivery", "True");
 
 on_each_engine! {
-    async fn a_containers_requests_become_an_object_each_hour(location: &Location) {
+    async fn requests_to_a_container_are_logged_in_an_object_per_hour(location: &Location) {
         let cloud = cloud(location).await;
         cloud.visit("owner", "PUT", "/v1/AUTH_1/Media", &[ON]).await;
         cloud.visit("owner", "PUT", "/v1/AUTH_1/other", &[]).await;
@@ -62,8 +62,8 @@ on_each_engine! {
         cloud.visit("stranger", "GET", "/v1/AUTH_1/Media/a%20b", &[]).await;
         cloud.visit("bad token", "GET", "/v1/AUTH_1/Media", &[]).await;
         cloud.visit("owner", "HEAD", "/v1/AUTH_1/Media/a%20b", &[]).await;
-        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/.ACCESS_LOGS", &[]).await.status, 404, "made at the first delivery");
-        // 15:17:03 on 2014-01-11, and the hour behind it.
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/.ACCESS_LOGS", &[]).await.status, 404, "it is created by the first delivery");
+        // 15:17:03 on 2014-01-11, and an hour later.
         cloud.clock.advance(Duration::from_secs(3600));
         let logs = cloud.logs(1).await;
         assert!(logs[0].0.starts_with("Media/2014/01/11/15/"), "{}", logs[0].0);
@@ -78,7 +78,7 @@ on_each_engine! {
         let status = |line: &str| line.split(' ').nth(8).unwrap().to_owned();
         assert_eq!(lines[3..].iter().map(|line| status(line)).collect::<Vec<_>>(), ["403", "401", "200"]);
         assert!(!logs[0].1.contains("other"));
-        // Turned off, nothing more is logged; the request that did it is not, either.
+        // Once logging is disabled, nothing more is logged, not even the request that disabled it.
         cloud.owner("POST", "/v1/AUTH_1/Media", &[(ON.0, "False")]).await;
         cloud.put("/v1/AUTH_1/Media/b", "x").await;
         cloud.files.stop().await;
@@ -87,7 +87,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_clean_stop_loses_no_line(location: &Location) {
+    async fn a_clean_shutdown_loses_no_line(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/Media", &[ON]).await;
         for n in 0..20 {
@@ -97,6 +97,6 @@ on_each_engine! {
         let logs = cloud.logs(1).await;
         assert_eq!(logs[0].1.lines().count(), 21);
         cloud.files.stop().await;
-        assert_eq!(cloud.logs(1).await.len(), 1, "nothing twice");
+        assert_eq!(cloud.logs(1).await.len(), 1, "nothing is delivered twice");
     }
 }

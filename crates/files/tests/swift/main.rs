@@ -1,4 +1,4 @@
-//! The Swift dialect over an in-process router, on both engines.
+//! Tests of the Swift dialect with an in-process router, on both engines.
 
 mod accounts;
 mod advisories;

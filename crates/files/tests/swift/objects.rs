@@ -28,7 +28,7 @@ async fn with_object(location: &database::Location) -> Cloud {
 }
 
 on_each_engine! {
-    async fn an_object_is_read_back_whole_and_by_range(location: &Location) {
+    async fn an_object_can_be_read_whole_and_by_range(location: &Location) {
         let cloud = with_object(location).await;
         let get = cloud.owner("GET", "/v1/AUTH_1/c/o.txt", &[]).await;
         assert_eq!((get.status.as_u16(), get.text()), (200, "0123456789"));
@@ -59,7 +59,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn conditions_are_kept(location: &Location) {
+    async fn conditional_requests_are_evaluated(location: &Location) {
         let cloud = with_object(location).await;
         let path = "/v1/AUTH_1/c/o.txt";
         let get = |headers: &'static [(&'static str, &'static str)]| cloud.owner("GET", path, headers);
@@ -93,7 +93,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn copies_share_bytes_and_outlive_their_source(location: &Location) {
+    async fn copies_share_bytes_and_remain_after_their_source_is_deleted(location: &Location) {
         let cloud = with_object(location).await;
         let copy = cloud.owner("COPY", "/v1/AUTH_1/c/o.txt", &[("destination", "c/copy%20one"), ("x-object-meta-extra", "2")]).await;
         assert_eq!(copy.status, 201);
@@ -116,7 +116,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_download_is_named_as_asked(location: &Location) {
+    async fn a_download_has_the_requested_file_name(location: &Location) {
         let cloud = with_object(location).await;
         let named = cloud.owner("GET", "/v1/AUTH_1/c/o.txt?filename=my%20file.txt", &[]).await;
         assert_eq!(named.header("content-disposition"), "attachment; filename=\"my file.txt\"; filename*=UTF-8''my%20file.txt");

@@ -1,4 +1,4 @@
-//! What is said first of a request with several faults, and in which words (Swift 2.38 gave each of these answers).
+//! Which of several faults of a request is reported, and with which message. Swift 2.38 gave each of these responses.
 
 use database::on_each_engine;
 
@@ -10,7 +10,7 @@ const FORBIDDEN: &str = "<html><h1>Forbidden</h1><p>Access was denied to this re
 const NOT_FOUND: &str = "<html><h1>Not Found</h1><p>The resource could not be found.</p></html>";
 
 on_each_engine! {
-    async fn who_may_not_and_what_is_missing_come_before_what_is_wrong(location: &Location) {
+    async fn missing_rights_and_missing_containers_are_reported_before_other_faults(location: &Location) {
         let cloud = cloud(location).await;
         assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await.status, 201);
         assert_eq!(cloud.send("PUT", "/v1/AUTH_1/c/o", &[], "hello").await.status, 201);
@@ -53,7 +53,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn headers_are_received_as_swifts_server_does(location: &Location) {
+    async fn headers_are_normalised_as_by_swifts_server(location: &Location) {
         let cloud = cloud(location).await;
         let items = [("x-container-meta-under_score", "a"), ("x-container-meta-b", "1"), ("x-container-meta-b", "2")];
         assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &items).await.status, 201);
@@ -70,7 +70,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn how_a_container_keeps_versions_is_said_before_what_is_wrong_with_its_acl(location: &Location) {
+    async fn versioning_conflicts_are_reported_before_acl_faults(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/plain", &[]).await;
         cloud.owner("PUT", "/v1/AUTH_1/history", &[("x-history-location", "plain")]).await;

@@ -1,4 +1,4 @@
-//! Bytes are held once, however many names share them, and go when the last name does.
+//! Bytes are stored once, however many names refer to them, and are removed with the last name.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use database::on_each_engine;
 
 use crate::harness::{Cloud, cloud};
 
-/// Files below a directory that hold a blob of their own.
+/// Counts the single-blob files below a directory.
 fn singles(dir: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     entries
@@ -16,14 +16,14 @@ fn singles(dir: &Path) -> usize {
         .map(|entry| match entry.metadata() {
             Ok(found) if found.is_dir() => singles(&entry.path()),
             Ok(_) => 1,
-            // It went while it was looked at.
+            // It was removed during the scan.
             Err(_) => 0,
         })
         .sum()
 }
 
 impl Cloud {
-    /// Waits until so many blobs too large for a volume are on the disk.
+    /// Waits until that many single-blob files exist.
     async fn holds(&self, count: usize, when: &str) {
         let dir = self.dir.path().join("policy-0/single");
         let wait = async {
@@ -46,7 +46,7 @@ fn large(of: &str) -> String {
 }
 
 on_each_engine! {
-    async fn bytes_go_with_their_last_name(location: &Location) {
+    async fn bytes_are_removed_with_their_last_name(location: &Location) {
         let cloud = cloud(location).await;
         for container in ["c", "s", "v"] {
             cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &[]).await;
@@ -76,10 +76,10 @@ on_each_engine! {
 
         assert_eq!(cloud.put("/v1/AUTH_1/s/1", &large("four")).await.status, 201);
         assert_eq!(cloud.put("/v1/AUTH_1/s/1", &large("five")).await.status, 201);
-        cloud.holds(3, "what is overwritten goes").await;
+        cloud.holds(3, "overwritten bytes are removed").await;
         let wrong = cloud.send("PUT", "/v1/AUTH_1/s/2", &[("etag", "x")], &large("six")).await;
         assert_eq!(wrong.status, 422);
-        cloud.holds(3, "what is refused was never there").await;
+        cloud.holds(3, "a rejected upload leaves nothing").await;
 
         let versions = cloud.owner("GET", "/v1/AUTH_1/v?versions&format=json", &[]).await;
         let versions: Vec<serde_json::Value> = serde_json::from_str(versions.text()).unwrap();
@@ -89,6 +89,6 @@ on_each_engine! {
             assert_eq!(cloud.owner("DELETE", &path, &[]).await.status, 204);
         }
         assert_eq!(cloud.owner("DELETE", "/v1/AUTH_1/s/1", &[]).await.status, 204);
-        cloud.holds(0, "nothing has a name").await;
+        cloud.holds(0, "nothing is referred to").await;
     }
 }

@@ -13,7 +13,7 @@ fn unpacked(answer: &Answer) -> String {
 }
 
 on_each_engine! {
-    async fn listings_are_packed_where_that_is_asked_for(location: &Location) {
+    async fn listings_are_compressed_on_request(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for n in 0..20 {
@@ -40,7 +40,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_list_of_names_may_be_packed(location: &Location) {
+    async fn a_list_of_names_may_be_compressed(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let names: Vec<_> = (0..300).map(|n| format!("c/{n}")).collect();
@@ -59,7 +59,7 @@ on_each_engine! {
         let broken = cloud.call("owner", "POST", "/v1/AUTH_1?bulk-delete", &long, "no gzip").await;
         let broken: serde_json::Value = serde_json::from_slice(&broken.body).unwrap();
         assert_eq!(broken["Response Status"], "400 Bad Request");
-        // An object's own coding is kept with it, and its bytes are left alone.
+        // An object's own content coding is stored with it, and its bytes are unchanged.
         let headers = [("content-encoding", "gzip"), ("content-length", length.as_str())];
         cloud.call("owner", "PUT", "/v1/AUTH_1/c/packed", &headers, body.clone()).await;
         let object = cloud.owner("GET", "/v1/AUTH_1/c/packed", &[]).await;

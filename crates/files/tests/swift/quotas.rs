@@ -3,7 +3,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn a_container_holds_what_its_quota_lets_it(location: &Location) {
+    async fn a_containers_quota_is_enforced(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-quota-bytes", "5"), ("x-container-meta-quota-count", "2")]).await;
         assert_eq!(cloud.put("/v1/AUTH_1/c/a", "123").await.status, 201);
@@ -12,7 +12,7 @@ on_each_engine! {
         let chunked = cloud.call("owner", "PUT", "/v1/AUTH_1/c/b", &[("transfer-encoding", "chunked")], "456").await;
         assert_eq!(chunked.status, 413);
         assert_eq!(cloud.put("/v1/AUTH_1/c/b", "45").await.status, 201);
-        assert_eq!(cloud.put("/v1/AUTH_1/c/d", "").await.status, 413, "two objects are enough");
+        assert_eq!(cloud.put("/v1/AUTH_1/c/d", "").await.status, 413, "the quota is two objects");
         assert_eq!(cloud.owner("COPY", "/v1/AUTH_1/c/a", &[("destination", "c/e")]).await.status, 413);
         let bad = cloud.owner("POST", "/v1/AUTH_1/c", &[("x-container-meta-quota-bytes", "many")]).await;
         assert_eq!((bad.status.as_u16(), bad.text()), (400, "Invalid bytes quota."));
@@ -20,7 +20,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_accounts_quota_is_the_operators(location: &Location) {
+    async fn only_the_operator_sets_account_quotas(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.owner("PUT", "/v1/AUTH_1/cold", &[("x-storage-policy", "Archive")]).await;
@@ -50,7 +50,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_container_stays_in_its_policy(location: &Location) {
+    async fn a_containers_policy_cannot_be_changed(location: &Location) {
         let cloud = cloud(location).await;
         let unknown = cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-storage-policy", "gold")]).await;
         assert_eq!((unknown.status.as_u16(), unknown.text()), (400, "Invalid X-Storage-Policy 'gold'"));
@@ -62,7 +62,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_account_acl_grants_by_degrees(location: &Location) {
+    async fn an_account_acl_grants_three_levels_of_access(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "k")]).await;
         cloud.put("/v1/AUTH_1/c/o", "x").await;

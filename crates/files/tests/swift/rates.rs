@@ -7,7 +7,7 @@ use files::model::rates::Rates;
 use crate::harness::{cloud, cloud_with};
 
 on_each_engine! {
-    async fn writes_wait_and_are_refused_beyond_the_rate(location: &Location) {
+    async fn writes_beyond_the_rate_are_delayed_or_rejected(location: &Location) {
         let rates = Rates {
             account_ratelimit: 1.0,
             max_sleep_time_seconds: 1.5,
@@ -25,7 +25,7 @@ on_each_engine! {
             "container_listing_ratelimits": [[1, 1.0]],
         }));
         assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await.status, 201);
-        // The next must wait a second, which time alone gives it.
+        // The next request must wait a second of the test's clock.
         let held = tokio::spawn({
             let (router, clock) = (cloud.router.clone(), cloud.clock.clone());
             async move {
@@ -42,12 +42,12 @@ on_each_engine! {
         let (status, at) = held.await.unwrap();
         assert_eq!(status, 201);
         assert!(at.since(began) >= Duration::from_millis(900), "{at:?}");
-        // A container that holds something has a rate for its objects: what was not used is caught up with, no more.
+        // A container with objects has a rate for writes: only the unused capacity of the buffer can be used later.
         assert_eq!(cloud.put("/v1/AUTH_1/c/first", "x").await.status, 201);
         cloud.clock.advance(Duration::from_secs(60));
         assert_eq!(cloud.put("/v1/AUTH_1/c/0", "x").await.status, 201);
         let writes = [Box::pin(cloud.put("/v1/AUTH_1/c/0", "y")), Box::pin(cloud.put("/v1/AUTH_1/c/0", "z"))];
-        // Of two more the first waits as long as the clock stands, and the other would wait too long.
+        // Of two more requests, the first waits until the clock advances and the other would wait too long.
         let (refused, _, mut waiting) = futures_util::future::select_all(writes).await;
         assert_eq!((refused.status.as_u16(), refused.text()), (498, "Slow down"));
         cloud.clock.advance(Duration::from_secs(1));
@@ -57,7 +57,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn lists_of_accounts_are_kept_to(location: &Location) {
+    async fn listed_accounts_are_unlimited_or_blocked(location: &Location) {
         let rates = Rates {
             account_ratelimit: 0.5,
             max_sleep_time_seconds: 1.0,
@@ -84,16 +84,16 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_would_wait_too_long_is_498(location: &Location) {
+    async fn a_request_that_would_wait_too_long_gets_498(location: &Location) {
         let rates = Rates { account_ratelimit: 0.5, max_sleep_time_seconds: 1.0, ..Rates::default() };
         let cloud = cloud_with(location, Settings { rates, ..Settings::default() }).await;
         assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await.status, 201);
         let refused = cloud.owner("PUT", "/v1/AUTH_1/d", &[]).await;
         assert_eq!((refused.status.as_u16(), refused.text()), (498, "Slow down"));
         assert_eq!(cloud.owner("DELETE", "/v1/AUTH_1/c", &[]).await.status, 498);
-        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/d", &[]).await.status, 404, "nothing was made");
-        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.status, 204, "reading is free");
-        // A stranger, who may not, uses nothing up.
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/d", &[]).await.status, 404, "nothing was created");
+        assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.status, 204, "reads are unlimited");
+        // A stranger's rejected requests do not count.
         cloud.clock.advance(Duration::from_secs(60));
         for _ in 0..9 {
             assert_eq!(cloud.call("stranger", "PUT", "/v1/AUTH_1/d", &[("content-length", "0")], "").await.status, 403);
@@ -103,7 +103,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn there_are_no_limits_unless_some_are_set(location: &Location) {
+    async fn rates_are_unlimited_by_default(location: &Location) {
         let cloud = cloud(location).await;
         let info = cloud.call("", "GET", "/info", &[], "").await;
         assert!(!info.text().contains("ratelimit"));

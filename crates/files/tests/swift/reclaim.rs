@@ -1,4 +1,4 @@
-//! Dead space: what is counted, what compaction does with it, and what faults leave.
+//! Dead space: how it is counted, what compaction does with it, and what faults leave.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use files::service::AuditOptions;
 use crate::faulty::Faulty;
 use crate::harness::{Cloud, cloud_on, number, tables};
 
-/// Bytes of each object.
+/// Length of each object, in bytes.
 const SIZE: usize = 100_000;
 const DEAD: &str = "SELECT CAST(COALESCE(SUM(dead), 0) AS BIGINT) FROM volumes WHERE volume = 2";
 
-/// A cloud that compacts only when it is told to, with `count` objects in its first volume.
+/// Starts a cloud that compacts only on request, with `count` objects in its first volume.
 async fn packed(location: &Location, count: usize) -> (Arc<Faulty>, Cloud) {
     let dir = tempfile::tempdir().unwrap();
     let store = Faulty::over(Local::open(dir.path()).unwrap());
@@ -45,7 +45,7 @@ impl Cloud {
 }
 
 on_each_engine! {
-    async fn a_full_disk_gets_back_what_is_dead_at_the_end_of_a_volume(location: &Location) {
+    async fn dead_space_at_the_end_of_a_volume_is_freed_on_a_full_disk(location: &Location) {
         let (store, cloud) = packed(location, 30).await;
         cloud.delete_objects(4..30).await;
         store.seal(1).await.unwrap();
@@ -61,10 +61,10 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_a_removed_volume_counted_is_forgotten_even_after_a_crash(location: &Location) {
+    async fn the_dead_space_count_of_a_removed_volume_is_deleted_even_after_a_crash(location: &Location) {
         let (store, cloud) = packed(location, 1).await;
         let tables = tables(location).await;
-        // As a crash leaves it between removing a volume and forgetting what was dead in it.
+        // The state after a crash between removing a volume and deleting its count.
         for volume in [1, 2, 7] {
             tables.execute("INSERT INTO volumes (volume, slot, dead) VALUES ($1, 9, 5)", params![volume as i64]).await.unwrap();
         }
@@ -73,12 +73,12 @@ on_each_engine! {
         cloud.files.compact().await.unwrap();
         let rows = tables.rows("SELECT volume FROM volumes WHERE slot = 9 ORDER BY volume", &[]).await.unwrap();
         let left: Vec<i64> = rows.iter().map(|row| row.get(0).unwrap()).collect();
-        assert_eq!(left, [1, 2], "a sealed and the current volume keep theirs");
+        assert_eq!(left, [1, 2], "counts of existing volumes are kept");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn copies_that_no_row_came_to_name_are_counted_as_dead() {
+async fn copies_that_no_row_refers_to_are_counted_as_dead() {
     let scratch = Scratch::sqlite();
     let (store, cloud) = packed(&scratch.location, 10).await;
     let tables = tables(&scratch.location).await;
@@ -89,7 +89,7 @@ async fn copies_that_no_row_came_to_name_are_counted_as_dead() {
     let copies = i64::try_from(2 * record_bytes(SIZE as u64)).unwrap();
     cloud.files.compact().await.unwrap();
     assert_eq!(number(&tables, DEAD).await, copies);
-    // The database may be unable to count them, too; then they are counted later.
+    // If the database cannot count them either, they are counted later.
     let fail = "CREATE TRIGGER fail_counts BEFORE UPDATE ON volumes BEGIN SELECT RAISE(ABORT, 'as a test wants'); END";
     tables.execute(fail, &[]).await.unwrap();
     cloud.files.compact().await.unwrap();
@@ -104,17 +104,17 @@ async fn copies_that_no_row_came_to_name_are_counted_as_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_volume_with_bytes_of_an_unknown_commit_is_never_removed() {
+async fn a_volume_with_bytes_of_an_unknown_commit_is_not_removed() {
     let scratch = Scratch::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let (store, cloud) = packed(&proxy.location, 2).await;
     cloud.delete_objects(0..1).await;
     store.seal(1).await.unwrap();
-    // An upload: its bytes are all that volume 2 holds.
+    // An upload, whose bytes are the only ones in volume 2.
     proxy.cut(Cut::BeforeCommit, "INSERT INTO objects");
     assert_eq!(cloud.put("/v1/AUTH_1/c/unknown", &"y".repeat(SIZE)).await.status, 503);
     store.seal(2).await.unwrap();
-    // Compaction: it copies what lives in volume 1 to volume 3, and does not learn whether the rows say so.
+    // Compaction copies the live blobs of volume 1 to volume 3 and does not learn whether the rows were committed.
     tables(&scratch.location)
         .await
         .execute("UPDATE volumes SET dead = 1000000 WHERE volume = 1", &[])
@@ -144,8 +144,8 @@ on_each_engine! {
         for _ in 0..3 {
             assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/00", &[]).await.status, 500);
         }
-        assert_eq!(noted().await, 0, "it was noted before");
-        // What the scrub finds sound may be damaged anew.
+        assert_eq!(noted().await, 0, "it is already recorded");
+        // A blob that the scrub finds intact may be damaged again.
         let path = cloud.dir.path().join("volumes/00000001.vol");
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.write_all_at(b"x", 5000).unwrap();
@@ -157,7 +157,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn references_are_counted_anew_and_corrected(location: &Location) {
+    async fn reference_counts_are_checked_and_corrected(location: &Location) {
         let (_store, cloud) = packed(location, 3).await;
         cloud.owner("COPY", "/v1/AUTH_1/c/00", &[("destination", "c/copy")]).await;
         let tables = tables(location).await;
@@ -165,7 +165,7 @@ on_each_engine! {
         let report = cloud.files.audit(AuditOptions { bytes: false, repair: true }).await.unwrap();
         assert_eq!((report.repaired.len(), report.broken.len()), (3, 0), "{report:?}");
         assert_eq!(number(&tables, "SELECT CAST(SUM(refs) AS BIGINT) FROM blobs").await, 4);
-        // One that is queued for removal although a row names it is spared; one that no row names is not.
+        // A queued blob that a row refers to is removed from the queue; one without a row is not.
         tables.execute("INSERT INTO garbage (blob) SELECT id FROM blobs ORDER BY id LIMIT 1", &[]).await.unwrap();
         tables.execute("INSERT INTO garbage (blob) VALUES ($1)", params![[9u8; 16]]).await.unwrap();
         let report = cloud.files.audit(AuditOptions { bytes: false, repair: true }).await.unwrap();
@@ -175,7 +175,7 @@ on_each_engine! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_done_in_the_background_before_it_is_started() {
+async fn nothing_runs_in_the_background_before_the_start() {
     let scratch = Scratch::sqlite();
     let (store, cloud) = packed(&scratch.location, 0).await;
     let settings = Settings::default();

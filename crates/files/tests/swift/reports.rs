@@ -1,4 +1,4 @@
-//! What users of clients reported: paths, types and conditions that Swift takes in one way and this once took in another.
+//! Bugs that users of clients reported: paths, types and conditions that Nephos once handled differently from Swift.
 
 use database::on_each_engine;
 
@@ -11,14 +11,14 @@ on_each_engine! {
         assert_eq!(cloud.put("/v1/AUTH_1/c%2Fo%2Fp", "body").await.status, 201);
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/o/p", &[]).await.text(), "body");
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1", &[]).await.text(), "c\n");
-        // Encoded twice it is part of the name.
+        // Encoded twice, it is part of the name.
         assert_eq!(cloud.put("/v1/AUTH_1/c/a%252Fb", "twice").await.status, 201);
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c?prefix=a", &[]).await.text(), "a%2Fb\n");
     }
 }
 
 on_each_engine! {
-    async fn both_versions_that_info_lists_are_served(location: &Location) {
+    async fn both_versions_listed_by_info_are_served(location: &Location) {
         let cloud = cloud(location).await;
         assert_eq!(cloud.owner("PUT", "/v1.0/AUTH_1/c", &[]).await.status, 201);
         assert_eq!(cloud.put("/v1.0/AUTH_1/c/o", "body").await.status, 201);
@@ -27,7 +27,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_copy_is_made_only_of_the_version_that_is_meant(location: &Location) {
+    async fn preconditions_of_a_copy_apply_to_the_source(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let put = cloud.put("/v1/AUTH_1/c/o", "one").await;

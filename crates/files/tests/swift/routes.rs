@@ -5,9 +5,9 @@ use files::Settings;
 use crate::harness::{TOKENS, cloud, cloud_with};
 
 on_each_engine! {
-    async fn every_route_as_every_caller(location: &Location) {
+    async fn every_route_has_the_expected_status_for_every_caller(location: &Location) {
         let cloud = cloud(location).await;
-        // Per route: what operator, owner, creator, observer, a user without roles, another tenant and nobody get.
+        // Per route: the status for operator, owner, creator, observer, a user without roles, another tenant and nobody.
         let table: [(&str, &str, [u16; 7]); 16] = [
             ("GET", "/v1/AUTH_1", [200, 200, 200, 200, 403, 403, 401]),
             ("HEAD", "/v1/AUTH_1", [204, 204, 204, 204, 403, 403, 401]),
@@ -30,7 +30,7 @@ on_each_engine! {
         cloud.put("/v1/AUTH_1/c/o", "x").await;
         for (method, path, expected) in table {
             let callers = TOKENS.iter().copied().chain([""]);
-            // The mightiest last, since it may delete.
+            // Callers with more rights last, since they may delete.
             for (token, status) in callers.zip(expected).collect::<Vec<_>>().into_iter().rev() {
                 let headers: &[(&str, &str)] = match method {
                     "PUT" => &[("content-length", "0")],
@@ -45,7 +45,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn acls_open_what_they_name(location: &Location) {
+    async fn acls_grant_access_to_those_they_name(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-read", ".r:*"), ("x-container-write", "2:user2")]).await;
         cloud.put("/v1/AUTH_1/c/o", "x").await;
@@ -64,7 +64,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_is_no_route_is_told_so(location: &Location) {
+    async fn unknown_routes_and_methods_are_rejected(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let wrong = cloud.owner("PATCH", "/v1/AUTH_1/c", &[]).await;
@@ -81,7 +81,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_deployment_that_is_read_only_says_so(location: &Location) {
+    async fn a_read_only_deployment_rejects_changes(location: &Location) {
         let cloud = cloud_with(location, Settings { read_only: true, ..Settings::default() }).await;
         for method in ["PUT", "POST", "DELETE", "COPY"] {
             let refused = cloud.owner(method, "/v1/AUTH_1/c/o", &[]).await;
@@ -93,7 +93,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn host_names_lead_to_accounts_and_containers(location: &Location) {
+    async fn host_names_are_mapped_to_accounts_and_containers(location: &Location) {
         let cloud = cloud_with(location, Settings { storage_domains: vec!["example.com".into()], ..Settings::default() }).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-web-listings", "true"), ("x-container-read", ".r:*,.rlistings")]).await;
         cloud.put("/v1/AUTH_1/c/dir/o", "x").await;
@@ -111,7 +111,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_signed_url_takes_no_form(location: &Location) {
+    async fn a_signed_url_does_not_accept_forms(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "k")]).await;
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"k");

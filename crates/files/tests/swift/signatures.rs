@@ -25,7 +25,7 @@ async fn with_keys(location: &database::Location) -> Cloud {
 }
 
 on_each_engine! {
-    async fn a_signed_url_opens_what_was_signed(location: &Location) {
+    async fn a_signed_url_grants_what_was_signed(location: &Location) {
         let cloud = with_keys(location).await;
         let path = "/v1/AUTH_1/c/dir/o.txt";
         for key in ["account", "container"] {
@@ -54,7 +54,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_signature_that_does_not_hold_opens_nothing(location: &Location) {
+    async fn an_invalid_signature_grants_nothing(location: &Location) {
         let cloud = with_keys(location).await;
         let path = "/v1/AUTH_1/c/dir/o.txt";
         let good = url("GET", path, "account");
@@ -65,7 +65,7 @@ on_each_engine! {
             ("GET", url("GET", path, "account").replace(&format!("&temp_url_expires={ENDS}"), "")),
             ("GET", good.replace("/dir/o.txt", "/dir/p.txt")), ("GET", url("GET", "/v1/AUTH_1/c", "account")),
             ("GET", url("GET", "/v1/AUTH_1/d/o", "container")),
-            // Nobody knows where an in-process request comes from.
+            // The address of an in-process request is unknown.
             ("GET", format!("{path}?temp_url_sig={ranged}&temp_url_expires={ENDS}&temp_url_ip_range=127.0.0.1")),
         ] {
             let answer = cloud.call("", method, &bad, &[("content-length", "0")], "").await;
@@ -77,12 +77,12 @@ on_each_engine! {
             assert_eq!(answer.status, 400, "{name}");
         }
         cloud.clock.advance(std::time::Duration::from_secs(78));
-        assert_eq!(cloud.call("", "GET", &good, &[], "").await.status, 401, "it has run out");
+        assert_eq!(cloud.call("", "GET", &good, &[], "").await.status, 401, "it has expired");
     }
 }
 
 on_each_engine! {
-    async fn a_containers_key_opens_no_other_container(location: &Location) {
+    async fn a_containers_key_grants_access_to_no_other_container(location: &Location) {
         let cloud = with_keys(location).await;
         cloud.put("/v1/AUTH_1/d/o", "other").await;
         cloud.owner("PUT", "/v1/AUTH_1/c/link", &[("x-symlink-target", "d/o")]).await;
@@ -92,7 +92,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_signed_form_stores_what_it_says(location: &Location) {
+    async fn a_signed_form_stores_files_as_signed(location: &Location) {
         let cloud = with_keys(location).await;
         let path = "/v1/AUTH_1/c/up_";
         let form = |max_size: &str, max_count: &str, expires: &str, key: &str, redirect: &str| {

@@ -1,4 +1,4 @@
-//! Uploads that are under way while their container changes: what counts is the container at their end.
+//! Uploads in progress while their container changes: the container's state at their end is what counts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::harness::{Answer, Cloud, cloud};
 
 impl Cloud {
-    /// Uploads as `token`, and does something once the upload's first bytes were taken.
+    /// Uploads as `token`, and performs an action after the first bytes of the upload were read.
     async fn put_while(
         &self,
         token: &str,
@@ -27,7 +27,7 @@ impl Cloud {
         let upload = self.call(token, "PUT", path, &all, Body::from_stream(pieces));
         let feed = async move {
             sender.send(Bytes::from_static(b"first ")).await.unwrap();
-            // There is room for this once the first was taken, and for the next once this was.
+            // This send completes once the first piece was read, and the next one once this was read.
             sender.send(Bytes::from_static(b"second ")).await.unwrap();
             let room = sender.reserve().await.unwrap();
             meanwhile().await;
@@ -47,7 +47,7 @@ impl Cloud {
 }
 
 on_each_engine! {
-    async fn versioning_that_is_enabled_meanwhile_counts(location: &Location) {
+    async fn versioning_enabled_during_an_upload_applies(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         assert_eq!(cloud.put("/v1/AUTH_1/c/o", "old").await.status, 201);
@@ -64,7 +64,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_quota_that_is_set_meanwhile_counts(location: &Location) {
+    async fn a_quota_set_during_an_upload_applies(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for quota in [("x-container-meta-quota-bytes", "17"), ("x-container-meta-quota-count", "0")] {
@@ -73,7 +73,7 @@ on_each_engine! {
             cloud.change(&[(quota.0, "")]).await;
         }
         assert_eq!(cloud.objects().await, "");
-        // Two uploads that fit one by one do not fit together.
+        // Two uploads that fit singly do not fit together.
         cloud.change(&[("x-container-meta-quota-bytes", "18")]).await;
         let put = cloud.put_while("owner", "/v1/AUTH_1/c/o", &[], async || {
             assert_eq!(cloud.put("/v1/AUTH_1/c/other", "x").await.status, 201);
@@ -84,7 +84,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_acl_that_is_taken_back_meanwhile_counts(location: &Location) {
+    async fn an_acl_revoked_during_an_upload_applies(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-write", "2")]).await;
         let put = cloud.put_while("stranger", "/v1/AUTH_1/c/o", &[], async || {});
@@ -98,7 +98,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_object_that_is_stored_meanwhile_is_not_ended_by_who_may_not_delete(location: &Location) {
+    async fn an_object_stored_during_an_upload_is_not_set_to_expire_without_the_right_to_delete(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let ends = [("x-delete-after", "60")];
@@ -114,7 +114,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_container_that_was_made_anew_meanwhile_is_another(location: &Location) {
+    async fn a_container_recreated_during_an_upload_is_another_one(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let put = cloud.put_while("owner", "/v1/AUTH_1/c/o", &[], async || {
@@ -128,7 +128,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_token_that_is_revoked_during_a_long_upload_counts(location: &Location) {
+    async fn a_token_revoked_during_a_long_upload_is_rejected(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let put = cloud.put_while("creator", "/v1/AUTH_1/c/o", &[], async || {

@@ -1,4 +1,4 @@
-//! Nobody gets a byte read, unpacked or hashed before they are authorised (DESIGN.md, promise 7).
+//! No byte is read, decompressed or hashed before the sender is authorised (DESIGN.md, promise 7).
 
 use std::io::Write;
 
@@ -9,10 +9,10 @@ use web::probe::Probe;
 use crate::harness::cloud;
 
 const PIECE: usize = 16 << 10;
-/// What a form's fields may take before anyone is known.
+/// Bytes of a form's fields that are read before the sender is authenticated.
 const BEFORE_FILE: usize = 64 << 10;
 
-/// The beginning of each kind of body that costs something.
+/// The beginning of each kind of body that is expensive to process.
 fn pieces() -> Vec<(&'static str, Bytes)> {
     let zeros = vec![0; 32 << 20];
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -70,7 +70,7 @@ const HEADERS: [&[(&str, &str)]; 8] = [
 on_each_engine! {
     async fn nothing_is_read_before_the_sender_is_authorised(location: &Location) {
         let cloud = cloud(location).await;
-        // A signature made with the key could be in a form.
+        // With this key, a form could contain a valid signature.
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "key")]).await;
         cloud.put("/v1/AUTH_1/c/o", "x").await;
         let pieces = pieces();
@@ -93,7 +93,7 @@ on_each_engine! {
                             let has_key = path.starts_with("/v1/AUTH_1/c");
                             let most = if is_form && has_key && token != "bogus" { BEFORE_FILE + piece.len() } else { 0 };
                             assert!(given <= most, "{given} bytes read: {what}");
-                            // What a manifest's deletion was refused is in its report, as in Swift.
+                            // Rejections in a manifest's deletion are in its report, as in Swift.
                             let is_told = *method == "OPTIONS" || query == "multipart-manifest=delete";
                             let is_fine = is_told || status.is_none_or(|status| !status.is_success());
                             assert!(is_fine, "{status:?}: {what}");
@@ -105,24 +105,24 @@ on_each_engine! {
             }
         }
         assert_eq!(asked, METHODS.len() * PATHS.len() * QUERIES.len() * HEADERS.len() * 4);
-        assert!(refused * 10 > asked * 6, "{refused} of {asked}: most must have come to the question");
+        assert!(refused * 10 > asked * 6, "{refused} of {asked}: most requests must reach the authorisation check");
     }
 }
 
 on_each_engine! {
-    async fn a_form_is_read_only_where_it_could_open_something(location: &Location) {
+    async fn a_form_is_read_only_if_it_could_be_authorised(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let kind = [("content-type", "multipart/form-data; boundary=B"), ("transfer-encoding", "chunked")];
         let field = |name: &str| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n");
-        // Neither the container nor its account has a key, or there is no container: nothing is read.
+        // Nothing is read if neither the container nor its account has a key, or if there is no container.
         for path in ["/v1/AUTH_1/c", "/v1/AUTH_1/c/prefix", "/v1/AUTH_1/none", "/v1/AUTH_2/c"] {
             let probe = Probe::default();
             let answer = cloud.call("", "POST", path, &kind, probe.body(field("a"), false)).await;
             assert_eq!((answer.status.as_u16(), probe.bytes()), (401, 0), "{path}");
         }
         cloud.owner("POST", "/v1/AUTH_1/c", &[("x-container-meta-temp-url-key", "key")]).await;
-        // An endless head, and endless fields: what is read ends at the allowance.
+        // An endless head and endless fields are read only up to the allowance.
         for piece in ["--B\r\nContent-Disposition: form-data; x=\"".to_owned() + &"y".repeat(4000), field("a").repeat(50)] {
             let (probe, length) = (Probe::default(), piece.len());
             let answer = cloud.call("", "POST", "/v1/AUTH_1/c", &kind, probe.body(piece, false)).await;
@@ -143,12 +143,12 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn who_may_is_let_in_all_the_same(location: &Location) {
+    async fn callers_with_the_right_are_still_admitted(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-write", "2:user2")]).await;
         cloud.put("/v1/AUTH_1/c/o", "x").await;
         let delete = [("content-type", "text/plain"), ("content-length", "3")];
-        // A right on a container opens bulk requests that name it.
+        // A right on a container permits bulk requests that name the container.
         let account = cloud.call("stranger", "POST", "/v1/AUTH_1?bulk-delete", &delete, "c/o").await;
         assert_eq!(account.status, 403);
         let container = cloud.call("stranger", "POST", "/v1/AUTH_1/c?bulk-delete", &delete, "c/o").await;
@@ -160,7 +160,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn lists_of_errors_end(location: &Location) {
+    async fn lists_of_errors_are_limited(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let wrong = format!("[{}]", vec!["1"; 100_000].join(","));

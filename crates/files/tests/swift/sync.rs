@@ -32,7 +32,7 @@ async fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// A cloud, answering on `listener`, that knows one at `port`.
+/// Starts a cloud on `listener`, in a realm with the one at `port`.
 async fn serving(location: &Location, listener: TcpListener, port: u16) -> Cloud {
     let cloud = cloud_with(location, settings(port)).await;
     let (router, clock) = (cloud.router.clone(), cloud.clock.clone());
@@ -44,7 +44,7 @@ async fn serving(location: &Location, listener: TcpListener, port: u16) -> Cloud
     cloud
 }
 
-/// Two clouds, each of which knows the other; the second is on SQLite.
+/// Starts two clouds that know each other; the second is on SQLite.
 async fn pair(location: &Location) -> (Cloud, Cloud, tempfile::TempDir) {
     let ((first, first_port), (second, second_port)) = (listen().await, listen().await);
     let dir = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ impl Cloud {
 const TO: (&str, &str) = ("x-container-sync-to", "//test/other/AUTH_1/c");
 
 on_each_engine! {
-    async fn what_is_there_and_what_changes_is_carried(location: &Location) {
+    async fn existing_objects_and_changes_are_sent(location: &Location) {
         let (here, there, _dir) = pair(location).await;
         here.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for n in 0..300 {
@@ -92,7 +92,7 @@ on_each_engine! {
         }
         assert_eq!(mine.headers.get("x-object-meta-colour"), its.headers.get("x-object-meta-colour"));
         until(async || (there.owner("HEAD", "/v1/AUTH_1/c", &[]).await.header("x-container-object-count") == "301").then_some(())).await;
-        // Changes, in whatever way they are made.
+        // Make changes of every kind.
         here.clock.advance(Duration::from_secs(10));
         here.put("/v1/AUTH_1/c/a%20b", "second").await;
         here.owner("POST", "/v1/AUTH_1/c/early-000", &[("x-object-meta-new", "yes")]).await;
@@ -111,7 +111,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_stands_for_other_bytes_is_carried_as_that(location: &Location) {
+    async fn manifests_and_links_are_sent_as_such(location: &Location) {
         let (here, there, _dir) = pair(location).await;
         for cloud in [&here, &there] {
             cloud.owner("PUT", "/v1/AUTH_1/c", &[KEY]).await;
@@ -138,7 +138,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn the_newer_wins_both_ways_and_nothing_goes_in_circles(location: &Location) {
+    async fn the_newer_change_wins_in_both_directions_without_loops(location: &Location) {
         let (here, there, _dir) = pair(location).await;
         for cloud in [&here, &there] {
             assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &[KEY, TO]).await.status, 201);
@@ -164,7 +164,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_cannot_be_carried_waits_through_a_restart(location: &Location) {
+    async fn changes_that_cannot_be_sent_are_retried_after_a_restart(location: &Location) {
         let (listener, port) = listen().await;
         let settings = settings(port);
         let here = cloud_with(location, settings.clone()).await;
@@ -184,7 +184,7 @@ on_each_engine! {
         let again = cloud_in(location, settings, bytes).await;
         again.files.carry(Arc::new(Clouds::default()));
         until(async || {
-            // Whatever time its next attempt waits for.
+            // Later than its next attempt, whenever that is.
             again.clock.advance(Duration::from_secs(700));
             clock.advance(Duration::from_secs(700));
             (there.owner("GET", "/v1/AUTH_1/c/o", &[]).await.body == b"kept").then_some(())
@@ -194,7 +194,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn only_who_knows_both_keys_may_carry(location: &Location) {
+    async fn both_keys_are_required_for_synchronising(location: &Location) {
         let cloud = cloud_with(location, settings(1)).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[KEY]).await;
         cloud.owner("PUT", "/v1/AUTH_1/closed", &[]).await;
@@ -229,22 +229,22 @@ on_each_engine! {
             assert_eq!(refused.header("www-authenticate"), "SwiftContainerSync realm=\"AUTH_1\"");
         }
         assert_eq!(put(path, &good, at).await.status, 201);
-        assert_eq!(put(path, &auth("PUT", path, "next key", "shared"), at).await.status, 202, "it is here already");
+        assert_eq!(put(path, &auth("PUT", path, "next key", "shared"), at).await.status, 202, "it is already stored");
         let kept = cloud.owner("HEAD", path, &[]).await;
         assert_eq!(kept.header("x-timestamp"), at);
-        // The container's key alone, as clouds without a realm send it, with its time.
+        // Only the container's key and the time, as clouds without a realm send them.
         let plain = |key: &'static str| cloud.call("", "DELETE", path, Box::leak(Box::new([("x-container-sync-key", key), ("x-timestamp", "1389453425.00000")])), "");
         assert_eq!(plain("wrong").await.status, 401);
         assert_eq!(plain("shared").await.status, 204);
         let untimed = cloud.call("", "DELETE", "/v1/AUTH_1/c/o", &[KEY], "").await;
         assert_eq!(untimed.status, 401);
         let read = cloud.call("", "GET", "/v1/AUTH_1/c/o", &[KEY, ("x-timestamp", at)], "").await;
-        assert_eq!(read.status, 401, "what carries does not read");
+        assert_eq!(read.status, 401, "a sync key does not permit reading");
     }
 }
 
 on_each_engine! {
-    async fn destinations_are_checked_and_realms_are_shown(location: &Location) {
+    async fn destinations_are_validated_and_realms_are_shown(location: &Location) {
         let cloud = cloud_with(location, settings(1)).await;
         for (to, why) in [
             ("//test/other/c", "Invalid X-Container-Sync-To format '//test/other/c'"),
@@ -256,7 +256,7 @@ on_each_engine! {
             let refused = cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-container-sync-to", to)]).await;
             assert_eq!((refused.status.as_u16(), refused.text()), (400, why));
         }
-        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c", &[]).await.status, 404, "nothing was made");
+        assert_eq!(cloud.owner("HEAD", "/v1/AUTH_1/c", &[]).await.status, 404, "nothing was created");
         let info = cloud.call("", "GET", "/info", &[], "").await;
         let info: serde_json::Value = serde_json::from_slice(&info.body).unwrap();
         assert_eq!(info["container_sync"], serde_json::json!({"realms": {"TEST": {"clusters": {"OTHER": {"current": true}}}}}));
@@ -264,9 +264,9 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    /// What another cloud sends as a manifest is checked as one: a reversed range would announce one length and send
-    /// another. Manifests within manifests give exactly what they announce.
-    async fn manifests_from_elsewhere_announce_what_they_send(location: &Location) {
+    /// A manifest from another cloud is validated: with a reversed range, the length announced would differ from that sent.
+    /// Nested manifests send exactly the announced length.
+    async fn manifests_from_other_clouds_send_the_announced_length(location: &Location) {
         let cloud = cloud_with(location, settings(1)).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[KEY]).await;
         let stored = cloud.put("/v1/AUTH_1/c/part", "0123456789").await;
@@ -296,7 +296,7 @@ on_each_engine! {
             let text = expected.repeat(2);
             assert_eq!((inner.text(), inner.header("content-length")), (text.as_str(), &*text.len().to_string()));
             let etag = inner.header("etag").trim_matches('"').to_owned();
-            // Nested, and a part that begins in one segment and ends in the other.
+            // Nested, and with a part that begins in one segment and ends in the other.
             let size = text.len() as u64;
             let nested = one(&format!("/c/{name}"), &etag, size, r#""1-""#, true);
             assert_eq!(send("outer", format!("[{nested}]")).await, 201);

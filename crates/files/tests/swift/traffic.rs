@@ -1,11 +1,11 @@
-//! Whose traffic is whose: what strangers send to an account's name is nobody's usage.
+//! Which tenant traffic counts for: rejected requests of strangers count for nobody.
 
 use database::on_each_engine;
 
 use crate::harness::{Cloud, cloud};
 
 impl Cloud {
-    /// What the meter has of a tenant: measures and totals.
+    /// Returns the meter's totals of a tenant, per measure.
     async fn usage(&self, tenant: &str) -> Vec<(meter::Measure, u64)> {
         let found = self.files.meter().usage(Some(tenant), 0).await.unwrap();
         found.iter().map(|usage| (usage.measure, usage.total)).collect()
@@ -13,7 +13,7 @@ impl Cloud {
 }
 
 on_each_engine! {
-    async fn what_strangers_send_in_vain_is_nobodys_usage(location: &Location) {
+    async fn rejected_requests_of_strangers_count_for_nobody(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.owner("PUT", "/v1/AUTH_1/public", &[("x-container-read", ".r:*")]).await;
@@ -45,7 +45,7 @@ on_each_engine! {
             }
         }
         assert_eq!((cloud.usage("1").await, cloud.usage("2").await), (owners.clone(), strangers));
-        // What is published counts for who published it, and so do its owner's own failures.
+        // Downloads of published objects count for the owner, and so do the owner's own failed requests.
         assert_eq!(cloud.call("", "GET", "/v1/AUTH_1/public/o", &[], "").await.text(), "public");
         let published = cloud.usage("1").await;
         assert_ne!(published, owners);

@@ -1,11 +1,11 @@
-//! Writes whose commit is not answered: whatever became of them, no object loses its bytes.
+//! Writes whose commit gets no response: whatever happened to them, no object loses its bytes.
 
 use blobs::PACKED_BYTES_MAX;
 use database::testing::{Cut, Proxy, Scratch};
 
 use crate::harness::{Cloud, cloud};
 
-/// Names an object by the unit that stores it.
+/// A statement in the transaction that stores an object.
 const STORES: &str = "INSERT INTO objects";
 
 fn large(of: &str) -> String {
@@ -18,7 +18,7 @@ impl Cloud {
         (answer.status.as_u16(), answer.text().chars().take(40).collect())
     }
 
-    /// What a container counts, and what a listing of it adds up to.
+    /// Returns a container's counters and the sums over its listing.
     async fn counts(&self, container: &str) -> [(u64, u64); 2] {
         let head = self.owner("HEAD", container, &[]).await;
         let number = |name: &str| head.header(name).parse::<u64>().unwrap();
@@ -39,7 +39,7 @@ async fn cut_cloud() -> (Scratch, Proxy, Cloud) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_object_whose_commit_was_not_answered_keeps_its_bytes() {
+async fn an_object_whose_commit_got_no_response_keeps_its_bytes() {
     let (_scratch, proxy, cloud) = cut_cloud().await;
     for (size, old, new) in [("large", large("old "), large("new ")), ("small", "old ".into(), "new ".into())]
     {
@@ -47,12 +47,12 @@ async fn an_object_whose_commit_was_not_answered_keeps_its_bytes() {
             let path = &format!("/v1/AUTH_1/c/{size}-{cut:?}");
             let case = format!("{size}, {cut:?}");
             assert_eq!(cloud.put(path, &old).await.status, 201);
-            // Overwritten.
+            // Overwrite an object.
             proxy.cut(cut, STORES);
             assert_eq!(cloud.put(path, &new).await.status, 503, "{case}");
             let expected = if cut == Cut::AfterCommit { &new } else { &old };
             assert_eq!(cloud.reads(path).await, (200, expected.chars().take(40).collect()), "{case}");
-            // Copied onto another.
+            // Copy onto another object.
             let copy = &format!("{path}-copy");
             proxy.cut(cut, STORES);
             let destination = copy.trim_start_matches("/v1/AUTH_1/");
@@ -72,7 +72,7 @@ async fn an_object_whose_commit_was_not_answered_keeps_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_before_the_commit_is_not_noticed_by_clients() {
+async fn clients_do_not_notice_a_connection_lost_before_the_commit() {
     let (_scratch, proxy, cloud) = cut_cloud().await;
     proxy.cut(Cut::Statement, STORES);
     assert_eq!(cloud.put("/v1/AUTH_1/c/o", "content").await.status, 201);

@@ -21,7 +21,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn bodies_must_be_as_long_as_announced(location: &Location) {
+    async fn bodies_must_have_the_announced_length(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let path = "/v1/AUTH_1/c/o";
@@ -38,7 +38,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn large_and_chunked_uploads_come_back_whole(location: &Location) {
+    async fn large_and_chunked_uploads_are_read_back_whole(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         for length in [0usize, 1 << 20, (1 << 20) + 1, 3_500_000] {
@@ -58,7 +58,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_upload_that_breaks_off_stores_nothing(location: &Location) {
+    async fn an_incomplete_upload_stores_nothing(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         let pieces = vec![Ok(Bytes::from(vec![1; 2_000_000])), Err(std::io::Error::other("gone"))];

@@ -5,7 +5,7 @@ use database::on_each_engine;
 use crate::harness::cloud;
 
 on_each_engine! {
-    async fn a_versioned_container_keeps_everything(location: &Location) {
+    async fn a_versioned_container_keeps_all_versions(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await;
         cloud.put("/v1/AUTH_1/c/o", "null").await;
@@ -60,7 +60,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_version_by_its_id_is_for_owners(location: &Location) {
+    async fn only_owners_access_versions_by_id(location: &Location) {
         let cloud = cloud(location).await;
         cloud.owner("PUT", "/v1/AUTH_1/c", &[("x-versions-enabled", "true"), ("x-container-read", ".r:*")]).await;
         let put = cloud.put("/v1/AUTH_1/c/o", "x").await;
@@ -77,7 +77,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn old_versions_stack_up_elsewhere(location: &Location) {
+    async fn old_versions_are_kept_in_another_container(location: &Location) {
         let cloud = cloud(location).await;
         for container in ["c", "old"] {
             cloud.owner("PUT", &format!("/v1/AUTH_1/{container}"), &[]).await;
@@ -110,7 +110,7 @@ on_each_engine! {
         assert_eq!(cloud.owner("POST", "/v1/AUTH_1/c", &[("x-versions-enabled", "true")]).await.status, 400);
         cloud.owner("POST", "/v1/AUTH_1/c", &[("x-versions-location", "absent")]).await;
         cloud.put("/v1/AUTH_1/c/o", "1").await;
-        assert_eq!(cloud.put("/v1/AUTH_1/c/o", "2").await.status, 412, "there is nowhere to keep the old one");
+        assert_eq!(cloud.put("/v1/AUTH_1/c/o", "2").await.status, 412, "the container for old versions is missing");
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/o", &[]).await.text(), "1");
     }
 }

@@ -27,7 +27,7 @@ on_each_engine! {
         assert!(listed.text().contains("<a href=\"./a%3Cb%2Etxt\">a&lt;b.txt</a>"), "{}", listed.text());
         let lost = visit("/v1/AUTH_1/c/nowhere").await;
         assert_eq!((lost.status.as_u16(), lost.text()), (404, "lost"));
-        // Whoever signs in sees a container, unless they ask for what visitors see.
+        // Authenticated callers see a container, unless they ask for the website.
         assert!(cloud.owner("GET", "/v1/AUTH_1/c", &[]).await.text().contains("index.html\n"));
         assert_eq!(cloud.owner("GET", "/v1/AUTH_1/c/", &[("x-web-mode", "true")]).await.text(), "index");
         cloud.owner("POST", "/v1/AUTH_1/c", &[("x-remove-container-meta-web-listings", "x"), ("x-remove-container-meta-web-error", "x")]).await;
