@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make bench`: figures beside peers, as ratios of one run.
+# `make bench`: measures Nephos and its peers and prints ratios within one run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make fuzz`: every target of Cloud Files' fuzz tests for CASES cases (20,000 unless given), from SEED (a new one each time).
+# `make fuzz`: runs each of Cloud Files' fuzz targets for CASES cases (20,000 by default) with SEED (a new one by default).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make install`: the program, its manual's pages and its completions, under the directory given.
+# `make install`: installs the program, its manual pages and its shell completions below the given directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 prefix=$1

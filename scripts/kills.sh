@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make kills`: kill -9 of Nephos, libvirt and QEMU at every step of every operation on real machines; prints a table.
-#   kills.sh [OPERATION[:STEP]…]   such as `kills.sh resize revert:after.start`; NEPHOS_KILLS_AT_ONCE clouds play side by side (2)
+# `make kills`: kills Nephos, libvirt and QEMU at every step of every operation on real machines and prints a table.
+#   kills.sh [OPERATION[:STEP]…]   such as `kills.sh resize revert:after.start`. NEPHOS_KILLS_AT_ONCE (2): clouds in parallel
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make lint`: formatting, clippy with warnings denied, licences and sources of dependencies.
+# `make lint`: checks formatting, clippy with warnings denied, and licences and sources of dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH
@@ -7,5 +7,5 @@ scripts/need.sh lint
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
 command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny
-# Advisories need a network that not every machine has; licences, bans and sources do not.
+# The advisories check needs network access, which not every machine has; the other checks do not.
 cargo deny --offline --log-level error check licenses bans sources

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian 12 machine, and nothing else.
+# Installs the missing packages on a Debian 12 machine, and nothing else.
 #   need.sh run|test|oracle|bench|lint
 set -euo pipefail
 
@@ -25,7 +25,7 @@ esac
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# The commands that what comes next runs, whatever packages they came from.
+# The commands that the next step needs, whichever packages they are in.
 commands=()
 case $1 in
 run | test | bench) commands=(cc curl qemu-img qemu-system-x86_64 libvirtd virsh dnsmasq mke2fs sfdisk cpio depmod grub-mkimage) ;;
@@ -58,7 +58,7 @@ install() {
 
 updated=
 find_missing
-# Installing one package may remove another that conflicts with it, so this looks again until nothing is missing.
+# Installing one package may remove another that conflicts with it, so repeat until nothing is missing.
 for _ in 1 2 3; do
   [ ${#missing[@]} -gt 0 ] || break
   echo "installing ${missing[*]}"
@@ -69,7 +69,7 @@ for _ in 1 2 3; do
     updated=yes
   fi
   if ! install "${missing[@]}"; then
-    # Part of QEMU may be there from backports, where it does not fit the release's own: then all of it is the release's.
+    # A part of QEMU may be installed from backports and not match the release's packages. Then install the release's version of all.
     version=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ { print $2 }')
     install --allow-downgrades "${missing[@]}" "qemu-utils=$version" || { cat "$log" >&2; exit 1; }
   fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make test-oracle`: Nephos beside Swift, and its identity v3 beside Keystone, under the same generated requests.
-#   scripts/oracle.sh [compare.py's words…], such as --sequences 100 --seed 7 --all
+# `make test-oracle`: sends the same generated requests to Nephos and to Swift, and to Nephos's identity v3 and Keystone.
+#   scripts/oracle.sh [ARGUMENT…]   arguments of compare.py, such as --sequences 100 --seed 7 --all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin

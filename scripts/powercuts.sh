@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make powercuts`: simulated power cuts at a thousand moments of a recorded run.
+# `make powercuts`: simulates power cuts at a thousand moments of a recorded run.
 #   NEPHOS_POWER_CUTS (1000), NEPHOS_POWER_CUT_SEED
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make run`: installs what is missing, builds, and starts a cloud on loopback with the tiny guest as image 1.
-#   NEPHOS_BIN: a program that is built already. NEPHOS_DATA_DIR, NEPHOS_HYPERVISOR and the others as `nephos serve` has them.
+# `make run`: installs missing packages, builds, and starts a cloud on loopback with the tiny guest as image 1.
+#   NEPHOS_BIN: an existing build to use. NEPHOS_DATA_DIR, NEPHOS_HYPERVISOR and others: as for `nephos serve`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
@@ -25,13 +25,13 @@ else
   sudo guest/build.sh "$guest"
 fi
 
-# Without systemd nobody has started libvirt.
+# Without systemd, nothing has started libvirt.
 hypervisor=()
 if [ -n "${NEPHOS_HYPERVISOR:-}" ]; then
   :
 elif ! virsh -q -c qemu:///system uri >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; then
-    # As udev would leave it: libvirt's probe of a KVM that its own user may not open takes minutes.
+    # Set the permissions that udev would set: if libvirt's user cannot open KVM, libvirt's probe of it takes minutes.
     [ ! -c /dev/kvm ] || { chgrp kvm /dev/kvm && chmod 660 /dev/kvm; }
     virtlogd -d 2>/dev/null || true # keeps the consoles' logs
     libvirtd -d && virsh -q -c qemu:///system uri >/dev/null

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `make soak-memory`: the memory of a release build under mixed clients.
-# `make soak-sign-ins`: its memory after ten thousand sign-ins (NEPHOS_SOAK_SIGN_INS), at most 100 MiB.
-#   NEPHOS_SOAK_MINUTES (60), NEPHOS_SOAK_MEMORY_MAX in MiB (150), NEPHOS_BIN another program than the release build
+# `make soak-memory`: measures the memory of a release build with mixed clients.
+# `make soak-sign-ins`: measures it after ten thousand sign-ins (NEPHOS_SOAK_SIGN_INS); at most 100 MiB are allowed.
+#   NEPHOS_SOAK_MINUTES (60), NEPHOS_SOAK_MEMORY_MAX in MiB (150), NEPHOS_BIN: a program other than the release build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin

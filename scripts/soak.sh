@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make soak`: kill -9 at random moments under 32 clients; afterwards every acknowledged write must be there.
+# `make soak`: kills the program at random moments with 32 clients; no acknowledged write may be lost.
 #   NEPHOS_SOAK_ROUNDS (500), NEPHOS_SOAK_SEED, NEPHOS_SOAK_DATABASE (sqlite:)
 set -euo pipefail
 cd "$(dirname "$0")/.."

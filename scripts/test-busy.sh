@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make test-busy`: the tests of all crates while both cores are taken by other work, as on a machine that does much else.
-#   NEPHOS_BUSY_RUNS (3) times, with NEPHOS_BUSY_BURNERS (2) processes that only compute
+# `make test-busy`: runs the tests of all crates while other processes use both cores.
+#   NEPHOS_BUSY_RUNS (3): number of runs. NEPHOS_BUSY_BURNERS (2): number of processes that use the CPU
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin

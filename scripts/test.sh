@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test`: brings what is missing and runs every test. Ends with the minutes that each stage took.
+# `make test`: installs missing packages and runs every test. At the end it prints the minutes that each stage took.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
@@ -18,8 +18,8 @@ postgres_dir=${TMPDIR:-/tmp}/nephos-test-postgres
 stop() { tests/hosts/postgres.sh stop "$postgres_dir" 2>/dev/null || true; }
 trap stop EXIT
 
-# environment REQUIREMENTS DIRECTORY COMMAND_THAT_MAKES_IT...: clients that nobody here wrote, from their own packages, in
-# an environment of their own, made anew when what it is made of changes.
+# environment REQUIREMENTS DIRECTORY COMMAND...: creates an environment with third-party clients from their own packages,
+# and recreates it when its requirements change.
 environment() {
   local requirements=tests/clients/$1 home=$2 stamp
   shift 2
@@ -32,7 +32,7 @@ environment() {
   fi
 }
 
-# Python 2 makes no environments by itself; a package of the registry does, and brings its pip.
+# Python 2 has no venv; virtualenv from PyPI creates the environment and installs pip.
 environment_of_python2() {
   local python2
   python2=$(tests/clients/python2.sh)

@@ -1,4 +1,4 @@
-//! Debian's browser, driven by its own driver (W3C, WebDriver), and a server of pages for it.
+//! Debian's Chromium, controlled by its driver (W3C, WebDriver), and a server for test pages.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use crate::cloud::{PATIENCE, clean, free_port, until};
 use crate::http::curl;
 
-/// How WebDriver names an element.
+/// The key of an element's id in WebDriver.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// What a browser alone on a machine does not need: nothing but loopback is dialled.
+/// Flags that disable features which a test does not need. The browser connects only to loopback.
 const FLAGS: [&str; 8] = [
     "--headless=new",
     "--no-sandbox",
@@ -33,10 +33,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser.
     ///
     /// # Panics
-    /// When it does not start; `scripts/need.sh test` installs it.
+    /// If it does not start; `scripts/need.sh test` installs it.
     #[must_use]
     pub fn open() -> Self {
         let home = tempfile::tempdir().expect("a directory");
@@ -70,19 +70,19 @@ impl Browser {
         self.ask("POST", &format!("/session/{}{path}", self.session), body)
     }
 
-    /// Goes to a page and waits until it is loaded.
+    /// Opens a page and waits until it is loaded.
     pub fn visit(&self, url: &str) {
         self.command("/url", &json!({"url": url}));
     }
 
-    /// Where it is.
+    /// Returns the current URL.
     #[must_use]
     pub fn place(&self) -> String {
         let place = self.ask("GET", &format!("/session/{}/url", self.session), &Value::Null);
         place.as_str().unwrap_or_default().to_owned()
     }
 
-    /// What a script of the page says; it may use `await` and returns its result.
+    /// Runs a script in the page and returns its result. The script may use `await`.
     #[must_use]
     pub fn run(&self, script: &str) -> Value {
         let script = format!(
@@ -96,13 +96,13 @@ impl Browser {
         found[ELEMENT].as_str().expect("an element").to_owned()
     }
 
-    /// Clicks what a CSS selector finds.
+    /// Clicks the element that a CSS selector matches.
     pub fn click(&self, selector: &str) {
         let element = self.element(selector);
         self.command(&format!("/element/{element}/click"), &json!({}));
     }
 
-    /// Types into what a CSS selector finds; a file's path into an input for files.
+    /// Types into the element that a CSS selector matches; for a file input, the text is the file's path.
     pub fn type_into(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.command(&format!("/element/{element}/value"), &json!({"text": text}));
@@ -119,17 +119,17 @@ impl Drop for Browser {
     }
 }
 
-/// A server of a directory's pages, at an origin of its own.
+/// A server for a directory of pages, with its own origin.
 pub struct Pages {
     server: Child,
-    /// Such as `http://localhost:40001`.
+    /// The origin, such as `http://localhost:40001`.
     pub origin: String,
 }
 
 impl Pages {
     /// Serves a directory.
     ///
-    /// # Panics
+    /// If it does not start.
     /// When it does not start.
     #[must_use]
     pub fn serve(dir: &Path) -> Self {

@@ -1,5 +1,5 @@
-//! A small HTTP client over one connection, for tests that send many requests and look at every response: curl starts a
-//! process for each.
+//! A small HTTP client over one connection, for tests that send many requests and check every response. With curl, each
+//! request would start a process.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,24 +19,24 @@ pub struct Response {
 }
 
 impl Response {
-    /// A header's value, or nothing.
+    /// Returns a header's value; empty if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
-/// A connection that sends one request after the other with one token.
+/// A connection that sends requests one after another, all with the same token.
 pub struct Client {
     stream: BufReader<TcpStream>,
     token: String,
 }
 
 impl Client {
-    /// Connects to a port of this machine.
+    /// Connects to a port on loopback.
     ///
     /// # Errors
-    /// The system's.
+    /// The operating system's.
     pub fn connect(port: u16, token: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
@@ -47,7 +47,7 @@ impl Client {
     /// Sends a request and reads its response.
     ///
     /// # Errors
-    /// The system's, as when the server goes away.
+    /// The operating system's, for example if the server closes the connection.
     pub fn send(
         &mut self,
         method: &str,

@@ -1,4 +1,4 @@
-//! A running program: started on free ports with a directory of its own, ended by its own pid.
+//! A running program with free ports and a directory of its own, which is stopped by its pid.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// What every first start is told, so that tests know it.
+/// The administrator's password that every first start is given.
 pub const PASSWORD: &str = "correct horse battery";
 /// The first user's API key.
 pub const API_KEY: &str = "a86850deb2742ec3cb41518e26aa2d89";
-/// A program may take this long for anything that a test waits for, unless it says otherwise.
+/// Default time limit for anything that a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The built program.
+/// Returns the path of the built program.
 #[must_use]
 pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("NEPHOS_BIN") {
@@ -29,7 +29,7 @@ pub fn program() -> PathBuf {
     path
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 #[must_use]
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
@@ -38,12 +38,12 @@ pub fn free_port() -> u16 {
 /// A running cloud.
 pub struct Cloud {
     child: Option<Child>,
-    /// Its directory, for logs beside the data.
+    /// Its directory, which contains the data directory and logs.
     pub dir: TempDir,
-    /// Its API, such as `http://127.0.0.1:40001`; https with TLS.
+    /// The URL of its API, such as `http://127.0.0.1:40001`; https with TLS.
     pub url: String,
     port: u16,
-    /// The words behind `serve`, as the next launch has them.
+    /// Arguments of `serve` at the next launch.
     pub arguments: Vec<String>,
     wrapper: Vec<String>,
     variables: HashMap<String, String>,
@@ -56,19 +56,19 @@ impl Cloud {
         Self::start_with(&["--hypervisor", "simulated:?delay=20"], &[])
     }
 
-    /// Starts a cloud with these arguments, perhaps under another program such as `strace`.
+    /// Starts a cloud with these arguments, optionally under another program such as `strace`.
     ///
     /// # Panics
-    /// When it does not get ready.
+    /// If it does not become ready.
     #[must_use]
     pub fn start_with(arguments: &[&str], wrapper: &[&str]) -> Self {
         Self::start_saying(arguments, wrapper, &[])
     }
 
-    /// Starts a cloud with these arguments and variables.
+    /// Starts a cloud with these arguments and environment variables.
     ///
     /// # Panics
-    /// When it does not get ready.
+    /// If it does not become ready.
     #[must_use]
     pub fn start_saying(arguments: &[&str], wrapper: &[&str], variables: &[(&str, &str)]) -> Self {
         let port = free_port();
@@ -88,15 +88,15 @@ impl Cloud {
         cloud
     }
 
-    /// What the next launch is told by a variable.
+    /// Sets an environment variable for the next launch.
     pub fn say(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
-    /// What a statement finds in one of its databases, a row a list; for what no API shows or does.
+    /// Runs a statement on one of its databases and returns the rows, for what no API shows or does.
     ///
     /// # Panics
-    /// When it cannot be carried out.
+    /// If the statement fails.
     #[must_use]
     pub fn query(&self, database: &str, statement: &str) -> Vec<Vec<String>> {
         let script = "import sqlite3, sys, json\n\
@@ -109,19 +109,19 @@ impl Cloud {
         serde_json::from_str(&found).expect("rows")
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// Its port.
+    /// Returns the API's port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The command that serves this cloud.
+    /// Returns the command that runs this cloud.
     #[must_use]
     pub fn serve(&self) -> Command {
         let program = program();
@@ -136,10 +136,10 @@ impl Cloud {
         command
     }
 
-    /// Starts it again on the same data; answers how long it took to be ready.
+    /// Starts it again with the same data; returns how long it took to become ready.
     ///
     /// # Panics
-    /// When it does not get ready.
+    /// If it does not become ready.
     pub fn launch(&mut self) -> Duration {
         assert!(self.child.is_none(), "it runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
@@ -160,46 +160,46 @@ impl Cloud {
         took
     }
 
-    /// What it logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// The running process's id.
+    /// Returns the running process's id.
     ///
     /// # Panics
-    /// When none runs.
+    /// If it is not running.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop and waits until it has stopped.
     ///
     /// # Panics
-    /// When it does not end with 0.
+    /// If its exit code is not 0.
     pub fn stop(&mut self) {
         signal(self.pid(), "TERM");
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "log:\n{}", self.log());
     }
 
-    /// Asks it to read its certificate again.
+    /// Asks it to reload its certificate.
     pub fn hang_up(&self) {
         signal(self.pid(), "HUP");
     }
 
-    /// Ends it as a power cut would end the process.
+    /// Kills the process without warning.
     pub fn kill(&mut self) {
         signal(self.pid(), "KILL");
         self.wait();
     }
 
-    /// Waits until it has ended by itself, and well.
+    /// Waits until it exits by itself.
     ///
     /// # Panics
-    /// When it did not end with 0.
+    /// If its exit code is not 0.
     pub fn ended(&mut self) {
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "log:\n{}", self.log());
@@ -210,7 +210,7 @@ impl Cloud {
         child.wait().expect("it ends")
     }
 
-    /// Runs an administrative command against this cloud's data.
+    /// Runs an administrative command on this cloud's data.
     #[must_use]
     pub fn admin(&self, words: &[&str]) -> Output {
         let mut command = Command::new(program());
@@ -220,20 +220,20 @@ impl Cloud {
         command.output().expect("the program runs")
     }
 
-    /// The JSON that an administrative command prints.
+    /// Returns the JSON that an administrative command prints.
     ///
     /// # Panics
-    /// When it fails.
+    /// If the command fails.
     pub fn admin_json(&self, words: &[&str]) -> serde_json::Value {
         let output = self.admin(&[words, &["--json"]].concat());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
     }
 
-    /// The variables of `openrc`.
+    /// Returns the variables in `openrc`.
     ///
     /// # Panics
-    /// When it cannot be read.
+    /// If it cannot be read.
     #[must_use]
     pub fn openrc(&self) -> HashMap<String, String> {
         let text = std::fs::read_to_string(self.data().join("openrc")).expect("openrc");
@@ -266,7 +266,7 @@ impl Drop for Cloud {
     }
 }
 
-/// Takes away what the caller's environment would say to the program or to clients.
+/// Removes environment variables of the caller that would affect the program or clients.
 pub fn clean(command: &mut Command) {
     for (name, _) in std::env::vars() {
         let ours = ["NEPHOS_", "OS_", "ST_", "RCLONE_"].iter().any(|prefix| name.starts_with(prefix));
@@ -281,10 +281,10 @@ fn signal(pid: u32, name: &str) {
     assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
 }
 
-/// Runs a command to its end.
+/// Runs a command to completion and returns its output.
 ///
 /// # Panics
-/// When it cannot be run or fails; shows what it said.
+/// If it cannot be run or fails; prints its output.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -292,10 +292,10 @@ pub fn succeed(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value, and returns it.
 ///
 /// # Panics
-/// When `patience` has run out, with `what` was waited for.
+/// If that takes longer than `patience`; the message contains `what`.
 #[track_caller]
 pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
@@ -304,15 +304,15 @@ pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> O
             return found;
         }
         assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
-        // Looking costs the system under test; a pause between two looks is not what is waited for.
+        // Polling loads the system under test, so pause between two polls.
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
-/// All of a file.
+/// Returns a file's contents.
 ///
 /// # Panics
-/// When it cannot be read.
+/// If it cannot be read.
 #[must_use]
 pub fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();

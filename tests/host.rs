@@ -1,4 +1,4 @@
-//! A libvirt host of a test's own, in a network namespace: whatever dials a guest runs in there.
+//! A libvirt host in a network namespace of its own. Whatever connects to a guest runs in that namespace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A running host.
 pub struct Host {
-    /// Its name, which is its namespace's.
+    /// Its name, which is also the namespace's.
     pub name: String,
     dir: TempDir,
     uri: String,
@@ -20,22 +20,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts libvirt in a namespace of its own.
+    /// Starts libvirt in a new namespace.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// If it does not respond.
     #[must_use]
     pub fn start() -> Self {
         Self::start_in(&new_name(), None)
     }
 
-    /// Starts libvirt in the namespace of this name, listening at an address of it, too.
+    /// Starts libvirt in the namespace with this name, optionally listening on an address in it.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// If it does not respond.
     #[must_use]
     pub fn start_in(name: &str, address: Option<&str>) -> Self {
-        // Short, since sockets are made below it.
+        // A short path, since sockets are created below it.
         let dir = tempfile::Builder::new().prefix("nt").tempdir_in("/tmp").expect("a directory");
         let mut script = script();
         script.args(["start", name]).arg(dir.path());
@@ -46,36 +46,36 @@ impl Host {
         Self { name: name.to_owned(), dir, uri, address: address.map(str::to_owned) }
     }
 
-    /// Where images and disks are.
+    /// Returns the directory of images and disks.
     #[must_use]
     pub fn pool(&self) -> PathBuf {
         self.dir.path().join("pool")
     }
 
-    /// What the program is told.
+    /// Returns the hypervisor URI for a program on the same machine.
     #[must_use]
     pub fn hypervisor(&self) -> String {
         format!("{}&accel=tcg&pool={}", self.uri, self.pool().display())
     }
 
-    /// What a program on another machine is told.
+    /// Returns the hypervisor URI for a program on another machine.
     ///
     /// # Panics
-    /// When libvirt listens nowhere.
+    /// If libvirt listens on no address.
     #[must_use]
     pub fn remote_hypervisor(&self) -> String {
         let address = self.address.as_deref().expect("an address");
         format!("qemu+tcp://{address}/system?accel=tcg&pool={}", self.pool().display())
     }
 
-    /// Ends libvirt as a crash would.
+    /// Kills libvirt.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it is not running.
     pub fn crash(&self) {
         let pid = std::fs::read_to_string(self.dir.path().join("run/libvirtd.pid")).expect("its pid");
         succeed(Command::new("kill").args(["-9", pid.trim()]));
-        // One that is still ending would be taken for one that runs.
+        // While the process is still exiting, a restart would take it for a running one.
         let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
         until("libvirt to be gone", PATIENCE, || {
             let ended = std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
@@ -83,7 +83,7 @@ impl Host {
         });
     }
 
-    /// Starts it again.
+    /// Starts libvirt again.
     pub fn back(&self) {
         let mut script = script();
         script.args(["start", &self.name]).arg(self.dir.path());
@@ -93,13 +93,13 @@ impl Host {
         succeed(&mut script);
     }
 
-    /// Ends libvirt as a crash would, and starts it again.
+    /// Kills libvirt and starts it again.
     pub fn crash_and_return(&self) {
         self.crash();
         self.back();
     }
 
-    /// Ends a machine's QEMU as a crash would; whether there was one.
+    /// Kills a machine's QEMU; returns whether there was one.
     #[must_use]
     pub fn crash_machine(&self, uuid: &str) -> bool {
         let path = self.dir.path().join(format!("run/qemu/nephos-{uuid}.pid"));
@@ -107,14 +107,14 @@ impl Host {
         if !Command::new("kill").args(["-9", pid.trim()]).status().is_ok_and(|status| status.success()) {
             return false;
         }
-        // libvirt calls it running until it has seen its end.
+        // libvirt reports the machine as running until it notices the exit.
         until("libvirt to see the machine's end", PATIENCE, || {
             (!self.virsh(&["list", "--state-running", "--uuid"]).contains(uuid)).then_some(())
         });
         true
     }
 
-    /// The DHCP reservations of its networks for machines: all but the one that a network keeps of its gateway's own.
+    /// Returns the networks' DHCP reservations for machines: all except a network's reservation for its own gateway.
     #[must_use]
     pub fn reservations(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -126,7 +126,7 @@ impl Host {
         found
     }
 
-    /// The names of what is in the pool, in order.
+    /// Returns the names of the volumes in the pool, sorted.
     #[must_use]
     pub fn volumes(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.pool()) else { return Vec::new() };
@@ -136,25 +136,25 @@ impl Host {
         names
     }
 
-    /// What virsh says.
+    /// Returns the output of virsh.
     #[must_use]
     pub fn virsh(&self, words: &[&str]) -> String {
         succeed(Command::new("virsh").args(["-q", "-c", &self.uri]).args(words))
     }
 
-    /// Where the console of a machine is written.
+    /// Returns the path of a machine's console log.
     #[must_use]
     pub fn console_path(&self, uuid: &str) -> PathBuf {
         self.pool().join(format!("{uuid}.console.log"))
     }
 
-    /// The console of a machine, so far.
+    /// Returns a machine's console log so far.
     #[must_use]
     pub fn console(&self, uuid: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.console_path(uuid)).unwrap_or_default()).replace('\r', "")
     }
 
-    /// Runs a command within the host's network.
+    /// Returns a command that runs in the host's network namespace.
     #[must_use]
     pub fn within(&self, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
@@ -162,7 +162,7 @@ impl Host {
         command
     }
 
-    /// Runs a command in a guest, signed in by password.
+    /// Runs a script in a guest over ssh, with a password.
     #[must_use]
     pub fn ssh(&self, address: &str, password: &str, script: &str) -> Output {
         let mut command = self.within(&["sshpass", "-e", "ssh"]);
@@ -178,7 +178,7 @@ impl Drop for Host {
     }
 }
 
-/// A namespace that nobody has.
+/// Returns an unused namespace name.
 #[must_use]
 pub fn new_name() -> String {
     format!("nt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -189,10 +189,10 @@ fn script() -> Command {
     Command::new(root.join("hosts/libvirtd.sh"))
 }
 
-/// The built guest: disk, kernel, initial RAM disk, command line.
+/// Returns the directory of the built guest: disk, kernel, initial RAM disk, command line.
 ///
 /// # Panics
-/// When it was not built.
+/// If it was not built.
 #[must_use]
 pub fn guest() -> PathBuf {
     let path =

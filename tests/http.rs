@@ -1,11 +1,11 @@
-//! Requests by curl, a client that nobody here wrote.
+//! Requests with curl, a third-party client.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
 
 use crate::cloud::clean;
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
@@ -17,41 +17,41 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value, or nothing.
+    /// Returns a header's value; empty if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 }
 
-/// Calls curl with these words; `-s` and where things go are added.
+/// Runs curl with these arguments, `-s` and output files.
 ///
 /// # Panics
-/// When curl fails.
+/// If curl fails.
 #[must_use]
 pub fn curl(words: &[&str]) -> Answer {
     curl_within(None, words)
 }
 
-/// The same, in a network namespace.
+/// As [`curl`], in a network namespace.
 ///
 /// # Panics
-/// When curl fails.
+/// If curl fails.
 #[must_use]
 pub fn curl_within(namespace: Option<&str>, words: &[&str]) -> Answer {
     let mut command = match namespace {
@@ -67,7 +67,7 @@ pub fn curl_within(namespace: Option<&str>, words: &[&str]) -> Answer {
     clean(&mut command);
     let output = command.output().expect("curl");
     let head = String::from_utf8_lossy(&output.stderr);
-    // The last head is the answer's; those before it are `100 Continue`.
+    // The last head is the response's; any before it are `100 Continue`.
     let last = head.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default();
     let mut lines = last.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
@@ -79,13 +79,13 @@ pub fn curl_within(namespace: Option<&str>, words: &[&str]) -> Answer {
     Answer { status, headers, body: output.stdout }
 }
 
-/// The guide's authentication: the answer of `GET /v1.0` with these credentials.
+/// Sends the guide's authentication request, `GET /v1.0`, with these credentials.
 #[must_use]
 pub fn sign_in(url: &str, user: &str, key: &str) -> Answer {
     sign_in_within(None, url, user, key)
 }
 
-/// The same, in a network namespace.
+/// As [`sign_in`], in a network namespace.
 #[must_use]
 pub fn sign_in_within(namespace: Option<&str>, url: &str, user: &str, key: &str) -> Answer {
     curl_within(

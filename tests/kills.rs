@@ -1,5 +1,5 @@
-//! kill -9 of Nephos, of libvirt and of QEMU at every step of every asynchronous operation. Whatever dies, the operation
-//! ends as promised, nothing is left behind and no server stays in between.
+//! Kills Nephos, libvirt and QEMU at every step of every asynchronous operation. Whichever dies, the operation ends as
+//! promised, nothing is left over, and no server stays in an intermediate state.
 
 mod check;
 mod operation;
@@ -13,22 +13,22 @@ pub use operation::Operation;
 
 use crate::lab::{Guest, Lab};
 
-/// Who dies.
+/// The process to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// The program; it is started again.
+    /// Nephos, which is then restarted.
     Nephos,
-    /// The host's daemon; it is started again.
+    /// The host's libvirt daemon, which is then restarted.
     Libvirt,
-    /// The machine's own process.
+    /// The machine's QEMU.
     Qemu,
 }
 
 impl Victim {
-    /// All of them.
+    /// All victims.
     pub const ALL: [Self; 3] = [Self::Nephos, Self::Libvirt, Self::Qemu];
 
-    /// Its name in the table.
+    /// Returns the name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,34 +39,34 @@ impl Victim {
     }
 }
 
-/// One death.
+/// One kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// In the middle of what.
+    /// The operation in progress.
     pub operation: Operation,
-    /// At which call to the host: `before.start`, `after.start`; `during.start` lets the call begin first.
+    /// The call to the host at which to kill: `before.start`, `after.start`; `during.start` lets the call begin first.
     pub step: &'static str,
-    /// Of whom.
+    /// The process to kill.
     pub victim: Victim,
 }
 
-/// How it ended.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// What was asked for was done.
+    /// The operation succeeded.
     Done,
-    /// It failed, said why, and the server is as it was.
+    /// The operation failed with a reason, and the server is as before.
     Undone,
-    /// The server showed ERROR, its log said why, and a hard reboot or rebuild revived it.
+    /// The server showed ERROR, its log had the reason, and a hard reboot or rebuild recovered it.
     Revived,
-    /// The operation does not come by this step.
+    /// The operation does not perform this step.
     Elsewhere,
-    /// It broke a promise.
+    /// A promise was broken.
     Broken(String),
 }
 
 impl End {
-    /// A word for the table.
+    /// Returns the word for the table.
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
@@ -79,7 +79,7 @@ impl End {
     }
 }
 
-/// A cloud to die in, with a server that operations are tried on and another that owns the address which is shared.
+/// A cloud to run cases in, with a server to perform operations on and another that owns the shared address.
 pub struct Stage {
     lab: Lab,
     actors: Option<Actors>,
@@ -87,21 +87,21 @@ pub struct Stage {
 }
 
 struct Actors {
-    /// What is done to.
+    /// The server to perform operations on.
     guest: Guest,
-    /// Whose address is shared.
+    /// The owner of the shared address.
     owner: Guest,
     group: Value,
 }
 
 impl Stage {
-    /// A new cloud.
+    /// Starts a cloud.
     #[must_use]
     pub fn new() -> Self {
         Self { lab: Lab::start(), actors: None, serial: 0 }
     }
 
-    /// Lets a case happen. What breaks a promise is an end, too.
+    /// Runs a case. Broken promises are returned as an outcome.
     pub fn play(&mut self, case: Case) -> End {
         let began = Instant::now();
         let end = catch_unwind(AssertUnwindSafe(|| self.act(case))).unwrap_or_else(|panic| {
@@ -119,7 +119,7 @@ impl Stage {
         end
     }
 
-    /// Deletes everything and wants nothing left.
+    /// Deletes everything and checks that nothing is left over.
     pub fn close(mut self) -> Result<(), String> {
         catch_unwind(AssertUnwindSafe(|| {
             self.dismiss();
@@ -140,7 +140,7 @@ impl Stage {
         assert_eq!(self.lab.delete(&format!("/shared_ip_groups/{group}")).status, 204);
     }
 
-    /// A broken promise must not spoil the cases after it.
+    /// Starts a new cloud, so that a broken promise does not affect later cases.
     fn begin_anew(&mut self) {
         self.actors = None;
         let log = self.lab.cloud.log();
@@ -149,7 +149,7 @@ impl Stage {
         self.lab = Lab::start();
     }
 
-    /// The servers that operations are tried on.
+    /// Returns the servers, creating them first if necessary.
     fn actors(&mut self) -> &Actors {
         if self.actors.is_none() {
             let owner = self.lab.create("owner", &json!({}));
@@ -208,7 +208,7 @@ impl Default for Stage {
     }
 }
 
-/// Every case: each operation at each of its steps, and everyone who may die there.
+/// Returns every case: each operation at each of its steps, with each process that can be killed there.
 #[must_use]
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -1,4 +1,4 @@
-//! Real machines: a cloud over libvirt hosts in namespaces of the test's own, and guests that say what they see.
+//! Real machines: a cloud over libvirt hosts in namespaces, with guests that report what they see.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -10,32 +10,32 @@ use crate::cloud::{API_KEY, Cloud, until};
 use crate::host::{Host, guest};
 use crate::http::{Answer, curl_within, sign_in_within};
 
-/// Emulated machines take their time, more so on a busy machine.
+/// Time limit for a boot. Emulated machines are slow, more so on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(300);
 
 /// A cloud over libvirt hosts, with the guest as image 1.
 pub struct Lab {
-    /// The program.
+    /// The running program.
     pub cloud: Cloud,
-    /// Its hosts; most have one.
+    /// Its hosts, usually one.
     pub hosts: Vec<Host>,
-    /// Where its servers are.
+    /// The URL of the servers' API.
     pub base: String,
-    /// Where its objects are.
+    /// The URL of the objects.
     pub files: String,
-    /// A header that signs a request.
+    /// The header with the token.
     pub token: String,
-    /// The network namespace that the program is in, if it is in one.
+    /// The network namespace that the program runs in, if any.
     within: Option<String>,
     stops: tempfile::TempDir,
 }
 
-/// A server and what was told of it once.
+/// A server, with what is known from its creation.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// Its number in v1.0.
+    /// Its id in v1.0.
     pub id: u64,
-    /// Its machine on the host.
+    /// Its machine's UUID on the host.
     pub machine: String,
     /// Its administrative password.
     pub password: String,
@@ -46,7 +46,7 @@ pub struct Guest {
 }
 
 impl Lab {
-    /// A cloud over one host.
+    /// Starts a cloud with one host.
     #[must_use]
     pub fn start() -> Self {
         let host = Host::start();
@@ -54,10 +54,10 @@ impl Lab {
         Self::over(vec![host], &[&hypervisor], None)
     }
 
-    /// A cloud over these hosts, which it is told of so; perhaps in a network namespace.
+    /// Starts a cloud with these hosts and hypervisor URIs, optionally in a network namespace.
     ///
     /// # Panics
-    /// When it does not get ready, or does not take the guest.
+    /// If it does not become ready or does not accept the guest image.
     #[must_use]
     pub fn over(hosts: Vec<Host>, hypervisors: &[&str], within: Option<&str>) -> Self {
         let stops = tempfile::tempdir().expect("a directory");
@@ -96,7 +96,7 @@ impl Lab {
         assert_eq!(image["id"], 1);
     }
 
-    /// Takes a new token, as whoever has waited a day must.
+    /// Gets a new token; needed after a day.
     pub fn sign_in(&mut self) {
         let answer = sign_in_within(self.within.as_deref(), &self.cloud.url, "admin", API_KEY);
         self.base = answer.header("x-server-management-url").to_owned();
@@ -104,52 +104,52 @@ impl Lab {
         self.token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
     }
 
-    /// The first host.
+    /// Returns the first host.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.hosts[0]
     }
 
-    /// A request for whatever is at this URL.
+    /// Sends a request to this URL.
     #[must_use]
     pub fn call(&self, url: &str, words: &[&str]) -> Answer {
         curl_within(self.within.as_deref(), &[&["-H", &self.token, url], words].concat())
     }
 
-    /// What is at a path of the servers' API.
+    /// Gets a path of the servers' API.
     #[must_use]
     pub fn get(&self, path: &str) -> Value {
         self.call(&format!("{}{path}", self.base), &[]).json()
     }
 
-    /// A request with JSON for a body.
+    /// Sends a request with a JSON body.
     #[must_use]
     pub fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
         let (url, body) = (format!("{}{path}", self.base), body.to_string());
         self.call(&url, &["-X", method, "-H", "Content-Type: application/json", "-d", &body])
     }
 
-    /// A request without a body.
+    /// Sends a DELETE.
     #[must_use]
     pub fn delete(&self, path: &str) -> Answer {
         self.call(&format!("{}{path}", self.base), &["-X", "DELETE"])
     }
 
-    /// An action on a server.
+    /// Performs an action on a server.
     ///
     /// # Panics
-    /// When it is not accepted.
+    /// If it is not accepted.
     pub fn act(&self, guest: &Guest, action: &Value) {
         let answer = self.send("POST", &format!("/servers/{}/action", guest.id), action);
-        // Confirm Resized Server alone answers 204.
+        // Only Confirm Resized Server returns 204.
         let expected = if action.get("confirmResize").is_some() { 204 } else { 202 };
         assert_eq!(answer.status, expected, "{action}: {}", answer.text());
     }
 
-    /// A server of the guest image, or of what `more` says.
+    /// Creates a server from the guest image, or as `more` specifies.
     ///
     /// # Panics
-    /// When it is not accepted.
+    /// If it is not accepted.
     #[must_use]
     pub fn create(&self, name: &str, more: &Value) -> Guest {
         let mut server = json!({ "name": name, "imageId": 1, "flavorId": 1 });
@@ -170,7 +170,7 @@ impl Lab {
         }
     }
 
-    /// A server that has booted.
+    /// Creates a server and waits until it has booted.
     #[must_use]
     pub fn boot(&self, name: &str, more: &Value) -> Guest {
         let guest = self.create(name, more);
@@ -179,29 +179,29 @@ impl Lab {
         guest
     }
 
-    /// The machine behind a server, which v1.0 does not tell.
+    /// Returns the UUID of a server's machine, which v1.0 does not show.
     #[must_use]
     pub fn machine(&self, id: u64) -> String {
         let found = self.cloud.query("compute", &format!("SELECT id FROM servers WHERE number = {id}"));
         found[0][0].clone()
     }
 
-    /// A server as it is shown.
+    /// Returns a server as the API shows it.
     #[must_use]
     pub fn shown(&self, guest: &Guest) -> Value {
         self.get(&format!("/servers/{}", guest.id))["server"].clone()
     }
 
-    /// Its status.
+    /// Returns its status.
     #[must_use]
     pub fn status(&self, guest: &Guest) -> String {
         self.shown(guest)["status"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits for a status; answers every progress that was seen on the way.
+    /// Waits for a status; returns all progress values seen meanwhile.
     ///
     /// # Panics
-    /// When the server is in error and was not to be.
+    /// If the server gets the status ERROR and that was not expected.
     pub fn becomes(&self, guest: &Guest, status: &str) -> Vec<u64> {
         let mut seen = Vec::new();
         until(&format!("server {} to be {status}", guest.id), BOOT, || {
@@ -217,16 +217,15 @@ impl Lab {
         seen
     }
 
-    /// Waits until a server is gone.
+    /// Waits until a server no longer exists.
     pub fn vanishes(&self, guest: &Guest) {
         let url = format!("{}/servers/{}", self.base, guest.id);
         until("the server to be gone", BOOT, || (self.call(&url, &[]).status == 404).then_some(()));
     }
 
-    /// The host that has a machine; where two have one, since a resize took it from the one to the other, the one on
-    /// which it runs.
+    /// Returns the host that has a machine. If a resize between hosts left it on two, returns the one on which it runs.
     ///
-    /// # Panics
+    /// If no host has it.
     /// When none has.
     #[must_use]
     pub fn host_of(&self, guest: &Guest) -> &Host {
@@ -237,10 +236,10 @@ impl Lab {
         found.unwrap_or_else(|| panic!("no host has machine {}", guest.machine))
     }
 
-    /// The host that a machine runs on.
+    /// Returns the host on which a machine runs.
     ///
     /// # Panics
-    /// When it runs on two.
+    /// If it runs on two.
     #[must_use]
     pub fn running_on(&self, guest: &Guest) -> Option<&Host> {
         let runs = |host: &&Host| {
@@ -257,44 +256,44 @@ impl Lab {
         if there == 0 { String::new() } else { self.host_of(guest).console(&guest.machine) }
     }
 
-    /// How often a guest has said that it is up.
+    /// Returns how often a guest has reported that it booted.
     #[must_use]
     pub fn boots(&self, guest: &Guest) -> usize {
         self.console(guest).matches("NEPHOS-GUEST ready").count()
     }
 
-    /// Waits until a guest has been up so often.
+    /// Waits until a guest has booted that many times.
     pub fn booted(&self, guest: &Guest, times: usize) {
         until("the guest to be up", BOOT, || (self.boots(guest) >= times).then_some(()));
     }
 
-    /// A fact that a guest told on its console, the last one.
+    /// Returns the last value of a fact that a guest reported on its console.
     #[must_use]
     pub fn fact(&self, guest: &Guest, key: &str) -> Option<String> {
         let prefix = format!("NEPHOS-GUEST {key}");
         self.console(guest).lines().rev().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
     }
 
-    /// A fact that is a number.
+    /// Returns a fact as a number.
     ///
     /// # Panics
-    /// When it was not told.
+    /// If it was not reported.
     #[must_use]
     pub fn number(&self, guest: &Guest, key: &str) -> u64 {
         let fact = self.fact(guest, key);
         fact.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{key} of server {}", guest.id))
     }
 
-    /// What a script says at an address of a guest, signed in by its password.
+    /// Runs a script over ssh at an address of a guest, with its password.
     #[must_use]
     pub fn ssh(&self, guest: &Guest, address: &str, script: &str) -> Output {
         self.host_of(guest).ssh(address, &guest.password, script)
     }
 
-    /// What a script in a guest says, asked until it can be.
+    /// Returns the output of a script in a guest; retries until ssh succeeds.
     ///
     /// # Panics
-    /// When the guest cannot be asked.
+    /// If ssh does not succeed in time.
     #[must_use]
     pub fn says(&self, guest: &Guest, script: &str) -> String {
         until(&format!("server {} to answer {script:?}", guest.id), BOOT, || {
@@ -303,22 +302,22 @@ impl Lab {
         })
     }
 
-    /// Writes a file in a guest, down to its disk.
+    /// Writes a file in a guest and syncs it to disk.
     pub fn keep(&self, guest: &Guest, text: &str) {
         let said = self.says(guest, &format!("echo {text} >/root/kept && sync && cat /root/kept"));
         assert_eq!(said, format!("{text}\n"));
     }
 
-    /// What [`Lab::keep`] wrote, if it is there.
+    /// Returns what [`Lab::keep`] wrote; empty if it is missing.
     #[must_use]
     pub fn kept(&self, guest: &Guest) -> String {
         self.says(guest, "cat /root/kept 2>/dev/null || echo nothing").trim().to_owned()
     }
 
-    /// Asks the next call of `step` to stop, such as `before.start`.
+    /// Makes the next call of `step`, such as `before.start`, pause.
     ///
     /// # Panics
-    /// When it cannot be asked.
+    /// If the request fails.
     #[must_use]
     pub fn stop_at(&self, step: &str) -> Stop {
         let stop = Stop {
@@ -329,12 +328,12 @@ impl Lab {
         stop
     }
 
-    /// Moves the cloud's time forward.
+    /// Advances the cloud's clock.
     pub fn advance(&self, seconds: u64) {
         self.cloud.admin_json(&["clock", "--advance", &seconds.to_string()]);
     }
 
-    /// What must not be there once all servers are deleted, in words; empty where all is well.
+    /// Returns descriptions of everything that must not exist once all servers are deleted; empty if all is as it should be.
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -363,7 +362,7 @@ impl Lab {
         found
     }
 
-    /// Waits until nothing is left of anything.
+    /// Waits until nothing is left over.
     pub fn clean(&self) {
         let mut left = Vec::new();
         let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -376,7 +375,7 @@ impl Lab {
     }
 }
 
-/// A step that was asked to stop.
+/// A step that was asked to pause.
 #[derive(Debug)]
 pub struct Stop {
     asked: PathBuf,
@@ -384,18 +383,18 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Whether the step has come.
+    /// Returns whether the step was reached.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.reached.exists()
     }
 
-    /// Waits until the step has come.
+    /// Waits until the step is reached.
     pub fn reached(&self) {
         until(&format!("{}", self.asked.display()), BOOT, || self.is_reached().then_some(()));
     }
 
-    /// Lets it go on; or, where it never came, lets it be.
+    /// Lets the step continue, or cancels the pause if it was not reached.
     pub fn release(&self) {
         let _ = std::fs::remove_file(&self.asked);
         let _ = std::fs::remove_file(&self.reached);

@@ -1,4 +1,4 @@
-//! What the tests from outside share: a cloud of a test's own, and clients to drive it with.
+//! Code shared by the tests of the built program: clouds for a test, and clients.
 
 pub mod browser;
 pub mod client;

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The tests of the hypervisor crate, on a libvirt host of their own that is gone afterwards. As root; takes minutes.
-#   hypervisor.sh [ARGUMENT…]   arguments go to the test programs, as in `hypervisor.sh libvirt_host --nocapture`
-# NEPHOS_TEST_GUEST is a guest that guest/build.sh has built; without it one is built in target/guest.
+# Runs the tests of the hypervisor crate on a temporary libvirt host. Must run as root; takes minutes.
+#   hypervisor.sh [ARGUMENT…]   arguments for the test programs, as in `hypervisor.sh libvirt_host --nocapture`
+# NEPHOS_TEST_GUEST is a guest built by guest/build.sh; by default one is built in target/guest.
 set -euo pipefail
-# The tests call ip and virsh, too.
+# The tests also call ip and virsh.
 export PATH=$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
 
 repo=$(cd "$(dirname "$0")/../.." && pwd)
 host=nhv$$
-# Short, since sockets are made below it.
+# A short path, since sockets are created below it.
 dir=$(mktemp -d /tmp/nhv.XXXXXX)
 export NEPHOS_TEST_LIBVIRTD=$repo/tests/hosts/libvirtd.sh
 
@@ -25,6 +25,6 @@ if [ -z "${NEPHOS_TEST_GUEST:-}" ]; then
 fi
 NEPHOS_TEST_GUEST=$(cd "$NEPHOS_TEST_GUEST" && pwd)
 uri=$("$NEPHOS_TEST_LIBVIRTD" start "$host" "$dir")
-# Emulation runs everywhere; the test of accel=auto asks for that itself.
+# Emulation works on every machine; the test of accel=auto selects that itself.
 export NEPHOS_TEST_GUEST NEPHOS_TEST_NAMESPACE=$host NEPHOS_TEST_LIBVIRT="$uri&accel=tcg&pool=$dir/pool"
 cargo test --locked -p hypervisor -- --test-threads=1 "$@"

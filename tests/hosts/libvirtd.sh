@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A libvirt host for tests: a libvirtd in a network and a mount namespace of its own, with all its state below DIR.
-#   libvirtd.sh start NAME DIR    prints the connection URI once the daemon answers; starts nothing that runs already,
-#                                 and takes over the guests of a daemon that was killed
-#   libvirtd.sh stop NAME DIR     ends daemon, dnsmasq and guests, removes the namespace; DIR stays for the caller
-# LIBVIRTD_TCP=ADDRESS makes it also listen there (inside the namespace, without authentication), for migration tests.
+# A libvirt host for tests: a libvirtd in its own network and mount namespaces, with all its state below DIR.
+#   libvirtd.sh start NAME DIR    prints the connection URI once the daemon responds; does nothing if it is running,
+#                                 and adopts the guests of a daemon that was killed
+#   libvirtd.sh stop NAME DIR     stops daemon, dnsmasq and guests and removes the namespace; DIR is kept
+# With LIBVIRTD_TCP=ADDRESS it also listens there (in the namespace, without authentication), for migration tests.
 set -euo pipefail
-# Half of the tools live where only root's log-in shell looks.
+# Some of the tools are in directories that are only in root's login PATH.
 export PATH=$PATH:/usr/sbin:/sbin
 
 die() { echo "libvirtd.sh: $*" >&2; exit 1; }
@@ -21,8 +21,8 @@ done
 
 in_namespace() { [ -e "/run/netns/$name" ] && ip netns pids "$name" 2>/dev/null || true; }
 
-# The processes of this host whose program's name fits a pattern. Others in the namespace (a test's own clients) are
-# none of our business.
+# Prints the processes of this host whose program names match a pattern. Other processes in the namespace, such as a
+# test's clients, are ignored.
 processes() {
 	local pid program
 	for pid in $(in_namespace); do
@@ -36,8 +36,8 @@ configure() {
 	mkdir -p "$dir"/lib/{images,qemu,boot,dnsmasq}
 	[ -s "$dir/host-uuid" ] || cat /proc/sys/kernel/random/uuid >"$dir/host-uuid"
 	[ -d "$dir/etc/nwfilter" ] || cp -r /usr/share/libvirt/nwfilter "$dir/etc/nwfilter"
-	# root: guests write below DIR, wherever the test has put it. No virtlogd runs here, so QEMU writes console logs
-	# itself ("file"). Confinement is the namespace's; there is no AppArmor, cgroup or device policy to set up.
+	# root: guests write below DIR, wherever the test created it. No virtlogd runs here, so QEMU writes console logs
+	# itself ("file"). The namespaces confine the host; there is no AppArmor, cgroup or device policy to configure.
 	cat >"$dir/etc/qemu.conf" <<-'END'
 		user = "root"
 		group = "root"
@@ -48,7 +48,7 @@ configure() {
 		cgroup_controllers = [ ]
 		stdio_handler = "file"
 	END
-	# Hosts with equal uuids refuse to migrate to each other.
+	# Hosts with equal UUIDs refuse to migrate guests to each other.
 	cat >"$dir/etc/libvirtd.conf" <<-END
 		unix_sock_group = "root"
 		unix_sock_rw_perms = "0700"
@@ -66,16 +66,16 @@ answers() { timeout 30 virsh -q -c "$uri" uri >/dev/null 2>&1; }
 
 start() {
 	configure
-	# sun_path holds 107 bytes.
+	# sun_path is limited to 107 bytes.
 	[ ${#socket} -le 107 ] || die "DIR is too long for a socket in it: $socket"
 	if [ -z "$(processes libvirtd)" ]; then
 		[ -e "/run/netns/$name" ] || ip netns add "$name"
 		ip -n "$name" link set lo up
 		rm -f "$socket" "$dir/run/libvirtd.pid"
-		# Missing mount points would be made on the machine; /run/libvirt is lost at every boot anyway.
+		# The mount points must exist on the machine; /run/libvirt does not survive a reboot anyway.
 		mkdir -p /etc/libvirt /var/lib/libvirt /run/libvirt /var/cache/libvirt /var/log/libvirt
-		# A host name of its own (-u), because hosts of equal names refuse to migrate to each other as well. The pid
-		# file is named, since the default one lies outside the directories that are private.
+		# Set a host name (-u), because hosts with equal names also refuse to migrate guests to each other. Name the pid
+		# file, since the default one is outside the private directories.
 		# shellcheck disable=SC2016  # expanded by the inner shell
 		setsid ip netns exec "$name" unshare -m -u --propagation private bash -c '
 			set -e
@@ -101,7 +101,7 @@ start() {
 	echo "$uri"
 }
 
-# Ends processes of ours by number: asks first, insists after 3 seconds.
+# Stops processes of this host by pid: with TERM first, with KILL after 3 seconds.
 end() {
 	local pids signal=TERM tries=0
 	while pids=$(processes "$1") && [ -n "$pids" ]; do
@@ -115,8 +115,8 @@ end() {
 }
 
 stop() {
-	# The daemon first: it would note the deaths of its guests and answer them. It may be asked to die at once, since
-	# all that it knows is on disk; on TERM it takes seconds.
+	# Stop the daemon first: it would react to its guests' exits. It may be killed at once, since its state is on disk;
+	# after TERM it takes seconds.
 	local pid
 	for pid in $(processes libvirtd); do kill -KILL "$pid" 2>/dev/null || true; done
 	end libvirtd

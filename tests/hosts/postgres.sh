@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A private PostgreSQL for the tests, on a unix socket and a loopback port of its own.
-#   postgres.sh start DIR [tls]   prints its URL; with tls, the server has a certificate for localhost by DIR/ca.pem
+# A private PostgreSQL server for the tests, on a unix socket and a free loopback port.
+#   postgres.sh start DIR [tls]   prints its URL; with tls, the server has a certificate for localhost, issued by DIR/ca.pem
 #   postgres.sh stop DIR
 set -euo pipefail
 verb=$1 dir=$2 tls=${3:-}
 bin=$(dirname "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)")
 [ -x "$bin/initdb" ] || { echo "postgres.sh: no initdb: apt-get install postgresql" >&2; exit 2; }
 
-# The server refuses to run as root, so as root it runs as a user without rights.
+# The server refuses to run as root, so root runs it as an unprivileged user.
 as_owner() {
   if [ "$(id -u)" = 0 ]; then
     setpriv --reuid=nobody --regid=nogroup --clear-groups --reset-env -- env LC_ALL=C PATH="$PATH" "$@"
@@ -16,7 +16,7 @@ as_owner() {
   fi
 }
 
-# A certificate for localhost, and the authority that issued it.
+# Creates a certificate for localhost, and the CA that issues it.
 certify() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=test authority" \
     -keyout "$dir/ca.key" -out "$dir/ca.pem"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Proves libvirtd.sh and the guest together: boots the guest on a host in a namespace, believes its console, logs in
-# with the password from the config drive, changes it through the agent, kills the daemon under the running guest,
-# presses the power button, and wants nothing left behind.   selftest.sh [GUEST_OUTDIR]
+# Tests libvirtd.sh and the guest together: boots the guest on a host in a namespace, reads its console, logs in with the
+# password from the config drive, changes it through the agent, kills the daemon while the guest runs, presses the power
+# button, and checks that nothing is left over.   selftest.sh [GUEST_OUTDIR]
 set -euo pipefail
 
 repo=$(cd "$(dirname "$0")/../.." && pwd)
@@ -28,7 +28,7 @@ for pair in genisoimage:genisoimage sshpass:sshpass ssh:openssh-client qemu-img:
 	command -v "${pair%:*}" >/dev/null || die "${pair%:*} is missing: apt-get install ${pair#*:}"
 done
 
-# await SECONDS WHAT COMMAND...: until the command succeeds
+# await SECONDS WHAT COMMAND...: waits until the command succeeds
 await() {
 	local deadline=$((SECONDS + $1)) what=$2
 	shift 2
@@ -37,11 +37,11 @@ await() {
 		sleep 0.1
 	done
 }
-# The n-th line of a fact on the console: fact KEY [N]
+# fact KEY [N]: prints the Nth value that the guest reported on the console
 fact() { sed -n "s/\r$//; s/^NEPHOS-GUEST $1//p" "$console" | sed -n "${2:-1}p"; }
 booted() { [ "$(grep -c '^NEPHOS-GUEST ready' "$console")" -ge "$1" ]; }
 expect() { [ "$2" = "$3" ] || die "$1: expected '$2', got '$3'"; }
-# Dials from inside the namespace only: the machine itself must not speak to guests' addresses.
+# Connect only from inside the namespace: the machine itself must not reach guests' addresses.
 login() {
 	ip netns exec "$host" env SSHPASS="$1" sshpass -e ssh -o StrictHostKeyChecking=no -o LogLevel=ERROR \
 		-o UserKnownHostsFile=/dev/null -o ConnectTimeout=10 root@203.0.113.10 "$2"
@@ -159,7 +159,7 @@ v shutdown one --mode acpi >/dev/null
 await 30 "power off" is_off
 say "off by its power button"
 
-# A guest must be running for the tear-down to have something to do.
+# A guest must be running, so that the tear-down has something to stop.
 v start one >/dev/null
 mapfile -t pids < <(ip netns pids "$host")
 [ ${#pids[@]} -ge 3 ] || die "daemon, dnsmasq and guest expected in the namespace, found ${#pids[@]}"

@@ -1,4 +1,4 @@
-//! Whether an operation came to an end, to which, and what must be as before.
+//! Determines how an operation ended, and checks what must be as before.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use super::{End, Operation, Stage, Victim};
 use crate::cloud::until;
 use crate::lab::{BOOT, Guest, Stop};
 
-/// Statuses in which nothing is being done to a server.
+/// Statuses without an operation in progress.
 const AT_REST: [&str; 5] = ["ACTIVE", "VERIFY_RESIZE", "ERROR", "SUSPENDED", "DELETED"];
 
 impl Operation {
-    /// Waits until nothing is being done any more, and what is shown is how the machine is.
+    /// Waits until no operation is in progress and the status agrees with the machine.
     pub(super) fn settle(self, stage: &Stage, guest: &Guest) {
         let lab = &stage.lab;
         if self == Self::Delete {
@@ -32,13 +32,13 @@ impl Operation {
                 "ERROR" | "SUSPENDED" => !stage.runs(guest),
                 _ => true,
             };
-            // v1.0 shows ACTIVE while an image is made.
+            // v1.0 shows ACTIVE while an image is being created.
             let statement = format!("SELECT 1 FROM jobs WHERE subject = '{}'", guest.machine);
             (told && lab.cloud.query("compute", &statement).is_empty()).then_some(())
         });
     }
 
-    /// What came of it, shown by the server and by its guest.
+    /// Returns the outcome, as the server and its guest show it.
     pub(super) fn ended(self, stage: &mut Stage, guest: &Guest, victim: Victim) -> End {
         if self == Self::Delete {
             return End::Done;
@@ -58,7 +58,7 @@ impl Operation {
         End::Done
     }
 
-    /// What was asked for is there.
+    /// Checks that the operation took effect.
     fn verify(self, stage: &mut Stage, guest: &Guest) {
         let lab = &stage.lab;
         let shown = lab.shown(guest);
@@ -86,7 +86,7 @@ impl Operation {
 }
 
 impl Stage {
-    /// Whether the step is come by, or the operation ended without it.
+    /// Waits until the step is reached or the operation ended without it; returns whether it was reached.
     pub(super) fn meets(&self, stop: &Stop, operation: Operation, guest: &Guest) -> bool {
         let done = |row: &Vec<String>| row[0] != "None";
         let mut looks = 0;
@@ -111,7 +111,7 @@ impl Stage {
         states.contains(&guest.machine)
     }
 
-    /// What the log of actions says of the last one, if it says anything.
+    /// Returns what the action log says of the last action, if anything.
     fn failure_of(&self, guest: &Guest) -> Option<String> {
         let statement = format!(
             "SELECT message, finished FROM actions WHERE server = '{}' ORDER BY id DESC LIMIT 1",
@@ -128,7 +128,7 @@ impl Stage {
         mine.max_by_key(|image| image["id"].as_u64()).cloned().unwrap_or_default()
     }
 
-    /// Brings a server back as its owner would.
+    /// Recovers a server as its owner would.
     fn revive(&self, guest: &Guest) {
         let boots = self.lab.boots(guest);
         self.lab.act(guest, &json!({ "reboot": { "type": "HARD" } }));
@@ -140,7 +140,7 @@ impl Stage {
         self.lab.booted(guest, boots + 1);
     }
 
-    /// Takes back what a case did, and looks for what it left.
+    /// Reverts what a case changed and checks that nothing is left over.
     pub(super) fn restore(&mut self, operation: Operation, guest: &Guest) {
         match operation {
             Operation::Delete => {
@@ -162,7 +162,7 @@ impl Stage {
             _ => {}
         }
         if self.lab.status(guest) == "VERIFY_RESIZE" {
-            // Where its confirmation was cut short it can only be confirmed; the machine may be off meanwhile.
+            // If its confirmation was interrupted, the resize can only be confirmed; the machine may be off meanwhile.
             let runs = self.runs(guest);
             self.lab.act(guest, &json!({ "confirmResize": null }));
             if runs {
@@ -193,7 +193,7 @@ impl Stage {
         self.assert_whole(guest);
     }
 
-    /// Which of the two passwords holds, where setting the new one was cut short.
+    /// Finds out which of the two passwords is valid after setting the new one was interrupted.
     fn learn_password(&mut self, guest: &Guest) {
         let new = format!("secret-{}", self.serial);
         self.wait_for_guest(guest);
@@ -210,7 +210,7 @@ impl Stage {
         }
     }
 
-    /// Waits until the machine's present run has come up: the last words on its console are those of a boot.
+    /// Waits until the machine's current run has booted: the end of its console log is that of a boot.
     fn wait_for_guest(&self, guest: &Guest) {
         until("the guest to be up", BOOT, || {
             self.lab
@@ -222,7 +222,7 @@ impl Stage {
         });
     }
 
-    /// One disk, one config drive, one console, the filters of two cards, and no image on its way.
+    /// Checks that there is one disk, one config drive, one console, the filters of two interfaces, and no image in transfer.
     fn assert_whole(&self, guest: &Guest) {
         let host = self.lab.host();
         let mut left = Vec::new();

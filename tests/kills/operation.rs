@@ -1,4 +1,4 @@
-//! The asynchronous operations: how each is prepared and begun, and by which calls to the host it comes.
+//! The asynchronous operations: how each is prepared and started, and which calls to the host it makes.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub enum Operation {
     Image,
     /// Share an IP Address without configuration.
     Share,
-    /// The same with configuration.
+    /// Share an IP Address with configuration.
     ShareConfigured,
     /// Unshare an IP Address.
     Unshare,
@@ -39,7 +39,7 @@ pub enum Operation {
 type Step = (&'static str, bool);
 
 impl Operation {
-    /// All of them; those that need a new server come last.
+    /// All operations; those that need a new server come last.
     pub const ALL: [Self; 13] = [
         Self::RebootSoft,
         Self::RebootHard,
@@ -56,7 +56,7 @@ impl Operation {
         Self::Build,
     ];
 
-    /// Its name in the table.
+    /// Returns the name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Operation {
         }
     }
 
-    /// The calls to the host that it consists of, each with whether the machine has a process then.
+    /// Returns the calls to the host that it makes, each with whether the machine has a process at that time.
     #[must_use]
     pub fn steps(self) -> &'static [Step] {
         match self {
@@ -186,11 +186,11 @@ impl Operation {
         }
     }
 
-    /// Brings the stage to where the operation may begin.
+    /// Brings the cloud into the state in which the operation may start.
     pub(super) fn prepare(self, stage: &mut Stage) -> Option<Guest> {
         match self {
             Self::Build => {
-                // The host is to hold no image, so that it is brought.
+                // Remove all images from the host, so that the operation transfers one.
                 stage.dismiss();
                 stage.forget_images();
                 None
@@ -209,7 +209,7 @@ impl Operation {
         }
     }
 
-    /// Asks for it.
+    /// Starts the operation.
     pub(super) fn begin(self, stage: &mut Stage, guest: Option<Guest>) -> Guest {
         let Some(guest) = guest else { return stage.lab.create("new", &json!({})) };
         let path = format!("/servers/{}", guest.id);
@@ -268,7 +268,7 @@ impl Stage {
         self.lab.becomes(guest, "ACTIVE");
     }
 
-    /// Makes the host forget every image.
+    /// Removes every image from the host.
     fn forget_images(&self) {
         let host = self.lab.host();
         for name in host.volumes().iter().filter(|name| name.starts_with("image-")) {

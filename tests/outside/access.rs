@@ -1,11 +1,11 @@
-//! Who reaches what, in the built program.
+//! Access rights in the built program.
 
 use tests::cloud::Cloud;
 use tests::http::curl;
 
-/// A disabled tenant's public objects are closed with it, and nothing exists for tenants that do not.
+/// A disabled tenant's public objects are closed with it, and nothing exists for tenants that do not exist.
 #[test]
-fn an_account_is_as_open_as_its_tenant() {
+fn an_account_is_closed_with_its_tenant() {
     let cloud = Cloud::start();
     let user = format!("X-Auth-User: {}", cloud.openrc()["OS_USERNAME"]);
     let key = format!("X-Auth-Key: {}", cloud.openrc()["OS_PASSWORD"]);

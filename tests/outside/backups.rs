@@ -1,11 +1,11 @@
-//! Backups by programs of their own formats, unmodified: restic, duplicity, and Rackspace's own library of 2011.
+//! Backups by unmodified programs with their own formats: restic, duplicity, and Rackspace's own library of 2011.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tests::cloud::{API_KEY, Cloud, clean, read, succeed};
 
-/// Files of several sizes, and one that changes from one `day` to the next.
+/// Writes files of several sizes, and one that changes with each `day`.
 fn write_files(root: &Path, day: u8) {
     std::fs::create_dir_all(root.join("deep/größer")).unwrap();
     for number in 0..40u8 {
@@ -15,7 +15,7 @@ fn write_files(root: &Path, day: u8) {
     let mut state = u64::from(day);
     let mut noise = Vec::new();
     while noise.len() < 9_000_000 {
-        // Marsaglia's xorshift: what no compression makes smaller.
+        // Marsaglia's xorshift: its output cannot be compressed.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -23,7 +23,7 @@ fn write_files(root: &Path, day: u8) {
     }
     std::fs::write(root.join("noise.bin"), noise).unwrap();
     std::fs::write(root.join("diary.txt"), format!("day {day}\n")).unwrap();
-    // Backup programs tell changes by times of whole seconds, and two days here can lie within one.
+    // Backup programs detect changes by times in whole seconds, and two days of the test may be within one second.
     let changed = std::time::SystemTime::UNIX_EPOCH
         + std::time::Duration::from_secs(1_700_000_000 + 86_400 * u64::from(day));
     for name in ["noise.bin", "diary.txt"] {
@@ -78,7 +78,7 @@ fn restic_backs_up_checks_prunes_and_restores() {
     assert!(!wrong.status.success(), "another key opens nothing");
 }
 
-/// What a container holds, as its own counter says.
+/// Returns a container's byte counter.
 fn cloud_bytes(cloud: &Cloud, container: &str) -> u64 {
     let signed_in = tests::http::sign_in(&cloud.url, "admin", API_KEY);
     let token = format!("X-Auth-Token: {}", signed_in.header("x-auth-token"));
@@ -120,7 +120,7 @@ fn duplicity_backs_up_fully_and_by_difference_verifies_and_restores() {
     let differs = duplicity(&["verify", "--compare-data", "swift://backups/host", from]).output().unwrap();
     assert!(!differs.status.success(), "verification sees a file that changed since");
     write_files(&source, 2);
-    // Without what it keeps at home, so that all comes from the cloud.
+    // Without the local state, so that everything comes from the cloud.
     std::fs::remove_dir_all(&home).unwrap();
     std::fs::create_dir_all(&home).unwrap();
     let status = succeed(&mut duplicity(&["collection-status", "swift://backups/host"]));

@@ -1,4 +1,4 @@
-//! A real browser against Cloud Files: a form that uploads, pages of another origin, a website in a container.
+//! A real browser with Cloud Files: a form that uploads, pages of another origin, a website in a container.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use tests::browser::{Browser, Pages};
 use tests::cloud::{API_KEY, Cloud, PATIENCE, succeed, until};
 use tests::http::{Answer, curl, sign_in};
 
-/// The owner's way to Cloud Files.
+/// The owner's access to Cloud Files.
 struct Owner {
     token: String,
     url: String,
@@ -92,7 +92,7 @@ fn a_signed_form_uploads_from_a_page() {
     assert_eq!((stored.text().as_str(), stored.header("content-type")), ("from a page\n", "text/plain"));
     assert_eq!(owner.ask("GET", "/drop", &[], "").text(), "from-page-b.bin\nfrom-page-größe.txt\n");
 
-    // A form that is refused is not sent on (Swift, FormPost).
+    // A rejected form is not redirected (Swift, FormPost).
     let said = || browser.run("return document.body.textContent");
     assert_eq!(send("form.html", "large.txt", "b.bin"), format!("{}{path}", cloud.url));
     assert_eq!(said(), "FormPost: max_file_size exceeded");
@@ -100,7 +100,7 @@ fn a_signed_form_uploads_from_a_page() {
     assert_eq!(said(), "FormPost: Invalid Signature");
     assert_eq!(owner.ask("GET", "/drop", &[], "").text().lines().count(), 2, "nothing more was stored");
 
-    // Signatures are as good as keys, and none is in the log (CVE-2017-8761).
+    // Signatures are as sensitive as keys, and none is in the log (CVE-2017-8761).
     let path = format!("{path}b.bin");
     let signature = hmac_sha256("a secret", &format!("GET\n{expires}\n{path}"));
     let signed = format!("{}{path}?temp_url_sig={signature}&temp_url_expires={expires}", cloud.url);
@@ -138,7 +138,7 @@ fn pages_of_another_origin_read_and_write_where_they_may() {
     let refused = "TypeError: Failed to fetch";
     assert_eq!(fetch("/closed/o", "{}"), refused);
 
-    // A token and a range are asked about first.
+    // A token and a range require a preflight request.
     let token = format!("{{headers: {{'X-Auth-Token': '{}', 'Range': 'bytes=5-'}}}}", owner.token);
     assert_eq!(fetch("/private/o", &token), serde_json::json!([206, "text", "fine", etag]));
     assert_eq!(fetch("/closed/o", &token), refused);
@@ -150,7 +150,7 @@ fn pages_of_another_origin_read_and_write_where_they_may() {
 }
 
 #[test]
-fn a_container_is_a_website() {
+fn a_container_is_served_as_a_website() {
     let cloud = Cloud::start();
     let owner = Owner::of(&cloud);
     let site = [
@@ -176,7 +176,7 @@ fn a_container_is_a_website() {
     assert_eq!(
         (title(), browser.place()),
         ("home".into(), format!("{}/site/", owner.url)),
-        "sent to the slash"
+        "redirected to the path with a slash"
     );
     assert_eq!(browser.run("return getComputedStyle(document.body).color"), "rgb(1, 2, 3)");
     browser.click("#sub");

@@ -1,11 +1,11 @@
-//! Clients from their own packages, unmodified: swift, rclone, openstack.
+//! Unmodified clients from their own packages: swift, rclone, openstack.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tests::cloud::{API_KEY, Cloud, PASSWORD, clean, read, succeed};
 
-/// A client from the tests' own environment.
+/// Returns the command of a client in the tests' environment.
 fn client(name: &str) -> Command {
     let home =
         std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`");
@@ -14,13 +14,13 @@ fn client(name: &str) -> Command {
     command
 }
 
-/// The words that `openrc` says.
+/// Sets the variables of `openrc`.
 fn with_openrc(mut command: Command, cloud: &Cloud) -> Command {
     command.envs(cloud.openrc());
     command
 }
 
-/// A tree of a few thousand files: many small, some larger, names that need care.
+/// Writes a few thousand files: many small ones, some larger, and names with special characters.
 fn tree(root: &Path) -> usize {
     let mut count = 0;
     for directory in 0..60 {
@@ -215,7 +215,7 @@ fn openstack_runs_users_projects_roles_and_application_credentials() {
     assert!(users.as_array().unwrap().iter().any(|entry| entry["Name"] == "ann"), "{users}");
     assert_eq!(json(&["domain", "show", "default"])["id"], "default");
 
-    // As the new user: a container, and a credential that stands for it.
+    // As the new user, create a container and an application credential.
     let as_ann = |words: &[&str]| {
         let mut command = with_openrc(client("openstack"), &cloud);
         command

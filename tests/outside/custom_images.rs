@@ -1,4 +1,4 @@
-//! Custom images over the public API, by curl: an object becomes an image, whatever dies on the way; tenants share it.
+//! Custom images over the public API, with curl: an object becomes an image even if the program is killed; tenants share it.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use tests::http::{Answer, curl, sign_in};
 
 const KEY: &str = "0123456789abcdef";
 
-/// A user's ways in.
+/// A user's access to the APIs.
 struct User {
     files: String,
     servers: String,
@@ -25,7 +25,7 @@ impl User {
         }
     }
 
-    /// A new tenant's.
+    /// Creates a tenant with a user.
     fn new(cloud: &Cloud, tenant: &str) -> Self {
         assert!(cloud.admin(&["tenant", "create", tenant]).status.success());
         let words = ["user", "create", tenant, "--tenant", tenant, "--api-key", KEY];
@@ -62,7 +62,7 @@ impl User {
         self.call("GET", &format!("/images/{id}"), "").json()["image"].clone()
     }
 
-    /// An image once it is ACTIVE or FAILED.
+    /// Waits until an image is ACTIVE or FAILED and returns it.
     fn settled(&self, id: &Value) -> Value {
         until("an image to settle", PATIENCE, || {
             let image = self.image(id);
@@ -76,7 +76,7 @@ impl User {
     }
 }
 
-/// Pins, announced ones, those to let go of, and files put aside.
+/// Counts pins, announced pins, pins to release, and temporary files.
 fn left(cloud: &Cloud) -> [usize; 4] {
     let rows = |database: &str, table: &str| {
         let found = cloud.query(database, &format!("SELECT pin FROM {table}"));
@@ -101,7 +101,7 @@ fn an_upload_becomes_an_image_though_the_program_is_killed() {
     assert_eq!((&asked["status"], &asked["progress"]), (&json!("QUEUED"), &json!(0)));
     cloud.kill();
     cloud.launch();
-    // The object may go: what was registered is what it was then.
+    // The object may be deleted: the image is a copy of what was registered.
     assert_eq!(ann.file("disks/disk.qcow2", &["-X", "DELETE"]).status, 204);
     let image = ann.settled(&asked["id"]);
     assert_eq!(image["status"], "ACTIVE", "{image}");
@@ -117,7 +117,7 @@ fn an_upload_becomes_an_image_though_the_program_is_killed() {
 }
 
 #[test]
-fn what_is_no_disk_is_refused_in_words() {
+fn an_object_that_is_not_a_disk_is_rejected_with_the_reason() {
     let cloud = Cloud::start_saying(&["--hypervisor", "simulated:?delay=20"], &[], &[("NEPHOS_CLOCK", "+0")]);
     let ann = User::new(&cloud, "ann");
     let path = |name: &str| cloud.dir.path().join(name);
@@ -135,7 +135,7 @@ fn what_is_no_disk_is_refused_in_words() {
         assert!(image["status"] == "FAILED" && reason.contains(said), "{image}");
         assert_eq!(ann.call("DELETE", &format!("/images/{id}"), "").status, 204);
     }
-    // A large object is its segments', and none is made a disk by its manifest.
+    // A large object's content is its segments; its manifest must not be used as a disk.
     let manifest = json!([{ "path": "/disks/plain" }]).to_string();
     let put = ann.file("disks/large?multipart-manifest=put", &["-X", "PUT", "-d", &manifest]);
     assert_eq!(put.status, 201, "{}", put.text());
@@ -147,7 +147,7 @@ fn what_is_no_disk_is_refused_in_words() {
         let said = large.text();
         assert_eq!((large.status, said.contains("leads to other objects")), (400, true), "{said}");
     }
-    // What has expired is gone, whether it was swept yet or not.
+    // An expired object is missing, whether or not it was removed yet.
     let file = path("plain").display().to_string();
     let dying = ["-X", "PUT", "-H", "X-Delete-After: 60", "-T", &file];
     assert_eq!(ann.file("disks/dying", &dying).status, 201);
@@ -170,7 +170,7 @@ fn tenants_and_the_operator_share_images() {
     let access = format!("/images/{id}/access");
     let (with_bob, nobody) = (format!("{access}/{}", bob.tenant()), format!("{access}/123456789"));
     assert_eq!(bob.names(), ["Simulated"]);
-    // Which accounts there are is not told, and names are not what they go by.
+    // The API does not reveal which accounts exist, and does not accept names.
     let by_name = format!("{access}/bob");
     for stranger in [&nobody, &by_name] {
         assert_eq!(ann.call("PUT", stranger, "").status, 204);
@@ -187,7 +187,7 @@ fn tenants_and_the_operator_share_images() {
     assert_eq!(ann.call("DELETE", &with_bob, "").status, 204);
     assert_eq!(bob.call("POST", "/servers", &server).status, 400);
 
-    // The operator does the same, to anyone's and to the cloud's own.
+    // The operator does the same with any tenant's image and with the cloud's own.
     let number = id.to_string();
     let card = cloud.admin_json(&["image", "share", &number, "--tenant", "bob"]);
     assert_eq!((&card["owner"], &card["tenants"]), (&json!(ann.tenant()), &json!([bob.tenant()])));
@@ -210,7 +210,7 @@ fn tenants_and_the_operator_share_images() {
         assert!(!cloud.admin(&[&["image"], words].concat()).status.success(), "{words:?}");
     }
 
-    // A tenant that goes is named no longer.
+    // A deleted tenant is no longer listed.
     assert_eq!(ann.call("PUT", &with_bob, "").status, 204);
     assert!(cloud.admin(&["tenant", "delete", "bob"]).status.success());
     until("bob to be forgotten", PATIENCE, || {

@@ -1,4 +1,4 @@
-//! Disks that are full, that fail, and that take no writes.
+//! Disks that are full, fail, or are read-only.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ fn path(n: usize) -> String {
     format!("/v1/AUTH_100001/d/o-{n:05}")
 }
 
-/// A cloud whose data directory is a disk of its own.
+/// A cloud whose data directory is on a small disk of its own.
 struct SmallDisk {
     cloud: Cloud,
 }
@@ -34,7 +34,7 @@ impl SmallDisk {
         Self { cloud: Cloud::start_with(&["--hypervisor", "simulated:"], &wrapper) }
     }
 
-    /// The data directory, as the program sees it.
+    /// Returns the data directory as the program sees it.
     fn data(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.cloud.pid(), self.cloud.data().display()))
     }
@@ -46,7 +46,7 @@ impl SmallDisk {
         blocks.parse::<u64>().unwrap() * size.parse::<u64>().unwrap() / 1024
     }
 
-    /// Another program takes all but so much of the disk.
+    /// Fills the disk except for `kib`.
     fn leave_free_kib(&self, kib: u64) {
         let take = self.free_kib().saturating_sub(kib);
         succeed(
@@ -59,14 +59,14 @@ impl SmallDisk {
     }
 }
 
-/// How many volumes there are.
+/// Counts the volumes.
 fn volumes(data: &Path) -> usize {
     let names = std::fs::read_dir(data.join("blobs/volumes")).unwrap().map(|entry| entry.unwrap().path());
     names.filter(|path| path.extension().is_some_and(|end| end == "vol")).count()
 }
 
 #[test]
-fn a_full_disk_takes_what_fits_deletes_and_recovers() {
+fn a_full_disk_stores_what_fits_deletes_and_recovers() {
     let disk = SmallDisk::start("150m");
     let mut client = connect(&disk.cloud);
     let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![7; bytes]).unwrap().status;
@@ -80,7 +80,7 @@ fn a_full_disk_takes_what_fits_deletes_and_recovers() {
     assert!(descriptors < 150, "{descriptors} descriptors are open");
     assert!(disk.free_kib() > 4 << 10, "{} KiB are held back", disk.free_kib());
 
-    // Another program takes what was held back, too: deletions work all the same, every one of them.
+    // Fill the reserved space too: every deletion must still succeed.
     disk.leave_free_kib(64);
     let mut client =
         Client::connect(disk.cloud.port(), sign_in(&disk.cloud.url, "admin", API_KEY).header("x-auth-token"))
@@ -89,7 +89,7 @@ fn a_full_disk_takes_what_fits_deletes_and_recovers() {
         let deleted = client.send("DELETE", &path(n), &[], b"").unwrap();
         assert_eq!(deleted.status, 204, "object {n} of {stored}: {deleted:?}");
     }
-    // Compaction gives the space back by itself, although it has next to none to work in.
+    // Compaction frees space on its own, although it has almost none to work with.
     until("compaction to free space", PATIENCE, || (disk.free_kib() > 80 << 10).then_some(()));
     std::fs::remove_file(disk.data().join("filler")).unwrap();
     let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![8; bytes]).unwrap().status;
@@ -105,7 +105,7 @@ fn a_full_disk_takes_what_fits_deletes_and_recovers() {
     }
 }
 
-/// strace, attached to a running program, which makes calls fail.
+/// strace, attached to a running program to make system calls fail.
 struct Failing {
     strace: Child,
     _dir: tempfile::TempDir,
@@ -129,7 +129,7 @@ impl Failing {
             let status = std::fs::read_to_string(&status).unwrap();
             (!status.contains("TracerPid:\t0")).then_some(())
         });
-        // All threads are attached, not the first alone.
+        // All threads must be attached, not only the first.
         until("strace to follow every thread", PATIENCE, || {
             let mut tasks = std::fs::read_dir(format!("/proc/{}/task", cloud.pid())).unwrap();
             let traced = |task: std::io::Result<std::fs::DirEntry>| {
@@ -141,7 +141,7 @@ impl Failing {
         Self { strace, _dir: dir, log }
     }
 
-    /// Lets calls succeed again; what was tried meanwhile.
+    /// Lets calls succeed again; returns the calls made meanwhile.
     fn end(mut self) -> String {
         succeed(Command::new("kill").args(["-s", "INT", &self.strace.id().to_string()]));
         self.strace.wait().unwrap();
@@ -150,7 +150,7 @@ impl Failing {
 }
 
 #[test]
-fn a_failed_sync_is_not_repeated_and_costs_nothing_acknowledged() {
+fn a_failed_sync_is_not_repeated_and_loses_nothing_acknowledged() {
     let cloud = Cloud::start();
     let mut client = connect(&cloud);
     let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![7; bytes]).unwrap().status;
@@ -183,7 +183,7 @@ fn a_failed_sync_is_not_repeated_and_costs_nothing_acknowledged() {
 }
 
 #[test]
-fn a_disk_that_takes_no_writes_is_unavailable_and_recovers() {
+fn a_disk_that_rejects_writes_is_reported_as_unavailable_and_recovers() {
     let cloud = Cloud::start();
     let mut client = connect(&cloud);
     assert_eq!(client.send("PUT", &path(0), &[], b"before").unwrap().status, 201);
@@ -198,7 +198,7 @@ fn a_disk_that_takes_no_writes_is_unavailable_and_recovers() {
     ] {
         let answer = client.send(method, &path, &[("X-Object-Meta-A", "b")], body).unwrap();
         let length = body.len();
-        // A large file is written by other calls than those that fail here, and its row is not.
+        // A large file is written by other calls than those that fail here, but its row is not.
         assert!([503, 507].contains(&answer.status), "{method} {path} of {length}: {answer:?}");
     }
     assert_eq!(client.send("GET", &path(0), &[], b"").unwrap().body, b"before");
@@ -210,7 +210,7 @@ fn a_disk_that_takes_no_writes_is_unavailable_and_recovers() {
 }
 
 #[test]
-fn damage_is_told_by_the_doctor_and_the_metrics_and_costs_one_object() {
+fn damage_is_reported_by_doctor_and_metrics_and_affects_one_object() {
     let mut cloud = Cloud::start();
     let mut client = connect(&cloud);
     for n in 0..20 {

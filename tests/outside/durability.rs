@@ -1,4 +1,4 @@
-//! Acknowledged means durable: kill -9 under load, and every 2xx behind the syncs of its blob and its row.
+//! Acknowledged writes are durable: after kill -9 under load, and every 2xx follows the syncs of its blob and its row.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tests::cloud::{API_KEY, Cloud, PATIENCE, clean, program, until};
 use tests::http::{curl, sign_in};
 
-/// One connection that stores objects one after the other.
+/// One connection that stores objects one after another.
 struct Sender {
     stream: BufReader<TcpStream>,
     token: String,
@@ -22,7 +22,7 @@ impl Sender {
         Ok(Self { stream: BufReader::new(stream), token: token.to_owned() })
     }
 
-    /// Stores an object; the status, if one came back.
+    /// Stores an object; returns the status.
     fn put(&mut self, path: &str, body: &[u8]) -> std::io::Result<u16> {
         let head = format!(
             "PUT {path} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {}\r\nContent-Length: {}\r\n\r\n",
@@ -54,7 +54,7 @@ impl Sender {
 /// Per name: the newest version that was acknowledged, and the newest that was sent.
 type Versions = HashMap<String, (Option<u32>, u32)>;
 
-/// Content that tells its name and version, of a length that goes into a volume or into a file of its own.
+/// Returns content that contains its name and version, long enough for a volume or for a file of its own.
 fn content(name: &str, version: u32) -> Vec<u8> {
     let length = if version % 40 == 39 { 1_200_000 } else { 100 + (version as usize * 37) % 5000 };
     format!("{name} {version} ").into_bytes().into_iter().cycle().take(length).collect()
@@ -71,12 +71,12 @@ fn kill_9_under_load_loses_nothing_acknowledged_on_postgresql() {
 }
 
 #[test]
-fn a_second_process_on_one_postgresql_is_refused_and_a_killed_one_keeps_nobody_out() {
+fn a_second_process_on_one_postgresql_is_rejected_and_a_killed_one_blocks_nobody() {
     let database = postgres();
     let mut first = Cloud::start_with(&["--hypervisor", "simulated:", "--database", &database], &[]);
     let other = tempfile::tempdir().unwrap();
     let data = other.path().join("data");
-    // The same master key, as another process of this cloud would have it.
+    // Use the same master key, as another process of this cloud would.
     std::fs::create_dir(&data).unwrap();
     std::fs::copy(first.data().join("master.key"), data.join("master.key")).unwrap();
     let mut second = std::process::Command::new(program());
@@ -92,7 +92,7 @@ fn a_second_process_on_one_postgresql_is_refused_and_a_killed_one_keeps_nobody_o
     assert_eq!(sign_in(&first.url, "admin", API_KEY).status, 204);
 }
 
-/// Schemas of this test's own on the tests' server.
+/// Returns the URL of new schemas on the tests' server.
 pub fn postgres() -> String {
     let url =
         std::env::var("NEPHOS_TEST_POSTGRES").expect("NEPHOS_TEST_POSTGRES: run the tests by `make test`");
@@ -118,7 +118,7 @@ fn kill_under_load(mut cloud: Cloud) {
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        // Some names are written once, some over and over.
+                        // Some names are written once, some repeatedly.
                         let name = if n % 3 == 0 {
                             format!("s{sender}-same")
                         } else {
@@ -143,7 +143,7 @@ fn kill_under_load(mut cloud: Cloud) {
         stop.store(true, Ordering::Relaxed);
         senders.into_iter().for_each(|sender| sender.join().unwrap());
         cloud.launch();
-        // Tokens are durable, too: the same one goes on.
+        // Tokens are durable too: the same one remains valid.
         check(&cloud, header, &container, &known.lock().unwrap());
     }
 }
@@ -167,7 +167,7 @@ fn check(cloud: &Cloud, header: &str, container: &str, known: &Versions) {
         let Some(entry) = entry else { continue };
         bytes += entry["bytes"].as_u64().unwrap();
         let hash = entry["hash"].as_str().unwrap();
-        // What is there is the acknowledged version, or the one on its way when the process died; never half of one.
+        // The object must be the acknowledged version or the one in progress when the process died, and never a mixture.
         let mut versions = acknowledged.iter().chain([sent]);
         assert!(
             versions.any(|version| hash == hex::encode(fast_md5::digest(&content(name, *version)))),
@@ -178,7 +178,7 @@ fn check(cloud: &Cloud, header: &str, container: &str, known: &Versions) {
     let head = curl(&["-I", "-H", header, container]);
     assert_eq!(head.header("x-container-object-count"), listed.len().to_string(), "counted at once");
     assert_eq!(head.header("x-container-bytes-used"), bytes.to_string(), "counted at once");
-    // Bytes, too: a sample of what is listed comes back as it was hashed.
+    // Verify the bytes of a sample of the listing.
     for (name, entry) in listed.iter().take(60) {
         let get = curl(&["-H", header, &format!("{}/v1/AUTH_100001/load/{name}", cloud.url)]);
         assert_eq!(hex::encode(fast_md5::digest(&get.body)), entry["hash"].as_str().unwrap(), "{name}");
@@ -201,7 +201,7 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
         assert_eq!(sender.put(&format!("/v1/AUTH_100001/traced/{n}"), &vec![7; 4096]).unwrap(), 201);
     }
     assert_eq!(sender.put("/v1/AUTH_100001/traced/large", &vec![7; 3_000_000]).unwrap(), 201);
-    // strace passes the signal on to what it traces only when that is signalled itself.
+    // strace forwards a signal to the traced process only if strace itself gets it.
     stop_traced(&mut cloud);
 
     let text = std::fs::read_to_string(&trace).unwrap();
@@ -211,12 +211,12 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
     let mut directory_synced = false;
     for line in finished_calls(&text) {
         if line.contains(".vol>") || line.contains("/single/") {
-            // Of a file of its own the directory is synced, too: the name must not vanish.
+            // For a file of its own the directory must be synced too, so that the name is durable.
             directory_synced |=
                 line.starts_with("fsync(") && path(&line).rsplit('/').nth(1) == Some("single");
             blob.note(&line);
         } else if line.contains("files.db-wal>") {
-            // The checkpointer syncs the log, too, at any time; what counts is what is written to it.
+            // The checkpointer syncs the log at any time too; only writes to the log count.
             if line.contains("write") {
                 assert!(blob.written == 0 || blob.is_durable(), "a row before its blob is durable: {line}");
             }
@@ -242,7 +242,7 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
 struct Synced {
     written: u32,
     bytes: u64,
-    /// Files with something written and not synced.
+    /// Files with writes that were not synced.
     dirty: BTreeSet<String>,
 }
 
@@ -262,12 +262,12 @@ impl Synced {
     }
 }
 
-/// The path of the file that a call is about, as strace shows it.
+/// Returns the path of the file that a call refers to, as strace shows it.
 fn path(line: &str) -> &str {
     line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(path, _)| path)
 }
 
-/// A trace's calls in the order in which they ended, those that were interrupted put together.
+/// Returns a trace's calls in the order in which they ended; interrupted ones are joined.
 fn finished_calls(trace: &str) -> Vec<String> {
     let mut open: HashMap<&str, String> = HashMap::new();
     let mut calls = Vec::new();
@@ -295,7 +295,7 @@ fn stop_traced(cloud: &mut Cloud) {
 }
 
 #[test]
-fn a_client_that_leaves_leaves_nothing() {
+fn a_client_that_disconnects_leaves_nothing_behind() {
     let cloud = Cloud::start();
     let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
     let header = &format!("X-Auth-Token: {token}");
@@ -323,7 +323,7 @@ fn a_client_that_leaves_leaves_nothing() {
 }
 
 #[test]
-fn everything_is_there_after_a_stop() {
+fn everything_remains_after_a_clean_stop() {
     let mut cloud = Cloud::start();
     let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
     let header = &format!("X-Auth-Token: {token}");

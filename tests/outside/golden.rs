@@ -1,4 +1,4 @@
-//! Data directories that earlier releases wrote open and work.
+//! Data directories written by earlier releases can be opened and used.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,7 @@ fn open_and_use(archive: &Path) {
     succeed(Command::new("tar").arg("-C").arg(cloud.data()).arg("-xJf").arg(archive));
     cloud.launch();
     let token = std::fs::read_to_string(cloud.data().join("token")).unwrap();
-    // The token of the release that wrote it is good for a day; signing in works for good.
+    // The token from the release that wrote it is valid for a day; signing in must always work.
     assert_eq!(token.len(), 32);
     let token = sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token").to_owned();
     let mut client = Client::connect(cloud.port(), &token).unwrap();
@@ -81,7 +81,7 @@ fn check_objects(client: &mut Client) {
         serde_json::from_slice(&get(client, "/v?versions&format=json")).unwrap();
     assert_eq!(versions.as_array().unwrap().len(), 3);
     let head = client.send("HEAD", &format!("{ACCOUNT}/c"), &[], b"").unwrap();
-    // 39 small ones, large, empty, copy, two parts, a manifest, a link, one with an end.
+    // 39 small objects, large, empty, copy, two parts, a manifest, a link, one with an expiry.
     assert_eq!(head.header("x-container-object-count"), "47");
     assert_eq!((head.header("x-container-meta-kind"), head.header("x-container-read")), ("golden", ".r:*"));
     let account = client.send("HEAD", ACCOUNT, &[], b"").unwrap();
@@ -95,7 +95,7 @@ fn check_server(client: &mut Client) {
     assert_eq!(shown["server"]["metadata"]["k"], "v");
 }
 
-/// Deletes and writes so much that what the old release packed is compacted, too.
+/// Deletes and writes enough that volumes of the old release are compacted too.
 fn change(client: &mut Client) {
     for n in 0..38 {
         let path = format!("{ACCOUNT}/c/small-{n:02}");

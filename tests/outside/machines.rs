@@ -1,4 +1,4 @@
-//! Real machines: QEMU under libvirt, in namespaces of the tests' own, as their guests see them.
+//! Real machines: QEMU under libvirt, in namespaces, as seen by their guests.
 
 mod addresses;
 mod changes;

@@ -1,4 +1,4 @@
-//! The whole cloud from outside: the built program, driven by clients that nobody here wrote.
+//! Tests of the built program with third-party clients.
 
 mod access;
 mod backups;

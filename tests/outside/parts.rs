@@ -1,4 +1,4 @@
-//! A cloud's parts belong together: a start with a wrong one, or without one, is refused and changes nothing.
+//! The parts of a cloud belong together: a start with a wrong or missing part is rejected and changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use tests::http::sign_in;
 
 const LARGE: usize = 1_500_000;
 
-/// A stopped cloud with a small and a large object.
+/// Returns a stopped cloud with a small and a large object.
 fn stopped() -> Cloud {
     let mut cloud = Cloud::start();
     let mut client = client(&cloud);
@@ -25,7 +25,7 @@ fn client(cloud: &Cloud) -> Client {
     Client::connect(cloud.port(), &token).unwrap()
 }
 
-/// Starts it once more, checks that nothing is lost, and stops it again.
+/// Starts it, checks that nothing is lost, and stops it.
 fn assert_whole(cloud: &mut Cloud) {
     cloud.launch();
     let mut client = client(cloud);
@@ -35,7 +35,7 @@ fn assert_whole(cloud: &mut Cloud) {
     cloud.stop();
 }
 
-/// Starts it with more words and expects exit code 2 and one line that begins like this.
+/// Starts it with additional arguments and expects exit code 2 and one line that begins with `expected`.
 fn assert_refused(cloud: &Cloud, words: &[&str], expected: &[&str]) {
     let output = cloud.serve().args(words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -50,7 +50,7 @@ fn set_aside(path: &Path) -> PathBuf {
     aside
 }
 
-/// All of a service's database: the log is empty after a stop.
+/// Returns the path of a service's database, which after a stop is a single file.
 fn database(cloud: &Cloud, service: &str) -> PathBuf {
     cloud.data().join(format!("db/{service}.db"))
 }
@@ -91,7 +91,7 @@ fn a_start_with_another_clouds_part_is_refused() {
     assert_whole(&mut cloud);
 }
 
-/// Makes the data directory look as a version left it that knew no ids.
+/// Makes the data directory look like one of an early version, which did not store ids.
 fn forget_ids(cloud: &Cloud) {
     for service in ["meter", "identity", "files", "cdn", "images", "networks", "compute"] {
         let _ = cloud.query(service, "DROP TABLE cloud");
@@ -116,14 +116,14 @@ fn a_directory_of_an_earlier_version_is_adopted_unless_a_part_is_missing() {
     std::fs::remove_dir_all(cloud.data().join("blobs")).unwrap();
     std::fs::rename(moved, cloud.data().join("blobs")).unwrap();
     assert_whole(&mut cloud);
-    // From then on its parts are tied together.
+    // Now its parts have ids and belong together.
     let aside = set_aside(&database(&cloud, "files"));
     assert_refused(&cloud, &[], &["database: ", "files", "missing"]);
     std::fs::rename(aside, database(&cloud, "files")).unwrap();
     assert_whole(&mut cloud);
 }
 
-/// Writes a configuration with these storage policies, each with a directory of its own, and returns the words that name it.
+/// Writes a configuration with these storage policies and their directories; returns the arguments that select it.
 fn policies(cloud: &Cloud, policies: &[(&str, &str)]) -> [String; 2] {
     let entry = |(name, dir): &(&str, &str)| {
         let dir = cloud.dir.path().join(dir);
@@ -134,7 +134,7 @@ fn policies(cloud: &Cloud, policies: &[(&str, &str)]) -> [String; 2] {
     ["--config".to_owned(), path.display().to_string()]
 }
 
-/// Stores an object with bytes of its own in a container of a policy, which is made where it is absent.
+/// Stores an object in a container of a policy; creates the container if necessary.
 fn put_in(client: &mut Client, policy: &str) {
     let container = format!("/v1/AUTH_100001/{policy}");
     let made = client.send("PUT", &container, &[("X-Storage-Policy", policy)], b"").unwrap();
@@ -151,22 +151,22 @@ fn assert_reads(client: &mut Client, policy: &str) {
 #[test]
 fn storage_policies_keep_their_directories_and_their_order() {
     let mut cloud = stopped();
-    // The first policy has what is there already.
+    // The first policy has the existing directory.
     let [one, two, three] = [("one", "data/blobs"), ("two", "second"), ("three", "third")];
     cloud.arguments.extend(policies(&cloud, &[one, two]));
     cloud.launch();
     put_in(&mut client(&cloud), "one");
     put_in(&mut client(&cloud), "two");
     cloud.stop();
-    // Two directories exchanged.
+    // Two directories are exchanged.
     let _ = policies(&cloud, &[("one", "second"), ("two", "data/blobs")]);
     assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
-    // A policy taken out although it has objects, the last or one before it.
+    // A policy with objects is removed, the last one or another.
     let _ = policies(&cloud, &[one]);
     assert_refused(&cloud, &[], &["files.policies: ", "more than these 1"]);
     let _ = policies(&cloud, &[two]);
     assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
-    // One is added, and taken out again before anything is stored in it.
+    // A policy is added, and removed before anything is stored in it.
     let _ = policies(&cloud, &[one, two, three]);
     cloud.launch();
     for policy in ["one", "two"] {
@@ -192,7 +192,7 @@ fn storage_policies_keep_their_directories_and_their_order() {
 }
 
 #[test]
-fn an_older_database_beside_newer_objects_costs_none_of_them() {
+fn an_older_database_with_newer_objects_loses_none_of_them() {
     let mut cloud = stopped();
     let files = database(&cloud, "files");
     let older = std::fs::read(&files).unwrap();
@@ -209,7 +209,7 @@ fn an_older_database_beside_newer_objects_costs_none_of_them() {
     let current = std::fs::read(&files).unwrap();
     std::fs::write(&files, older).unwrap();
     cloud.launch();
-    // The older database names none of the newer objects. Their bytes are set aside, or stay where they are, for a day.
+    // The older database has no rows for the newer objects. Their bytes are set aside, or kept, for a day.
     let mut restored = client(&cloud);
     assert_eq!(restored.send("GET", "/v1/AUTH_100001/c/newer-small", &[], b"").unwrap().status, 404);
     assert_eq!(restored.send("GET", "/v1/AUTH_100001/c/small", &[], b"").unwrap().body, b"small");
@@ -217,7 +217,7 @@ fn an_older_database_beside_newer_objects_costs_none_of_them() {
         let aside = std::fs::read_dir(cloud.data().join("blobs/aside")).unwrap().count();
         (aside == 1).then_some(())
     });
-    // Compaction runs, too: it looks at volumes after each deletion.
+    // Compaction runs too: it checks volumes after each deletion.
     put(&mut restored, "gone", b"gone");
     assert_eq!(restored.send("DELETE", "/v1/AUTH_100001/c/gone", &[], b"").unwrap().status, 204);
     assert!(cloud.admin(&["doctor"]).status.success());

@@ -1,4 +1,4 @@
-//! A forgotten password, from the wish to signing in with a new one, by mail.
+//! A forgotten password: from the request to signing in with a new one, by mail.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -6,10 +6,10 @@ use tests::cloud::{Cloud, PATIENCE, until};
 use tests::http::{curl, sign_in};
 
 #[test]
-fn a_forgotten_password_comes_back_by_mail() {
+fn a_forgotten_password_is_reset_by_mail() {
     let dir = tempfile::tempdir().unwrap();
     let (sendmail, letter) = (dir.path().join("sendmail"), dir.path().join("letter"));
-    // Whole before it is seen.
+    // Renamed when complete, so that no partial mail is read.
     let script =
         format!("#!/bin/sh\necho \"$@\" >{0}.part; cat >>{0}.part; mv {0}.part {0}\n", letter.display());
     std::fs::write(&sendmail, script).unwrap();

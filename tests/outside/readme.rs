@@ -1,11 +1,11 @@
-//! The README's tour, run as it is written against what `make run` starts.
+//! Runs the README's tour as written against what `make run` starts.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tests::cloud::{PATIENCE, clean, free_port, program, succeed, until};
 
-/// The commands of a section: its indented lines, block after block.
+/// Returns the commands of a section: its indented lines.
 fn commands(readme: &str, section: &str) -> String {
     let from = readme.split_once(&format!("\n## {section}\n")).expect("the section").1;
     let section = from.split("\n## ").next().unwrap_or(from);

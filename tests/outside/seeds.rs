@@ -1,11 +1,11 @@
-//! In the words of the seeds: the guide's authentication, Cloud Files by curl, forms from a browser.
+//! The requests in the seeds, verbatim: the guide's authentication, Cloud Files with curl, forms of a browser.
 
 use std::process::Command;
 
 use tests::cloud::{API_KEY, Cloud, PASSWORD, read, succeed};
 use tests::http::{curl, sign_in};
 
-/// A real JPEG, made by ImageMagick.
+/// Creates a JPEG with ImageMagick.
 fn jpeg(cloud: &Cloud) -> std::path::PathBuf {
     let path = cloud.dir.path().join("hello.jpg");
     succeed(Command::new("convert").args(["-size", "320x240", "plasma:red-blue"]).arg(&path));

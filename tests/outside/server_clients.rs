@@ -1,5 +1,5 @@
-//! Clients of Cloud Servers v1.0 and of its time, unmodified but for the URL: each tour calls all that its client has for
-//! this service, asserts every answer, and ends with a count.
+//! Clients of Cloud Servers v1.0 from its time, unmodified except for the URL. Each tour makes every call that its client has
+//! for this service, checks every response, and prints a count.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ fn environments() -> PathBuf {
     std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`").into()
 }
 
-/// Runs a tour against a cloud; answers its last line.
+/// Runs a tour against a cloud; returns its last line.
 fn tour(interpreter: &Path, script: &str, auth: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
     let mut command = Command::new(interpreter);
@@ -19,7 +19,7 @@ fn tour(interpreter: &Path, script: &str, auth: &str) -> String {
     said.lines().last().unwrap_or_default().to_owned()
 }
 
-/// Answers of the service of the day, on which libcloud and fog insist.
+/// Starts a cloud that responds as the live service did instead of as the guide says; libcloud and fog require that.
 fn live() -> (Cloud, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("nephos.toml");

@@ -1,4 +1,4 @@
-//! Cloud Servers v1.0 over simulated hosts: what every client of it meets first.
+//! Cloud Servers v1.0 on simulated hosts: what every client uses first.
 
 use tests::cloud::{API_KEY, Cloud, PATIENCE, until};
 use tests::http::{Answer, curl, sign_in};
@@ -142,7 +142,7 @@ fn bad_input_gets_the_guides_faults_and_changes_nothing() {
 }
 
 #[test]
-fn without_libvirt_storage_serves_and_a_create_says_what_to_install() {
+fn without_libvirt_storage_is_served_and_a_create_says_what_to_install() {
     let cloud =
         Cloud::start_with(&["--hypervisor", "qemu+unix:///system?socket=/nonexistent/libvirt-sock"], &[]);
     let servers = Servers::of(cloud);
@@ -165,7 +165,7 @@ fn without_libvirt_storage_serves_and_a_create_says_what_to_install() {
 }
 
 #[test]
-fn hostile_images_are_refused() {
+fn hostile_images_are_rejected() {
     use std::process::Command;
     use tests::cloud::succeed;
     let cloud = Cloud::start();

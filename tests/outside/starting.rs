@@ -1,4 +1,4 @@
-//! Starting: what a first start makes, and one line with exit code 2 for what cannot be.
+//! Starting the program: what a first start creates, and errors in one line with exit code 2.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
@@ -22,7 +22,7 @@ fn serve(words: &[&str]) -> Output {
 }
 
 #[test]
-fn a_first_start_makes_what_it_needs() {
+fn a_first_start_creates_what_it_needs() {
     let cloud = Cloud::start();
     let mode = |name: &str| std::fs::metadata(cloud.data().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("openrc"), mode("master.key"), mode("admin.sock")), (0o600, 0o600, 0o600));
@@ -33,7 +33,7 @@ fn a_first_start_makes_what_it_needs() {
     let versions = curl(&[&format!("{}/identity", cloud.url)]);
     assert_eq!((versions.status, &versions.json()["versions"]), (300, &root.json()["versions"]));
     assert!(root.json().get("version").is_none(), "keystoneauth would read it as a version's document");
-    // A single word that is no path of any service is Swift's to refuse.
+    // A path with one segment that belongs to no service is handled by Swift's dialect.
     for (path, status) in [("/v9", 412), ("/nothing/here", 404)] {
         assert_eq!(curl(&[&format!("{}{path}", cloud.url)]).status, status, "{path}");
     }
@@ -41,7 +41,7 @@ fn a_first_start_makes_what_it_needs() {
 }
 
 #[test]
-fn what_cannot_be_is_said_in_one_line() {
+fn startup_errors_are_reported_in_one_line() {
     let cloud = Cloud::start();
     let data = cloud.data();
     let data = data.to_str().unwrap();
@@ -150,7 +150,7 @@ fn operators_run_accounts_from_the_command_line() {
     let operator = format!("X-Auth-Token: {}", admin.header("x-auth-token"));
     assert_eq!(curl(&["-H", &operator, &format!("{account}/c/o")]).status, 404);
     until("its objects to be gone", PATIENCE, || rows().is_empty().then_some(()));
-    // Its user stays, of no tenant.
+    // Its user remains, without a tenant.
     let left = sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef");
     assert_eq!((left.status, left.header("x-storage-url")), (204, ""));
     cloud.admin_json(&["user", "delete", "ann"]);
@@ -158,7 +158,7 @@ fn operators_run_accounts_from_the_command_line() {
 }
 
 #[test]
-fn strangers_leave_no_usage_and_tokens_no_trace_in_the_log() {
+fn strangers_cause_no_usage_and_tokens_are_not_logged() {
     let cloud = Cloud::start();
     let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
     let token = answer.header("x-auth-token").to_owned();
@@ -178,7 +178,7 @@ fn strangers_leave_no_usage_and_tokens_no_trace_in_the_log() {
 }
 
 #[test]
-fn a_mistyped_directory_is_not_made_a_cloud() {
+fn a_mistyped_directory_is_not_initialised() {
     let dir = tempfile::tempdir().unwrap();
     let typo = dir.path().join("nephos-dta");
     let mut command = Command::new(program());
@@ -190,13 +190,13 @@ fn a_mistyped_directory_is_not_made_a_cloud() {
 }
 
 #[test]
-fn requests_under_way_end_before_the_program_does() {
+fn requests_in_progress_finish_before_the_program_exits() {
     let mut cloud = Cloud::start();
     let answer = tests::http::sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
     let token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
     let container = format!("{}/drain", answer.header("x-storage-url"));
     assert_eq!(curl(&["-X", "PUT", "-H", &token, &container]).status, 201);
-    // An upload that takes a while: curl sends it slowly.
+    // A slow upload: curl limits its rate.
     let file = cloud.dir.path().join("slow");
     std::fs::write(&file, vec![1; 400_000]).unwrap();
     let upload = Command::new("curl")
@@ -223,14 +223,14 @@ fn requests_under_way_end_before_the_program_does() {
 }
 
 #[test]
-fn a_client_that_never_finishes_its_head_is_sent_away() {
+fn a_client_that_never_completes_its_head_is_disconnected() {
     use std::io::{Read, Write};
     let cloud = Cloud::start();
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", cloud.port())).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
     let mut answer = Vec::new();
-    // Ends when the server closes; what it says before that, if anything, is a 4xx.
+    // Reading ends when the server closes the connection; anything it sends before is a 4xx.
     stream.read_to_end(&mut answer).expect("the server closes the connection");
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -274,7 +274,7 @@ fn the_manual_and_completions_know_every_command() {
         let script = nephos(&["completions", shell]);
         assert!(script.contains(mark) && script.contains("hypervisor"), "{shell}: {script}");
     }
-    // Bash itself takes it, and completes a command by it.
+    // Bash accepts the script and completes a command with it.
     let script = dir.path().join("nephos.bash");
     std::fs::write(&script, nephos(&["completions", "bash"])).unwrap();
     let asked = format!(

@@ -1,5 +1,5 @@
-//! Hostile and careless clients over real connections: uploads that are refused while they are sent, connections that say
-//! nothing, and what operators see of it.
+//! Hostile and careless clients over real connections: uploads that are rejected while they are being sent, silent
+//! connections, and what operators see of them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tests::cloud::{API_KEY, Cloud, PATIENCE, clean, succeed, until};
 use tests::http::{curl, sign_in};
 
-/// Uploads by Python's http.client, which reads an answer only once it has sent everything: how many see their status.
+/// Uploads with Python's http.client, which reads a response only after sending everything; prints how many got a status.
 const UPLOADS: &str = r#"
 import http.client, ssl, sys
 host, secure, length, times = sys.argv[1], sys.argv[2] == "https", int(sys.argv[3]), int(sys.argv[4])
@@ -31,7 +31,7 @@ for path in sys.argv[5:]:
 print(seen)
 "#;
 
-/// A path of each API that refuses a body early.
+/// A path of each API that rejects a body early.
 const PATHS: [&str; 4] = [
     "/v1/AUTH_100001/c/o",
     "/v1/AUTH_100001?extract-archive=tar",
@@ -40,7 +40,7 @@ const PATHS: [&str; 4] = [
 ];
 
 #[test]
-fn an_upload_that_is_refused_early_sees_its_status() {
+fn an_upload_that_is_rejected_early_gets_its_status() {
     for words in [&["--hypervisor", "simulated"][..], &["--hypervisor", "simulated", "--tls", "self-signed"]]
     {
         let cloud = Cloud::start_with(words, &[]);
@@ -84,14 +84,14 @@ fn an_upload_that_is_refused_early_sees_its_status() {
 }
 
 #[test]
-fn a_thousand_silent_connections_stop_nobody() {
+fn a_thousand_silent_connections_block_nobody() {
     let few = ["prlimit", "--nofile=256:256"];
     let cloud = Cloud::start_with(&["--hypervisor", "simulated"], &few);
     let mut silent = Vec::new();
     for index in 0..1000 {
         let stream = TcpStream::connect(("127.0.0.1", cloud.port()));
         let mut stream = stream.unwrap_or_else(|error| panic!("connection {index}: {error}"));
-        // Some say a little, and then nothing.
+        // Some send a few bytes, and then nothing.
         let _ = stream.write_all(&b"PUT /v1/AUTH_x/c/o HTTP/1.1\r\nHost: x\r\n"[..index % 4]);
         silent.push(stream);
         if index % 100 == 99 {
@@ -104,7 +104,7 @@ fn a_thousand_silent_connections_stop_nobody() {
     assert_eq!(curl(&["-X", "PUT", "-H", &token, &container]).status, 201);
     let warnings = cloud.log().matches("cannot take a connection").count();
     assert!(warnings < 10, "{warnings} lines about it");
-    // What was closed for others is known to be closed.
+    // A connection that was closed to make room for others is really closed.
     let mut oldest = silent.swap_remove(0);
     oldest.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(oldest.read(&mut [0]).unwrap_or(0), 0);
@@ -147,7 +147,7 @@ fn metrics_are_for_operators_or_on_a_listener_of_their_own() {
 }
 
 #[test]
-fn a_request_that_is_refused_before_its_path_is_looked_at_gets_its_dialects_fault() {
+fn a_request_rejected_before_routing_gets_a_fault_of_its_dialect() {
     let cloud = Cloud::start();
     for (path, status, body) in [
         (
@@ -185,7 +185,7 @@ fn a_request_that_is_refused_before_its_path_is_looked_at_gets_its_dialects_faul
             assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{path}: {answer}");
         }
     }
-    // Tokens in paths are kept out of the log however they are spelt.
+    // Tokens in paths are not logged, however the paths are encoded.
     for path in ["/v2.0/tokens/SECRET", "/v2.0/token%73/SECRET", "/v2.0/%2574okens%2FSECRET/endpoints"] {
         let _ = curl(&["--path-as-is", "-H", "X-Auth-Token: SECRET", &format!("{}{path}", cloud.url)]);
     }

@@ -1,4 +1,4 @@
-//! Rules about the source files: short, in a module of their own, named after what they hold, finished.
+//! Rules for source files: short, in a module named after its content, and complete.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ fn no_file_has_more_than_650_lines() {
 }
 
 #[test]
-fn no_module_is_named_after_nothing_in_particular() {
+fn no_module_has_a_vague_name() {
     let vague = ["utils", "util", "common", "misc", "helpers", "helper"];
     for (path, _) in files(".rs") {
         let parts = path.trim_end_matches(".rs").split('/');
@@ -35,7 +35,7 @@ fn no_module_is_named_after_nothing_in_particular() {
 }
 
 #[test]
-fn sql_is_written_in_stores_alone() {
+fn only_stores_contain_sql() {
     for (path, text) in files(".rs") {
         let says =
             |word: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
@@ -73,7 +73,7 @@ fn every_file_is_part_of_its_crate() {
 }
 
 #[test]
-fn nothing_is_left_undone_or_points_outside() {
+fn nothing_is_left_undone_or_refers_to_files_outside() {
     for extension in [".rs", ".sh", ".md", ".toml", "Makefile", "run"] {
         for (path, text) in files(extension) {
             if path.ends_with("tidy.rs") {

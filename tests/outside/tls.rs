@@ -1,4 +1,4 @@
-//! HTTPS: a certificate of the cloud's own or a given one, and another one while connections are open.
+//! HTTPS: with the cloud's own certificate or a given one, and with one that is renewed while connections are open.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use tests::cloud::{API_KEY, Cloud, PATIENCE, clean, program, read, succeed, unti
 
 const SIMULATED: [&str; 2] = ["--hypervisor", "simulated:?delay=20"];
 
-/// A certificate and key that openssl made.
+/// A certificate and key made with openssl.
 struct Pair {
     dir: TempDir,
 }
@@ -34,7 +34,7 @@ impl Pair {
         self.dir.path().join("key.pem")
     }
 
-    /// In place of what is there, as a renewal does it.
+    /// Replaces the files, as a renewal does.
     fn become_like(&self, other: &Self) {
         std::fs::copy(other.key(), self.key()).unwrap();
         std::fs::copy(other.certificate(), self.certificate()).unwrap();
@@ -52,7 +52,7 @@ fn start(words: &[String]) -> Cloud {
     Cloud::start_with(&words, &[])
 }
 
-/// Calls curl, which trusts `authority` alone, for what `-w` says; nothing when it fails.
+/// Runs curl, trusting only `authority`, and returns the output of `-w`; `None` if it fails.
 fn curl(authority: &Path, say: &str, words: &[&str]) -> Option<String> {
     let mut command = Command::new("curl");
     command.args(["-s", "--max-time", "60", "--noproxy", "*", "-w", say, "--cacert"]);
@@ -68,7 +68,7 @@ fn healthy(cloud: &Cloud, authority: &Path) -> bool {
     status.is_some()
 }
 
-/// A connection that stays open between its requests.
+/// A connection that stays open between requests.
 struct Kept {
     child: Child,
     answers: BufReader<std::process::ChildStdout>,
@@ -134,7 +134,7 @@ fn a_cloud_signs_its_own_certificate_once() {
 }
 
 #[test]
-fn clients_are_told_https() {
+fn clients_get_https_urls() {
     let cloud = start(&["--tls", "self-signed"].map(str::to_owned));
     let authority = cloud.data().join("tls-cert.pem");
     let key = format!("X-Auth-Key: {API_KEY}");
@@ -146,7 +146,7 @@ fn clients_are_told_https() {
     assert_eq!(Path::new(&cloud.openrc()["OS_CACERT"]), authority);
     assert!(cloud.url.starts_with("https://"));
 
-    // A bucket's worth over HTTP/2, there and back.
+    // A 3 MB object over HTTP/2, in both directions.
     let file = cloud.dir.path().join("bytes");
     std::fs::write(&file, (0..3_000_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>()).unwrap();
     let token = format!("X-Auth-Token: {token}");
@@ -188,7 +188,7 @@ fn a_certificate_is_renewed_under_open_connections() {
 }
 
 #[test]
-fn who_does_not_shake_hands_holds_up_nobody() {
+fn clients_that_do_not_complete_the_handshake_block_nobody() {
     let cloud = start(&["--tls", "self-signed"].map(str::to_owned));
     let silent: Vec<TcpStream> =
         (0..20).map(|_| TcpStream::connect(("127.0.0.1", cloud.port())).unwrap()).collect();
@@ -201,11 +201,11 @@ fn who_does_not_shake_hands_holds_up_nobody() {
     }
 }
 
-/// The key that is named, the variables and the flags.
+/// The key that the error names, the variables, and the flags.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[test]
-fn a_certificate_that_cannot_be_is_said_in_one_line() {
+fn an_unusable_certificate_is_reported_in_one_line() {
     let (pair, other) = (Pair::new("a"), Pair::new("b"));
     let (certificate, key) = (pair.certificate(), pair.key());
     let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
@@ -226,7 +226,7 @@ fn a_certificate_that_cannot_be_is_said_in_one_line() {
         ("tls_key", &[], &["--tls-cert", certificate, "--tls-key", "/nowhere.pem"]),
         ("tls_cert", &[], &["--tls-cert", key, "--tls-key", key]),
         ("tls_key", &[], &["--tls-cert", certificate, "--tls-key", certificate]),
-        // A flag beats the variable beats the file.
+        // A flag takes precedence over the variable, and the variable over the file.
         (
             "tls_key",
             &[("NEPHOS_TLS_KEY", key), ("NEPHOS_TLS", "no")],

@@ -1,5 +1,5 @@
-//! Two clouds with a realm in common, as an operator sets them up: what their users' containers hold is kept alike, each
-//! policy's bytes are kept as it says, and access logs are delivered when the program stops.
+//! Two clouds with a common realm, configured as by an operator: containers are synchronised, each policy stores bytes as
+//! configured, and access logs are delivered on shutdown.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tests::cloud::{API_KEY, Cloud, PATIENCE, clean, succeed, until};
 use tests::http::curl;
 
-/// The swift client, signed in at a cloud.
+/// Runs the swift client with a cloud's credentials.
 fn swift(cloud: &Cloud, words: &[&str]) -> String {
     let home =
         std::env::var_os("NEPHOS_TEST_CLIENTS").expect("NEPHOS_TEST_CLIENTS: run the tests by `make test`");
@@ -20,7 +20,7 @@ fn swift(cloud: &Cloud, words: &[&str]) -> String {
     succeed(&mut command)
 }
 
-/// A cloud called `current` in the realm; where it is itself, nobody asks it.
+/// Starts a cloud that is cluster `current` of the realm. The URL of its own cluster is never used.
 fn configured(current: &str, two: u16, dir: &Path) -> Cloud {
     let toml = format!(
         "[[files.policies]]\nname = 'plain'\n[[files.policies]]\nname = 'closed'\nencryption = true\n\
@@ -33,7 +33,7 @@ fn configured(current: &str, two: u16, dir: &Path) -> Cloud {
     Cloud::start_with(&["--hypervisor", "simulated:", "--config", &path.display().to_string()], &[])
 }
 
-/// Whether a file below a directory holds this text.
+/// Returns whether a file below a directory contains this text.
 fn holds(dir: &Path, text: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
@@ -46,7 +46,7 @@ fn holds(dir: &Path, text: &str) -> bool {
 }
 
 #[test]
-fn two_clouds_keep_a_container_alike() {
+fn two_clouds_synchronise_a_container() {
     let dir = tempfile::tempdir().expect("a directory");
     let two = configured("two", 1, dir.path());
     let mut one = configured("one", two.port(), dir.path());
@@ -69,7 +69,7 @@ fn two_clouds_keep_a_container_alike() {
     until("the deletion to be carried", PATIENCE, || (listing() == "note.txt\n").then_some(()));
     assert!(!holds(&one.data().join("blobs"), text.trim()), "encrypted by its policy");
     assert!(holds(&two.data().join("blobs"), text.trim()), "as it is by the other's");
-    // A clean stop delivers the log of what was asked so far.
+    // A clean shutdown delivers the log of the requests so far.
     one.stop();
     one.launch();
     let logs = until("the log", Duration::from_secs(30), || {

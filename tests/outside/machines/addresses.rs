@@ -1,4 +1,4 @@
-//! Addresses, enforced: a guest speaks with those that it was given, shared ones included, and with no other.
+//! Addresses are enforced: a guest can use only those that it was given, including shared ones.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use serde_json::json;
 use tests::cloud::until;
 use tests::lab::{BOOT, Guest, Lab};
 
-/// Who answers at an address: the host name, asked with a guest's password.
+/// Returns the host name of the guest that responds at an address, asked over ssh with a guest's password.
 fn answers(lab: &Lab, address: &str, guest: &Guest) -> Option<String> {
     comes_alive(lab, address);
-    // The neighbours that the host knows are those of before.
+    // Forget the neighbour entries of before.
     let _ = lab.host().within(&["ip", "neigh", "flush", "all"]).status();
     let output = lab.host().ssh(address, &guest.password, "hostname");
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether anybody's ssh is at an address, asked three times.
+/// Returns whether ssh responds at an address; tries three times.
 fn is_there(lab: &Lab, address: &str) -> bool {
     let _ = lab.host().within(&["ip", "neigh", "flush", "all"]).status();
     let knock = format!(
@@ -30,7 +30,7 @@ fn comes_alive(lab: &Lab, address: &str) {
     until(&format!("an answer from {address}"), patience, || is_there(lab, address).then_some(()));
 }
 
-/// Whether a guest that speaks with an address is heard by the network's router.
+/// Returns whether the network's router receives packets that a guest sends from an address.
 fn heard_with(lab: &Lab, guest: &Guest, address: &str) -> bool {
     let script = format!(
         "router=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')
@@ -58,7 +58,7 @@ fn let_go(lab: &Lab, guest: &Guest, address: &str) {
 }
 
 #[test]
-fn guests_use_the_addresses_that_they_were_given_and_no_other() {
+fn guests_can_use_only_the_addresses_that_they_were_given() {
     let lab = Lab::start();
     let alpha = lab.create("alpha", &json!({}));
     let group = lab.send(
@@ -74,20 +74,20 @@ fn guests_use_the_addresses_that_they_were_given_and_no_other() {
         lab.booted(guest, 1);
     }
     let vip = alpha.public.clone();
-    // Of the same network, and given to nobody.
+    // An address of the same network that no guest has.
     let nobodys = format!("{}.77.7", vip.split('.').take(2).collect::<Vec<_>>().join("."));
 
     // Guests reach each other on both networks.
     for address in [&beta.public, &beta.private] {
         assert_eq!(lab.says(&alpha, &format!("ping -c 1 -W 5 {address} >/dev/null && echo yes")), "yes\n");
     }
-    // What was not given is not heard: another server's address, and one that nobody has.
+    // Packets from other addresses are dropped: another server's address, and an unassigned one.
     assert!(heard_with(&lab, &beta, &beta.public), "its own");
     assert!(!heard_with(&lab, &beta, &vip), "beta speaks as alpha");
     assert!(!heard_with(&lab, &beta, &nobodys), "beta speaks as nobody");
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"), "alpha was not driven out");
 
-    // Shared without configuration: nothing but the network's restrictions changes.
+    // Sharing without configuration changes only the network's restrictions.
     let share = |guest: &Guest, configure: bool| {
         let body = json!({ "shareIp": { "sharedIpGroupId": group, "configureServer": configure } });
         let answer = lab.send("PUT", &format!("/servers/{}/ips/public/{vip}", guest.id), &body);
@@ -103,7 +103,7 @@ fn guests_use_the_addresses_that_they_were_given_and_no_other() {
     assert_eq!(lab.boots(&beta), 1, "no boot");
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
 
-    // Failover, and back.
+    // Fail over and back.
     let_go(&lab, &alpha, &vip);
     assert!(!is_there(&lab, &vip), "nobody has it");
     take(&lab, &beta, &vip);
@@ -114,7 +114,7 @@ fn guests_use_the_addresses_that_they_were_given_and_no_other() {
     take(&lab, &alpha, &vip);
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
 
-    // Taken away again, under the guest that uses it.
+    // Unshare the address while the guest uses it.
     let_go(&lab, &alpha, &vip);
     take(&lab, &beta, &vip);
     comes_alive(&lab, &vip);
@@ -129,7 +129,7 @@ fn guests_use_the_addresses_that_they_were_given_and_no_other() {
     let_go(&lab, &beta, &vip);
     take(&lab, &alpha, &vip);
 
-    // Shared with configuration: after a boot the guest knows the address, which is not enabled.
+    // Sharing with configuration: after a boot the guest has the address configured, but not enabled.
     let stop = lab.stop_at("before.ensure_config_drive");
     share(&beta, true);
     stop.reached();
@@ -142,13 +142,13 @@ fn guests_use_the_addresses_that_they_were_given_and_no_other() {
     assert!(!lab.says(&beta, "ip -4 -o address show dev eth0").contains(&vip), "not enabled");
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
 
-    // The one whose it is dies: the other takes over.
+    // The owner dies and the other server takes the address over.
     assert!(lab.host().crash_machine(&alpha.machine));
     lab.becomes(&alpha, "ERROR");
     take(&lab, &beta, &vip);
     assert_eq!(answers(&lab, &vip, &beta).as_deref(), Some("beta"));
 
-    // Owner and user go; nothing is left.
+    // Delete owner and user; nothing is left over.
     for guest in [&alpha, &beta] {
         assert_eq!(lab.delete(&format!("/servers/{}", guest.id)).status, 202);
     }

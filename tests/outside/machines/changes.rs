@@ -1,5 +1,4 @@
-//! What is done to a server, as its guest sees it: password and name, rebuild, resize, images. One cloud, guests side by
-//! side.
+//! Changes to a server, as its guest sees them: password and name, rebuild, resize, images. One cloud, several guests.
 
 use std::process::Command;
 use std::thread;
@@ -29,7 +28,7 @@ fn end(lab: &Lab, guest: &Guest) {
     lab.vanishes(guest);
 }
 
-/// Update Server: the new password opens, the old one does not, the guest's own name stays.
+/// Update Server: the new password works, the old one does not, and the guest's host name is unchanged.
 fn password(lab: &Lab) {
     let mut guest = lab.boot("pass", &json!({}));
     let path = format!("/servers/{}", guest.id);
@@ -49,7 +48,7 @@ fn password(lab: &Lab) {
     let answer = lab.send("PUT", &path, &json!({ "server": { "name": "renamed" } }));
     assert_eq!(answer.status, 202);
     assert_eq!(lab.shown(&guest)["name"], "renamed");
-    // Both survive a boot.
+    // Both remain after a boot.
     let boots = lab.boots(&guest);
     lab.act(&guest, &json!({ "reboot": { "type": "SOFT" } }));
     lab.booted(&guest, boots + 1);
@@ -57,7 +56,7 @@ fn password(lab: &Lab) {
     end(lab, &guest);
 }
 
-/// Rebuild Server: the disk is another, ids, addresses and password are the same.
+/// Rebuild Server: the disk is replaced; ids, addresses and password are unchanged.
 fn rebuild(lab: &Lab) {
     let guest = lab.boot("phoenix", &json!({}));
     let before = lab.shown(&guest);
@@ -69,7 +68,7 @@ fn rebuild(lab: &Lab) {
     assert_eq!(lab.kept(&guest), "nothing");
     assert_eq!(lab.fact(&guest, "personality="), Some("applied".into()));
 
-    // From another image: the same file under another name, so it is not on the host under another digest.
+    // From another image: the same file under another name, and so with the same digest.
     let disk = guest_image().join("guest.qcow2").display().to_string();
     let second =
         lab.cloud.admin_json(&["image", "import", &disk, "--format", "qcow2", "--name", "By loader"]);
@@ -91,12 +90,12 @@ fn rebuild(lab: &Lab) {
 
 fn assert_size(lab: &Lab, guest: &Guest, mib: u64, gib: u64) {
     let (memory, disk) = (lab.number(guest, "memory="), lab.number(guest, "root-size="));
-    // The kernel keeps some of the memory, the file system some of the disk.
+    // The kernel reserves some of the memory, the file system some of the disk.
     assert!(memory > (mib - 80) * MIB && memory <= mib * MIB, "{memory} bytes of {mib} MiB");
     assert!(disk > gib * GIB * 9 / 10 && disk <= gib * GIB, "{disk} bytes of {gib} GiB");
 }
 
-/// Resize Server: both sizes are real, and the data is there; what is reverted is as it was.
+/// Resize Server: both sizes take effect and the data is kept; after a revert everything is as before.
 fn resize(lab: &Lab) {
     let guest = lab.boot("grows", &json!({}));
     lab.keep(&guest, "small");
@@ -143,7 +142,7 @@ fn image(lab: &Lab, id: u64) -> Value {
     lab.get(&format!("/images/{id}"))["image"].clone()
 }
 
-/// Create an Image: every status, the bytes in the owner's account, and a server of it. Custom Image Upload.
+/// Create an Image: every status, the bytes in the owner's account, and a server from it; Custom Image Upload.
 fn images(lab: &Lab) {
     let guest = lab.boot("photo", &json!({}));
     lab.keep(&guest, "in the picture");
@@ -170,7 +169,7 @@ fn images(lab: &Lab) {
     });
     assert!(seen.is_sorted(), "{seen:?}");
 
-    // It is an object of the owner's, and a disk for whoever takes it from there.
+    // It is an object of the owner, and a valid disk image.
     let listed = lab.call(&format!("{}/cloudservers?format=json", lab.files), &[]).json();
     let name = listed[0]["name"].as_str().expect("an object").to_owned();
     let copy = lab.cloud.dir.path().join("copy.qcow2");
@@ -186,7 +185,7 @@ fn images(lab: &Lab) {
     succeed(Command::new("qemu-img").args(["check", "-q"]).arg(&copy));
 
     let twin = lab.create("twin", &json!({ "imageId": id, "flavorId": 2 }));
-    // The object may go: servers and images of it do not care.
+    // The object may be deleted: servers and images from it are not affected.
     assert_eq!(lab.call(&url, &["-X", "DELETE"]).status, 204);
     lab.becomes(&twin, "ACTIVE");
     lab.booted(&twin, 1);
@@ -197,7 +196,7 @@ fn images(lab: &Lab) {
     upload(lab);
 }
 
-/// Custom Image Upload: put into Cloud Files, registered by whoever owns it, booted by the loader that it brings.
+/// Custom Image Upload: stored in Cloud Files, registered by its owner, booted with its own boot loader.
 fn upload(lab: &Lab) {
     let put = |name: &str, path: &str| {
         assert_eq!(lab.call(&format!("{}/mine", lab.files), &["-X", "PUT"]).status / 100, 2);
@@ -226,7 +225,7 @@ fn upload(lab: &Lab) {
     put("backed.qcow2", &backed);
     let refused = settled("backed");
     assert!(refused["reason"].as_str().unwrap_or_default().contains("backing file"), "{refused}");
-    // The operator is told the same, and no image is left.
+    // The operator gets the same errors, and no image remains.
     let register = |object: &str| {
         lab.cloud.admin(&["image", "register", object, "--tenant", "100001", "--format", "qcow2", "--json"])
     };
@@ -243,7 +242,7 @@ fn upload(lab: &Lab) {
     let guest = lab.boot("by-loader", &json!({ "imageId": own["id"] }));
     assert_eq!(lab.says(&guest, "hostname"), "by-loader\n");
     end(lab, &guest);
-    // What the operator registers is the tenant's as well, and takes the place of its namesake.
+    // An image that the operator registers belongs to the tenant too, and replaces the one with the same name.
     let taken = register("mine/own.qcow2");
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
     assert_eq!(lab.call(&format!("{}/images/{}", lab.base, own["id"]), &[]).status, 404);

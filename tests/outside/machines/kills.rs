@@ -1,4 +1,4 @@
-//! Deaths in the middle of each asynchronous operation: some that stand for all. `make kills` plays every one.
+//! Kills during asynchronous operations: a selection. `make kills` runs all of them.
 
 use tests::kills::{Case, End, Operation, Stage, Victim};
 
@@ -12,7 +12,7 @@ fn play(cases: &[(Operation, &'static str, Victim, End)]) {
 }
 
 #[test]
-fn whoever_dies_while_a_server_changes_it_ends_as_promised() {
+fn a_server_ends_as_promised_if_a_process_is_killed_while_it_changes() {
     play(&[
         (Operation::RebootHard, "after.reboot", Victim::Libvirt, End::Done),
         (Operation::Password, "before.set_password", Victim::Nephos, End::Done),
@@ -24,7 +24,7 @@ fn whoever_dies_while_a_server_changes_it_ends_as_promised() {
 }
 
 #[test]
-fn whoever_dies_while_a_server_is_resized_made_or_deleted_it_ends_as_promised() {
+fn a_server_ends_as_promised_if_a_process_is_killed_during_resize_create_or_delete() {
     play(&[
         (Operation::Resize, "after.begin_resize", Victim::Nephos, End::Done),
         (Operation::Confirm, "before.confirm_resize", Victim::Libvirt, End::Done),

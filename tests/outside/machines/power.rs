@@ -1,11 +1,11 @@
-//! Boot, log-in, reboots, the end; and deaths in the middle of the first build.
+//! Boot, login, reboots and deletion; and kills during the first build.
 
 use serde_json::json;
 use tests::cloud::until;
 use tests::lab::{BOOT, Guest, Lab};
 
 #[test]
-fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
+fn a_server_boots_accepts_logins_reboots_survives_restarts_and_is_deleted_without_trace() {
     let mut lab = Lab::start();
     let personality = json!([{ "path": "/etc/banner.txt", "contents": "TmVwaG9zIHdhcyBoZXJlCg==" }]);
     let steps = ["before.ensure_disk", "before.define", "before.start"].map(|step| lab.stop_at(step));
@@ -20,7 +20,7 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     assert_eq!(progress, [70, 85, 90]);
     lab.becomes(&guest, "ACTIVE");
 
-    // It says so on its console.
+    // Its console says so.
     lab.booted(&guest, 1);
     assert_eq!(lab.fact(&guest, "address=eth0:"), Some(guest.public.clone()));
     assert_eq!(lab.fact(&guest, "address=eth1:"), Some(guest.private.clone()));
@@ -28,13 +28,13 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     let banner = lab.fact(&guest, "file=/etc/banner.txt ").expect("the personality file");
     assert!(banner.ends_with("mode=440 owner=root:root"), "{banner}");
 
-    // It answers on its address, with its password and no other.
+    // It responds at its address, and accepts only its password.
     let there = lab.ssh(&guest, &guest.public, "hostname; cat /etc/banner.txt");
     assert_eq!(String::from_utf8_lossy(&there.stdout), "first-light\nNephos was here\n", "{there:?}");
     assert!(!lab.host().ssh(&guest.public, "wrong", "true").status.success());
     assert!(lab.ssh(&guest, &guest.public, "echo kept > /root/data; sync").status.success());
 
-    // The program may stop or die: the machine goes on, and so does its administration.
+    // If the program stops or dies, the machine keeps running and can still be managed.
     lab.cloud.stop();
     assert!(lab.ssh(&guest, &guest.public, "cat /root/data").stdout == b"kept\n");
     lab.cloud.launch();
@@ -43,7 +43,7 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     lab.cloud.launch();
     assert_eq!(lab.status(&guest), "ACTIVE");
 
-    // Reboots: the boot id changes, what is on the disk stays, the personality is not applied again.
+    // After a reboot the boot id is new, the disk's contents remain, and the personality is not applied again.
     for (kind, boots) in [("HARD", 2), ("SOFT", 3)] {
         let before = lab.fact(&guest, "boot-id=").unwrap();
         lab.act(&guest, &json!({ "reboot": { "type": kind } }));
@@ -54,7 +54,7 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     }
     assert_eq!(lab.ssh(&guest, &guest.public, "cat /root/data").stdout, b"kept\n");
 
-    // What it used is counted: the first log-ins alone move kilobytes each way, and three boots take seconds.
+    // Usage is metered: the first logins alone transfer kilobytes each way, and three boots take seconds.
     let used = lab.cloud.admin(&["usage", "--servers", "--json"]).stdout;
     let used: serde_json::Value =
         serde_json::from_slice(used.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
     assert!(number("bytes_in") > 2000 && number("bytes_out") > 2000 && number("seconds") > 10, "{used}");
     assert_eq!(number("mib_seconds"), number("seconds") * 256);
 
-    // Deleted, it leaves nothing behind, and its address is given again.
+    // After deletion nothing is left over, and its address is assigned again.
     assert_eq!(lab.delete(&format!("/servers/{}", guest.id)).status, 202);
     lab.vanishes(&guest);
     lab.clean();
@@ -72,7 +72,7 @@ fn a_server_boots_is_reached_rebooted_survives_restarts_and_leaves_nothing() {
 }
 
 #[test]
-fn kill_9_in_the_middle_of_a_build_ends_in_a_server() {
+fn a_build_interrupted_by_kill_9_ends_in_a_running_server() {
     let mut lab = Lab::start();
     let body = r#"<server xmlns="http://docs.rackspacecloud.com/servers/api/v1.0" name="by-xml" imageId="1" flavorId="1"/>"#;
     let url = format!("{}/servers.xml", lab.base);

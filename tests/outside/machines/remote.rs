@@ -1,5 +1,5 @@
-//! Two hosts: one beside the program, by its socket, and one far away, by TCP in a network, mount and host name
-//! namespace of its own. The far one is the same in all that a client sees.
+//! Two hosts: one on the program's machine, by socket, and a remote one, by TCP, in network, mount and UTS namespaces of its
+//! own. For clients, the remote one behaves the same.
 
 use std::process::Command;
 use std::thread;
@@ -9,7 +9,7 @@ use tests::cloud::{succeed, until};
 use tests::host::{Host, new_name};
 use tests::lab::{BOOT, Lab};
 
-/// Where the program is, and where the far daemon listens: a link of their own (RFC 2544's range for tests).
+/// Addresses of the program and of the remote daemon, on a separate link (RFC 2544's range for tests).
 const NEAR: &str = "198.18.0.1";
 const FAR: &str = "198.18.0.2";
 
@@ -17,7 +17,7 @@ fn ip(words: &[&str]) {
     succeed(Command::new("ip").args(words));
 }
 
-/// Two namespaces and a wire between them.
+/// Creates two namespaces with a link between them.
 fn wired() -> (String, String) {
     let (near, far) = (new_name(), new_name());
     for name in [&near, &far] {
@@ -31,7 +31,7 @@ fn wired() -> (String, String) {
     (near, far)
 }
 
-/// A cloud over a near host and a far one, which both answer, and what it is told of them.
+/// Starts a cloud with a local and a remote host and waits until both respond; also returns their URIs.
 pub(super) fn over_the_wire() -> (Lab, [String; 2]) {
     let (near, far) = wired();
     let hosts = vec![Host::start_in(&near, None), Host::start_in(&far, Some(FAR))];
@@ -49,7 +49,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     let (lab, uris) = over_the_wire();
     let [near, far] = [0, 1].map(|number: usize| lab.hosts[number].name.clone());
 
-    // A tenant's servers are spread over the hosts, and it sees that they are.
+    // A tenant's servers are spread over the hosts, and their hostIds differ.
     let guests = [lab.create("one", &json!({})), lab.create("two", &json!({}))];
     assert_ne!(lab.shown(&guests[0])["hostId"], lab.shown(&guests[1])["hostId"]);
     for guest in &guests {
@@ -60,7 +60,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     let local = guests.iter().find(|guest| lab.host_of(guest).name == near).expect("one on the near host");
     lab.keep(remote, "far away");
 
-    // What goes over the wire: passwords, disks, images, consoles.
+    // Everything that is transferred to the remote host: passwords, disks, images, consoles.
     let mut changed = remote.clone();
     "far-and-new".clone_into(&mut changed.password);
     let path = format!("/servers/{}", remote.id);
@@ -73,7 +73,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
         (lab.get(&format!("/images/{id}"))["image"]["status"] == "ACTIVE").then_some(())
     });
 
-    // The wire breaks: what is far is unknown, what is near goes on; then all is as before.
+    // The link fails: remote servers are UNKNOWN, local ones are not affected. Then everything is as before.
     ip(&["-n", &near, "link", "set", "wire", "down"]);
     ip(&["-n", &far, "link", "set", "wire", "down"]);
     lab.becomes(remote, "UNKNOWN");
@@ -84,14 +84,14 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     lab.becomes(remote, "ACTIVE");
     assert_eq!(lab.boots(remote), 1, "it ran all the time");
 
-    // The image of the far server becomes a server on the near host.
+    // The image of the remote server is used for a server on the local host.
     let far_host = uris[1].split('?').next().expect("a name");
     assert!(lab.cloud.admin(&["host", "drain", far_host]).status.success());
     let moved = lab.boot("moved", &json!({ "imageId": id }));
     assert_eq!(lab.host_of(&moved).name, near);
     assert_eq!(lab.kept(&moved), "far away");
 
-    // The far host does not come back: once it is given up its server is built anew here, with its addresses.
+    // The remote host does not return: once it is evacuated, its server is rebuilt on the local host with its addresses.
     let link = |state: &str| [&near, &far].map(|name| ip(&["-n", name, "link", "set", "wire", state]));
     let give_up = |more: &[&str]| lab.cloud.admin(&[&["host", "give-up", far_host], more].concat());
     let refused = give_up(&[]);
@@ -110,7 +110,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     assert_eq!(lab.host_of(remote).name, near);
     lab.booted(remote, 1);
     assert_eq!(lab.shown(remote)["name"], lab.says(&changed, "hostname").trim());
-    // When it is taken back, nothing of the server is left on it.
+    // When it is reinstated, what is left of the server is removed from it.
     link("up");
     assert!(give_up(&["--end"]).status.success());
     until("the far host to be cleared", BOOT, || {

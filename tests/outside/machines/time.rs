@@ -1,4 +1,4 @@
-//! What happens by itself: backups in their windows, resizes that nobody decides. The cloud's time is moved.
+//! Scheduled operations: backups in their windows, automatic confirmation of resizes. The cloud's clock is advanced.
 
 use serde_json::{Value, json};
 use tests::cloud::until;
@@ -6,7 +6,7 @@ use tests::lab::{BOOT, Lab};
 
 const HOUR: u64 = 3600;
 
-/// Seconds of the day, in the cloud's own time.
+/// Returns the second of the day by the cloud's clock.
 fn second_of_day(lab: &Lab) -> u64 {
     let now = lab.cloud.admin_json(&["clock"])["now"].as_str().expect("a time").to_owned();
     let part = |range: std::ops::Range<usize>| now[range].parse::<u64>().expect("digits");
@@ -19,7 +19,7 @@ fn backups(lab: &Lab) -> Vec<Value> {
     daily.cloned().collect()
 }
 
-/// Waits for one ACTIVE backup and nothing else; its id.
+/// Waits until there is exactly one new backup and it is ACTIVE; returns its id.
 fn backed_up(lab: &Lab, before: Option<u64>) -> u64 {
     until("the backup to be made", BOOT, || {
         let found = backups(lab);
@@ -35,7 +35,7 @@ fn backups_are_made_in_their_windows_and_undecided_resizes_are_confirmed() {
     let guest = lab.boot("clockwork", &json!({}));
     lab.keep(&guest, "monday");
 
-    // A window that opens in 3 to 5 hours, however late it is.
+    // A window that opens in 3 to 5 hours, whatever the time is.
     let began = second_of_day(&lab);
     let opens = (began / HOUR / 2 * 2 + 4) % 24;
     let window = format!("H_{opens:02}00_{:02}00", (opens + 2) % 24);
@@ -49,14 +49,14 @@ fn backups_are_made_in_their_windows_and_undecided_resizes_are_confirmed() {
     let first = backed_up(&lab, None);
     lab.becomes(&guest, "ACTIVE");
 
-    // The next day there is another in its place.
+    // The next day another backup replaces it.
     lab.keep(&guest, "tuesday");
     lab.advance(24 * HOUR);
     lab.sign_in();
     let second = backed_up(&lab, Some(first));
     assert_ne!(first, second);
 
-    // Down all through a window: the log of actions says so, and the one after is kept.
+    // Stopped during a whole window: the action log says so, and the next window is used.
     lab.cloud.stop();
     lab.cloud.say("NEPHOS_CLOCK", &format!("+{}", until_open + 300 + 24 * HOUR + 30 * HOUR));
     lab.cloud.launch();
@@ -70,13 +70,13 @@ fn backups_are_made_in_their_windows_and_undecided_resizes_are_confirmed() {
     lab.sign_in();
     let third = backed_up(&lab, Some(second));
 
-    // It is a real image: a server of it has what was on the disk.
+    // It is a complete image: a server from it has the contents of the disk.
     let twin = lab.boot("twin", &json!({ "imageId": third }));
     assert_eq!(lab.kept(&twin), "tuesday");
     assert_eq!(lab.delete(&format!("/servers/{}", twin.id)).status, 202);
     assert_eq!(lab.send("DELETE", &path, &json!({})).status, 204);
 
-    // A resize that nobody decides is confirmed after a day.
+    // A resize that is neither confirmed nor reverted is confirmed after a day.
     lab.act(&guest, &json!({ "resize": { "flavorId": 2 } }));
     lab.becomes(&guest, "VERIFY_RESIZE");
     lab.booted(&guest, 2);
