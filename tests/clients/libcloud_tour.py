@@ -11,7 +11,7 @@ called = set()
 
 
 class Recorded:
-    """The driver, with a note of what was called."""
+    """The driver, recording its calls."""
 
     def __init__(self, driver):
         self._driver = driver
@@ -30,7 +30,7 @@ def node_of(id):
 
 
 def settled(id, status="ACTIVE"):
-    """The node once it has this status, which the driver keeps to itself: it calls VERIFY_RESIZE running, too."""
+    """Returns the node once it has this status. The driver does not show it: it calls VERIFY_RESIZE running too."""
     deadline = time.monotonic() + 60
     while (found := dict(statuses()).get(id)) != status:
         assert time.monotonic() < deadline, (id, status, found)
@@ -47,12 +47,12 @@ def same(found, expected):
 
 
 def unreadable(kind, call, *args):
-    """The request is right and answered as the guide says; the driver itself trips over the answer."""
+    """The request is correct and the response is as in the guide; the driver fails to read the response."""
     try:
         call(*args)
     except kind:
         return
-    raise AssertionError("libcloud was mended: assert what it answers")
+    raise AssertionError("libcloud was fixed: assert what it returns")
 
 
 same([location.id for location in driver.list_locations()], ["0"])
@@ -92,7 +92,7 @@ assert driver.ex_confirm_resize(first)
 same(settled(first.id).extra["flavorId"], "2")
 assert driver.ex_resize_node(first, sizes[2])
 same(settled(first.id, "VERIFY_RESIZE").extra["flavorId"], "3")
-# The guide answers 202, the driver takes 204 alone for success: it says False of what was done.
+# The guide returns 202, but the driver accepts only 204 as success: it returns False although the request succeeded.
 same(driver.ex_revert_resize(first), False)
 same(settled(first.id).extra["flavorId"], "2")
 
@@ -130,7 +130,7 @@ for each in (group, empty):
     assert driver.ex_delete_ip_group(each.id)
 same(driver.ex_list_ip_groups(), [])
 
-# Volumes, and starting and stopping, came with the second generation: the driver has no such request for the first.
+# Volumes, and starting and stopping, were added in the second generation: the driver has no such request for the first.
 later = {"create_volume", "destroy_volume", "attach_volume", "detach_volume", "list_volumes", "ex_get_volume",
          "start_node", "stop_node"}
 classes = (rackspace.RackspaceFirstGenNodeDriver, openstack.OpenStack_1_0_NodeDriver, openstack.OpenStackNodeDriver)

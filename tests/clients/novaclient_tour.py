@@ -30,7 +30,7 @@ same(resp.status_code, 204)
 same(signed_in("identity").management_url, f"{root}/identity/v2.0")
 same(signed_in("rax:object-cdn").management_url, f"{root}/cdn/v1/AUTH_{tenant}")
 
-# Of the two generations of servers the client knows to leave the first to others: it is in the catalog, and passed over.
+# The client uses only the second of the two generations of servers: the first is in the catalog, and is ignored.
 catalog = files.service_catalog.catalog["access"]["serviceCatalog"]
 first = [entry for entry in catalog if (entry["type"], entry["name"]) == ("compute", "cloudServers")]
 same([endpoint["versionId"] for endpoint in first[0]["endpoints"]], ["1.0"])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints a Python 2.7 with pip, for the clients of the cloud's first years, which know no other: Debian has none any more.
+# Prints the path of a Python 2.7 with pip, for clients of the cloud's first years, which require it. Debian has none.
 set -euo pipefail
 for python in python2.7 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7*/bin/python2.7; do
   if "$python" -m pip --version >/dev/null 2>&1; then

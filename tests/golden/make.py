@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a golden data directory: something of every stored format, written by one release and opened by all later ones.
+"""Creates a golden data directory: data of every stored format, written by one release and opened by all later ones.
 
     make.py NEPHOS OUTPUT.tar.xz
 

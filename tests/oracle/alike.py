@@ -1,4 +1,4 @@
-"""A container that is kept alike on Swift and on Nephos, by Swift's own daemon and by Nephos, one way and the other.
+"""Synchronises a container between Swift and Nephos in both directions, with Swift's own daemon and with Nephos.
 
     alike.py SWIFT_URL NEPHOS_URL TENANT OTHER SWIFT_SH SWIFT_DIRECTORY
 """
@@ -11,7 +11,7 @@ import time
 from compare import Side
 
 SECONDS = 60
-# What tells of an object, on both.
+# The headers of an object to compare.
 TOLD = ["etag", "content-type", "content-length", "content-encoding", "content-disposition", "x-timestamp", "x-delete-at"]
 
 
@@ -28,7 +28,7 @@ class Store:
         return status, dict(answered), read
 
     def shows(self, path):
-        """What a reader finds; manifests and links as they are stored."""
+        """Returns what a client reads; manifests and links as they are stored."""
         status, headers, read = self.ask("GET", path + "?multipart-manifest=get&symlink=get")
         if status != 200:
             return status
@@ -40,7 +40,7 @@ class Store:
 
 
 def until_alike(here, there, names, carry):
-    """Both show the same under each of these names (here and there)."""
+    """Waits until both have the same objects under each of these names (here, there)."""
     end = time.monotonic() + SECONDS
     while True:
         carry()
@@ -53,7 +53,7 @@ def until_alike(here, there, names, carry):
 
 
 def carried(here, there, name, cluster, carry):
-    """What is put, described anew and deleted in a container here is so in the one that it leads to."""
+    """Checks that objects stored, updated and deleted in a container here are replicated to its target."""
     source, target = f"{name}-here", f"{name}-there"
     key = ("X-Container-Sync-Key", "shared by both")
     there.ask("PUT", target, [key], expected=201)
@@ -81,7 +81,7 @@ def carried(here, there, name, cluster, carry):
     assert there.ask("GET", f"{target}/link", expected=200)[2] == b"x" * 1000
     assert there.lists(target) == here.lists(source)
 
-    # New metadata, new bytes, and an end.
+    # New metadata, new bytes, and an expiry.
     here.ask("POST", f"{source}/plain", [("X-Object-Meta-Colour", "red"), ("Content-Type", "text/html")], expected=202)
     here.ask("PUT", f"{source}/empty", body=b"not any more", expected=201)
     here.ask("DELETE", f"{source}/told", expected=204)
@@ -89,12 +89,12 @@ def carried(here, there, name, cluster, carry):
     shown = there.shows(f"{target}/plain")[0]
     assert (shown["x-object-meta-colour"], shown["content-type"]) == ("red", "text/html"), shown
     assert there.shows(f"{target}/told") == 404
-    # What was written there later stays.
+    # A later write to the target is kept.
     there.ask("PUT", f"{target}/plain", body=b"later", expected=201)
     here.ask("PUT", f"{source}/last", body=b"last", expected=201)
     until_alike(here, there, [(f"{source}/last", f"{target}/last")], carry)
     assert there.ask("GET", f"{target}/plain", expected=200)[2] == b"later"
-    # Whoever has another key changes nothing.
+    # A source with another key changes nothing.
     there.ask("POST", target, [("X-Container-Sync-Key", "another")], expected=204)
     here.ask("PUT", f"{source}/refused", body=b"refused", expected=201)
     carry()
@@ -113,7 +113,7 @@ def main():
 
     carried(swift, nephos, "from-swift", "nephos", carry)
     carried(nephos, swift, "from-nephos", "swift", lambda: None)
-    print("kept alike: from Swift to Nephos by its own daemon, and from Nephos to Swift")
+    print("synchronised: from Swift to Nephos with Swift's daemon, and from Nephos to Swift")
 
 
 if __name__ == "__main__":

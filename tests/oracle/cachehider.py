@@ -1,5 +1,5 @@
-"""Filters that hide Swift's cache from all but who keeps tokens in it: Swift remembers what it knows of containers for a
-minute, and compares quotas with counters, and follows settings and keys, that are as old."""
+"""Filters that hide Swift's cache from everything except the storage of tokens. Swift caches data of containers for a
+minute, and applies quotas, settings and keys that are as old."""
 
 CACHES = []
 

@@ -1,4 +1,4 @@
-"""The same requests to Nephos and to Swift: statuses, headers and bodies must be equal.
+"""Sends the same requests to Nephos and to Swift: statuses, headers and bodies must be equal.
 
     compare.py SWIFT_URL NEPHOS_URL TENANT OTHER --sequences N [--seed S] [--workers W] [--all]
 
@@ -52,13 +52,13 @@ class Side:
                     self.local.link = None
                 return answer.status, [(name.lower(), value) for name, value in answer.getheaders()], read
             except (http.client.HTTPException, OSError):
-                # A server may have ended an idle connection.
+                # The server may have closed an idle connection.
                 self.local.link = None
                 if attempt:
                     raise
 
     def send(self, step, prefix, versions):
-        """Sends a step; `versions` are the ids that this store gave away so far, the last of which `{version}` is."""
+        """Sends a step. `versions` are the version ids that this store has returned; `{version}` stands for the last one."""
 
         def filled(text):
             text = text.replace("{p}", prefix).replace("{tenant}", self.names["tenant"]).replace("{other}", self.names["other"])
@@ -78,12 +78,12 @@ class Side:
             headers.append(("X-Auth-Token", self.tokens[step.who]))
         answer = self.raw(step.method, path, headers, filled(step.body.decode("latin-1")).encode("latin-1"))
         if answer[0] not in (401, 403):
-            # Swift tells whom it refuses which version that was.
+            # Swift includes the version in rejections too.
             versions += [value for name, value in answer[1] if name == "x-object-version-id" and value != "null"]
         return answer
 
     def signature(self, signed, path, filled):
-        """The query of a temporary URL."""
+        """Returns the query of a temporary URL."""
         place = urllib.parse.unquote(path)
         if signed.prefix is not None:
             place = "prefix:" + "/".join(place.split("/", 4)[:4]) + "/" + filled(signed.prefix)
@@ -102,7 +102,7 @@ class Side:
 
 
 def run(swift, nephos, steps, prefix):
-    """The first difference: which step, which kind, and what both said."""
+    """Returns the first difference: the step, the kind, and both responses."""
     versions = [], []
     is_versioned = any(name in differences.KEEPING for step in steps for name, _ in step.headers)
     for number, step in enumerate(steps):
@@ -116,7 +116,7 @@ def run(swift, nephos, steps, prefix):
 
 
 def cut_down(swift, nephos, steps, found, fresh):
-    """Leaves out what the difference does not need."""
+    """Removes steps that are not needed to reproduce the difference."""
     steps = steps[: found[0] + 1]
     position = len(steps) - 2
     while position >= 0:
@@ -137,7 +137,7 @@ def main():
     parser.add_argument("--sequences", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--all", action="store_true", help="go on after a difference; print one of each kind")
+    parser.add_argument("--all", action="store_true", help="continue after a difference; print one of each kind")
     asked = parser.parse_args()
     swift, nephos = (Side(url, asked.tenant, asked.other) for url in (asked.swift, asked.nephos))
     counter, lock = iter(range(10**9)), threading.Lock()

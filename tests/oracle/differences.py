@@ -1,40 +1,40 @@
-"""What may differ between Nephos and Swift, each with its reason; everything else must be equal."""
+"""The allowed differences between Nephos and Swift, with their reasons; everything else must be equal."""
 
 import re
 import urllib.parse
 
-# Headers that differ from one request to the next, or tell of the machine that answers.
+# Headers that differ between requests or identify the responding machine.
 VOLATILE = {"date", "x-trans-id", "x-openstack-request-id", "connection", "keep-alive", "server"}
 
-# Headers whose times differ; their form does not.
+# Headers with times, which differ; their formats must not.
 TIMED = {"x-timestamp", "x-put-timestamp", "last-modified", "x-object-version-id", "x-copied-from-last-modified",
          "x-copied-from-version-id", "x-object-current-version-id"}
 
-# Swift's counters are brought up to date by a daemon some seconds later; ours are true at once.
+# A daemon updates Swift's counters some seconds later; those of Nephos are exact at once.
 COUNTERS = re.compile(r"^x-account-(container-count|object-count|bytes-used|storage-policy-.*)$")
 
 FORM = re.compile(r"[0-9]+|[A-Z][a-z][a-z]\b")
 
-# Times in listings, and ids made of them.
+# Times in listings, and ids derived from them.
 TIMES = [
     (re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"), b"TIME"),
     (re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), b"TIME"),
     (re.compile(rb"/\d{10}\.\d{5}"), b"/TIME"),
     (re.compile(rb'("version_id": "|version-id=)[0-9.]+'), rb"\1ID"),
-    # What a library says of an archive that it cannot read.
+    # A library's message about an archive that it cannot read.
     (re.compile(rb"Invalid Tar File: (?!No Valid Files)[^<\"\n]*"), b"Invalid Tar File: WHY"),
     (re.compile(rb"tx[0-9a-f]{21}-[0-9a-f]{10}[^ <]*"), b"TRANSACTION"),
 ]
 
-# What Swift answers in pieces, even where they are short.
+# Responses that Swift sends in chunks even if they are short.
 STREAMED = {("bulk-delete", None), ("multipart-manifest", "put"), ("multipart-manifest", "delete")}
 STREAMED |= {("extract-archive", kind) for kind in ("tar", "tar.gz", "tar.bz2")}
 
-# Lists in the order of a set, which is another one each time Swift starts.
+# Lists in the order of a set, which differs at each start of Swift.
 SETS = ["allow", "access-control-allow-methods", "access-control-expose-headers", "access-control-allow-headers", "vary"]
 
 
-# The counters of an account's listing, which are as late as its own; their digits are left out.
+# Counters in an account's listing, which lag like its own; their digits are left out.
 LISTED = re.compile(rb'("count": |"bytes": |<count>|<bytes>)\d+')
 
 
@@ -49,67 +49,67 @@ CONDITIONS = {"if-match", "if-none-match", "if-modified-since", "if-unmodified-s
 
 
 def is_allowed(step, theirs, ours):
-    """Whether two statuses may differ."""
+    """Returns whether two statuses may differ."""
     given = {name.lower() for name, _ in step.headers}
     if "if-range" in given and ours == 200 and theirs in (206, 416):
-        # RFC 9110, 13.1.5: a stale If-Range asks for the whole. Swift gives the range of what is now another object.
+        # RFC 9110, 13.1.5: a stale If-Range selects the whole object. Swift sends the range of what is now another object.
         return True
     if theirs == 500 and ours == 400 and (("multipart-manifest", "put") in step.query or "transfer-encoding" in given):
-        # Swift fails on some lists that are no manifests, and where a container has versions on both lengths in one request.
+        # Swift fails on some lists that are not manifests, and, if a container has versions, on both lengths in one request.
         return True
     if theirs == 500 and ours == 400 and "x-versions-enabled" in given:
-        # Swift fails to make the other container of one whose name is too long.
+        # Swift fails to create the container for old versions if the name is too long.
         return True
     if "x-versions-enabled" in given and "x-storage-policy" in given and (theirs, ours) == (400, 409):
-        # Of two things wrong: another policy, and another way of keeping old versions.
+        # Two faults: another policy, and another way of keeping old versions.
         return True
     if "versions" in dict(step.query) and theirs in (401, 403) and ours == 412:
-        # Swift asks who wants a list of versions before it looks at the query.
+        # Swift authenticates the caller of a list of versions before it checks the query.
         return True
     if theirs == 500 and ours in (401, 403, 404) and step.method == "HEAD":
-        # Swift fails at a HEAD of a website that may not be listed.
+        # Swift fails on a HEAD of a website that may not be listed.
         return True
     if len(given & CONDITIONS) > 1 and {theirs, ours} <= {200, 206, 304, 412, 416}:
-        # RFC 9110, 13.2.2: which of several conditions counts. Swift has an order of its own.
+        # RFC 9110, 13.2.2: which of several conditions applies. Swift has its own order.
         return True
     if ours in (401, 403) and ((step.method == "DELETE" and theirs == 409) or ("x-versions-enabled" in given and theirs == 400)):
-        # Swift tells a stranger how a container keeps versions.
+        # Swift reveals to strangers how a container keeps versions.
         return True
     if "version-id" in dict(step.query) and theirs in (400, 404) and ours in (401, 403):
-        # Swift says whether there are versions, and such a one, before it asks who wants to know.
+        # Swift reveals whether there are versions, and a given one, before it authenticates the caller.
         return True
     if step.method == "PUT" and "etag" in given and {theirs, ours} == {412, 422}:
-        # Of two things wrong, in a container that keeps old versions: the bytes, and that the name is taken or that the
-        # version has no place to go to.
+        # Two faults, in a container that keeps old versions: in the bytes, and either that the name exists or that the container
+        # for old versions is missing.
         return True
     if theirs in (200, 400, 406, 411, 413) and ours in (401, 403) and {"bulk-delete", "extract-archive"} & dict(step.query).keys():
-        # Ours authorises the sender on the path before it reads the body; Swift reads it, and reports for each name or file
+        # Nephos authorises the sender on the path before it reads the body. Swift reads it, and reports for each name or file
         # that the sender may not.
         return True
     if theirs in (200, 202, 400, 404, 411, 413, 422) and ours in (401, 403) and ("multipart-manifest", "put") in step.query:
-        # Ours authorises the sender before it reads a manifest; Swift first says what is wrong with it.
+        # Nephos authorises the sender before it reads a manifest; Swift reports faults of the manifest first.
         return True
     if step.method == "PUT" and given & {"x-delete-at", "x-delete-after"} and (theirs, ours) == (422, 400):
-        # In a container with versions Swift stores first, and looks when the name expires then.
+        # In a container with versions, Swift stores the object before it checks the expiry.
         return True
     if any(name == "If-None-Match" and value.startswith("W/") for name, value in step.headers) and {theirs, ours} <= {200, 206, 304}:
-        # RFC 9110, 13.1.2: a weak tag will do for a cache. Swift compares it as text.
+        # RFC 9110, 13.1.2: a weak tag matches in If-None-Match. Swift compares it as text.
         return True
     if any(name == "Range" and "," in value for name, value in step.headers) and (theirs, ours) == (200, 416):
-        # RFC 9110, 14.1.2: there are no last bytes of nothing. Swift says so unless several parts were asked for.
+        # RFC 9110, 14.1.2: a suffix range of an empty object is unsatisfiable. Swift agrees unless there are several ranges.
         return True
     if ("Access-Control-Request-Method", "COPY") in step.headers and (theirs, ours) == (401, 200):
-        # Swift names COPY among what a page may use, and refuses it to the page that asks.
+        # Swift lists COPY in preflight responses and rejects the request itself.
         return True
     if ("limit", "10001") in step.query and theirs == 412 and ours in (401, 403):
-        # A stranger is told by Swift that there is no such container; to ours it looks like one that is closed.
+        # Swift reveals to strangers that a container is missing; for Nephos it looks like a private one.
         return True
-    # RFC 9112, 6.1: a request with both lengths is refused before anything is looked at; Swift takes the first one.
+    # RFC 9112, 6.1: a request with both lengths is rejected before anything else; Swift accepts the first one.
     return {"transfer-encoding"} <= given and step.method == "PUT" and ours == 400 and 400 <= theirs < 500
 
 
 def is_spoiled(step, theirs, ours, is_versioned):
-    """Whether the two do not hold the same from there on, for a reason that is Swift's: it keeps a version, and counts it,
+    """Returns whether the two have different contents from here on because of Swift: it stores and counts a version
     of an object whose PUT it refuses then; it loses a container's versions where a stranger tries to delete or set it; it
     stores a link to itself under a version's name."""
     if theirs[0] == 500 and theirs[2].startswith(b"The versions container does not exist."):
@@ -117,7 +117,7 @@ def is_spoiled(step, theirs, ours, is_versioned):
     if is_versioned and step.method in ("DELETE", "POST", "PUT") and step.path.count("/") == 0 and ours[0] in (401, 403):
         return True
     if ours[0] == 400 and ours[2].startswith(b"Cannot set a container's x-versions-location"):
-        # Swift takes two ways of keeping old versions at once.
+        # Swift accepts two ways of keeping old versions at the same time.
         return True
     if is_versioned and step.method == "PUT" and "/" in step.path and theirs[0] in (400, 412, 422) and ours[0] == theirs[0]:
         return True
@@ -127,26 +127,26 @@ def is_spoiled(step, theirs, ours, is_versioned):
 
 
 def too_much(step, status):
-    """The headers that Swift has and we have not."""
+    """Returns the headers that only Swift sends."""
     if step.method == "OPTIONS" and step.who != "stranger":
-        # A page of another origin is not asked to sign in, nor told of versions.
+        # Nephos does not ask pages of another origin to sign in, and does not reveal versions to them.
         return ["www-authenticate", "x-object-version-id"] if status in (200, 401) else []
     if status in (401, 403):
-        # It tells a stranger that there are versions.
+        # Swift reveals to strangers that there are versions.
         return ["x-object-version-id", "x-object-current-version-id"] + ["etag"] * ("version-id" in dict(step.query))
     if status == 405:
         return ["x-object-version-id"]
     if status == 412 and step.method == "PUT":
-        # What is there, of a name with versions.
+        # The validators of the existing object, for a name with versions.
         return ["etag", "x-object-version-id"]
     if status == 422:
-        # When the object would have been changed, had it been stored.
+        # The time at which the object would have been stored.
         return ["last-modified"]
     return []
 
 
 def masked(step, status, headers, body):
-    """An answer without what may differ."""
+    """Returns a response without what may differ."""
     kept = {}
     for name, value in headers:
         if name in VOLATILE or COUNTERS.match(name):
@@ -160,36 +160,36 @@ def masked(step, status, headers, body):
     if "location" in kept:
         kept["location"] = [re.sub(r"//127.0.0.1:[0-9]+", "//HOST", kept["location"][0])]
     if step.method == "HEAD" and status >= 300:
-        # The length of a body that HEAD leaves out: Swift says 0 or nothing, HTTP that of GET's.
+        # The length of the body that HEAD omits: Swift sends 0 or none, Nephos that of the GET.
         kept.pop("content-length", None)
     if any(pair in step.query for pair in STREAMED):
         kept.pop("content-length", None)
         kept.pop("transfer-encoding", None)
     if ("multipart-manifest", "get") in step.query and kept.get("content-type", [""])[0].startswith("application/json"):
-        # The MD5 of a text that has times in it.
+        # The MD5 of a text that contains times.
         kept.pop("etag", None)
     if step.method == "GET" and not step.path and status == 200 and LISTED.search(body):
         body = LISTED.sub(rb"\g<1>0", body)
         kept.pop("content-length", None)
     if "x-object-version-id" in kept:
-        # In Swift it is the name that expires, and a version that is described.
+        # In Swift the name expires, but the response describes a version.
         kept.pop("x-delete-at", None)
     if "content-location" in kept:
         kept["content-location"] = [re.sub("version-id=[0-9.]+", "version-id=ID", kept["content-location"][0])]
     if status == 304:
-        # RFC 9110, 8.6: it would be the length of what is not sent; Swift says 0.
+        # RFC 9110, 8.6: it would be the length of a body that is not sent; Swift sends 0.
         kept.pop("content-length", None)
     if status == 409 and "content-location" in kept:
-        # Swift does not encode the place of a link that leads nowhere.
+        # Swift does not percent-encode the target of a broken link.
         kept["content-location"] = [urllib.parse.unquote(kept["content-location"][0], "latin-1")]
     if body.startswith(b"Errors:\n"):
-        # Swift looks at segments side by side, and names them as it comes to know of them.
+        # Swift checks segments concurrently and reports them in the order of completion.
         body = b"".join(sorted(body.splitlines(keepends=True)))
     if VERSIONED.search(body):
-        # Swift's listings of names with versions leave out what follows a type.
+        # Swift's listings of names with versions omit the parameters of types.
         body = VERSIONED.sub(rb"\g<1>\g<2>", body)
         kept.pop("content-length", None)
-    # The MD5 of a manifest, which has times in it.
+    # The MD5 of a manifest, which contains times.
     body = MANIFESTS.sub(rb"\g<1>MD5\g<2>", body)
     for pattern, mark in TIMES:
         body = pattern.sub(mark, body)
@@ -200,32 +200,32 @@ def masked(step, status, headers, body):
     return status, kept, body
 
 
-# What is said of a request's headers before anything is done.
+# Faults in a request's headers that are reported before anything is done.
 COMPLAINTS = re.compile(
     rb"Object name length |version-aware operations |Metadata |Too many metadata|Non-integer X-Delete|X-Delete-A|Cannot enable object versioning|Referrers not allowed|Invalid |ACL ")
 
 
 def are_both_right(theirs, ours):
-    """Whether of two things that are wrong with a request's headers each names one: Swift has middleware look at them in
-    turn, and a container with versions has it look at others first."""
+    """Returns whether each names one of two faults in a request's headers: Swift's middleware checks them in turn, in
+    another order if the container has versions."""
     return theirs[0] == ours[0] == 400 and all(COMPLAINTS.match(each[2]) for each in (theirs, ours))
 
 
 def are_near(theirs, ours):
-    """Whether two times in seconds were counted from requests that came one after the other."""
+    """Returns whether two times in seconds are near enough to derive from consecutive requests."""
     both = [theirs, ours]
     return all(each and len(each) == 1 and each[0].isdigit() for each in both) and abs(int(theirs[0]) - int(ours[0])) <= 2
 
 
 def between(step, theirs, ours):
-    """The kind of the difference, and what Swift and Nephos said; nothing where they agree."""
+    """Returns the kind of the difference and both responses; nothing if they agree."""
     if theirs[0] != ours[0] and is_allowed(step, theirs[0], ours[0]):
         return None
     if theirs[0] == ours[0] == 400 and any(name == "Transfer-Encoding" for name, _ in step.headers):
-        # HTTP's own refusal comes before Swift's.
+        # HTTP's own rejection takes precedence over Swift's.
         return None
     if ("symlink", "get") in step.query and any("?version-id=" in value for name, value in theirs[1] if name == "x-symlink-target"):
-        # Swift keeps versions as what links lead to, and shows the link.
+        # Swift stores versions as targets of links, and shows the link.
         return None
     theirs, ours = masked(step, *theirs), masked(step, *ours)
     for name in too_much(step, theirs[0]):

@@ -13,7 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 
-# Attributes that only one of them shows, or shows in another way, and why.
+# Attributes that only one of them shows, or shows differently, and the reasons.
 ALLOWED_FIELDS = {
     "links": "URLs name the server",
     "description": "Keystone leaves out or nulls what was not given; Nephos shows an empty text",
@@ -23,7 +23,7 @@ ALLOWED_FIELDS = {
     "extra": "Keystone repeats further attributes there after a PATCH of a user or project",
     "enabled": "Keystone leaves it out of roles and regions",
 }
-# (method, path's first segment, Keystone's status, Nephos's status): why.
+# (method, first segment of the path, Keystone's status, Nephos's status): reason.
 ALLOWED_STATUS = {
     ("POST", "projects", 201, 400): "domains are made by POST /domains, not as projects (is_domain); roles and projects nest less",
     ("POST", "roles", 201, 400): "roles of one domain are not supported",
@@ -71,7 +71,7 @@ class Cloud:
         return answer.status, json.loads(text) if text.startswith("{") else {}, answer.headers
 
     def fill(self, value):
-        """Puts this cloud's ids in the place of their names."""
+        """Replaces names by this cloud's ids."""
         if isinstance(value, str) and value.startswith("@"):
             return self.ids.get(value, "missing")
         if isinstance(value, dict):
@@ -99,7 +99,7 @@ def plain(value, names):
 
 
 class Sequence:
-    """One sequence: resources with names of their own, so that sequences do not meet."""
+    """One sequence. Its resources have unique names, so that sequences do not interfere."""
 
     def __init__(self, number, chance):
         self.number, self.chance, self.made, self.count = number, chance, [], 0
@@ -113,7 +113,7 @@ class Sequence:
         return self.chance.choice(found) if found and self.chance.random() < 0.9 else "@nothing"
 
     def attributes(self, kind):
-        """A body for a resource: mostly good, now and then not."""
+        """Returns a body for a resource: mostly valid, sometimes invalid."""
         chance = self.chance
         body = {}
         if kind == "services":
@@ -174,7 +174,7 @@ class Sequence:
 
 
 def in_order(answer):
-    """Lists in one order: neither promises any."""
+    """Sorts lists, since neither server guarantees an order."""
     return {key: sorted(value, key=json.dumps) if isinstance(value, list) else value for key, value in answer.items()}
 
 

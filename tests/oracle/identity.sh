@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Generated sequences of identity v3 requests to the built program and to a Keystone; fails on any difference that
+# Sends generated sequences of identity v3 requests to the built program and to a Keystone. Fails on any difference that
 # identity.py does not allow.
-#   identity.sh PROGRAM DIR [identity.py's words…]
+#   identity.sh PROGRAM DIR [ARGUMENT…]   arguments for identity.py
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$1")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A real Keystone from PyPI on a loopback port, with SQLite, for comparing identity v3 with.
-#   keystone.sh install DIR          its environment; once for each set of versions
-#   keystone.sh serve DIR PORT       in the foreground; user admin of project admin, password "secret"
+# A real Keystone from PyPI on a loopback port, with SQLite, to compare identity v3 with.
+#   keystone.sh install DIR          creates its environment; once for each set of versions
+#   keystone.sh serve DIR PORT       runs in the foreground; user admin of project admin, password "secret"
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 verb=$1

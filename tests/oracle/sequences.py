@@ -1,4 +1,4 @@
-"""Sequences of requests, made at random from what clients send and what they should not."""
+"""Generates random sequences of requests, valid and invalid ones."""
 
 import hashlib
 import io
@@ -16,20 +16,20 @@ PERSONS = ["tester"] * 12 + ["other", "guest", "nobody", "stranger"]
 OLD = "Sun, 06 Nov 1994 08:49:37 GMT"
 LATE = "Fri, 01 Jan 2038 00:00:00 GMT"
 FORMATS = ["json", "xml", "plain", "html"]
-# Without `*` for accounts and users: that is of Keystone's ACLs, which Nephos has, and not of TempAuth's.
+# Without `*` for accounts and users, which Keystone's ACLs and Nephos's support, but not TempAuth's.
 ACLS = [
     ".r:*", ".r:*,.rlistings", ".r:example.com", ".r:-example.com,.r:*", "{other}:other", "{other}:guest",
     "{other}", "", "bad:acl:form", ".r:", ".rlist:x", ".r:*, .rlistings ,{other}:guest", ",", ".unknown:x",
 ]
 
 
-# The keys of a container's temporary URLs, which a theme sets.
+# The keys for temporary URLs of a container, set by a theme.
 KEYS = ["first", "second"]
 
 
 @dataclass
 class Signed:
-    """What a temporary URL is made of; its signature is made when its path is known."""
+    """The parts of a temporary URL. It is signed once its path is known."""
 
     method: str = "GET"
     expires: str = "4102444800"
@@ -43,7 +43,7 @@ class Signed:
 
 @dataclass
 class Step:
-    """One request. `{p}` in its path stands for what keeps sequences apart, `{tenant}` and `{other}` for accounts."""
+    """One request. `{p}` in its path stands for a prefix unique to the sequence, `{tenant}` and `{other}` for accounts."""
 
     method: str
     path: str
@@ -62,17 +62,17 @@ class Step:
 
 
 def on_the_wire(name):
-    """A name in a header: its bytes in UTF-8, a character each."""
+    """Encodes a name for a header: one character per byte of UTF-8."""
     return name.encode().decode("latin-1")
 
 
 def detected(packed):
-    """How an archive is packed."""
+    """Returns the format of an archive."""
     return {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2"}.get(packed[:2], "tar")
 
 
 class Maker:
-    """Makes the steps of one sequence."""
+    """Generates the steps of one sequence."""
 
     def __init__(self, random):
         self.random = random
@@ -96,7 +96,7 @@ class Maker:
     def sequence(self):
         settings, more = self.theme()
         if ("X-Versions-Enabled", "true") in settings:
-            # Swift guesses a type by the name of the version, which ends in a time: ours by the object's own.
+            # Swift guesses a type by the name of the version, which ends in a time; Nephos by the object's own name.
             self.objects = [name for name in OBJECTS if "." not in name]
         steps = [Step("PUT", "{p}" + name, [], settings) for name in CONTAINERS[:1] if settings]
         steps += [Step("PUT", self.container()) for _ in range(2)]
@@ -107,14 +107,14 @@ class Maker:
         ]
         makers = [maker for maker, weight in kinds for _ in range(weight)]
         steps += [self.one(makers)() for _ in range(self.random.randrange(4, 24))]
-        # What all of it came to.
+        # The resulting state.
         for name in CONTAINERS[:2]:
             steps.append(Step("GET", "{p}" + name, [("format", "json")]))
             steps.append(Step("HEAD", "{p}" + name))
         return steps
 
     def theme(self):
-        """What a sequence is about: the settings of its first container, and what is done more often."""
+        """Chooses a sequence's theme: the settings of its first container, and which steps are more frequent."""
         keys = [("X-Container-Meta-Temp-URL-Key" + ("", "-2")[n], key) for n, key in enumerate(KEYS)]
         web = [("X-Container-Meta-Web-Index", "index.html"), ("X-Container-Meta-Web-Listings", "true"), ("X-Container-Meta-Web-Error", "x%y?z")]
         cors = [("X-Container-Meta-Access-Control-Allow-Origin", "http://example.com"), ("X-Container-Meta-Access-Control-Expose-Headers", "X-Trans-Id x-foo")]
@@ -133,27 +133,27 @@ class Maker:
         ])
 
     def versioned(self):
-        """Of a version, or of what a name stands for."""
+        """A request for a version, or for the current object."""
         method = self.one(["GET", "GET", "HEAD", "DELETE", "PUT", "POST", "COPY"])
         query = [("version-id", self.one(["{version}", "{version}", "{first}", "null", "x", "1234567890.00000", ""]))] if self.chance(80) else []
         headers = [("Destination", on_the_wire(self.place()))] if method == "COPY" else []
         if method == "GET" and self.chance(25):
             return Step("GET", self.container(), [("versions", "true"), ("format", "json"), ("limit", self.one(["1", "2", "100"]))])
         if method == "GET" and self.chance(10) and query != [("version-id", "null")]:
-            # The null version's own link shows where Swift hides the others.
+            # The link to the null version is listed where Swift hides the others.
             query.append(("symlink", "get"))
         if self.chance(10) and method != "PUT":
             query.append(("multipart-manifest", self.one(["get", "delete", "put"])))
         return Step(method, "{p}c/" + self.object(), query, headers, b"", self.one(PERSONS))
 
     def visit(self):
-        """By a browser that nobody signed in."""
+        """A request of an anonymous browser."""
         path = self.one(["{p}c", "{p}c/", "{p}c/dir", "{p}c/dir/", "{p}c/dir/sub/", "{p}c/x", "{p}c/" + self.object()])
         headers = [("X-Web-Mode", self.one(["true", "false", "x"]))] if self.chance(20) else []
         return Step(self.one(["GET", "GET", "HEAD"]), path, [], headers, b"", self.one(["nobody"] * 4 + ["tester", "guest", "stranger"]))
 
     def crossing(self):
-        """By a page of another origin."""
+        """A request of a page of another origin."""
         headers = [("Origin", self.one(["http://example.com", "http://other.org", "null", ""]))]
         method = self.one(["GET", "PUT", "HEAD", "OPTIONS", "OPTIONS"])
         if method == "OPTIONS" and self.chance(85):
@@ -163,7 +163,7 @@ class Maker:
         return Step(method, self.one([self.place(), self.container()]), [], headers, b"x" if method == "PUT" else b"", self.one(PERSONS))
 
     def temporary(self):
-        """By a temporary URL, some of them wrong."""
+        """A request with a temporary URL; some are invalid."""
         method = self.one(["GET", "GET", "HEAD", "PUT", "POST", "DELETE"])
         signed = Signed(method, digest=self.one(["sha1", "sha256", "sha256", "sha512", "md5"]), key=self.one(KEYS + KEYS + ["wrong"]))
         if self.chance(20):
@@ -184,14 +184,14 @@ class Maker:
         return Step(method, self.one(["{p}c/" + self.object()] * 6 + ["{p}c", "{p}d/o"]), [], headers, body, self.one(["nobody"] * 5 + ["tester", "stranger"]), signed)
 
     def stranger(self):
-        """By someone else than the owner, who has what rights there are."""
+        """A request of another user than the owner, with the rights that ACLs grant."""
         step = self.one([self.put, self.read, self.read, self.listing, self.change, self.copy, self.delete, self.make, self.remove, self.versioned])()
         step.who = self.one(["other", "guest", "nobody", "stranger"])
         return step
 
     def tar(self):
-        """An archive to be taken apart, some of them hostile. None has a file without a name: Swift makes the container for
-        it, and counts that as a file."""
+        """An archive to extract; some are hostile. None has a file without a name: Swift creates the container for it and
+        counts that as a file."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode=self.one(["w", "w:gz", "w:bz2"]), format=self.one([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])) as archive:
             for _ in range(self.random.randrange(4)):
@@ -208,7 +208,7 @@ class Maker:
                     archive.addfile(member, io.BytesIO(body))
         body = packed.getvalue()
         if self.chance(8):
-            # Not cut short: Swift takes what it got until there.
+            # Not truncated: Swift stores what it received up to there.
             body = self.one([b"", b"x"])
         query = [("extract-archive", self.one(["tar", "tar.gz", "tar.bz2", "x"]) if self.chance(8) else detected(body))]
         headers = [("Accept", self.one(["application/json", "text/plain", "application/xml", "x/y"]))]
@@ -334,7 +334,7 @@ class Maker:
         return Step("DELETE", self.place(), query, [], b"", self.one(PERSONS))
 
     def manifest(self):
-        """A static large object, some of them wrong."""
+        """A static large object; some are invalid."""
         entries = []
         for _ in range(self.random.randrange(0, 4)):
             entry = {"path": "/" + self.one(["{p}c/", "{p}d/"]) + self.object()}
@@ -379,7 +379,7 @@ class Maker:
         if self.chance(15):
             query.append(("reverse", self.one(["true", "1", "no", "x"])))
         if self.chance(4):
-            # With no end: Swift does not heed that here.
+            # Without end_marker, which Swift ignores here.
             query = [(key, value) for key, value in query if key != "end_marker"]
             query.append(("versions", self.one(["true", "x"])))
         headers = [("Accept", self.one(["application/json", "text/xml", "application/xml", "text/plain", "*/*", "image/png", "x", "text/*;q=0.5, application/json"]))] if self.chance(25) else []
@@ -415,7 +415,7 @@ class Maker:
         return Step("POST", "", [("bulk-delete", None)], headers, names.encode())
 
     def odd(self):
-        """What no client should send."""
+        """A request that no client should send."""
         return self.one([
             Step("PATCH", self.place()),
             Step("OPTIONS", self.place(), [], [("Origin", "http://example.com"), ("Access-Control-Request-Method", "GET")]),

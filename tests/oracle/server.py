@@ -1,4 +1,4 @@
-"""One of Swift's servers by its configuration, with policies from the directory beside it: Swift's own commands read
+"""Runs one of Swift's servers with its configuration and the policies in the same directory: Swift's own commands read
 those from /etc/swift before they know of another.
 
     server.py account|container|object|proxy CONFIGURATION

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Thousands of generated sequences of requests to the built program and to Swift; fails on any difference that is not
-# allowed in differences.py.
-#   suite.sh PROGRAM DIR [compare.py's words…]
+# Sends thousands of generated sequences of requests to the built program and to Swift. Fails on any difference that
+# differences.py does not allow.
+#   suite.sh PROGRAM DIR [ARGUMENT…]   arguments for compare.py
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$1")

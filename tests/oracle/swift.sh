@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Swift with one disk, one replica and TempAuth, on loopback: what the differential test compares with.
-#   swift.sh up DIR      makes and starts it; prints its URL
+# Swift with one disk, one replica and TempAuth, on loopback, for the comparison.
+#   swift.sh up DIR      creates and starts it; prints its URL
 #   swift.sh down DIR    stops what `up` started
-#   swift.sh sync DIR    carries what is in containers that are kept alike, once
-# Its users are those of the cloud beside it: tester of tenant $ORACLE_TENANT, other of $ORACLE_OTHER, guest (no role). Both
-# are in a realm, in which that cloud is $ORACLE_BESIDE.
+#   swift.sh sync DIR    runs container sync once
+# Its users are those of the cloud to compare with: tester of tenant $ORACLE_TENANT, other of $ORACLE_OTHER, guest (no role).
+# Both are in one realm, in which that cloud is $ORACLE_BESIDE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 verb=$1
@@ -32,7 +32,7 @@ install() {
   echo "$stamp" >"$venv/.stamp"
 }
 
-# background NAME COMMAND…: in a process group of its own, so that it goes with its workers.
+# background NAME COMMAND…: runs a command in its own process group, so that it is stopped with its workers.
 background() {
   local name=$1
   shift

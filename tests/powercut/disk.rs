@@ -1,4 +1,4 @@
-//! What a disk holds after its power was cut: what syncs that had returned cover, and any part of what came later.
+//! What a disk may contain after a power cut: everything covered by syncs that returned, and any part of later changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use crate::trace::{Change, Trace};
 
-/// A disk writes sectors of this many bytes whole or not at all.
+/// Sector size in bytes. A sector is written whole or not at all.
 const SECTOR: usize = 512;
 
-/// What is kept of the changes that no sync covers.
+/// Which of the changes not covered by a sync are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     Nothing,
     Everything,
-    /// Any of them, torn and out of order, as this seed says.
+    /// Some of them, torn and out of order, chosen by this seed.
     Some(u64),
 }
 
-/// A kind of sync call: what kind of file or directory it is for.
+/// Returns the kind of a sync call: what kind of file or directory it is for.
 pub fn kind_of_sync(path: &Path, root: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
     let text = below.to_string_lossy().into_owned();
@@ -59,32 +59,32 @@ enum NameChange {
 enum Node {
     File(File),
     Directory {
-        /// As the program sees it.
+        /// The state that the program sees.
         now: BTreeMap<OsString, Inode>,
         changes: Vec<(NameChange, usize, bool)>,
     },
 }
 
-/// The disk as it is built from a trace, up to a line.
+/// The disk, reconstructed from a trace up to a line.
 pub struct Disk {
     nodes: Vec<Node>,
     root: PathBuf,
 }
 
 impl Disk {
-    /// The disk when its power is cut at `line`. Syncs for which `ignored` holds are taken to do nothing.
+    /// Reconstructs the disk for a power cut at `line`. Syncs of paths for which `ignored` returns true have no effect.
     pub fn at(trace: &Trace, root: &Path, line: usize, ignored: &dyn Fn(&Path) -> bool) -> Self {
         let directory = || Node::Directory { now: BTreeMap::new(), changes: Vec::new() };
         let mut disk = Self { nodes: vec![directory()], root: root.to_owned() };
         for event in trace.events.iter().take_while(|event| event.begun <= line) {
-            // What has not returned may have happened in part, and a sync that has not returned covers nothing.
+            // A call that has not returned may have taken effect in part; a sync that has not returned covers nothing.
             let ended = if event.ended <= line { event.ended } else { usize::MAX };
             disk.apply(&event.change, event.begun, ended, ignored);
         }
         disk
     }
 
-    /// A simulated host stands for another machine, which keeps what it has acknowledged.
+    /// A simulated host represents another machine, which keeps what it has acknowledged.
     fn is_durable_at_once(&self, change: &Change, ended: usize) -> bool {
         let hosts = self.root.join("hosts");
         ended != usize::MAX
@@ -104,7 +104,7 @@ impl Disk {
     fn apply(&mut self, change: &Change, begun: usize, ended: usize, ignored: &dyn Fn(&Path) -> bool) {
         let durable = self.is_durable_at_once(change, ended);
         match change {
-            // Rebuilt from the log by whoever opens the database next.
+            // The shared memory file is rebuilt from the log by the next process that opens the database.
             Change::Open { path, .. } | Change::Write { path, .. } | Change::Truncate { path, .. }
                 if path.to_string_lossy().ends_with("-shm") => {}
             Change::Open { path, truncate } => {
@@ -221,7 +221,7 @@ impl Disk {
         changes.push((change, ended, durable));
     }
 
-    /// Writes what is left after the cut into `target`.
+    /// Writes the contents after the power cut into `target`.
     pub fn write(&self, target: &Path, keep: Keep) {
         let mut chance = Chance::new(keep);
         self.write_directory(0, target, &mut chance, &mut BTreeSet::new());
@@ -241,7 +241,7 @@ impl Disk {
             };
         }
         for (name, inode) in names {
-            // A rename of which only one half is kept must not give a file two names.
+            // If only one half of a rename is kept, the file must not have two names.
             if !seen.insert(inode) {
                 continue;
             }
@@ -276,7 +276,7 @@ impl File {
                     let offset = usize::try_from(*offset).expect("an offset");
                     let mut at = 0;
                     while at < data.len() {
-                        // Up to the next sector of the file.
+                        // Up to the next sector boundary of the file.
                         let end = data.len().min(at + SECTOR - (offset + at) % SECTOR);
                         if *durable || chance.keeps_sector() {
                             let (from, to) = (offset + at, offset + end);
@@ -295,11 +295,11 @@ impl File {
     }
 }
 
-/// Decides what is kept.
+/// Decides which changes are kept.
 struct Chance {
     keep: Keep,
     state: u64,
-    /// How the present write fares: dropped, kept, or torn.
+    /// What happens to the current write: dropped, kept, or torn.
     fate: u64,
 }
 
@@ -312,7 +312,7 @@ impl Chance {
     }
 
     fn random(&mut self) -> u64 {
-        // SplitMix64: a test must be able to repeat what it did.
+        // SplitMix64, so that a run can be repeated from its seed.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,11 +1,11 @@
-//! Power cuts, simulated: the program runs under strace, which records each change of its data directory. From the record this
-//! builds what a disk may hold when the power fails at any moment: what syncs that had returned cover, and any part of
-//! what came later, torn and out of order, names included. The program then starts on it, and everything that was
-//! acknowledged must be there.
+//! Simulates power cuts. The program runs under strace, which records each change of its data directory. From the record the
+//! test reconstructs what a disk may contain if the power fails at any moment: what is covered by syncs that had returned, and
+//! any part of later changes, torn and out of order, including directory entries. The program is then started on it, and
+//! everything that was acknowledged must exist.
 //!
-//! The same record shows that each sync is needed: the check must fail if the syncs of one kind had done nothing.
+//! The same record shows that each sync is necessary: the check must fail if the syncs of one kind have no effect.
 //!
-//! `NEPHOS_POWER_CUTS` is how many cuts are made, `NEPHOS_POWER_CUT_SEED` where they are.
+//! `NEPHOS_POWER_CUTS` is the number of cuts, `NEPHOS_POWER_CUT_SEED` chooses them.
 
 mod disk;
 mod trace;
@@ -28,27 +28,27 @@ use workload::{History, Value, allowed};
 
 const ACCOUNT: &str = "/v1/AUTH_100001";
 const PUBLISHED: &str = "/cdn/v1/AUTH_100001/c";
-/// Cuts that the ordinary test run makes; `make powercuts` makes more.
+/// Number of cuts in an ordinary test run; `make powercuts` makes more.
 const CUTS: usize = 80;
-/// Cuts tried for each kind of sync, at most, to see that it is needed.
+/// Maximum number of cuts tried for each kind of sync to show that it is necessary.
 const TRIES: usize = 40;
 const AT_ONCE: usize = 2;
-/// Changes of the disk before a volume is removed, by some of which it is compacted, and cuts among them.
+/// Changes of the disk before a volume is removed, some of which are its compaction, and which are candidates for cuts.
 const COMPACTION_EVENTS: usize = 120;
 const CUTS_AROUND_COMPACTION: usize = 30;
-/// A simulated server that is being built is ready long before this.
+/// Time limit for building a simulated server.
 const BUILT_WITHIN: Duration = Duration::from_secs(20);
-/// Syncs without which this workload loses nothing: what they make durable is not acknowledged to any of its clients.
+/// Syncs without which this workload loses nothing, since what they make durable is not acknowledged to its clients.
 const NOT_SEEN: [&str; 7] = [
-    // A simulated host stands for another machine, whose power is not cut.
+    // A simulated host represents another machine, whose power is not cut.
     "hosts",
-    // Where it cannot be read, volumes go on with a much higher number.
+    // If it cannot be read, numbers are skipped.
     "the highest number of a volume",
-    // SQLite writes these while a database is created; an unfinished creation is begun again.
+    // SQLite writes these while it creates a database; an interrupted creation is started again.
     "-journal",
     // Nothing is stored there.
     "blobs/policy-1",
-    // Without it the operator sets another password by `nephos user set`.
+    // If it is missing, the operator sets another password with `nephos user set`.
     "openrc.new",
     // Usage of the last seconds may be lost.
     "db/meter.db",
@@ -56,17 +56,17 @@ const NOT_SEEN: [&str; 7] = [
     "db/images.db",
 ];
 
-/// What was recorded.
+/// A recorded run.
 struct Record {
     trace: Trace,
     root: std::path::PathBuf,
     histories: Vec<History>,
     token: String,
-    /// The line at which the token had left for its user.
+    /// The line at which the user's token was sent.
     signed_in: usize,
-    /// The line at which it was acknowledged that a container is published.
+    /// The line at which publishing a container was acknowledged.
     published: usize,
-    /// The server that was built, and the line at which its creation was acknowledged.
+    /// The server's id, and the line at which its creation was acknowledged.
     server: (String, usize),
 }
 
@@ -98,7 +98,7 @@ fn record(dir: &Path) -> Record {
         (!root.join("blobs/volumes/00000001.vol").exists()).then_some(())
     });
     cloud.kill();
-    // strace goes once what it traces has gone.
+    // strace exits after the program that it traces.
     until("the trace to be whole", PATIENCE, || {
         let ended = std::fs::read(&path).ok()?;
         let tail = ended.len().saturating_sub(4096);
@@ -116,13 +116,13 @@ fn record(dir: &Path) -> Record {
     Record { trace, root, histories, token, signed_in, published, server }
 }
 
-/// The index of the event that removes the first volume.
+/// Returns the index of the event that removes the first volume.
 fn removed_volume(trace: &Trace) -> Option<usize> {
     let is_volume = |path: &Path| path.extension().is_some_and(|end| end == "vol");
     trace.events.iter().position(|event| matches!(&event.change, Change::Unlink { path } if is_volume(path)))
 }
 
-/// Cuts at the changes by which a volume was compacted: copies, rows, the volume's end.
+/// Returns cuts at the changes that compact a volume: copies, rows, and the volume's removal.
 fn cuts_around_compaction(trace: &Trace, seed: u64) -> Vec<(usize, Keep)> {
     let removed = removed_volume(trace).expect("a volume was removed");
     let around =
@@ -132,7 +132,7 @@ fn cuts_around_compaction(trace: &Trace, seed: u64) -> Vec<(usize, Keep)> {
     lines.enumerate().map(|(n, line)| (line, kept(n, seed))).collect()
 }
 
-/// What the `n`th cut keeps.
+/// Returns what the `n`th cut keeps.
 fn kept(n: usize, seed: u64) -> Keep {
     match n % 4 {
         0 => Keep::Nothing,
@@ -141,7 +141,7 @@ fn kept(n: usize, seed: u64) -> Keep {
     }
 }
 
-/// With everything kept, the model must hold what the disk really holds; otherwise it proves nothing.
+/// Checks that the model with all changes kept equals the real disk; otherwise it would prove nothing.
 fn assert_model_matches(trace: &Trace, root: &Path) {
     let dir = tempfile::tempdir().expect("a directory");
     Disk::at(trace, root, trace.lines, &|_| false).write(dir.path(), Keep::Everything);
@@ -185,7 +185,7 @@ fn active(client: &mut Client, server: &str) -> Result<(), String> {
     }
 }
 
-/// Cuts the power at `line` and starts the program on what is left; what is wrong, if anything is.
+/// Cuts the power at `line` and starts the program on what remains; returns what is wrong, if anything.
 fn cut(record: &Record, line: usize, keep: Keep, ignored: &dyn Fn(&Path) -> bool) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
@@ -274,7 +274,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Tries cuts, some at once, until all are tried or `enough` says so of what was wrong.
+/// Tries cuts, several in parallel, until all were tried or `enough` returns true for the faults found.
 fn try_cuts(
     record: &Record,
     cuts: &[(usize, Keep)],
@@ -305,20 +305,20 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn a_power_cut_loses_nothing_acknowledged_and_every_sync_is_needed() {
+fn a_power_cut_loses_nothing_acknowledged_and_every_sync_is_necessary() {
     let dir = tempfile::tempdir().expect("a directory");
     let record = record(dir.path());
     let trace = &record.trace;
     let seed = variable("NEPHOS_POWER_CUT_SEED", 1);
     let count = usize::try_from(variable("NEPHOS_POWER_CUTS", CUTS as u64)).expect("a number");
-    // Lines at which the disk changes, and the responses, are where a cut can make a difference.
+    // A cut makes a difference only at a change of the disk or at a response.
     let mut lines: BTreeSet<usize> =
         trace.events.iter().flat_map(|event| [event.begun, event.ended]).collect();
     lines.extend(trace.responses.values());
     let lines: Vec<usize> = lines.into_iter().collect();
     let mut cuts: Vec<(usize, Keep)> = (0..count)
         .map(|n| {
-            // Spread over the whole run, a little off the even steps by the seed.
+            // Spread over the whole run, shifted a little by the seed.
             let step = lines.len() / count.max(1);
             let at = n * step + usize::try_from(seed).unwrap_or(0) * 7919 % step.max(1);
             (lines[at.min(lines.len() - 1)], kept(n, seed))
@@ -336,7 +336,7 @@ fn a_power_cut_loses_nothing_acknowledged_and_every_sync_is_needed() {
         }
     }
     println!("syncs: {syncs:?}");
-    // With the syncs of one kind gone, some cut just after a response must lose something.
+    // Without the syncs of one kind, some cut just after a response must lose something.
     let mut acknowledged: Vec<usize> =
         trace.responses.values().copied().filter(|line| *line > record.signed_in).collect();
     acknowledged.sort_unstable();

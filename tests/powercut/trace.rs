@@ -1,16 +1,16 @@
-//! Reads what strace recorded: which files a program wrote, synced, named and removed, and what it answered, in what order.
+//! Parses strace's record: which files a program wrote, synced, renamed and removed, and its responses, in order.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The calls that are recorded.
+/// The system calls to record.
 pub const CALLS: &str = "trace=openat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,lseek,pwrite64,pwritev,pwritev2,\
                          write,writev,sendto,sendmsg,ftruncate,fallocate,fsync,fdatasync";
 
 /// A change of the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Opened in a way that creates the file if it is absent, and perhaps empties it.
+    /// Opens a file, creating it if it is absent, and truncating it if so specified.
     Open {
         path: PathBuf,
         truncate: bool,
@@ -29,23 +29,23 @@ pub enum Change {
     Unlink {
         path: PathBuf,
     },
-    /// Without an offset it goes to the file's end.
+    /// Writes bytes; without an offset, at the end of the file.
     Write {
         path: PathBuf,
         offset: Option<u64>,
         data: Vec<u8>,
     },
-    /// A new length.
+    /// Sets the length.
     Truncate {
         path: PathBuf,
         length: u64,
     },
-    /// Space reserved up to here.
+    /// Reserves space up to this offset.
     Extend {
         path: PathBuf,
         length: u64,
     },
-    /// Space given back.
+    /// Frees space.
     Punch {
         path: PathBuf,
         offset: u64,
@@ -56,7 +56,7 @@ pub enum Change {
     },
 }
 
-/// A call, with the lines of the trace at which it began and ended.
+/// A system call, with the lines of the trace at which it began and ended.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub begun: usize,
@@ -64,18 +64,18 @@ pub struct Event {
     pub change: Change,
 }
 
-/// What a program did.
+/// A program's recorded actions.
 pub struct Trace {
     /// Changes below the data directory, in the order in which they began.
     pub events: Vec<Event>,
-    /// For each transaction id, the line at which its response began to leave.
+    /// For each transaction id, the line at which its response began to be sent.
     pub responses: HashMap<String, usize>,
-    /// Lines in all.
+    /// Number of lines.
     pub lines: usize,
 }
 
 impl Trace {
-    /// Reads a trace of `strace -f -y -xx`; what is not below `root` is left out.
+    /// Parses a trace of `strace -f -y -xx`; paths outside `root` are ignored.
     pub fn read(text: &str, root: &Path) -> Self {
         let (mut events, mut responses) = (Vec::new(), HashMap::new());
         let mut open: HashMap<&str, (usize, &str)> = HashMap::new();
@@ -86,7 +86,7 @@ impl Trace {
             let Some((pid, call)) = line.split_once(' ') else { continue };
             let call = call.trim_start();
             let (begun, whole) = if let Some(begun) = call.strip_suffix("<unfinished ...>") {
-                // What leaves for a client may be there before the call returns.
+                // A client may receive the data before the call returns.
                 note_response(begun, number, &mut responses);
                 open.insert(pid, (number, begun));
                 continue;
@@ -123,13 +123,13 @@ fn note_response(call: &str, line: usize, responses: &mut HashMap<String, usize>
     }
 }
 
-/// Where each open descriptor's next write without an offset goes; none if that is the end of its file.
+/// Offset of the next write without an offset per open descriptor; `None` means the end of the file.
 type Cursors = HashMap<u64, Option<u64>>;
 
 fn change(call: &str, root: &Path, cursors: &mut Cursors) -> Option<Change> {
     let (name, rest) = call.split_once('(')?;
     let (arguments, returned) = rest.rsplit_once(" = ")?;
-    // What was resumed is padded before the equals sign.
+    // Resumed calls are padded before the equals sign.
     let arguments = arguments.trim_end();
     if returned.trim_start().starts_with('-') {
         return None;
@@ -199,7 +199,7 @@ fn change(call: &str, root: &Path, cursors: &mut Cursors) -> Option<Change> {
     })
 }
 
-/// Where a write without an offset goes; the next one goes behind it.
+/// Returns the offset of a write without an offset, and advances the cursor.
 fn advance(cursors: &mut Cursors, arguments: &str, length: usize) -> Option<u64> {
     let cursor = cursors.entry(descriptor_number(arguments)?).or_default();
     let at = *cursor;
@@ -211,11 +211,11 @@ fn descriptor_number(arguments: &str) -> Option<u64> {
     arguments.split_once('<')?.0.parse().ok()
 }
 
-/// The path of the first descriptor, which `-y` shows.
+/// Returns the path of the first descriptor, which `-y` shows.
 fn descriptor(arguments: &str) -> Option<PathBuf> {
     let (_, rest) = arguments.split_once('<')?;
     let (shown, after) = rest.split_once('>')?;
-    // A file without a name cannot be found again, whatever is written to it.
+    // A deleted file cannot be found again, whatever is written to it.
     if after.starts_with("(deleted)") {
         return None;
     }
@@ -226,12 +226,12 @@ fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// The quoted strings of a call.
+/// Returns the quoted strings of a call.
 fn strings(arguments: &str) -> Vec<Vec<u8>> {
     arguments.split('"').skip(1).step_by(2).map(unescape).collect()
 }
 
-/// Bytes from `\x41\x42…`.
+/// Decodes `\x41\x42…`.
 fn unescape(text: &str) -> Vec<u8> {
     text.split("\\x").skip(1).filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok()).collect()
 }

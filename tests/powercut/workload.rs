@@ -1,13 +1,13 @@
-//! What is done to the cloud before its power is cut, and what must be there afterwards.
+//! The requests before the power cut, and what must exist afterwards.
 
 use std::collections::BTreeMap;
 
 use tests::client::Client;
 
-/// Clients that work side by side, each on names of its own.
+/// Number of concurrent clients, each with its own names.
 pub const CLIENTS: usize = 3;
 
-/// What a name must read as.
+/// The expected state of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     Absent,
@@ -18,17 +18,17 @@ pub enum Value {
     },
 }
 
-/// One request: what it sets, and the id of its response.
+/// One request: the state that it sets, and the id of its response.
 #[derive(Debug)]
 pub struct Step {
     pub transaction: String,
     pub sets: Vec<(String, Value)>,
 }
 
-/// What one client did, one step after the other.
+/// The steps of one client, in order.
 pub type History = Vec<Step>;
 
-/// Bytes that tell which name and version they are.
+/// Returns bytes that identify the name and version.
 fn content(name: &str, version: usize, length: usize) -> Vec<u8> {
     format!("{name} {version} ").into_bytes().into_iter().cycle().take(length).collect()
 }
@@ -74,7 +74,7 @@ impl Worker {
     }
 }
 
-/// Objects of every kind: small and large, written over, copied, deleted, with versions, in parts, with an end.
+/// Stores objects of every kind: small, large, overwritten, copied, deleted, versioned, segmented, expiring.
 pub fn run(port: u16, token: &str, account: &str) -> Vec<History> {
     let connect = || Client::connect(port, token).expect("a connection");
     for (container, header) in [("c", ("x-a", "b")), ("v", ("X-Versions-Enabled", "true"))] {
@@ -132,7 +132,7 @@ fn objects(worker: &mut Worker, account: &str, client: usize) {
     let value = Value::Content { bytes, meta: "slo".into() };
     let put = format!("{whole}?multipart-manifest=put");
     worker.step("PUT", &put, &[("X-Object-Meta-N", "slo")], manifest.as_bytes(), vec![(whole, value)]);
-    // Enough of one name to make the volume mostly dead, so that it is compacted.
+    // Enough versions of one name that the volume is mostly dead and is compacted.
     for n in 0..90 {
         worker.put(&path("churn"), n, 30_000, &[]);
     }
@@ -141,8 +141,8 @@ fn objects(worker: &mut Worker, account: &str, client: usize) {
     }
 }
 
-/// For each name, what it may read as when everything up to `line` had left: what the last acknowledged request set, or
-/// what the request after it, which was under way, sets.
+/// Returns the allowed states of each name after all responses up to `line` were sent: what the last acknowledged request
+/// set, or what the request in progress after it sets.
 pub fn allowed(history: &History, acknowledged: &dyn Fn(&str) -> bool) -> BTreeMap<String, Vec<Value>> {
     let done = history.iter().take_while(|step| acknowledged(&step.transaction)).count();
     let mut allowed: BTreeMap<String, Vec<Value>> = BTreeMap::new();

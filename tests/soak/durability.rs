@@ -1,6 +1,6 @@
-//! `make soak`: kill -9 at random moments under many clients, again and again. After each start every acknowledged write must
-//! be there, and every few rounds all invariants must hold. `NEPHOS_SOAK_ROUNDS` and `NEPHOS_SOAK_SEED` choose how long
-//! and which; `NEPHOS_SOAK_DATABASE` is another database than SQLite.
+//! `make soak`: kills the program at random moments with many clients, repeatedly. After each start every acknowledged write
+//! must exist, and every few rounds all invariants must hold. `NEPHOS_SOAK_ROUNDS` and `NEPHOS_SOAK_SEED` select the number
+//! of rounds and the seed; `NEPHOS_SOAK_DATABASE` selects a database other than SQLite.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,22 +13,22 @@ use tests::http::sign_in;
 
 const ROUNDS: u64 = 500;
 const CLIENTS: usize = 32;
-/// Names that each client works on.
+/// Number of names per client.
 const NAMES: u64 = 12;
 /// Rounds between two checks of all invariants.
 const DEEP_EVERY: u64 = 10;
-/// The longest time between a start and its kill -9.
+/// Maximum time between a start and its kill -9.
 const LIFE_MAX: Duration = Duration::from_millis(600);
 const CONTAINER: &str = "/v1/AUTH_100001/soak";
 
-/// What a name holds: nothing, or the content of this version.
+/// The version that a name contains; `None` if it does not exist.
 type Version = Option<u64>;
 
-/// What is known of a name.
+/// What is known of a name's state.
 #[derive(Clone, Copy, Default)]
 struct Known {
     acknowledged: Version,
-    /// Sent and not answered when the process was killed.
+    /// The write that was in progress when the process was killed.
     sent: Option<Version>,
 }
 
@@ -52,7 +52,7 @@ fn content(name: &str, version: u64) -> Vec<u8> {
     format!("{name} {version} ").into_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// One client's names, kept over all rounds.
+/// A client and its names, kept over all rounds.
 struct Worker {
     id: usize,
     random: Random,
@@ -66,7 +66,7 @@ impl Worker {
         format!("{CONTAINER}/{}-{name}", self.id)
     }
 
-    /// Works until the process goes away.
+    /// Sends requests until the process is killed.
     fn work(&mut self, port: u16, token: &str, stop: &AtomicBool) -> Result<(), String> {
         let Ok(mut client) = Client::connect(port, token) else { return Ok(()) };
         while !stop.load(Ordering::Relaxed) {
@@ -106,7 +106,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Notes how a write ended; false if the process is gone.
+    /// Records the outcome of a write; returns false if the process was killed.
     fn note(
         &mut self,
         name: &str,
@@ -122,7 +122,7 @@ impl Worker {
         Ok(true)
     }
 
-    /// Compares what is there with what is known, and learns which of the unanswered writes happened.
+    /// Compares the stored state with the known one, and finds out which of the unanswered writes took effect.
     fn check(&mut self, port: u16, token: &str) -> Result<(), String> {
         let mut client = Client::connect(port, token).map_err(|e| e.to_string())?;
         let names: Vec<String> = self.known.keys().cloned().collect();
@@ -148,7 +148,7 @@ impl Worker {
     }
 }
 
-/// What content says of itself: copies have other names, so it is the version alone.
+/// Returns the prefix of a version's content. Copies have other names, so it contains only the version.
 fn origin(version: u64) -> String {
     format!("version-{version}")
 }
@@ -191,7 +191,7 @@ fn soak(rounds: u64, seed: u64) -> Result<u64, String> {
         id,
         random: Random(seed.wrapping_mul(1_000_003).wrapping_add(id as u64)),
         known: BTreeMap::new(),
-        // Versions of different clients differ, so that no content is by chance another's.
+        // Versions of different clients differ, so that contents are never equal by chance.
         version: id as u64 * 1_000_000,
         acknowledged: 0,
     };

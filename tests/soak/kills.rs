@@ -1,5 +1,5 @@
-//! `make kills`: every operation, every step, everyone who may die there; a table at the end. Words choose operations
-//! and steps (`kills resize revert:after.start`); `NEPHOS_KILLS_AT_ONCE` is how many clouds play side by side.
+//! `make kills`: kills every process at every step of every operation and prints a table. Arguments select operations and
+//! steps (`kills resize revert:after.start`); `NEPHOS_KILLS_AT_ONCE` is the number of clouds in parallel.
 
 use std::collections::VecDeque;
 use std::process::ExitCode;

@@ -1,8 +1,7 @@
-//! `make soak-memory`: the memory of a process under mixed clients for some minutes (`NEPHOS_SOAK_MINUTES`, 60). Anonymous
-//! resident memory, as the kernel counts it, is reported all the time; in the end it must be below
-//! `NEPHOS_SOAK_MEMORY_MAX` MiB (150).
+//! `make soak-memory`: reports a process's memory with mixed clients for some minutes (`NEPHOS_SOAK_MINUTES`, 60). Anonymous
+//! resident memory, as the kernel counts it, must be below `NEPHOS_SOAK_MEMORY_MAX` MiB (150) at the end.
 //!
-//! `make soak-sign-ins`: its memory after `NEPHOS_SOAK_SIGN_INS` sign-ins with a password, which must be below 100 MiB.
+//! `make soak-sign-ins`: reports its memory after `NEPHOS_SOAK_SIGN_INS` sign-ins with a password; it must be below 100 MiB.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,7 +13,7 @@ use tests::http::sign_in;
 
 const CLIENTS: u64 = 16;
 const REPORT_EVERY: Duration = Duration::from_secs(15);
-/// Objects that each client works on.
+/// Number of objects per client.
 const NAMES: u64 = 200;
 const ACCOUNT: &str = "/v1/AUTH_100001";
 const SERVERS: &str = "/servers/v1.0/100001/servers";
@@ -23,19 +22,19 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Anonymous resident memory of a process, in KiB.
+/// Returns the anonymous resident memory of a process, in KiB.
 fn memory(pid: u32) -> u64 {
     status(pid, "RssAnon:")
 }
 
-/// A line of what the kernel says about a process, in KiB.
+/// Returns a value from a process's status in /proc, in KiB.
 fn status(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-/// Signs in `count` times with a password, each for a token of its own, and reports the memory that is resident then.
+/// Signs in `count` times with a password, getting a new token each time, and reports the resident memory afterwards.
 fn sign_ins(count: u64) -> ExitCode {
     let most = number("NEPHOS_SOAK_MEMORY_MAX", 100);
     let cloud = Cloud::start();
@@ -95,7 +94,7 @@ impl Random {
     }
 }
 
-/// One request of a kind that real clients send, and what came of it.
+/// Sends one request of a kind that real clients send; returns its status.
 fn one(client: &mut Client, random: &mut Random, id: u64, server: &mut Option<u64>) -> std::io::Result<u16> {
     let object = format!("{ACCOUNT}/memory/{id}-{}", random.below(NAMES));
     let small = random.below(64 << 10);
@@ -142,7 +141,7 @@ fn one(client: &mut Client, random: &mut Random, id: u64, server: &mut Option<u6
     answer.map(|answer| answer.status)
 }
 
-/// Sends requests until it is told to stop, on a new connection every so often; counts them by the class of their answer.
+/// Sends requests until it is told to stop, reconnecting now and then; counts them by status class.
 fn work(port: u16, token: &str, id: u64, stop: &AtomicBool, counts: &[AtomicU64; 6]) {
     let (mut random, mut server) = (Random(id + 1), None);
     while !stop.load(Relaxed) {
@@ -150,7 +149,7 @@ fn work(port: u16, token: &str, id: u64, stop: &AtomicBool, counts: &[AtomicU64;
         for _ in 0..100 {
             let status = one(&mut client, &mut random, id, &mut server).unwrap_or(0);
             counts[usize::from(status / 100).min(5)].fetch_add(1, Relaxed);
-            // After a status that closes the connection, the next request needs another one.
+            // After a status that closes the connection, the next request needs a new one.
             if status == 0 || stop.load(Relaxed) {
                 break;
             }
@@ -184,7 +183,7 @@ fn main() -> ExitCode {
             scope.spawn(move || work(port, token, id, stop, counts));
         }
         while started.elapsed() < Duration::from_secs(minutes * 60) {
-            // What is measured is time itself: there is no condition to wait for.
+            // The measurement lasts a fixed time; there is no condition to wait for.
             let rest = Duration::from_secs(minutes * 60).saturating_sub(started.elapsed());
             std::thread::park_timeout(REPORT_EVERY.min(rest));
             let now = memory(cloud.pid());

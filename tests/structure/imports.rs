@@ -1,11 +1,11 @@
-//! Which file takes what from which.
+//! Finds which file imports what from which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::syntax::{Import, Segments, Source};
 
-/// Re-exports are followed this far; more is a cycle of re-exports.
+/// Maximum number of re-exports followed for one name; more means a cycle of re-exports.
 const MAX_REEXPORTS: usize = 16;
 
 struct Module {
@@ -13,18 +13,18 @@ struct Module {
     source: Source,
 }
 
-/// The modules of all crates and what each takes from the others.
+/// The modules of all crates and what each imports from the others.
 pub struct Imports {
     /// By path: crate, module, submodule.
     modules: BTreeMap<Segments, Module>,
-    /// (from, to) → the names taken, both modules by path.
+    /// (from, to) → the imported names; both modules by path.
     arrows: BTreeMap<(Segments, Segments), BTreeSet<String>>,
-    /// Module → the crates outside this repository that it names.
+    /// Module → the external crates that it names.
     outside: BTreeMap<Segments, BTreeSet<String>>,
 }
 
 impl Imports {
-    /// Reads the sources of every crate.
+    /// Reads the sources of all crates.
     pub fn read() -> Self {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").join("crates");
         let mut modules = BTreeMap::new();
@@ -36,7 +36,7 @@ impl Imports {
         Self::among(modules)
     }
 
-    /// Reads sources given as (module path, text).
+    /// Parses sources given as (module path, text).
     pub fn of(sources: &[(&str, &str)]) -> Self {
         let module = |(path, text): &(&str, &str)| {
             let segments: Segments = path.split("::").map(str::to_owned).collect();
@@ -56,12 +56,12 @@ impl Imports {
         self.modules.values().map(|module| module.file.as_str()).collect()
     }
 
-    /// (module, module that it depends on, the names taken).
+    /// Returns (module, module that it depends on, the imported names).
     pub fn arrows(&self) -> impl Iterator<Item = (&[String], &[String], &BTreeSet<String>)> {
         self.arrows.iter().map(|((from, to), names)| (from.as_slice(), to.as_slice(), names))
     }
 
-    /// (module, crate of others that it names).
+    /// Returns (module, external crate that it names).
     pub fn outside(&self) -> impl Iterator<Item = (&[String], &str)> {
         self.outside
             .iter()
@@ -93,7 +93,7 @@ impl Imports {
     fn find_arrows(&self) -> BTreeMap<(Segments, Segments), BTreeSet<String>> {
         let mut arrows: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
         for (from, module) in &self.modules {
-            // A re-export names what others take; by itself it is no dependency.
+            // A re-export is not a dependency itself; the modules that use it depend on the definition.
             let imported = module.source.imports.iter().filter(|import| !import.shared);
             let taken = imported.map(|import| &import.path).chain(&module.source.paths);
             let named = taken.filter_map(|path| self.definition(from, path, 0));
@@ -106,8 +106,8 @@ impl Imports {
         arrows
     }
 
-    /// The module that defines what `path` names when it is written in `within`, and its name there. Nothing for what
-    /// lies outside the crates and for modules named as such.
+    /// Returns the module that defines what `path` refers to within `within`, and its name there. Returns `None` for what is
+    /// defined outside the crates, and for modules themselves.
     fn definition(&self, within: &Segments, path: &[String], depth: usize) -> Option<(Segments, String)> {
         if depth > MAX_REEXPORTS {
             return None;
@@ -171,7 +171,7 @@ impl Imports {
         Some((at, name))
     }
 
-    /// The module that a path names, written in `within`.
+    /// Returns the module that a path within `within` refers to.
     fn module(&self, within: &Segments, path: &[String]) -> Option<Segments> {
         let mut at = match path.first()?.as_str() {
             "crate" => within[..1].to_vec(),
@@ -200,12 +200,12 @@ impl Imports {
 
     fn import_of(&self, module: &Segments, name: &str) -> Option<&Import> {
         let imports = &self.modules.get(module)?.source.imports;
-        // `use x::x` or `use super::name` of a name that the path itself begins with would only name itself.
+        // `use x::x` or `use super::name` of a name that the path itself begins with would refer to itself.
         imports.iter().find(|import| import.name.as_deref() == Some(name) && import.path != [name])
     }
 
-    /// The cycles among the modules of each folder, a module being its file and all below it. A parent may use its
-    /// children and they may use what it defines: those arrows count as one module's own.
+    /// Returns the cycles among the modules of each folder; a module is its file and all files below it. A parent may use its
+    /// children and they may use what it defines: those dependencies count as within one module.
     pub fn cycles(&self) -> Vec<Cycle> {
         let mut siblings: BTreeMap<&[String], Graph> = BTreeMap::new();
         for (from, to) in self.arrows.keys() {
@@ -239,7 +239,7 @@ pub type Cycle = Vec<Segments>;
 
 type Graph<'a> = BTreeMap<&'a [String], BTreeSet<&'a [String]>>;
 
-/// Sets of more than one module, each of which reaches each other.
+/// Returns the sets of more than one module in which each module reaches every other.
 fn strongly_connected(graph: &Graph) -> Vec<Cycle> {
     let reached = |from: &[String]| {
         let mut seen = BTreeSet::new();

@@ -1,8 +1,8 @@
-//! dialect, service, store, engine: what each layer may name.
+//! The layers (dialect, service, store, engine): what each may depend on.
 
 use crate::imports::Imports;
 
-/// Plain values that any layer may name, wherever they are defined: ids and times, and rules about text.
+/// Plain values that any layer may use, wherever they are defined: ids, times and rules for text.
 const VALUES: &[&str] = &[
     "BlobId",
     "Location",
@@ -16,13 +16,13 @@ const VALUES: &[&str] = &[
     "select",
 ];
 
-/// Crates with modules of these names that are not services.
+/// Crates that are not services although they have modules with these names.
 const ENGINES: &[&str] = &["hypervisor"];
 
 struct Layer {
     /// The module at the root of a service's crate.
     name: &'static str,
-    /// Modules of its own crate that are above it, or below the layer below it.
+    /// Modules of the same crate that the layer must not use: those above it, and those below the next layer.
     modules: &'static [&'static str],
     /// Crates that belong to another layer.
     crates: &'static [&'static str],
@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// One line for each file that names what its layer must not.
+/// Returns one line for each file that uses what its layer must not.
 pub fn faults(imports: &Imports) -> Vec<String> {
     let mut faults = Vec::new();
     let layer = |module: &[String]| {

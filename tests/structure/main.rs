@@ -1,7 +1,7 @@
-//! How the source files depend on each other: no cycles, and requests pass through the layers downward only.
+//! Checks the dependencies between source files: no cycles, and layers are used downward only.
 //!
-//! Every path of every file is resolved to the file that defines what it names, through re-exports and however the
-//! `use` is written. What only a method call reaches is not seen: it needs no path.
+//! Every path in every file is resolved to the file that defines it, through re-exports and however the `use` is written.
+//! What is used only by method calls is not detected, since these contain no path.
 
 mod imports;
 mod layers;
@@ -9,7 +9,7 @@ mod syntax;
 
 use imports::Imports;
 
-/// The smallest sets of files of which each depends on each other.
+/// Finds the smallest sets of files that depend on each other.
 #[test]
 fn no_files_import_each_other_in_cycles() {
     let imports = Imports::read();
@@ -21,12 +21,12 @@ fn no_files_import_each_other_in_cycles() {
 }
 
 #[test]
-fn requests_pass_through_the_layers_downward_only() {
+fn layers_are_used_downward_only() {
     let faults = layers::faults(&Imports::read());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Both files name each other in each of these ways.
+/// In each variant both files refer to each other.
 #[test]
 fn a_cycle_is_found_however_the_use_is_written() {
     let ways = [

@@ -1,15 +1,15 @@
-//! What one source file declares, imports and names.
+//! Parses what a source file declares, imports and refers to.
 
 use syn::visit::Visit;
 
-/// A path as it is written, with the `use` trees flattened.
+/// A path as written, with `use` trees flattened.
 pub type Segments = Vec<String>;
 
 /// `use PATH as NAME`, or `use PATH::*` without a name.
 pub struct Import {
     pub path: Segments,
     pub name: Option<String>,
-    /// Others may name it through this module.
+    /// Whether other modules can refer to it through this module.
     pub shared: bool,
 }
 
@@ -18,12 +18,12 @@ pub struct Source {
     pub imports: Vec<Import>,
     /// Paths of more than one segment outside of `use`.
     pub paths: Vec<Segments>,
-    /// Types, functions, constants, traits and macros defined here.
+    /// Types, functions, constants, traits and macros defined in the file.
     pub items: Vec<String>,
 }
 
 impl Source {
-    /// Reads a file, without what is only compiled for its own unit tests.
+    /// Parses a file, without what is compiled only for its own unit tests.
     pub fn read(text: &str) -> syn::Result<Self> {
         let file = syn::parse_file(text)?;
         let mut source = Self::default();
@@ -101,7 +101,7 @@ impl<'a> Visit<'a> for Source {
         syn::visit::visit_path(self, path);
     }
 
-    /// Macros hide their arguments from the parser: paths in them are found by their tokens.
+    /// The parser does not parse macro arguments, so paths in them are found by their tokens.
     fn visit_macro(&mut self, call: &'a syn::Macro) {
         self.visit_path(&call.path);
         self.tokens(call.tokens.clone());

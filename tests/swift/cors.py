@@ -1,4 +1,4 @@
-"""Runs Swift's test/cors with Debian's browser, which it starts without what a browser alone on a machine does."""
+"""Runs Swift's test/cors with Debian's Chromium, without the features that these tests do not need."""
 
 import os
 import runpy
@@ -8,7 +8,7 @@ from selenium import webdriver
 
 FLAGS = [
     "--headless=new",
-    # Root has no sandbox.
+    # Chromium's sandbox does not work as root.
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-background-networking",

@@ -1,5 +1,5 @@
-"""Makes what Swift's tests for Keystone want: a tenant and user in a domain of their own, and a role for the user who may
-do nothing, since Keystone gives no token for a project without a role there. Signs in as openrc says.
+"""Creates what Swift's tests for Keystone require: a tenant and user in a separate domain, and a role for the user without
+rights, since Keystone issues no token for a project without a role there. Signs in with openrc.
 """
 
 import os

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the functional tests of Swift's own source distribution, those for Keystone among them, and those of CORS in a
-# browser, against the built program; fails on any failure or error, and when fewer pass than tests/swift/passes says.
-#   suite.sh PROGRAM DIR [pytest's words…]     DIR keeps the source, its environment and the logs
-# With words of pytest's, such as -k slo, only what they choose is run.
+# Runs the functional tests from Swift's source distribution, including those for Keystone and, in a browser, those for
+# CORS, against the built program. Fails on any failure or error, and if fewer tests pass than tests/swift/passes says.
+#   suite.sh PROGRAM DIR [ARGUMENT…]     DIR keeps the source, its environment and the logs
+# With arguments for pytest, such as -k slo, runs only the selected tests.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$1")
@@ -11,7 +11,7 @@ dir=$(realpath "$2")
 shift 2
 workers=4
 
-# A variable of the caller's would beat what the clouds are told here.
+# Variables of the caller would override what the clouds are configured with here.
 for name in $(compgen -e | grep -E '^(NEPHOS_|OS_|ST_|SWIFT_)|_(proxy|PROXY)$'); do unset "$name"; done
 
 stamp=$(cat "$here/requirements.txt" "$here/source.txt" | sha256sum | cut -c1-16)
@@ -33,7 +33,7 @@ stop() {
 }
 trap stop EXIT
 
-# A cloud with the accounts and users of Swift's sample configuration.
+# Starts a cloud with the accounts and users of Swift's sample configuration.
 cloud() {
   local cloud=$1 port=$2 log=$1/log
   rm -rf "$cloud"
@@ -103,7 +103,7 @@ functional() {
     -n "$workers" --dist loadscope test/functional "$@" >"$dir/functional.log" 2>&1
 }
 
-# Those that Swift's own all-in-one skips, since it has no Keystone: the roles and names of v3.
+# Tests that Swift's own all-in-one installation skips, since it has no Keystone: the roles and names of v3.
 keystone() {
   local cloud=$NEPHOS_SWIFT_CLOUDS/gw1
   (
@@ -118,8 +118,8 @@ keystone() {
   SWIFT_TEST_CONFIG_FILE=$cloud/v3.conf "${tests[@]}" -W ignore "${chosen[@]}" >"$dir/keystone.log" 2>&1
 }
 
-# In a browser: pages of another origin, which localhost is for 127.0.0.1. What is of the S3 dialect, which Nephos does
-# not speak, is left out. Answers as pytest would.
+# Tests in a browser, with pages of another origin: localhost is another origin than 127.0.0.1. Leaves out the tests of the
+# S3 dialect, which Nephos does not have. Returns pytest's exit codes.
 cors() {
   rm -f "$dir/cors.tap"
   ST_AUTH=http://127.0.0.1:${ports[0]}/auth/v1.0 ST_USER=test:tester ST_KEY=tester-secret \
@@ -132,7 +132,7 @@ cors() {
 }
 
 outcome=0
-# What became of a run: its closing line, what failed, whether it has as many passes as are recorded.
+# Reports a run: its summary line, its failures, and whether as many tests passed as are recorded.
 conclude() {
   local name=$1 status=$2 closing passed least
   closing=$(tail -n 1 "$dir/$name.log")

@@ -1,4 +1,4 @@
-"""Gives each of pytest's workers a cloud of its own: Swift's tests empty the accounts that they use."""
+"""Assigns each pytest worker its own cloud, since Swift's tests empty the accounts that they use."""
 
 import os
 
