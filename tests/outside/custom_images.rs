@@ -145,7 +145,7 @@ fn an_object_that_is_not_a_disk_is_rejected_with_the_reason() {
     for object in ["large", "dynamic"] {
         let large = ann.register(&format!("disks/{object}"), "raw");
         let said = large.text();
-        assert_eq!((large.status, said.contains("leads to other objects")), (400, true), "{said}");
+        assert_eq!((large.status, said.contains("refers to other objects")), (400, true), "{said}");
     }
     // An expired object is missing, whether or not it was removed yet.
     let file = path("plain").display().to_string();

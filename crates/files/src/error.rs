@@ -31,7 +31,7 @@ pub enum Error {
     #[error("{0}")]
     Conflict(String),
     /// A replicated change is older than what is stored.
-    #[error("what is here is newer")]
+    #[error("the stored object is newer")]
     Superseded,
     /// The upload would exceed a quota.
     #[error("{0}")]
@@ -69,7 +69,7 @@ pub enum Error {
     #[error("the object is too large")]
     TooLarge,
     /// The connection closed before the announced length was received.
-    #[error("the upload broke off")]
+    #[error("the connection closed before the whole upload was received")]
     BrokeOff,
     /// The sender paused too long.
     #[error("the upload paused too long")]
@@ -81,7 +81,7 @@ pub enum Error {
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// It is unknown whether the change was committed. Nothing that it may have written is rolled back or freed.
-    #[error("the outcome is not known: {0}")]
+    #[error("it is unknown whether the change was committed: {0}")]
     Unknown(String),
     /// A bug or a disk failure.
     #[error("{0}")]

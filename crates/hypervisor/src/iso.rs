@@ -123,7 +123,7 @@ fn tree(files: &ConfigDrive) -> Result<Vec<Directory<'_>>, BadPath> {
             };
         }
         if tree[at].children.insert(name, Child::File(number)).is_some() {
-            return Err(bad("it is there twice"));
+            return Err(bad("it occurs twice"));
         }
     }
     Ok(tree)

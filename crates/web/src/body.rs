@@ -67,7 +67,7 @@ pub enum Error {
     #[error("the body did not arrive in time")]
     TooSlow,
     /// The sender closed the connection or broke the framing.
-    #[error("the body broke off: {reason}")]
+    #[error("the body is incomplete: {reason}")]
     Broken {
         /// The reader's message.
         reason: String,

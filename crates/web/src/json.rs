@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for Unambiguous {
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("{name:.80} is there twice")));
+                return Err(A::Error::custom(format_args!("{name:.80} occurs twice")));
             }
             let value = members.next_value_seed(Unambiguous)?;
             map.insert(name, value);
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn duplicate_names_are_rejected_and_a_byte_order_mark_is_ignored() {
         let twice = parse(br#"{"server": {"name": "a", "x": [{"name": 1}], "name": "b"}}"#);
-        assert!(twice.unwrap_err().to_string().starts_with("name is there twice at line 1 column "));
+        assert!(twice.unwrap_err().to_string().starts_with("name occurs twice at line 1 column "));
         assert_eq!(parse(b"\xef\xbb\xbf[1, {\"a\": null}]").unwrap(), serde_json::json!([1, { "a": null }]));
         for bad in ["", "{", "{} x", "[1,]", "{\"a\" 1}"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");

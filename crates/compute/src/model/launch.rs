@@ -118,7 +118,7 @@ pub fn metadata(metadata: &[(String, String)]) -> Result<(), Bad> {
             return Err(bad(field(), "it holds a character that XML cannot carry"));
         }
         if metadata[..index].iter().any(|(other, _)| other == key) {
-            return Err(bad(field(), "it is there twice"));
+            return Err(bad(field(), "it occurs twice"));
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ async fn messages_say_what_is_to_be_done() {
             "/servers",
             json,
             server(r#", "name": "y""#),
-            "malformed JSON: name is there twice at line 1 column 60",
+            "malformed JSON: name occurs twice at line 1 column 60",
         ),
         (
             "/servers",
@@ -70,7 +70,7 @@ async fn messages_say_what_is_to_be_done() {
             "/servers",
             xml,
             "<server name='x' imageId='1' flavorId='1'><metadata/><metadata/></server>".to_owned(),
-            "metadata is there twice",
+            "metadata occurs twice",
         ),
         (
             "/servers/1/action",

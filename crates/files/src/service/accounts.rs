@@ -94,7 +94,7 @@ impl Files {
         self.check_tenant(context, name).await?;
         name::check_account(name, self.limits())?;
         if name::tenant_of(name).is_none() {
-            return Err(Error::Invalid("an account is called AUTH_ and its tenant's id".into()));
+            return Err(Error::Invalid("an account's name must be AUTH_ and its tenant's id".into()));
         }
         self.change_account(context, name, changes, true).await
     }

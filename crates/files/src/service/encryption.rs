@@ -30,13 +30,13 @@ pub(super) struct Cipher(DecryptingKey);
 impl Cipher {
     fn new(key: &[u8]) -> Result<Self> {
         let key = UnboundCipherKey::new(&AES_256, key).and_then(DecryptingKey::ctr);
-        key.map(Self).map_err(|_| Error::Internal("a blob's key is no key".into()))
+        key.map(Self).map_err(|_| Error::Internal("a blob's key has the wrong length".into()))
     }
 
     /// Creates a key and returns it with its sealed form, which is stored with the blob.
     pub(super) fn fresh(master: &MasterKey, id: BlobId) -> Result<(Self, SealedKey)> {
         let mut key = [0u8; 32];
-        let no_random = || Error::Unavailable("the system gives no random bytes".into());
+        let no_random = || Error::Unavailable("the system's random generator failed".into());
         aws_lc_rs::rand::fill(&mut key).map_err(|_| no_random())?;
         Ok((Self::new(&key)?, seal(master, id, &key)?))
     }
@@ -54,7 +54,7 @@ impl Cipher {
         text.extend_from_slice(bytes);
         let counter = FixedLength::from(u128::from(offset / BLOCK).to_be_bytes());
         let context = DecryptionContext::Iv128(counter);
-        let failed = |_| Error::Internal("AES refused to work".into());
+        let failed = |_| Error::Internal("AES failed".into());
         self.0.decrypt(&mut text, context).map_err(failed)?;
         Ok(Bytes::from(text).slice(ahead..))
     }

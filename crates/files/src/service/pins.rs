@@ -40,7 +40,7 @@ impl Files {
                         return Err(Error::NotFound);
                     }
                     if object.shape.is_some() || object.metadata.get("x-object-manifest").is_some() {
-                        let reason = "it leads to other objects: copy it into one of its own";
+                        let reason = "it refers to other objects: copy it to an object with its own bytes";
                         return Err(Error::Invalid(reason.into()));
                     }
                     let blob = object.blob.map(|blob| blob.id);

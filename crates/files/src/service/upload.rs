@@ -363,7 +363,7 @@ impl Hasher {
         match std::mem::replace(&mut self.state, Hashing::Lost) {
             Hashing::Idle(md5) => Ok(md5),
             Hashing::Busy(task) => task.await.map_err(|e| Error::Unavailable(e.to_string())),
-            Hashing::Lost => Err(Error::Unavailable("hashing was cut off".into())),
+            Hashing::Lost => Err(Error::Unavailable("hashing was interrupted".into())),
         }
     }
 

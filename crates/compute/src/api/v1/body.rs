@@ -116,7 +116,7 @@ fn single<'a>(element: &'a Element, name: &str) -> Result<Option<&'a Element>, F
     let mut found = element.children.iter().filter(|child| child.name == name);
     match (found.next(), found.next()) {
         (found, None) => Ok(found),
-        _ => Err(Fault::bad_request(format!("{name} is there twice"))),
+        _ => Err(Fault::bad_request(format!("{name} occurs twice"))),
     }
 }
 

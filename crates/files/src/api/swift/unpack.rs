@@ -33,10 +33,10 @@ pub(super) enum Error {
     #[error("{0}")]
     Format(#[from] io::Error),
     /// It is a decompression bomb.
-    #[error("it unpacks to more than {RATIO_MAX} times its length")]
+    #[error("its decompressed size is more than {RATIO_MAX} times its length")]
     Bomb,
     /// The process is shutting down.
-    #[error("unpacking was cut off")]
+    #[error("decompression was interrupted by a shutdown")]
     Stopped,
 }
 
