@@ -30,15 +30,15 @@ pub enum ManifestPut {
 
 /// The segments of one manifest that were looked up so far.
 #[derive(Default)]
-struct Looks {
+struct SegmentLookups {
     /// By container and name: the segment, or the status that the look-up failed with.
-    by_name: HashMap<(String, String), std::result::Result<Looked, &'static str>>,
+    by_name: HashMap<(String, String), std::result::Result<SegmentInfo, &'static str>>,
     /// How many more objects may be listed for segments that are dynamic large objects.
     left: usize,
 }
 
 /// What a manifest stores of a segment.
-struct Looked {
+struct SegmentInfo {
     size: u64,
     etag: String,
     content_type: String,
@@ -67,11 +67,11 @@ impl Files {
         let asked = manifest::parse(&sent, (container, name), self.limits().max_manifest_segments)?;
         drop(sent);
         let (mut kept, mut problems, mut size) = (Vec::with_capacity(asked.len()), Vec::new(), 0u64);
-        let mut looks = Looks { left: DYNAMIC_SEGMENTS_MAX, ..Looks::default() };
+        let mut lookups = SegmentLookups { left: DYNAMIC_SEGMENTS_MAX, ..SegmentLookups::default() };
         let count = asked.len();
         for (index, asked) in asked.into_iter().enumerate() {
             let (segment, length) =
-                self.keep((context, account), asked, index + 1 == count, &mut looks, &mut problems).await?;
+                self.keep((context, account), asked, index + 1 == count, &mut lookups, &mut problems).await?;
             size = size.saturating_add(length);
             kept.extend(segment);
             if problems.len() >= manifest::FAULTS_MAX {
@@ -135,7 +135,7 @@ impl Files {
         (context, account): (&Context, &str),
         asked: Asked,
         is_last: bool,
-        looks: &mut Looks,
+        lookups: &mut SegmentLookups,
         problems: &mut Vec<Problem>,
     ) -> Result<(Option<Kept>, u64)> {
         let (path, container, name, etag, size, range) = match asked {
@@ -149,7 +149,7 @@ impl Files {
                 (path, container, name, etag, size, range)
             }
         };
-        let found = match self.look_once(context, (account, container, name), looks).await? {
+        let found = match self.look_up_segment(context, (account, container, name), lookups).await? {
             Ok(found) => found,
             Err(status) => {
                 problems.push((path, (*status).into()));
@@ -193,22 +193,22 @@ impl Files {
     ///
     /// # Errors
     /// Errors that fail the whole request.
-    async fn look_once<'a>(
+    async fn look_up_segment<'a>(
         &self,
         context: &Context,
         (account, container, name): (&str, String, String),
-        looks: &'a mut Looks,
-    ) -> Result<&'a std::result::Result<Looked, &'static str>> {
-        let vacant = match looks.by_name.entry((container, name)) {
+        lookups: &'a mut SegmentLookups,
+    ) -> Result<&'a std::result::Result<SegmentInfo, &'static str>> {
+        let vacant = match lookups.by_name.entry((container, name)) {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(vacant) => vacant,
         };
-        let look = Look { dynamic_max: Some(looks.left), ..Look::default() };
+        let look = Look { dynamic_max: Some(lookups.left), ..Look::default() };
         let (container, name) = vacant.key();
         let outcome = match self.look(context, account, container, name, look).await {
             Ok(found) => {
-                looks.left -= found.segments.as_ref().map_or(0, Segments::count).min(looks.left);
-                Ok(Looked {
+                lookups.left -= found.segments.as_ref().map_or(0, Segments::count).min(lookups.left);
+                Ok(SegmentInfo {
                     size: found.size(),
                     etag: found.etag().to_owned(),
                     content_type: found.object.content_type.split(';').next().unwrap_or_default().to_owned(),

@@ -163,11 +163,11 @@ impl From<Error> for Fault {
             Error::TooSlow => Self::status(StatusCode::REQUEST_TIMEOUT),
             Error::Full => Self::status(StatusCode::INSUFFICIENT_STORAGE),
             Error::Unavailable(reason) | Error::Unknown(reason) => {
-                tracing::warn!(reason, "unavailable");
+                tracing::warn!(reason, "the request cannot be served now; responding with 503");
                 Self::status(StatusCode::SERVICE_UNAVAILABLE)
             }
             Error::Internal(reason) => {
-                tracing::error!(reason, "internal error");
+                tracing::error!(reason, "internal error; responding with 500");
                 Self::status(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }

@@ -78,7 +78,7 @@ fn stream(reader: Box<dyn crate::service::Body>) -> Body {
     }))
 }
 
-/// Several ranges in one response.
+/// A `multipart/byteranges` response.
 pub(super) struct Several {
     boundary: String,
     /// Length of the body, in bytes.
