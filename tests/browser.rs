@@ -48,7 +48,7 @@ impl Browser {
         let driver = command.spawn().expect("chromedriver, which scripts/need.sh test installs");
         let mut browser =
             Self { driver, url: format!("http://127.0.0.1:{port}"), session: String::new(), _home: home };
-        until("the browser's driver", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        until("chromedriver to start", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": FLAGS}}}});
         let session = browser.ask("POST", "/session", &wanted);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
@@ -140,7 +140,9 @@ impl Pages {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = command.spawn().expect("python3");
         let pages = Self { server, origin: format!("http://localhost:{port}") };
-        until("the pages' server", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        until("the page server to start", PATIENCE, || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
         pages
     }
 }

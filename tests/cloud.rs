@@ -141,7 +141,7 @@ impl Cloud {
     /// # Panics
     /// If it does not become ready.
     pub fn launch(&mut self) -> Duration {
-        assert!(self.child.is_none(), "it runs already");
+        assert!(self.child.is_none(), "it is running already");
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
         let started = Instant::now();
         let mut child = self

@@ -77,7 +77,7 @@ impl Host {
         succeed(Command::new("kill").args(["-9", pid.trim()]));
         // While the process is still exiting, a restart would take it for a running one.
         let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
-        until("libvirt to be gone", PATIENCE, || {
+        until("libvirt to exit", PATIENCE, || {
             let ended = std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
             ended.then_some(())
         });
@@ -108,7 +108,7 @@ impl Host {
             return false;
         }
         // libvirt reports the machine as running until it notices the exit.
-        until("libvirt to see the machine's end", PATIENCE, || {
+        until("libvirt to notice that the machine ended", PATIENCE, || {
             (!self.virsh(&["list", "--state-running", "--uuid"]).contains(uuid)).then_some(())
         });
         true

@@ -220,7 +220,7 @@ impl Lab {
     /// Waits until a server no longer exists.
     pub fn vanishes(&self, guest: &Guest) {
         let url = format!("{}/servers/{}", self.base, guest.id);
-        until("the server to be gone", BOOT, || (self.call(&url, &[]).status == 404).then_some(()));
+        until("the server to be deleted", BOOT, || (self.call(&url, &[]).status == 404).then_some(()));
     }
 
     /// Returns the host that has a machine. If a resize between hosts left it on two, returns the one on which it runs.
@@ -264,7 +264,7 @@ impl Lab {
 
     /// Waits until a guest has booted that many times.
     pub fn booted(&self, guest: &Guest, times: usize) {
-        until("the guest to be up", BOOT, || (self.boots(guest) >= times).then_some(()));
+        until("the guest to boot", BOOT, || (self.boots(guest) >= times).then_some(()));
     }
 
     /// Returns the last value of a fact that a guest reported on its console.
@@ -296,7 +296,7 @@ impl Lab {
     /// If ssh does not succeed in time.
     #[must_use]
     pub fn says(&self, guest: &Guest, script: &str) -> String {
-        until(&format!("server {} to answer {script:?}", guest.id), BOOT, || {
+        until(&format!("server {} to run {script:?}", guest.id), BOOT, || {
             let output = self.ssh(guest, &guest.private, script);
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         })
@@ -366,12 +366,12 @@ impl Lab {
     pub fn clean(&self) {
         let mut left = Vec::new();
         let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until("nothing to be left", Duration::from_secs(150), || {
+            until("everything to be removed", Duration::from_secs(150), || {
                 left = self.leftovers();
                 left.is_empty().then_some(())
             });
         }));
-        assert!(clean.is_ok(), "left behind: {left:#?}");
+        assert!(clean.is_ok(), "left over: {left:#?}");
     }
 }
 

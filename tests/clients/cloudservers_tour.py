@@ -1,4 +1,4 @@
-"""All of python-cloudservers 1.2 (JSON, Python 2.7), each asserted.   cloudservers_tour.py AUTH_URL USER API_KEY"""
+"""Calls everything in python-cloudservers 1.2 (JSON, Python 2.7) and checks the results.   cloudservers_tour.py AUTH_URL USER API_KEY"""
 from __future__ import print_function
 
 import inspect

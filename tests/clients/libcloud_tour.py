@@ -1,4 +1,4 @@
-"""Every method of libcloud's first-generation driver (XML), each asserted.   libcloud_tour.py AUTH_URL USER API_KEY"""
+"""Calls every method of libcloud's first-generation driver (XML) and checks the results.   libcloud_tour.py AUTH_URL USER API_KEY"""
 import sys
 import time
 

@@ -1,4 +1,4 @@
-"""novaclient 2.17.0 with Rackspace's plugin: an API key opens the catalog.   novaclient_tour.py AUTH_URL USER API_KEY"""
+"""novaclient 2.17.0 with Rackspace's plugin: signs in with an API key and gets the catalog.   novaclient_tour.py AUTH_URL USER API_KEY"""
 import sys
 
 from novaclient import auth_plugin, client, exceptions

@@ -12,7 +12,7 @@ die() { echo "libvirtd.sh: $*" >&2; exit 1; }
 
 [ $# = 3 ] || die "usage: libvirtd.sh start|stop NAME DIR"
 command=$1 name=$2 dir=$3
-[[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$ ]] || die "NAME is a host name: $name"
+[[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$ ]] || die "NAME must be a host name: $name"
 [ "$(id -u)" = 0 ] || die "must run as root"
 for pair in libvirtd:libvirt-daemon-system virsh:libvirt-clients qemu-system-x86_64:qemu-system-x86 ip:iproute2 \
 	unshare:util-linux dnsmasq:dnsmasq-base iptables:iptables ebtables:ebtables; do
@@ -67,7 +67,7 @@ answers() { timeout 30 virsh -q -c "$uri" uri >/dev/null 2>&1; }
 start() {
 	configure
 	# sun_path is limited to 107 bytes.
-	[ ${#socket} -le 107 ] || die "DIR is too long for a socket in it: $socket"
+	[ ${#socket} -le 107 ] || die "DIR is too long for the path of a socket: $socket"
 	if [ -z "$(processes libvirtd)" ]; then
 		[ -e "/run/netns/$name" ] || ip netns add "$name"
 		ip -n "$name" link set lo up
@@ -94,7 +94,7 @@ start() {
 	until [ -S "$socket" ] && answers; do
 		if [ $SECONDS -ge $deadline ]; then
 			tail -n 20 "$dir/log/stdout" "$dir/log/libvirtd.log" >&2 || true
-			die "no answer on $socket"
+			die "libvirtd does not respond on $socket"
 		fi
 		sleep 0.05
 	done
@@ -109,7 +109,7 @@ end() {
 		kill -s $signal $pids 2>/dev/null || true
 		tries=$((tries + 1))
 		[ $tries -lt 30 ] || signal=KILL
-		[ $tries -lt 300 ] || die "does not end: $pids"
+		[ $tries -lt 300 ] || die "processes do not exit: $pids"
 		sleep 0.1
 	done
 }

@@ -33,7 +33,7 @@ await() {
 	local deadline=$((SECONDS + $1)) what=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $deadline ] || die "no $what in time"
+		[ $SECONDS -lt $deadline ] || die "timed out waiting for $what"
 		sleep 0.1
 	done
 }
@@ -51,7 +51,7 @@ is_off() { [ "$(v domstate one)" = "shut off" ]; }
 "$repo/guest/build.sh" "$guest"
 uri=$(libvirtd start)
 v() { virsh -q -c "$uri" "$@"; }
-say "daemon answers at $uri"
+say "daemon responds at $uri"
 
 uuid=$(cat /proc/sys/kernel/random/uuid)
 password='p:a ss\"'"'$RANDOM"
@@ -133,31 +133,31 @@ sum=$(sha256sum <"$dir/drive/openstack/content/0000")
 expect file "/etc/hostname sha256=${sum%% *} mode=440 owner=root:root" "$(fact file=)"
 [[ $(fact backup=) =~ ^/etc/hostname\.bak\.[0-9]+$ ]] || die "no backup: $(fact backup=)"
 ! grep -qF "$password" "$console" || die "the password is on the console"
-[ "$(fact root-size=)" -gt 1900000000 ] || die "the root did not grow: $(fact root-size=)"
+[ "$(fact root-size=)" -gt 1900000000 ] || die "the root file system did not grow: $(fact root-size=)"
 
 expect log-in one "$(login "$password" hostname)"
 say "logged in with the password of the config drive"
 v set-user-password one root 'another:1' >/dev/null
 expect "log-in after set-user-password" "a banner" "$(login another:1 'cat /etc/hostname')"
-! login "$password" true 2>/dev/null || die "the old password still opens"
-say "the agent set another password"
+! login "$password" true 2>/dev/null || die "the old password is still valid"
+say "the agent changed the password"
 
 kill -KILL "$(<"$dir/run/libvirtd.pid")"
 expect "URI after a restart" "$uri" "$(libvirtd start)"
 expect "state after a restart" running "$(v domstate one)"
 v qemu-agent-command one '{"execute":"guest-ping"}' >/dev/null
-say "a new daemon took the guest over"
+say "a new daemon adopted the guest"
 
 v reboot one --mode agent >/dev/null
 await 90 "second boot" booted 2
 [ "$(fact boot-id= 1)" != "$(fact boot-id= 2)" ] || die "the boot id did not change"
 expect "personality after a reboot" kept "$(fact personality= 2)"
 expect "files after a reboot" "" "$(fact file= 2)"
-say "rebooted, with nothing applied again"
+say "rebooted; first-boot settings were not applied again"
 
 v shutdown one --mode acpi >/dev/null
 await 30 "power off" is_off
-say "off by its power button"
+say "shut down by its power button"
 
 # A guest must be running, so that the tear-down has something to stop.
 v start one >/dev/null
@@ -165,10 +165,10 @@ mapfile -t pids < <(ip netns pids "$host")
 [ ${#pids[@]} -ge 3 ] || die "daemon, dnsmasq and guest expected in the namespace, found ${#pids[@]}"
 libvirtd stop
 libvirtd stop
-[ ! -e "/run/netns/$host" ] || die "the namespace is left"
+[ ! -e "/run/netns/$host" ] || die "the namespace still exists"
 for pid in "${pids[@]}"; do
 	state=$(sed 's/.*) //; s/ .*//' "/proc/$pid/stat" 2>/dev/null || true)
-	[[ ${state:-X} == [XZ] ]] || die "process $pid is left: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+	[[ ${state:-X} == [XZ] ]] || die "process $pid is still running: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
 done
-! grep -q " $dir" /proc/mounts || die "a mount is left"
-say "nothing is left"
+! grep -q " $dir" /proc/mounts || die "a mount is left over"
+say "nothing is left over"

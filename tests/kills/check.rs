@@ -17,12 +17,12 @@ impl Operation {
             return lab.vanishes(guest);
         }
         if self == Self::Image {
-            until("the image to end", BOOT, || {
+            until("the image to be ACTIVE or to fail", BOOT, || {
                 let image = stage.newest_image();
                 ["ACTIVE", "FAILED"].contains(&image["status"].as_str()?).then_some(())
             });
         }
-        until(&format!("server {} to come to rest", guest.id), BOOT, || {
+        until(&format!("server {} to finish its operation", guest.id), BOOT, || {
             let status = lab.status(guest);
             if !AT_REST.contains(&status.as_str()) {
                 return None;
@@ -71,7 +71,10 @@ impl Operation {
                 let mut changed = guest.clone();
                 changed.password = format!("secret-{}", stage.serial);
                 assert_eq!(lab.says(&changed, "echo in").trim(), "in");
-                assert!(!lab.ssh(guest, &guest.private, "true").status.success(), "the old password opens");
+                assert!(
+                    !lab.ssh(guest, &guest.private, "true").status.success(),
+                    "the old password still works"
+                );
             }
             Self::Resize => assert_eq!(shown["status"], "VERIFY_RESIZE"),
             Self::Confirm | Self::Revert => assert_eq!(shown["status"], "ACTIVE"),
@@ -118,7 +121,7 @@ impl Stage {
             guest.machine
         );
         let row = self.lab.cloud.query("compute", &statement).remove(0);
-        assert_ne!(row[1], "None", "the log says that it is not over");
+        assert_ne!(row[1], "None", "the action log shows it as unfinished");
         (row[0] != "None").then(|| row[0].clone())
     }
 
@@ -132,9 +135,9 @@ impl Stage {
     fn revive(&self, guest: &Guest) {
         let boots = self.lab.boots(guest);
         self.lab.act(guest, &json!({ "reboot": { "type": "HARD" } }));
-        until("the server to be revived", BOOT, || {
+        until("the server to recover", BOOT, || {
             let status = self.lab.status(guest);
-            assert_ne!(status, "ERROR", "a hard reboot does not revive it");
+            assert_ne!(status, "ERROR", "a hard reboot did not recover it");
             (status == "ACTIVE").then_some(())
         });
         self.lab.booted(guest, boots + 1);
@@ -146,11 +149,11 @@ impl Stage {
             Operation::Delete => {
                 assert!(
                     !self.lab.host().volumes().iter().any(|name| name.starts_with(&guest.machine)),
-                    "volumes are left"
+                    "volumes are left over"
                 );
                 assert!(
                     !self.lab.host().virsh(&["nwfilter-list"]).contains(&guest.machine),
-                    "filters are left"
+                    "filters are left over"
                 );
                 return;
             }
@@ -199,7 +202,7 @@ impl Stage {
         self.wait_for_guest(guest);
         let mut other = guest.clone();
         other.password.clone_from(&new);
-        let opens = until("one of two passwords to open", BOOT, || {
+        let opens = until("one of the two passwords to work", BOOT, || {
             let found = [guest, &other]
                 .into_iter()
                 .find(|guest| self.lab.ssh(guest, &guest.private, "true").status.success());
@@ -212,7 +215,7 @@ impl Stage {
 
     /// Waits until the machine's current run has booted: the end of its console log is that of a boot.
     fn wait_for_guest(&self, guest: &Guest) {
-        until("the guest to be up", BOOT, || {
+        until("the guest to boot", BOOT, || {
             self.lab
                 .ssh(guest, &guest.private, "test -e /run/facts")
                 .status
@@ -229,7 +232,7 @@ impl Stage {
         let whole =
             ["config.iso", "console.log", "disk.qcow2"].map(|suffix| format!("{}.{suffix}", guest.machine));
         let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until("what is left to be swept", BOOT, || {
+            until("leftovers to be removed", BOOT, || {
                 let mine = host.volumes().into_iter().filter(|name| name.starts_with(&guest.machine));
                 let snapshots = host.volumes().into_iter().filter(|name| name.starts_with("snapshot-"));
                 left = mine.chain(snapshots).collect();

@@ -26,7 +26,7 @@ fn an_account_is_closed_with_its_tenant() {
     assert_eq!(curl(&[&object]).status, 200);
     assert_eq!(cloud.admin_json(&["tenant", "disable", "shop"])["enabled"], false);
     assert_eq!(curl(&[&object]).status, 401);
-    assert_eq!(curl(&["-H", &admin, &object]).status, 200, "the operator can still look");
+    assert_eq!(curl(&["-H", &admin, &object]).status, 200, "the operator still has access");
     assert_eq!(cloud.admin_json(&["tenant", "enable", "shop"])["enabled"], true);
     assert_eq!(curl(&[&object]).status, 200);
     for path in ["AUTH_999999", "AUTH_999999/c", "AUTH_999999/c/o"] {

@@ -75,7 +75,7 @@ fn restic_backs_up_checks_prunes_and_restores() {
     same(&source, &target);
     assert_eq!(read(&target.join("diary.txt")), b"day 2\n");
     let wrong = restic(&["snapshots"]).env("ST_KEY", "not the key").output().unwrap();
-    assert!(!wrong.status.success(), "another key opens nothing");
+    assert!(!wrong.status.success(), "another key is rejected");
 }
 
 /// Returns a container's byte counter.
@@ -118,7 +118,7 @@ fn duplicity_backs_up_fully_and_by_difference_verifies_and_restores() {
     assert!(verified.contains("0 differences found"), "{verified}");
     std::fs::write(source.join("diary.txt"), "day 3\n").unwrap();
     let differs = duplicity(&["verify", "--compare-data", "swift://backups/host", from]).output().unwrap();
-    assert!(!differs.status.success(), "verification sees a file that changed since");
+    assert!(!differs.status.success(), "verification detects a changed file");
     write_files(&source, 2);
     // Without the local state, so that everything comes from the cloud.
     std::fs::remove_dir_all(&home).unwrap();

@@ -81,7 +81,7 @@ fn a_signed_form_uploads_from_a_page() {
         browser.type_into("#one", &file(one));
         browser.type_into("#two", &file(two));
         browser.click("#send");
-        until("the form's answer", PATIENCE, || {
+        until("the form's response", PATIENCE, || {
             let place = browser.place();
             (!place.ends_with(page)).then_some(place)
         })
@@ -146,7 +146,7 @@ fn pages_of_another_origin_read_and_write_where_they_may() {
     assert_eq!(fetch("/private/new", &put)[0], 201);
     assert_eq!(fetch("/closed/new", &put), refused);
     assert_eq!(owner.ask("GET", "/private/new", &[], "").text(), "written");
-    assert_eq!(owner.ask("GET", "/closed", &[], "").text(), "o\n", "the write was not even asked for");
+    assert_eq!(owner.ask("GET", "/closed", &[], "").text(), "o\n", "the write was not even attempted");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_container_is_served_as_a_website() {
     );
     assert_eq!(browser.run("return getComputedStyle(document.body).color"), "rgb(1, 2, 3)");
     browser.click("#sub");
-    until("the page below", PATIENCE, || {
+    until("the linked page", PATIENCE, || {
         (browser.place() == format!("{}/site/sub/", owner.url)).then_some(())
     });
     assert_eq!(title(), "below");

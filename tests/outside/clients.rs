@@ -253,7 +253,7 @@ fn openstack_runs_users_projects_roles_and_application_credentials() {
 
     openstack(&["user", "set", "--disable", "ann"]);
     let refused = robot(&["container", "list"]).output().unwrap();
-    assert!(!refused.status.success(), "a disabled user's credentials end at once");
+    assert!(!refused.status.success(), "a disabled user's credentials are invalid at once");
     openstack(&["user", "delete", "ann"]);
     openstack(&["project", "delete", "acme"]);
     let projects = json(&["project", "list"]);

@@ -64,7 +64,7 @@ impl User {
 
     /// Waits until an image is ACTIVE or FAILED and returns it.
     fn settled(&self, id: &Value) -> Value {
-        until("an image to settle", PATIENCE, || {
+        until("the image to be ACTIVE or FAILED", PATIENCE, || {
             let image = self.image(id);
             ["ACTIVE", "FAILED"].contains(&image["status"].as_str().unwrap_or_default()).then_some(image)
         })
@@ -155,7 +155,7 @@ fn an_object_that_is_not_a_disk_is_rejected_with_the_reason() {
     assert_eq!(ann.register("disks/dying", "raw").status, 404);
     let missing = ann.register("disks/nothing", "raw");
     assert_eq!((missing.status, &missing.json()["itemNotFound"]["code"]), (404, &json!(404)));
-    until("nothing to be left", PATIENCE, || (left(&cloud) == [0, 0, 0, 0]).then_some(()));
+    until("everything to be removed", PATIENCE, || (left(&cloud) == [0, 0, 0, 0]).then_some(()));
     assert_eq!(ann.names(), ["Simulated"]);
 }
 
@@ -213,7 +213,7 @@ fn tenants_and_the_operator_share_images() {
     // A deleted tenant is no longer listed.
     assert_eq!(ann.call("PUT", &with_bob, "").status, 204);
     assert!(cloud.admin(&["tenant", "delete", "bob"]).status.success());
-    until("bob to be forgotten", PATIENCE, || {
+    until("bob to be removed from the members", PATIENCE, || {
         (ann.call("GET", &access, "").json()["access"]["tenants"] == json!([])).then_some(())
     });
 }

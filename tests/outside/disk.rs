@@ -93,7 +93,7 @@ fn a_full_disk_stores_what_fits_deletes_and_recovers() {
     until("compaction to free space", PATIENCE, || (disk.free_kib() > 80 << 10).then_some(()));
     std::fs::remove_file(disk.data().join("filler")).unwrap();
     let mut put = |n: usize, bytes: usize| client.send("PUT", &path(n), &[], &vec![8; bytes]).unwrap().status;
-    until("the service to take uploads again", PATIENCE, || (put(1, OBJECT_BYTES) == 201).then_some(()));
+    until("uploads to succeed again", PATIENCE, || (put(1, OBJECT_BYTES) == 201).then_some(()));
     for n in (0..stored / 2).filter(|n| n % 5 != 0) {
         assert_eq!(put(n, OBJECT_BYTES), 201, "object {n}");
     }
@@ -125,7 +125,7 @@ impl Failing {
             .spawn()
             .unwrap();
         let status = format!("/proc/{}/status", cloud.pid());
-        until("strace to be attached", PATIENCE, || {
+        until("strace to attach", PATIENCE, || {
             let status = std::fs::read_to_string(&status).unwrap();
             (!status.contains("TracerPid:\t0")).then_some(())
         });
@@ -226,7 +226,7 @@ fn damage_is_reported_by_doctor_and_metrics_and_affects_one_object() {
     bytes[eighth + 1000] ^= 4;
     std::fs::write(&volume, bytes).unwrap();
     cloud.launch();
-    assert!(cloud.admin(&["doctor"]).status.success(), "nobody has read it yet");
+    assert!(cloud.admin(&["doctor"]).status.success(), "the damage was not read yet");
     let mut client =
         Client::connect(cloud.port(), sign_in(&cloud.url, "admin", API_KEY).header("x-auth-token")).unwrap();
     for n in 0..20 {
@@ -239,7 +239,7 @@ fn damage_is_reported_by_doctor_and_metrics_and_affects_one_object() {
         !doctor.status.success() && said.lines().filter(|line| line.starts_with("damaged ")).count() == 1,
         "{said}"
     );
-    until("the metric to say so", PATIENCE, || {
+    until("the metric to report the damage", PATIENCE, || {
         let metrics = client.send("GET", "/metrics", &[], b"").unwrap();
         String::from_utf8_lossy(&metrics.body).contains("nephos_damaged_blobs 1\n").then_some(())
     });

@@ -171,13 +171,17 @@ fn check(cloud: &Cloud, header: &str, container: &str, known: &Versions) {
         let mut versions = acknowledged.iter().chain([sent]);
         assert!(
             versions.any(|version| hash == hex::encode(fast_md5::digest(&content(name, *version)))),
-            "{name}: {acknowledged:?} was acknowledged, {sent} sent, but {hash} is there"
+            "{name}: {acknowledged:?} was acknowledged, {sent} sent, but {hash} is stored"
         );
     }
     assert_eq!(listed.len(), listed.keys().filter(|name| known.contains_key(*name)).count());
     let head = curl(&["-I", "-H", header, container]);
-    assert_eq!(head.header("x-container-object-count"), listed.len().to_string(), "counted at once");
-    assert_eq!(head.header("x-container-bytes-used"), bytes.to_string(), "counted at once");
+    assert_eq!(
+        head.header("x-container-object-count"),
+        listed.len().to_string(),
+        "counters are exact at once"
+    );
+    assert_eq!(head.header("x-container-bytes-used"), bytes.to_string(), "counters are exact at once");
     // Verify the bytes of a sample of the listing.
     for (name, entry) in listed.iter().take(60) {
         let get = curl(&["-H", header, &format!("{}/v1/AUTH_100001/load/{name}", cloud.url)]);
@@ -218,7 +222,10 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
         } else if line.contains("files.db-wal>") {
             // The checkpointer syncs the log at any time too; only writes to the log count.
             if line.contains("write") {
-                assert!(blob.written == 0 || blob.is_durable(), "a row before its blob is durable: {line}");
+                assert!(
+                    blob.written == 0 || blob.is_durable(),
+                    "a row was written before its blob was durable: {line}"
+                );
             }
             row.note(&line);
         } else if line.contains("HTTP/1.1 201") && blob.written > 0 {
@@ -235,7 +242,7 @@ fn no_2xx_precedes_the_syncs_of_its_blob_and_its_row() {
             (blob, row) = Default::default();
         }
     }
-    assert_eq!((small, large), (20, 1), "every upload was seen");
+    assert_eq!((small, large), (20, 1), "the trace contains every upload");
 }
 
 #[derive(Debug, Default)]
@@ -316,7 +323,7 @@ fn a_client_that_disconnects_leaves_nothing_behind() {
             until("the upload to reach the disk", PATIENCE, || (singles() == 1).then_some(()));
         }
         drop(stream);
-        until("its bytes to be gone", PATIENCE, || (singles() == 0).then_some(()));
+        until("its bytes to be removed", PATIENCE, || (singles() == 0).then_some(()));
     }
     assert_eq!(curl(&["-H", header, &format!("{container}/o")]).status, 404);
     assert_eq!(curl(&["-I", "-H", header, &container]).header("x-container-bytes-used"), "0");

@@ -62,7 +62,7 @@ fn a_start_without_a_database_is_refused() {
         let path = database(&cloud, service);
         let aside = set_aside(&path);
         assert_refused(&cloud, &[], &["database: ", service, "missing"]);
-        assert!(!path.exists(), "no new {service} database was made");
+        assert!(!path.exists(), "no new {service} database was created");
         std::fs::rename(aside, path).unwrap();
     }
     let elsewhere = cloud.dir.path().join("elsewhere");

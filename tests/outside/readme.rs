@@ -33,7 +33,9 @@ fn the_tour_works_as_it_is_written() {
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
     let mut running = run.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let said = || std::fs::read_to_string(dir.path().join("log")).unwrap();
-    until("make run to say that it is ready", PATIENCE * 5, || said().contains("ready after").then_some(()));
+    until("make run to print that it is ready", PATIENCE * 5, || {
+        said().contains("ready after").then_some(())
+    });
 
     let script = format!("set -euo pipefail\n{tour}\n");
     let mut shell = Command::new("bash");

@@ -137,7 +137,7 @@ fn the_second_seeds_listings_and_accounts() {
     let account = &format!("{}/v1/AUTH_{id}", cloud.url);
     assert_eq!(reader.header("x-storage-url"), account);
 
-    assert_eq!(curl(&["-X", "PUT", "-H", token, account]).status, 403, "only the operator makes accounts");
+    assert_eq!(curl(&["-X", "PUT", "-H", token, account]).status, 403, "only the operator creates accounts");
     assert_eq!(curl(&["-X", "PUT", "-H", operator, account]).status, 201);
     assert_eq!(
         curl(&["-X", "PUT", "-H", operator, "-H", "X-Account-Meta-Subject: Literature", account]).status,

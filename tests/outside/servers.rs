@@ -98,7 +98,7 @@ fn tour(servers: &Servers) {
         });
     }
     assert_eq!(servers.call("/servers/1", &["-X", "DELETE"]).status, 202);
-    until("the server to be gone", PATIENCE, || {
+    until("the server to be deleted", PATIENCE, || {
         (servers.call("/servers/1", &[]).status == 404).then_some(())
     });
     let limits = servers.call("/limits", &[]).json();
@@ -201,5 +201,5 @@ fn hostile_images_are_rejected() {
         cloud.admin_json(&["image", "import", dir.join("base.qcow2").to_str().unwrap(), "--format", "qcow2"]);
     assert_eq!((taken["name"].as_str(), taken["status"].as_str()), (Some("base"), Some("active")));
     let listed = cloud.admin(&["image", "list", "--json"]);
-    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2, "the simulated one and this");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2, "the built-in image and this one");
 }

@@ -120,7 +120,7 @@ fn operators_run_accounts_from_the_command_line() {
     let token = format!("X-Auth-Token: {}", answer.header("x-auth-token"));
     let account = answer.header("x-storage-url").to_owned();
     let put = || curl(&["-X", "PUT", "-H", &token, &format!("{account}/c")]).status;
-    assert_eq!(put(), 403, "an observer looks");
+    assert_eq!(put(), 403, "an observer may read");
     cloud.admin_json(&["role", "grant", "admin", "--user", "ann", "--tenant", "acme"]);
     assert_eq!(put(), 201, "at once");
     assert_eq!(curl(&["-X", "PUT", "-H", &token, "-d", "x", &format!("{account}/c/o")]).status, 201);
@@ -128,7 +128,7 @@ fn operators_run_accounts_from_the_command_line() {
     assert_eq!(shown["roles"].as_array().unwrap().len(), 2, "{shown}");
 
     cloud.admin_json(&["user", "disable", "ann"]);
-    assert_eq!(put(), 401, "a disabled user's tokens end at once");
+    assert_eq!(put(), 401, "a disabled user's tokens are invalid at once");
     assert!(matches!(sign_in(&cloud.url, "ann", key).status, 401 | 403));
     cloud.admin_json(&["user", "enable", "ann"]);
     cloud.admin_json(&["user", "set", "ann", "--api-key", "0123456789abcdef0123456789abcdef"]);
@@ -149,7 +149,7 @@ fn operators_run_accounts_from_the_command_line() {
     let admin = sign_in(&cloud.url, "admin", tests::cloud::API_KEY);
     let operator = format!("X-Auth-Token: {}", admin.header("x-auth-token"));
     assert_eq!(curl(&["-H", &operator, &format!("{account}/c/o")]).status, 404);
-    until("its objects to be gone", PATIENCE, || rows().is_empty().then_some(()));
+    until("its objects to be deleted", PATIENCE, || rows().is_empty().then_some(()));
     // Its user remains, without a tenant.
     let left = sign_in(&cloud.url, "ann", "0123456789abcdef0123456789abcdef");
     assert_eq!((left.status, left.header("x-storage-url")), (204, ""));
@@ -174,7 +174,7 @@ fn strangers_cause_no_usage_and_tokens_are_not_logged() {
     let usage = String::from_utf8(cloud.admin(&["usage"]).stdout).unwrap();
     assert!(usage.contains("100001") && !usage.contains("ghost"), "{usage}");
     assert!(cloud.log().contains("/v2.0/tokens/…"), "the request is logged");
-    assert!(!cloud.log().contains(&token), "its token is not");
+    assert!(!cloud.log().contains(&token), "its token is not logged");
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn no_module_has_a_vague_name() {
     let vague = ["utils", "util", "common", "misc", "helpers", "helper"];
     for (path, _) in files(".rs") {
         let parts = path.trim_end_matches(".rs").split('/');
-        assert!(parts.clone().all(|part| !vague.contains(&part)), "{path}: say what it is about");
+        assert!(
+            parts.clone().all(|part| !vague.contains(&part)),
+            "{path}: name the module after its content"
+        );
     }
 }
 
@@ -82,7 +85,7 @@ fn nothing_is_left_undone_or_refers_to_files_outside() {
             for word in ["todo!(", "unimplemented!(", "FIXME", "#[ignore"] {
                 assert!(!text.contains(word), "{path}: {word}");
             }
-            assert!(!text.contains("../shared"), "{path}: the project stands alone");
+            assert!(!text.contains("../shared"), "{path}: the project must not refer to files outside of it");
         }
     }
 }

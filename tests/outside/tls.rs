@@ -157,7 +157,7 @@ fn clients_get_https_urls() {
     assert_eq!(status(&["-T", file.to_str().unwrap(), &object]).as_deref(), Some("201"));
     let fetched = cloud.dir.path().join("fetched");
     assert_eq!(status(&["-o", fetched.to_str().unwrap(), &object]).as_deref(), Some("200"));
-    assert!(read(&file) == read(&fetched), "other bytes came back");
+    assert!(read(&file) == read(&fetched), "the downloaded bytes differ");
     for version in ["--http1.1", "--http2"] {
         let to = curl(&authority, "%header{location}", &[version, &format!("{container}/dir")]);
         assert_eq!(to.as_deref(), Some(format!("{container}/dir/").as_str()), "{version}");
@@ -175,7 +175,7 @@ fn a_certificate_is_renewed_under_open_connections() {
 
     std::fs::copy(broken.key(), pair.key()).unwrap();
     cloud.hang_up();
-    until("the bad pair to be refused", PATIENCE, || {
+    until("the invalid certificate to be rejected", PATIENCE, || {
         cloud.log().contains("keeping the old one").then_some(())
     });
     assert!(healthy(&cloud, &old.certificate()));
@@ -184,7 +184,7 @@ fn a_certificate_is_renewed_under_open_connections() {
     cloud.hang_up();
     until("the new certificate", PATIENCE, || healthy(&cloud, &new.certificate()).then_some(()));
     assert!(!healthy(&cloud, &old.certificate()));
-    assert_eq!(kept.ask(), "HTTP/1.1 200 OK\r\n", "an open connection goes on");
+    assert_eq!(kept.ask(), "HTTP/1.1 200 OK\r\n", "an open connection stays usable");
 }
 
 #[test]

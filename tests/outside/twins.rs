@@ -63,12 +63,12 @@ fn two_clouds_synchronise_a_container() {
     std::fs::write(one.dir.path().join("old.txt"), "old").expect("a file");
     swift(&one, &["upload", "work", "note.txt", "old.txt"]);
     let listing = || swift(&two, &["list", "backup"]);
-    until("both to be carried", PATIENCE, || (listing() == "note.txt\nold.txt\n").then_some(()));
+    until("both objects to be replicated", PATIENCE, || (listing() == "note.txt\nold.txt\n").then_some(()));
     assert_eq!(swift(&two, &["download", "backup", "note.txt", "-o", "-"]), text);
     swift(&one, &["delete", "work", "old.txt"]);
-    until("the deletion to be carried", PATIENCE, || (listing() == "note.txt\n").then_some(()));
+    until("the deletion to be replicated", PATIENCE, || (listing() == "note.txt\n").then_some(()));
     assert!(!holds(&one.data().join("blobs"), text.trim()), "encrypted by its policy");
-    assert!(holds(&two.data().join("blobs"), text.trim()), "as it is by the other's");
+    assert!(holds(&two.data().join("blobs"), text.trim()), "unencrypted by the other's");
     // A clean shutdown delivers the log of the requests so far.
     one.stop();
     one.launch();
@@ -81,5 +81,5 @@ fn two_clouds_synchronise_a_container() {
     let lines = succeed(Command::new("gzip").arg("-dc").arg(one.dir.path().join("log.gz")));
     assert!(lines.contains("\"PUT /v1/AUTH_100001/work/note.txt HTTP/1.1\" 201 "), "{lines}");
     assert!(lines.contains("\"DELETE /v1/AUTH_100001/work/old.txt HTTP/1.1\" 204 0 "), "{lines}");
-    assert_eq!(swift(&one, &["download", "work", "note.txt", "-o", "-"]), text, "after a restart, too");
+    assert_eq!(swift(&one, &["download", "work", "note.txt", "-o", "-"]), text, "also after a restart");
 }

@@ -99,7 +99,7 @@ fn record(dir: &Path) -> Record {
     });
     cloud.kill();
     // strace exits after the program that it traces.
-    until("the trace to be whole", PATIENCE, || {
+    until("the trace to be complete", PATIENCE, || {
         let ended = std::fs::read(&path).ok()?;
         let tail = ended.len().saturating_sub(4096);
         String::from_utf8_lossy(&ended[tail..]).contains("+++ killed by SIGKILL").then_some(())
@@ -205,7 +205,7 @@ fn cut(record: &Record, line: usize, keep: Keep, ignored: &dyn Fn(&Path) -> bool
     let outcome = if said.starts_with("ready ") {
         check(record, line, port, &data)
     } else {
-        Err("it does not start".into())
+        Err("the program does not start".into())
     };
     let _ = child.kill();
     let _ = child.wait();

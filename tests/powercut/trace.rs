@@ -184,7 +184,9 @@ fn change(call: &str, root: &Path, cursors: &mut Cursors) -> Option<Change> {
             let path = of_descriptor()?;
             Change::Write { path, offset: advance(cursors, arguments, data.len()), data }
         }
-        "pwritev" | "pwritev2" => panic!("{name} is not understood yet: {}", &call[..call.len().min(300)]),
+        "pwritev" | "pwritev2" => {
+            panic!("{name} is not supported by the parser: {}", &call[..call.len().min(300)])
+        }
         "ftruncate" => Change::Truncate { path: of_descriptor()?, length: number(1)? },
         "fallocate" => {
             let (path, offset, length) = (of_descriptor()?, number(2)?, number(1)?);

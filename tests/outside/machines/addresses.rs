@@ -27,7 +27,7 @@ fn is_there(lab: &Lab, address: &str) -> bool {
 #[track_caller]
 fn comes_alive(lab: &Lab, address: &str) {
     let patience = Duration::from_secs(60);
-    until(&format!("an answer from {address}"), patience, || is_there(lab, address).then_some(()));
+    until(&format!("ssh to respond at {address}"), patience, || is_there(lab, address).then_some(()));
 }
 
 /// Returns whether the network's router receives packets that a guest sends from an address.
@@ -82,10 +82,10 @@ fn guests_can_use_only_the_addresses_that_they_were_given() {
         assert_eq!(lab.says(&alpha, &format!("ping -c 1 -W 5 {address} >/dev/null && echo yes")), "yes\n");
     }
     // Packets from other addresses are dropped: another server's address, and an unassigned one.
-    assert!(heard_with(&lab, &beta, &beta.public), "its own");
-    assert!(!heard_with(&lab, &beta, &vip), "beta speaks as alpha");
-    assert!(!heard_with(&lab, &beta, &nobodys), "beta speaks as nobody");
-    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"), "alpha was not driven out");
+    assert!(heard_with(&lab, &beta, &beta.public), "its own address");
+    assert!(!heard_with(&lab, &beta, &vip), "packets from alpha's address sent by beta are dropped");
+    assert!(!heard_with(&lab, &beta, &nobodys), "packets from an unassigned address are dropped");
+    assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"), "alpha keeps its address");
 
     // Sharing without configuration changes only the network's restrictions.
     let share = |guest: &Guest, configure: bool| {
@@ -100,16 +100,16 @@ fn guests_can_use_only_the_addresses_that_they_were_given() {
     stop.release();
     lab.becomes(&beta, "ACTIVE");
     assert_eq!(lab.shown(&beta)["addresses"]["public"], json!([beta.public, vip]));
-    assert_eq!(lab.boots(&beta), 1, "no boot");
+    assert_eq!(lab.boots(&beta), 1, "the guest is not rebooted");
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
 
     // Fail over and back.
     let_go(&lab, &alpha, &vip);
-    assert!(!is_there(&lab, &vip), "nobody has it");
+    assert!(!is_there(&lab, &vip), "no guest uses it");
     take(&lab, &beta, &vip);
     assert_eq!(answers(&lab, &vip, &beta).as_deref(), Some("beta"));
-    assert_eq!(answers(&lab, &beta.public, &beta).as_deref(), Some("beta"), "its own as well");
-    assert!(!heard_with(&lab, &beta, &nobodys), "one more is not all");
+    assert_eq!(answers(&lab, &beta.public, &beta).as_deref(), Some("beta"), "its own address too");
+    assert!(!heard_with(&lab, &beta, &nobodys), "sharing one address permits no others");
     let_go(&lab, &beta, &vip);
     take(&lab, &alpha, &vip);
     assert_eq!(answers(&lab, &vip, &alpha).as_deref(), Some("alpha"));
@@ -124,7 +124,7 @@ fn guests_can_use_only_the_addresses_that_they_were_given() {
     assert_eq!(lab.status(&beta), "DELETE_IP");
     stop.release();
     lab.becomes(&beta, "ACTIVE");
-    assert!(!is_there(&lab, &vip), "beta goes on with what it has no more");
+    assert!(!is_there(&lab, &vip), "packets from an unshared address are dropped");
     assert_eq!(lab.shown(&beta)["addresses"]["public"], json!([beta.public]));
     let_go(&lab, &beta, &vip);
     take(&lab, &alpha, &vip);

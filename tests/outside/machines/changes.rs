@@ -41,7 +41,7 @@ fn password(lab: &Lab) {
     assert_eq!((busy.status, busy.json()["buildInProgress"]["code"].as_u64()), (409, Some(409)));
     stop.release();
     lab.becomes(&guest, "ACTIVE");
-    assert!(!lab.ssh(&guest, &guest.private, "true").status.success(), "the old password opens");
+    assert!(!lab.ssh(&guest, &guest.private, "true").status.success(), "the old password still works");
     "n3w:pa ss\"w'ord".clone_into(&mut guest.password);
     assert_eq!(lab.says(&guest, "hostname"), "pass\n");
 
@@ -129,7 +129,7 @@ fn resize(lab: &Lab) {
     let answer =
         lab.send("POST", &format!("/servers/{}/action", guest.id), &json!({ "confirmResize": null }));
     assert_eq!(answer.status, 204);
-    until("one layer to be left", BOOT, || {
+    until("the disk to have one layer", BOOT, || {
         (!lab.host().volumes().contains(&format!("{}.resized.qcow2", guest.machine))).then_some(())
     });
     lab.becomes(&guest, "ACTIVE");
@@ -214,7 +214,7 @@ fn upload(lab: &Lab) {
             answer.text()
         );
         let id = answer.json()["image"]["id"].as_u64().unwrap();
-        until("the image to settle", BOOT, || {
+        until("the image to be ACTIVE or FAILED", BOOT, || {
             let image = image(lab, id);
             ["ACTIVE", "FAILED"].contains(&image["status"].as_str().unwrap()).then_some(image)
         })

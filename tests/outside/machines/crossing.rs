@@ -1,4 +1,4 @@
-//! Resizes from one host to another, with a guest that has data on its disk; and who may die on the way.
+//! Resizes to another host of a guest with data on its disk, with kills of processes on the way.
 
 use serde_json::json;
 use tests::cloud::until;
@@ -6,11 +6,11 @@ use tests::lab::{BOOT, Guest, Lab};
 
 use super::remote::over_the_wire;
 
-/// Two hosts, one of them far away, and a guest on the first, which has no room for more.
+/// A local and a remote host, with a guest on the first, which has no capacity left.
 struct Pair {
     lab: Lab,
     guest: Guest,
-    /// What the program is told of them.
+    /// The hosts' URIs as configured.
     uris: [String; 2],
 }
 
@@ -24,7 +24,7 @@ impl Pair {
         Self { lab, guest, uris }
     }
 
-    /// The server's status.
+    /// Waits for a status of the server.
     fn becomes(&self, status: &str) {
         self.lab.becomes(&self.guest, status);
     }
@@ -33,17 +33,17 @@ impl Pair {
         self.lab.act(&self.guest, action);
     }
 
-    /// Whether the guest runs on the first host or the second, and nowhere else.
+    /// Checks that the guest runs on the first host or the second, and nowhere else.
     fn runs_on(&self, number: usize) {
         let on = self.lab.running_on(&self.guest).expect("it runs");
         assert_eq!(on.name, self.lab.hosts[number].name);
     }
 
-    /// Only this host has anything of the guest's.
+    /// Checks that only this host has any resources of the guest.
     fn is_only_on(&self, number: usize) {
         self.runs_on(number);
         let (here, other) = (&self.lab.hosts[number], &self.lab.hosts[1 - number]);
-        until("the other host to be cleared", BOOT, || {
+        until("the other host to be cleaned up", BOOT, || {
             let left = [other.volumes(), here.volumes()].concat();
             let foreign = |name: &&String| name.starts_with("snapshot-");
             (!other.volumes().iter().any(|name| name.contains(&self.guest.machine))
@@ -53,11 +53,11 @@ impl Pair {
         assert!(!other.virsh(&["list", "--all", "--uuid"]).contains(&self.guest.machine));
     }
 
-    /// This host keeps the guest, off, and gives its addresses to nobody.
+    /// Checks that this host keeps the guest shut off and does not allow its addresses.
     fn is_kept_on(&self, number: usize) {
         let host = &self.lab.hosts[number];
         assert!(host.virsh(&["list", "--state-shutoff", "--uuid"]).contains(&self.guest.machine));
-        assert_eq!(host.reservations(), Vec::<String>::new(), "a reservation is left");
+        assert_eq!(host.reservations(), Vec::<String>::new(), "a reservation is left over");
         let filters = host.virsh(&["nwfilter-list"]);
         let names = filters.split_whitespace().filter(|word| word.starts_with("nephos-")).collect::<Vec<_>>();
         assert_eq!(names.len(), 2, "{filters}");
@@ -77,7 +77,7 @@ impl Pair {
     }
 }
 
-/// A host's name in the cloud: its URI without our own keys.
+/// Returns a host's name in the cloud: its URI without Nephos's own keys.
 fn name_of(uri: &str) -> &str {
     let keys = uri.find("accel=").expect("our own keys come last");
     &uri[..keys - 1]
@@ -88,7 +88,7 @@ fn drain(lab: &Lab, uri: &str, more: &[&str]) {
     assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
 }
 
-/// Books more on a host than it has, or takes that back.
+/// Books more capacity on a host than it has, or releases that.
 fn crowd(lab: &Lab, uri: &str, sign: char) {
     let statement = format!(
         "UPDATE hosts SET used_memory_mib = used_memory_mib {sign} 1000000 WHERE name = '{}' RETURNING name",
@@ -98,7 +98,7 @@ fn crowd(lab: &Lab, uri: &str, sign: char) {
 }
 
 #[test]
-fn a_guest_is_resized_to_another_host_and_back_and_for_good() {
+fn a_guest_is_resized_to_another_host_reverted_and_confirmed() {
     let pair = Pair::start();
     let (lab, guest) = (&pair.lab, &pair.guest);
     let before = lab.shown(guest);
@@ -135,7 +135,7 @@ fn a_guest_is_resized_to_another_host_and_back_and_for_good() {
     pair.act(&json!({ "confirmResize": null }));
     pair.becomes("ACTIVE");
     pair.is_only_on(1);
-    // What is done to any server is done to one whose disk came from elsewhere.
+    // All other operations work for a server whose disk was copied from another host.
     pair.act(&json!({ "reboot": { "type": "HARD" } }));
     pair.becomes("ACTIVE");
     lab.booted(guest, 2);
@@ -154,18 +154,18 @@ fn a_guest_is_resized_to_another_host_and_back_and_for_good() {
     pair.end();
 }
 
-/// Who dies at a step.
+/// The process to kill at a step.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
     Nephos,
-    /// libvirt of the first host or the second.
+    /// libvirt on the first host or the second.
     Libvirt(usize),
-    /// The machine's own process on that host.
+    /// The machine's QEMU on that host.
     Qemu(usize),
 }
 
-/// Plays a death on the way over, or back; the server ends on one host, with its data, and nothing is left on the other.
-fn die(pair: &mut Pair, action: &serde_json::Value, step: &str, victim: Victim) {
+/// Kills a process during a resize or revert. The server must end on one host with its data, and leave nothing on the other.
+fn run_kill(pair: &mut Pair, action: &serde_json::Value, step: &str, victim: Victim) {
     let returns = action.get("revertResize").is_some();
     let resize = json!({ "resize": { "flavorId": 2 } });
     if returns {
@@ -197,7 +197,7 @@ fn die(pair: &mut Pair, action: &serde_json::Value, step: &str, victim: Victim) 
     }
     let lab = &pair.lab;
     let mut last = String::new();
-    until(&format!("{step} {victim:?} to come to an end"), BOOT, || {
+    until(&format!("{step} {victim:?} to end"), BOOT, || {
         let _ = lab.running_on(&pair.guest);
         let busy = format!("SELECT 1 FROM servers WHERE number = {} AND task IS NOT NULL", pair.guest.id);
         let free = lab.cloud.query("compute", &busy).is_empty();
@@ -207,7 +207,7 @@ fn die(pair: &mut Pair, action: &serde_json::Value, step: &str, victim: Victim) 
     println!("{action} {step} {victim:?}: {last}");
     if last == "ERROR" || last == "SUSPENDED" {
         pair.act(&json!({ "reboot": { "type": "HARD" } }));
-        until("the machine to be revived", BOOT, || {
+        until("the machine to recover", BOOT, || {
             last = lab.status(&pair.guest);
             ["ACTIVE", "VERIFY_RESIZE"].contains(&last.as_str()).then_some(())
         });
@@ -223,8 +223,8 @@ fn die(pair: &mut Pair, action: &serde_json::Value, step: &str, victim: Victim) 
     assert_eq!(lab.shown(&pair.guest)["flavorId"], 1);
 }
 
-/// Every death on the way over and back.
-fn all_deaths() -> Vec<(&'static str, String, Victim)> {
+/// Returns every kill during a resize and a revert.
+fn all_kills() -> Vec<(&'static str, String, Victim)> {
     let over = [
         "ensure_network",
         "ask_to_shut_down",
@@ -236,29 +236,29 @@ fn all_deaths() -> Vec<(&'static str, String, Victim)> {
         "define",
         "start",
     ];
-    let mut deaths = Vec::new();
+    let mut kills = Vec::new();
     for (order, steps) in [(OVER, &over[..]), (BACK, &["stop", "define", "start"])] {
         for (step, when) in
             steps.iter().flat_map(|step| ["before", "during", "after"].map(|when| (step, when)))
         {
             let victims = [Victim::Nephos, Victim::Libvirt(0), Victim::Libvirt(1)];
-            deaths.extend(victims.map(|victim| (order, format!("{when}.{step}"), victim)));
+            kills.extend(victims.map(|victim| (order, format!("{when}.{step}"), victim)));
         }
     }
     let guests = [("before.ensure_network", 0), ("before.ask_to_shut_down", 0), ("after.start", 1)];
-    deaths.extend(guests.map(|(step, host)| (OVER, step.to_owned(), Victim::Qemu(host))));
-    deaths
+    kills.extend(guests.map(|(step, host)| (OVER, step.to_owned(), Victim::Qemu(host))));
+    kills
 }
 
 const OVER: &str = r#"{"resize": {"flavorId": 2}}"#;
 const BACK: &str = r#"{"revertResize": null}"#;
 
-/// Four deaths that stand for all; with `NEPHOS_TEST_DEATHS`, all of those whose names contain that.
+/// Runs a selection of four kills or, with `NEPHOS_TEST_KILLS`, all whose names contain its value.
 #[test]
-fn whoever_dies_on_the_way_to_another_host_it_runs_once_and_keeps_its_data() {
-    let deaths = match std::env::var("NEPHOS_TEST_DEATHS") {
+fn a_server_runs_once_and_keeps_its_data_if_a_process_is_killed_during_a_resize_to_another_host() {
+    let kills = match std::env::var("NEPHOS_TEST_KILLS") {
         Ok(wanted) => {
-            let mut all = all_deaths();
+            let mut all = all_kills();
             all.retain(|(order, step, victim)| format!("{order} {step} {victim:?}").contains(&wanted));
             all
         }
@@ -271,8 +271,8 @@ fn whoever_dies_on_the_way_to_another_host_it_runs_once_and_keeps_its_data() {
     };
     let mut pair = Pair::start();
     pair.lab.keep(&pair.guest, "kept");
-    for (action, step, victim) in deaths {
-        die(&mut pair, &serde_json::from_str(action).unwrap(), &step, victim);
+    for (action, step, victim) in kills {
+        run_kill(&mut pair, &serde_json::from_str(action).unwrap(), &step, victim);
     }
     pair.end();
 }

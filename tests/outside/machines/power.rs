@@ -93,7 +93,7 @@ fn a_build_interrupted_by_kill_9_ends_in_a_running_server() {
         private: address("private"),
     };
     for progress in [1, 30] {
-        until("the build to go on", BOOT, || {
+        until("the build to continue", BOOT, || {
             let server = lab.shown(&guest);
             (server["status"] != "BUILD" || server["progress"].as_u64() >= Some(progress)).then_some(())
         });

@@ -38,7 +38,7 @@ pub(super) fn over_the_wire() -> (Lab, [String; 2]) {
     let uris = [hosts[0].hypervisor(), hosts[1].remote_hypervisor()];
     let lab = Lab::over(hosts, &[&uris[0], &uris[1]], Some(&near));
     let known = || lab.cloud.admin(&["host", "list", "--json"]).stdout;
-    until("both hosts to answer", BOOT, || {
+    until("both hosts to respond", BOOT, || {
         (String::from_utf8_lossy(&known()).matches("\"up\":true").count() == 2).then_some(())
     });
     (lab, uris)
@@ -82,7 +82,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
         ip(&["-n", name, "link", "set", "wire", "up"]);
     }
     lab.becomes(remote, "ACTIVE");
-    assert_eq!(lab.boots(remote), 1, "it ran all the time");
+    assert_eq!(lab.boots(remote), 1, "it was running all the time");
 
     // The image of the remote server is used for a server on the local host.
     let far_host = uris[1].split('?').next().expect("a name");
@@ -113,7 +113,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     // When it is reinstated, what is left of the server is removed from it.
     link("up");
     assert!(give_up(&["--end"]).status.success());
-    until("the far host to be cleared", BOOT, || {
+    until("the remote host to be cleaned up", BOOT, || {
         let machines = lab.hosts[1].virsh(&["list", "--all", "--uuid"]);
         machines.trim().is_empty().then_some(())
     });

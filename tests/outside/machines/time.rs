@@ -61,11 +61,11 @@ fn backups_are_made_in_their_windows_and_undecided_resizes_are_confirmed() {
     lab.cloud.say("NEPHOS_CLOCK", &format!("+{}", until_open + 300 + 24 * HOUR + 30 * HOUR));
     lab.cloud.launch();
     lab.sign_in();
-    until("the missed window to be noted", BOOT, || {
+    until("the missed window to be recorded", BOOT, || {
         let said = lab.cloud.query("compute", "SELECT message FROM actions WHERE action = 'backup'");
         said.iter().any(|row| row[0].contains("window passed")).then_some(())
     });
-    assert_eq!(backed_up(&lab, None), second, "nothing was made");
+    assert_eq!(backed_up(&lab, None), second, "no backup was created");
     lab.advance(18 * HOUR);
     lab.sign_in();
     let third = backed_up(&lab, Some(second));
