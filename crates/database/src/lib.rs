@@ -58,8 +58,7 @@ impl Database {
         let engine = match location {
             Location::Sqlite(dir) => Engine::Sqlite(sqlite::Sqlite::open(dir, service, migrations)?),
             Location::Postgres(server) => {
-                let (pool, isolation) = (server.pool()?.clone(), server.isolation());
-                let opened = postgres::Postgres::open(pool, isolation, service, migrations).await?;
+                let opened = postgres::Postgres::open(server, service, migrations).await?;
                 Engine::Postgres(Arc::new(opened))
             }
         };

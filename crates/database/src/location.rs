@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::session::pool::{Pool, redacted};
@@ -10,6 +11,8 @@ use crate::session::pool::{Pool, redacted};
 /// Default number of connections of one process to PostgreSQL. Three processes, each with one more connection for its lock,
 /// fit into the 97 that PostgreSQL admits by default.
 pub const CONNECTIONS: usize = 30;
+/// How long to wait for the response to COMMIT. It is slow when a synchronous standby is unreachable.
+const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Location of this cloud's databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub struct Server {
     pool: Arc<OnceLock<Result<Pool>>>,
     exclusive: Arc<AtomicBool>,
     isolation: &'static str,
+    commit_within: Duration,
 }
 
 impl Server {
@@ -85,6 +89,7 @@ impl Server {
             pool: Arc::default(),
             exclusive: Arc::default(),
             isolation: "SERIALIZABLE",
+            commit_within: COMMIT_WITHIN,
         }
     }
 
@@ -99,6 +104,16 @@ impl Server {
     #[must_use]
     pub fn with_isolation(&self, isolation: &'static str) -> Self {
         Self { isolation, ..Self::new(&self.url, self.connections) }
+    }
+
+    /// The same server with another deadline for the answer to a COMMIT, for tests of what happens after it.
+    #[must_use]
+    pub fn with_commit_within(&self, commit_within: Duration) -> Self {
+        Self { commit_within, ..Self::new(&self.url, self.connections) }
+    }
+
+    pub(crate) fn commit_within(&self) -> Duration {
+        self.commit_within
     }
 
     pub(crate) fn isolation(&self) -> &'static str {

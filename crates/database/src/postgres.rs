@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::RwLock;
 
 use crate::error::{Error, Result as DbResult};
+use crate::location::Server;
 use crate::migration::{self, Migration};
 use crate::session::Session;
 use crate::session::pool::{PATIENCE, Pool, PooledClient};
@@ -22,14 +23,14 @@ const ATTEMPTS: u32 = 40;
 const CONCURRENT_ATTEMPTS: u32 = 3;
 /// Connections tried before the caller gets [`Error::Unavailable`].
 const CONNECTIONS_TRIED: u32 = 5;
-/// How long to wait for the response to COMMIT. It is slow when a synchronous standby is unreachable.
-const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) struct Postgres {
     pool: Pool,
     schema: Arc<str>,
     /// Isolation level of units: SERIALIZABLE except in tests.
     isolation: &'static str,
+    /// How long to wait for the response to COMMIT.
+    commit_within: Duration,
     next_slot: AtomicI64,
     /// Units that run concurrently hold it shared; one that met too many conflicts holds it exclusively. The lock is fair:
     /// later units wait.
@@ -38,8 +39,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn open(
-        pool: Pool,
-        isolation: &'static str,
+        server: &Server,
         service: &'static str,
         migrations: &[Migration],
     ) -> Result<Self, Error> {
@@ -48,11 +48,19 @@ impl Postgres {
             Error::Unavailable { reason } | Error::Disconnected { reason } => Error::Open { service, reason },
             other => Error::Open { service, reason: other.to_string() },
         };
+        let pool = server.pool()?.clone();
         let schema: Arc<str> = (pool.connector().schema_prefix() + service).into();
         let client = pool.get().await.map_err(failed)?;
         migrate(&client, &schema, service, migrations).await.map_err(failed)?;
         client.recycle();
-        Ok(Self { pool, schema, isolation, next_slot: AtomicI64::new(0), turn: RwLock::new(()) })
+        Ok(Self {
+            pool,
+            schema,
+            isolation: server.isolation(),
+            commit_within: server.commit_within(),
+            next_slot: AtomicI64::new(0),
+            turn: RwLock::new(()),
+        })
     }
 
     async fn write<S, T, E, F>(&self, input: &S, unit: &F) -> Result<T, E>
@@ -110,7 +118,7 @@ impl Postgres {
         let failure = tx.failure().cloned();
         let Session::Postgres(client) = tx.into_session() else { unreachable!("it is PostgreSQL's") };
         if outcome.is_ok() {
-            return match commit(client).await {
+            return match commit(client, self.commit_within).await {
                 Ok(()) => Attempt::Done(outcome),
                 Err(error) => Attempt::failed(error),
             };
@@ -229,7 +237,7 @@ fn retry_read(error: Error, lost: u32) -> Result<(), Error> {
 
 /// Commits and returns the connection to the pool. If the response takes too long, a background task waits for it and keeps
 /// the connection taken, so that hanging commits cannot open more connections than the pool has.
-async fn commit(client: PooledClient) -> DbResult<()> {
+async fn commit(client: PooledClient, within: Duration) -> DbResult<()> {
     let mut committing = Box::pin(async move {
         let outcome = client.commit().await;
         if outcome.is_ok() {
@@ -237,11 +245,11 @@ async fn commit(client: PooledClient) -> DbResult<()> {
         }
         outcome
     });
-    match tokio::time::timeout(COMMIT_WITHIN, &mut committing).await {
+    match tokio::time::timeout(within, &mut committing).await {
         Ok(outcome) => outcome,
         Err(_) => {
             tokio::spawn(committing);
-            let reason = format!("no response to COMMIT within {} s", COMMIT_WITHIN.as_secs());
+            let reason = format!("no response to COMMIT within {} s", within.as_secs());
             Err(Error::Unknown { reason })
         }
     }

@@ -1,10 +1,12 @@
 //! Commits whose response is lost, and connections that break earlier.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use database::testing::{Cut, Proxy, Scratch};
-use database::{Database, Error, Migration, params};
+use database::{Database, Error, Location, Migration, params};
 
 const TABLES: &[Migration] = &[Migration {
     version: 1,
@@ -93,6 +95,36 @@ async fn a_unit_that_panics_leaves_no_open_transaction_in_the_pool() {
     assert!(ended.await.unwrap_err().is_panic());
     db.execute(INSERT, params![b"kept", 1i64]).await.unwrap();
     assert_eq!(count(&db).await, 1, "the panicking unit's row must not ride on a later commit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_not_answered_in_time_is_unknown_and_keeps_its_connection() {
+    let scratch = Scratch::postgres();
+    let proxy = Arc::new(Proxy::before(&scratch.location).await);
+    let location = proxy.location.clone().with_connections(1);
+    let Location::Postgres(server) = &location else { unreachable!("it is PostgreSQL") };
+    let location = Location::Postgres(server.with_commit_within(Duration::from_millis(300)));
+    let db = Database::open(&location, "suite", TABLES).await.unwrap();
+    let connections = proxy.connections();
+    let unit = db.write(Arc::clone(&proxy), |proxy, tx| {
+        Box::pin(async move {
+            tx.execute(INSERT, params![b"late", 1i64]).await?;
+            // The connection stays open, and COMMIT does not arrive.
+            proxy.isolate(true);
+            Ok(())
+        })
+    });
+    let unit: Result<(), Error> =
+        tokio::time::timeout(Duration::from_secs(20), unit).await.expect("its deadline ends it");
+    assert!(matches!(unit, Err(Error::Unknown { .. })), "{unit:?}");
+    // The only connection is not given to anyone before the server has answered.
+    let values: &[database::Value<'_>] = params![b"next", 1i64];
+    let mut next = Box::pin(db.execute(INSERT, values));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut next).await.is_err());
+    assert_eq!(proxy.connections(), connections, "none was opened in its place");
+    proxy.isolate(false);
+    next.await.unwrap();
+    assert_eq!(count(&db).await, 2, "the commit was done after all");
 }
 
 const FAIL_SYNC: &str = r#"

@@ -31,6 +31,7 @@ struct Plan {
     /// Where to cut next, and a part of the text of a statement that the transaction must have run.
     next: Mutex<Option<(Cut, &'static str)>>,
     done: AtomicUsize,
+    accepted: AtomicUsize,
 }
 
 impl Plan {
@@ -77,6 +78,7 @@ impl Proxy {
             let plan = Arc::clone(&plan);
             async move {
                 while let Ok((client, _)) = listener.accept().await {
+                    plan.accepted.fetch_add(1, Ordering::SeqCst);
                     let (plan, host) = (Arc::clone(&plan), host.clone());
                     tokio::spawn(async move {
                         if let Ok(server) = TcpStream::connect(host).await {
@@ -104,6 +106,12 @@ impl Proxy {
     /// Stops all traffic without closing connections, like a network that drops packets; or resumes it.
     pub fn isolate(&self, isolated: bool) {
         self.plan.isolated.send_replace(isolated);
+    }
+
+    /// Returns how many connections were made so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.plan.accepted.load(Ordering::SeqCst)
     }
 
     /// Number of connections cut so far.
