@@ -33,7 +33,7 @@ elif ! virsh -q -c qemu:///system uri >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; then
     # Set the permissions that udev would set: if libvirt's user cannot open KVM, libvirt's probe of it takes minutes.
     [ ! -c /dev/kvm ] || { chgrp kvm /dev/kvm && chmod 660 /dev/kvm; }
-    virtlogd -d 2>/dev/null || true # keeps the consoles' logs
+    virtlogd -d 2>/dev/null || true # writes the console logs
     libvirtd -d && virsh -q -c qemu:///system uri >/dev/null
   else
     echo "libvirt does not answer (systemctl start libvirtd): servers are simulated for now" >&2

@@ -66,12 +66,12 @@ stranger = CloudServers(user, "wrong")
 try:
     stranger.authenticate()
 except (cloudservers.Unauthorized, ValueError):
-    pass  # the sign-in's refusal is a line of text, which the client takes for JSON
+    pass  # the body of the 401 is text, which the client parses as JSON
 same(stranger.client.auth_token, None)
 cloud = CloudServers(user, key)
 cloud.authenticate()
 cloud.client.auth_token = "expired"
-refused(cloudservers.Unauthorized, cloud.flavors.list)  # it has signed in anew and says so but the once
+refused(cloudservers.Unauthorized, cloud.flavors.list)  # the client signed in again; it reports that only once
 flavors = cloud.flavors.list()
 same([(f.id, f.name, f.ram, f.disk) for f in flavors[:2]],
      [(1, "256 MB Server", 256, 10), (2, "512 MB Server", 512, 20)])

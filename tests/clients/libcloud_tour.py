@@ -60,7 +60,7 @@ sizes = driver.list_sizes()
 same([(size.id, size.name, size.ram, size.disk) for size in sizes][:2],
      [("1", "256 MB Server", 256, 10), ("2", "512 MB Server", 512, 20)])
 images = driver.list_images()
-unreadable(TypeError, driver.get_image, "1")  # it reads as JSON what it asked for as XML
+unreadable(TypeError, driver.get_image, "1")  # requests XML and parses the response as JSON
 same(images[0].extra["status"], "ACTIVE")
 same(driver.ex_limits()["absolute"], {"maxTotalRAMSize": "51200", "maxIPGroups": "25", "maxIPGroupMembers": "25"})
 same(driver.list_nodes(), [])
@@ -73,8 +73,8 @@ assert len(first.extra["password"]) >= 8 and len(first.extra["hostId"]) == 32
 same((len(first.public_ips), len(first.private_ips)), (1, 1))
 first = settled(first.id)
 same(first.extra["password"], None)
-unreadable(IndexError, driver.ex_get_node_details, first.id)  # it looks for a server within the server
-unreadable(AttributeError, driver.ex_get_node_details, "9999")  # it reads faults as Python 3.8 still did
+unreadable(IndexError, driver.ex_get_node_details, first.id)  # looks for a server inside the server element
+unreadable(AttributeError, driver.ex_get_node_details, "9999")  # parses faults with an API that Python 3.9 removed
 addresses = driver.ex_list_ip_addresses(first.id)
 same((addresses.public_addresses, addresses.private_addresses), (first.public_ips, first.private_ips))
 

@@ -110,8 +110,8 @@ def is_allowed(step, theirs, ours):
 
 def is_spoiled(step, theirs, ours, is_versioned):
     """Returns whether the two have different contents from here on because of Swift: it stores and counts a version
-    of an object whose PUT it refuses then; it loses a container's versions where a stranger tries to delete or set it; it
-    stores a link to itself under a version's name."""
+    of an object whose PUT it then rejects; it loses a container's versions if a stranger tries to delete or change it;
+    it stores a link to itself under a version's name."""
     if theirs[0] == 500 and theirs[2].startswith(b"The versions container does not exist."):
         return True
     if is_versioned and step.method in ("DELETE", "POST", "PUT") and step.path.count("/") == 0 and ours[0] in (401, 403):

@@ -14,7 +14,7 @@ from swift.common import utils
 
 utils.SWIFT_CONF_FILE = os.path.join(os.path.dirname(sys.argv[2]), "swift.conf")
 
-from swift.common.daemon import run_daemon  # noqa: E402: only now are the policies read
+from swift.common.daemon import run_daemon  # noqa: E402: imported after the policies were read
 from swift.common.wsgi import run_wsgi  # noqa: E402
 from swift.container.sync import ContainerSync  # noqa: E402
 

@@ -111,7 +111,7 @@ CONF
       cd "$dir/etc"
       "$venv/bin/swift-ring-builder" "$kind.builder" create 8 1 1
       "$venv/bin/swift-ring-builder" "$kind.builder" add "r1z1-127.0.0.1:${!port}/disk" 1
-      "$venv/bin/swift-ring-builder" "$kind.builder" rebalance || true # warns that one disk is few
+      "$venv/bin/swift-ring-builder" "$kind.builder" rebalance || true # warns because there is only one disk
     ) >/dev/null
   done
 }
