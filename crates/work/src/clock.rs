@@ -1,4 +1,4 @@
-//! Time, injected: the real clock, or one that only tests and an operator's rehearsal move.
+//! An injectable clock: the system's, or one that moves only when a test or an operator's rehearsal advances it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +17,7 @@ impl Time {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Of whole seconds since 1970.
+    /// The instant `seconds` after 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
@@ -35,13 +35,13 @@ impl Time {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long from `earlier` until this; zero when it is not later.
+    /// The time from `earlier` to this instant; zero if this one is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// As a calendar timestamp; clamps what no calendar holds.
+    /// As a calendar timestamp. Instants outside its range become the latest timestamp.
     #[must_use]
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
@@ -68,7 +68,7 @@ impl Time {
 
 #[derive(Debug)]
 struct Inner {
-    /// The frozen instant, or `None` for the machine's clock.
+    /// The frozen instant; `None` uses the system's clock.
     frozen: Option<i64>,
     offset: AtomicI64,
     moved: Notify,
@@ -79,19 +79,19 @@ struct Inner {
 pub struct Clock(Arc<Inner>);
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Inner { frozen: None, offset: AtomicI64::new(0), moved: Notify::new() }))
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// Returns a clock that stays at `start` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn frozen_at(start: Time) -> Self {
         Self(Arc::new(Inner { frozen: Some(start.0), offset: AtomicI64::new(0), moved: Notify::new() }))
     }
 
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Time {
         let base = self.0.frozen.unwrap_or_else(|| {
@@ -101,18 +101,18 @@ impl Clock {
         Time(base.saturating_add(self.0.offset.load(Ordering::Acquire)))
     }
 
-    /// Moves time forward and wakes whoever waited for an instant that has now come.
+    /// Moves the clock forward and wakes the tasks whose instant has been reached.
     pub fn advance(&self, by: Duration) {
         self.0.offset.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::AcqRel);
         self.0.moved.notify_waiters();
     }
 
-    /// Waits until the clock shows `instant` or later.
+    /// Waits until `instant` is reached.
     pub async fn until(&self, instant: Time) {
         loop {
             let moved = self.0.moved.notified();
             tokio::pin!(moved);
-            // Registered before the look at the clock, so that an advance in between is not missed.
+            // Register before reading the clock, so that an advance in between is not missed.
             moved.as_mut().enable();
             let now = self.now();
             if now >= instant {
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_frozen_clock_moves_only_when_told() {
+    async fn a_frozen_clock_moves_only_when_advanced() {
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let waiter = tokio::spawn({
             let clock = clock.clone();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_spelled_as_the_dialects_want_them() {
+    fn instants_are_formatted_as_each_api_needs() {
         let time = Time(1_286_712_000_123_456);
         assert_eq!(time.iso_seconds(), "2010-10-10T12:00:00Z");
         assert_eq!(time.iso_millis(), "2010-10-10T12:00:00.123Z");

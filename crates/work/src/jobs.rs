@@ -1,6 +1,6 @@
-//! Jobs as rows: written in the unit that makes them necessary, changed only under their fence.
+//! Jobs as rows: inserted in the transaction that makes them necessary, changed only by the holder of the newest fence.
 //!
-//! `due` and `deadline` are instants of the service's clock. Leases run by the database's clock, which all processes share.
+//! `due` and `deadline` are read from the service's clock. Leases use the database's clock, which all processes share.
 
 use std::time::Duration;
 
@@ -13,34 +13,34 @@ use crate::clock::Time;
 pub struct NewJob<'a> {
     /// Which handler runs it; each service has its own kinds.
     pub kind: &'a str,
-    /// What it is about, such as a server's id.
+    /// The id of the object that it works on, such as a server's id.
     pub subject: &'a str,
     /// Its state, as JSON.
     pub payload: String,
-    /// It does not start before this.
+    /// Earliest start.
     pub due: Time,
-    /// After this it fails with a reason instead of being continued.
+    /// After this time the job fails instead of being continued.
     pub deadline: Time,
 }
 
 /// A claimed job.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Its id, ordered by time.
+    /// Its id, a UUID v7: ids sort by creation time.
     pub id: String,
     /// Which handler runs it.
     pub kind: String,
-    /// What it is about.
+    /// The id of the object that it works on.
     pub subject: String,
     /// Its state, as JSON.
     pub payload: String,
     /// When it was enqueued.
     pub created: Time,
-    /// When it must have ended.
+    /// After this time the job fails instead of being continued.
     pub deadline: Time,
-    /// How often it was claimed, this time included.
+    /// Number of claims so far, including the current one.
     pub attempts: i64,
-    /// Grows with every claim: only its newest holder may change it.
+    /// Increases with every claim. Only the holder of the newest fence may change the job.
     pub fence: i64,
 }
 
@@ -49,7 +49,7 @@ pub struct Job {
 #[error("the job's lease is lost")]
 pub struct LeaseLost;
 
-/// Enqueues a job within a unit and returns its id.
+/// Enqueues a job in the caller's transaction and returns its id.
 ///
 /// # Errors
 /// The database's.
@@ -64,8 +64,8 @@ pub async fn enqueue(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<String,
     Ok(id)
 }
 
-/// Enqueues a job within a unit unless an identical unclaimed one exists. A claimed job does not count: it may already be
-/// past the step that this one is needed for.
+/// Enqueues a job in the caller's transaction unless an identical unclaimed one exists. A claimed job does not count:
+/// it may already be past the step that this one is needed for.
 ///
 /// # Errors
 /// The database's.
@@ -78,7 +78,8 @@ pub async fn enqueue_once(tx: &mut Tx, now: Time, job: &NewJob<'_>) -> Result<()
     Ok(())
 }
 
-/// Deletes every job about `subject`, such as when the subject is deleted; their holders lose their leases.
+/// Deletes every job of `subject`, for example when the subject is deleted, and returns how many there were. Processes that
+/// are running one of them lose its lease.
 ///
 /// # Errors
 /// The database's.
@@ -87,7 +88,7 @@ pub async fn cancel_all(tx: &mut Tx, subject: &str) -> Result<u64, Error> {
 }
 
 impl Job {
-    /// Within a unit: whether this holder may still write for the job.
+    /// Returns whether this holder still has the lease, read in the caller's transaction.
     ///
     /// # Errors
     /// The database's.
@@ -96,7 +97,7 @@ impl Job {
         Ok(row.map(|row| row.get::<i64>(0)).transpose()? == Some(self.fence))
     }
 
-    /// Within a unit: saves the job's new state; `false` if the lease was lost.
+    /// Saves the job's new state in the caller's transaction. Returns `false` if the lease was lost.
     ///
     /// # Errors
     /// The database's.
@@ -105,7 +106,7 @@ impl Job {
         Ok(tx.execute(sql, params![self.id, self.fence, payload]).await? == 1)
     }
 
-    /// Within a unit: deletes the job, which is done; `false` if the lease was lost.
+    /// Deletes the finished job in the caller's transaction. Returns `false` if the lease was lost.
     ///
     /// # Errors
     /// The database's.
@@ -125,7 +126,7 @@ pub(crate) async fn claim(
     lease: Duration,
     limit: i64,
 ) -> Result<Vec<Job>, Error> {
-    // Look without writing first: an idle runner must cost nothing.
+    // Read before writing, so that an idle runner causes no write transactions.
     let due = "SELECT id FROM jobs WHERE due <= $1 AND lease_until <= now_micros() LIMIT 1";
     if limit == 0 || db.rows(due, params![now.0]).await?.is_empty() {
         return Ok(Vec::new());
@@ -157,45 +158,47 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Releases a job, to be claimed again from `due` on.
+/// Releases a job; it can be claimed again from `due` on.
 pub(crate) async fn release(db: &Database, job: &Job, due: Time) -> Result<(), Error> {
     let sql = "UPDATE jobs SET due = $3, lease_until = 0 WHERE id = $1 AND fence = $2 RETURNING id";
     db.write_rows(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
 }
 
-/// What a renewal finds.
+/// Result of renewing a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// This process holds the job as before.
-    Still,
-    /// The job is done or cancelled.
-    Gone,
-    /// Another process holds it.
-    Lost,
+pub(crate) enum Renewal {
+    /// This process still holds the lease.
+    Renewed,
+    /// The job has finished or was cancelled.
+    JobGone,
+    /// Another process holds the lease.
+    LeaseLost,
 }
 
 /// Renews a job's lease for the duration of `lease`.
-pub(crate) async fn renew(db: &Database, job: &Job, lease: Duration) -> Result<Held, Error> {
+pub(crate) async fn renew(db: &Database, job: &Job, lease: Duration) -> Result<Renewal, Error> {
     let sql = "UPDATE jobs SET lease_until = now_micros() + $3 WHERE id = $1 AND fence = $2 RETURNING id";
     if !db.write_rows(sql, params![job.id, job.fence, micros(lease)]).await?.is_empty() {
-        return Ok(Held::Still);
+        return Ok(Renewal::Renewed);
     }
     let other = db.row("SELECT fence FROM jobs WHERE id = $1", params![job.id]).await?;
-    Ok(if other.is_some() { Held::Lost } else { Held::Gone })
+    Ok(if other.is_some() { Renewal::LeaseLost } else { Renewal::JobGone })
 }
 
-/// Jobs looked at for the next one that is due, however many wait; more than a runner holds.
-const FIRST: i64 = 1024;
+/// Number of jobs that [`next_due`] reads at most, which bounds its cost on a long queue. Larger than the number of jobs that
+/// a runner leases.
+const DUE_SCAN_LIMIT: i64 = 1024;
 
-/// When the next unclaimed job is due. Claimed ones are looked at again regularly: their leases may run out.
+/// Returns when the next unclaimed job is due. Claimed jobs do not count; the runner polls for those whose lease expired.
 pub(crate) async fn next_due(db: &Database) -> Result<Option<Time>, Error> {
     let sql = "SELECT MIN(due) FROM (SELECT due, lease_until FROM jobs ORDER BY due LIMIT $1) AS first
                WHERE lease_until <= now_micros()";
-    let row = db.row(sql, params![FIRST]).await?;
+    let row = db.row(sql, params![DUE_SCAN_LIMIT]).await?;
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 
-/// Releases the jobs that an earlier process held. Only for the sole process on a database.
+/// Releases all claimed jobs and returns how many there were. Only for a process that has the database to itself: the jobs
+/// were claimed by its predecessor.
 ///
 /// # Errors
 /// The database's.

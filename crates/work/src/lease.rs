@@ -1,19 +1,19 @@
-//! Fenced leases by the database's clock: one process at a time does what must be done once.
+//! Fenced leases: at most one process at a time does a singleton's work.
 //!
-//! A lease lasts by the database's clock, which all processes share. Its holder counts by its own clock from the moment
-//! before it asked, stops at two thirds, and so has stopped before the database gives the lease to another process, as
-//! long as the two clocks run at about the same speed.
+//! A lease expires by the database's clock, which all processes share. Its holder measures by its own clock, starting before
+//! it sent the request, and stops after two thirds of the lease. As long as both clocks run at about the same speed, it has
+//! therefore stopped before the database grants the lease to another process.
 
 use std::time::Duration;
 
 use database::{Database, Error, params};
 
-/// A span of this machine's time, including time in which it was suspended.
+/// A point in time since boot, which includes time in which the machine was suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Uptime(Duration);
 
 impl Uptime {
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -21,32 +21,32 @@ impl Uptime {
         Self(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0)))
     }
 
-    /// The moment `duration` later.
+    /// The point in time `duration` later.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
 
-    /// How long from now until this moment; zero once it has come.
+    /// The time left until then; zero once it has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.saturating_sub(Self::now().0)
     }
 
-    /// Waits until this moment. Returns at most a second late after the machine was suspended.
-    pub async fn come(self) {
+    /// Waits until then. After a suspension of the machine it returns at most one second late.
+    pub async fn reached(self) {
         loop {
             let remaining = self.remaining();
             if remaining.is_zero() {
                 return;
             }
-            // Timers stand still while the machine is suspended, so none may be long.
+            // Timers stop while the machine is suspended, so none may be long.
             tokio::time::sleep(remaining.min(Duration::from_secs(1))).await;
         }
     }
 }
 
-/// Until when the holder of a lease that it asked for at `sent` may act on it.
+/// Returns until when a holder may act on a lease of duration `lease` that it requested at `sent`.
 #[must_use]
 pub fn usable_until(sent: Uptime, lease: Duration) -> Uptime {
     sent.after(lease * 2 / 3)
@@ -55,15 +55,15 @@ pub fn usable_until(sent: Uptime, lease: Duration) -> Uptime {
 /// A lease that this process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is on.
+    /// What the lease is for.
     pub name: String,
-    /// Grows with every change of holder; what is written under the lease is checked against it.
+    /// Increases with every change of holder. Writes made under the lease are checked against it.
     pub fence: i64,
-    /// The holder stops then unless it has taken the lease again.
+    /// The holder must stop then unless it has renewed the lease.
     pub usable_until: Uptime,
 }
 
-/// Takes or renews the lease on `name` for `duration`; `None` while another holder has it.
+/// Takes or renews the lease `name` for `duration`. Returns `None` while another process holds it.
 ///
 /// # Errors
 /// The database's.
@@ -75,7 +75,7 @@ pub async fn take(
 ) -> Result<Option<Lease>, Error> {
     let sent = Uptime::now();
     let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    // The fence grows only with a new holder: a renewal keeps valid what was begun under it.
+    // A renewal keeps the fence, so that work in progress under the lease stays valid.
     let sql = "INSERT INTO leases (name, owner, fence, until) VALUES ($1, $2, 1, now_micros() + $3)
                ON CONFLICT (name) DO UPDATE SET
                  fence = leases.fence + CASE WHEN leases.owner = $2 THEN 0 ELSE 1 END, owner = $2,

@@ -1,8 +1,8 @@
-//! Durable jobs, leases and time, as a library: the tables are part of each service's own database.
+//! Durable jobs, leases and an injectable clock. Each service keeps these tables in its own database.
 //!
-//! A job is a row that survives a crash and is run by whoever holds its lease, in small steps that may each run
-//! twice. A step that concerns another service is a job too: enqueued in the transaction that made it necessary,
-//! delivered until the other service has taken it (an outbox).
+//! A job is a row, so it survives a crash. The process that holds its lease runs it in small steps, and each step must be
+//! safe to run twice. A call to another service is a job too: it is enqueued in the transaction that made it necessary and
+//! retried until the other service has accepted it (an outbox).
 
 pub mod clock;
 pub mod jobs;
@@ -16,7 +16,7 @@ pub use runner::{Handler, Next, Runner, RunnerHandle};
 /// The tables that a service with jobs includes in its first migration.
 pub const TABLES: &str = include_str!("tables.sql");
 
-/// Names this process among those that share a database.
+/// Returns this process's id among the processes that share a database. Constant for the life of the process.
 #[must_use]
 pub fn owner() -> String {
     static OWNER: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| uuid::Uuid::new_v4().to_string());

@@ -1,7 +1,7 @@
-//! Runs jobs: claims what is due, renews leases while steps run, releases what is not done.
+//! Runs jobs: claims those that are due, renews their leases while steps run, releases those that are not finished.
 //!
-//! A step never outlives its lease. A process that cannot renew, because it is cut off from the database, drops the step
-//! a good while before the database gives the job to another process.
+//! Invariant: a step never outlives its lease. A process that cannot renew a lease, because it is cut off from the database,
+//! drops the step well before the database lets another process claim the job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Time};
-use crate::jobs::{self, Held, Job};
+use crate::jobs::{self, Job, Renewal};
 use crate::lease::{Uptime, usable_until};
 
-/// How long a claim lasts without a renewal.
+/// Duration of a lease that is not renewed.
 const LEASE: Duration = Duration::from_secs(30);
-/// An idle runner looks at least this often, since other processes write jobs too.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A renewal that failed is repeated this often within what is left of the lease, in parts of it.
-const RETRIES: u32 = 30;
+/// Interval at which an idle runner polls for jobs: other processes enqueue jobs too.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// A failed renewal is retried after this fraction of the lease.
+const RETRIES_PER_LEASE: u32 = 30;
 
-/// What becomes of a job after a step.
+/// What the runner does with a job after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The handler finished it within its own unit, or it is no longer this holder's.
+    /// Nothing: the handler finished the job in its own transaction, or lost its lease.
     Ended,
-    /// Run the next step at once.
+    /// Runs the next step at once.
     Continue,
-    /// Run the next step after this long.
+    /// Runs the next step after this time.
     After(Duration),
 }
 
-/// What a service does with its jobs.
+/// A service's implementation of its jobs.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Runs one or more steps of the job. It may run again from the last saved payload after a crash, and must then have
-    /// the same result. It is dropped when the job's lease cannot be kept.
+    /// Runs one or more steps of the job. Must be idempotent: after a crash it runs again from the last saved payload. The
+    /// future is dropped if the job's lease cannot be renewed.
     async fn step(&self, job: &Job) -> Next;
 
-    /// The deadline has passed: ends the job and says so where its user sees it.
+    /// Called instead of `step` once the deadline has passed: ends the job and reports the failure to its user.
     async fn expired(&self, job: &Job) -> Next;
 }
 
-/// Wakes a runner and ends it.
+/// Wakes and stops a runner.
 #[derive(Clone)]
 pub struct RunnerHandle {
     wake: Arc<Notify>,
@@ -53,12 +53,12 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
-    /// A job was enqueued: look now.
+    /// Makes the runner poll at once, because a job was enqueued.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Lets running steps end, then returns. Jobs not done stay in the database.
+    /// Stops claiming jobs and waits for the running steps. Unfinished jobs stay in the database.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
@@ -69,9 +69,9 @@ impl RunnerHandle {
 pub struct Runner {
     /// The service's database.
     pub db: Database,
-    /// Its time.
+    /// The service's clock.
     pub clock: Clock,
-    /// Steps at once.
+    /// Maximum number of steps that run at the same time.
     pub concurrency: usize,
 }
 
@@ -82,7 +82,7 @@ impl Runner {
         self.start_with_lease(handler, LEASE)
     }
 
-    /// As [`Runner::start`], with leases of another duration: for tests of what happens when they run out.
+    /// As [`Runner::start`], with another lease duration; for tests of expiring leases.
     #[must_use]
     pub fn start_with_lease(self, handler: Arc<dyn Handler>, lease: Duration) -> RunnerHandle {
         let wake = Arc::new(Notify::new());
@@ -106,7 +106,7 @@ impl Runner {
         let owner = crate::owner();
         let mut steps = JoinSet::new();
         loop {
-            // Nobody is left who could wake or stop it: it ends as well.
+            // Also stop when every handle was dropped: nobody could wake or stop the runner.
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 break;
             }
@@ -117,11 +117,11 @@ impl Runner {
             match jobs::claim(&self.db, &owner, now, lease, limit).await {
                 Ok(claimed) => {
                     for job in claimed {
-                        let keeper = Keeper { db: self.db.clone(), job: job.clone(), lease };
-                        steps.spawn(run_step(self.clock.clone(), Arc::clone(&handler), job, keeper, sent));
+                        let renewer = LeaseRenewer { db: self.db.clone(), job: job.clone(), lease };
+                        steps.spawn(run_step(self.clock.clone(), Arc::clone(&handler), job, renewer, sent));
                     }
                 }
-                Err(error) => tracing::warn!(%error, "cannot claim jobs"),
+                Err(error) => tracing::warn!(%error, "cannot claim jobs; retrying"),
             }
             let wait_until = self.wait_until(steps.len()).await;
             tokio::select! {
@@ -129,7 +129,7 @@ impl Runner {
                 _ = stopped.changed() => {}
                 Some(_) = steps.join_next(), if !steps.is_empty() => {}
                 () = self.clock.until(wait_until) => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
         while steps.join_next().await.is_some() {}
@@ -141,73 +141,76 @@ impl Runner {
             return far;
         }
         match jobs::next_due(&self.db).await {
-            // What is running is leased and not counted; it wakes the loop itself when it ends.
+            // Running jobs are leased and do not count; each wakes the loop when its step ends.
             Ok(Some(due)) => due.max(self.clock.now().after(Duration::from_millis(5))),
             _ => far,
         }
     }
 }
 
-async fn run_step(clock: Clock, handler: Arc<dyn Handler>, job: Job, keeper: Keeper, sent: Uptime) {
+async fn run_step(clock: Clock, handler: Arc<dyn Handler>, job: Job, renewer: LeaseRenewer, sent: Uptime) {
     let step = async {
         if clock.now() >= job.deadline { handler.expired(&job).await } else { handler.step(&job).await }
     };
     let next = tokio::select! {
         next = step => next,
-        // Dropping the step ends what it does on hosts; what it still writes is refused by the fence.
-        () = keeper.keep(sent) => return,
+        // Dropping the step cancels its calls to hosts. A write that still arrives is rejected by its fence.
+        () = renewer.renew_until_lost(sent) => return,
     };
     let due = match next {
         Next::Ended => return,
         Next::Continue => clock.now(),
         Next::After(wait) => clock.now().after(wait),
     };
-    if let Err(error) = jobs::release(&keeper.db, &job, due).await {
-        tracing::warn!(%error, job = job.id, "cannot release a job; its lease will run out");
+    if let Err(error) = jobs::release(&renewer.db, &job, due).await {
+        tracing::warn!(%error, job = job.id, "cannot release a job; it can be claimed again once its lease expires");
     }
 }
 
-/// Keeps the lease of a job whose step is running.
-struct Keeper {
+/// Renews the lease of a job while its step is running.
+struct LeaseRenewer {
     db: Database,
     job: Job,
     lease: Duration,
 }
 
-impl Keeper {
-    /// Renews the lease that was asked for at `sent`. Returns when the step must end: when another process has the job,
-    /// before the lease runs out because it could not be renewed, or a while after the job is gone.
-    async fn keep(&self, sent: Uptime) {
+impl LeaseRenewer {
+    /// Renews the lease that was requested at `sent`. Returns when the step must be dropped: another process holds the job,
+    /// the lease could not be renewed and is about to expire, or the job ended one lease duration ago.
+    async fn renew_until_lost(&self, sent: Uptime) {
         let mut end = usable_until(sent, self.lease);
         let mut next = sent.after(self.lease / 3);
         loop {
-            next.come().await;
+            next.reached().await;
             let sent = Uptime::now();
             let renewed = tokio::select! {
                 renewed = jobs::renew(&self.db, &self.job, self.lease) => renewed,
-                () = end.come() => break,
+                () = end.reached() => break,
             };
-            // An answer may have come late, after the machine was suspended.
+            // The reply may be late, because the machine was suspended.
             if end.remaining().is_zero() {
                 break;
             }
             match renewed {
-                Ok(Held::Still) => {
+                Ok(Renewal::Renewed) => {
                     end = usable_until(sent, self.lease);
                     next = sent.after(self.lease / 3);
                 }
-                Ok(Held::Lost) => {
-                    tracing::warn!(job = self.job.id, "another process has taken a job over");
+                Ok(Renewal::LeaseLost) => {
+                    tracing::warn!(
+                        job = self.job.id,
+                        "another process has claimed the job; dropping its step"
+                    );
                     return;
                 }
-                // The step may be cleaning up after a job that it has ended.
-                Ok(Held::Gone) => return tokio::time::sleep(self.lease).await,
+                // The step may have ended its job and still be cleaning up; give it one more lease duration.
+                Ok(Renewal::JobGone) => return tokio::time::sleep(self.lease).await,
                 Err(error) => {
                     tracing::warn!(%error, job = self.job.id, "cannot renew a job's lease; retrying");
-                    next = Uptime::now().after(self.lease / RETRIES);
+                    next = Uptime::now().after(self.lease / RETRIES_PER_LEASE);
                 }
             }
         }
-        tracing::warn!(job = self.job.id, "stopping a step: its lease could not be renewed in time");
+        tracing::warn!(job = self.job.id, "dropping a step: its lease could not be renewed in time");
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs and leases, on both engines.
+//! Jobs and leases, on PostgreSQL and SQLite.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -65,17 +65,17 @@ impl Handler for Counter {
     }
 }
 
-/// A step that takes until it is let go.
-struct Keeper {
+/// A handler whose step waits until the test lets it end.
+struct WaitingHandler {
     steps: AtomicU32,
-    let_go: Notify,
+    may_end: Notify,
 }
 
 #[async_trait]
-impl Handler for Keeper {
+impl Handler for WaitingHandler {
     async fn step(&self, _: &Job) -> Next {
         self.steps.fetch_add(1, Ordering::SeqCst);
-        self.let_go.notified().await;
+        self.may_end.notified().await;
         Next::After(Duration::from_secs(3600))
     }
 
@@ -99,7 +99,7 @@ async fn until_no_job_is_left(db: &Database) {
 }
 
 on_each_engine! {
-    async fn a_job_goes_through_its_steps_once(location: &Location) {
+    async fn a_job_runs_each_step_once(location: &Location) {
         let db = open(location).await;
         let clock = Clock::system();
         let handler = Arc::new(Counter { db: db.clone(), steps: AtomicU32::new(0), expired: AtomicU32::new(0) });
@@ -133,17 +133,17 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_running_job_keeps_its_lease_whatever_the_services_clock_says(location: &Location) {
+    async fn a_running_job_keeps_its_lease_when_the_services_clock_jumps(location: &Location) {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
-        let handler = Arc::new(Keeper { steps: AtomicU32::new(0), let_go: Notify::new() });
+        let handler = Arc::new(WaitingHandler { steps: AtomicU32::new(0), may_end: Notify::new() });
         enqueue(&db, &clock, "x", clock.now(), Time(i64::MAX)).await;
-        // A third of it passes between the due renewal and the drop of the step: other work may delay the renewal so long.
+        // Long enough for a busy machine: a renewal may be late by a third of it before the step is dropped.
         let lease = Duration::from_secs(6);
         let runner =
             Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start_with_lease(handler.clone(), lease);
         let mut leased = std::collections::BTreeSet::new();
-        // Claimed, and renewed four times: longer than the lease.
+        // One claim and four renewals together last longer than the lease.
         while leased.len() < 5 {
             clock.advance(Duration::from_secs(1));
             let row = db.row("SELECT lease_until FROM jobs WHERE fence = 1", &[]).await.unwrap();
@@ -151,33 +151,33 @@ on_each_engine! {
             assert!(handler.steps.load(Ordering::SeqCst) <= 1);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        handler.let_go.notify_one();
+        handler.may_end.notify_one();
         runner.stop().await;
         let row = db.row("SELECT fence, lease_until FROM jobs", &[]).await.unwrap().unwrap();
         assert_eq!((row.get::<i64>(0).unwrap(), row.get::<i64>(1).unwrap()), (1, 0));
     }
 }
 
-/// A step that takes until it is dropped; it notes when that was.
+/// A handler whose step runs until it is dropped, and which records when that was.
 #[derive(Default)]
-struct Endless {
+struct EndlessHandler {
     started: OnceLock<Instant>,
     dropped: Arc<OnceLock<Instant>>,
 }
 
-struct NoteDrop(Arc<OnceLock<Instant>>);
+struct RecordDrop(Arc<OnceLock<Instant>>);
 
-impl Drop for NoteDrop {
+impl Drop for RecordDrop {
     fn drop(&mut self) {
         let _ = self.0.set(Instant::now());
     }
 }
 
 #[async_trait]
-impl Handler for Endless {
+impl Handler for EndlessHandler {
     async fn step(&self, _: &Job) -> Next {
         let _ = self.started.set(Instant::now());
-        let _note = NoteDrop(Arc::clone(&self.dropped));
+        let _record = RecordDrop(Arc::clone(&self.dropped));
         std::future::pending().await
     }
 
@@ -201,7 +201,7 @@ async fn a_process_cut_off_from_the_database_stops_before_its_successor_starts()
     let scratch = Scratch::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let (lease, clock) = (Duration::from_secs(3), Clock::system());
-    let (first, second) = (Arc::new(Endless::default()), Arc::new(Endless::default()));
+    let (first, second) = (Arc::new(EndlessHandler::default()), Arc::new(EndlessHandler::default()));
     let (db, cut_off) = (open(&scratch.location).await, open(&proxy.location).await);
     enqueue(&db, &clock, "x", clock.now(), clock.now().after(Duration::from_secs(3600))).await;
     let runner = |db: &Database| Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 };
@@ -228,7 +228,7 @@ async fn a_clock_that_is_ahead_does_not_take_leased_jobs() {
     let db = open(&scratch.location).await;
     let (clock, ahead) =
         (Clock::frozen_at(Time::from_seconds(1000)), Clock::frozen_at(Time::from_seconds(1_000_000)));
-    let (first, second) = (Arc::new(Endless::default()), Arc::new(Endless::default()));
+    let (first, second) = (Arc::new(EndlessHandler::default()), Arc::new(EndlessHandler::default()));
     enqueue(&db, &clock, "first", clock.now(), Time(i64::MAX)).await;
     let _first = Runner { db: db.clone(), clock: clock.clone(), concurrency: 1 }.start(first.clone());
     until_set(&first.started, "the first job").await;
@@ -242,24 +242,24 @@ async fn a_clock_that_is_ahead_does_not_take_leased_jobs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_skips_a_job_that_another_transaction_is_changing() {
+async fn a_claim_skips_a_job_that_another_transaction_has_locked() {
     let scratch = Scratch::postgres();
     let db = open(&scratch.location).await;
     let clock = Clock::system();
     let far = clock.now().after(Duration::from_secs(3600));
     enqueue(&db, &clock, "first", clock.now(), far).await;
     enqueue(&db, &clock, "second", clock.now(), far).await;
-    let (locked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (locked, resume) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let changing = tokio::spawn({
-        let (db, input) = (db.clone(), (Arc::clone(&locked), Arc::clone(&go_on)));
+        let (db, input) = (db.clone(), (Arc::clone(&locked), Arc::clone(&resume)));
         async move {
             let changed: Result<u64, database::Error> = db
-                .write(input, |(locked, go_on), tx| {
+                .write(input, |(locked, resume), tx| {
                     Box::pin(async move {
                         let changed =
                             tx.execute("UPDATE jobs SET attempts = 7 WHERE kind = 'first'", &[]).await?;
                         locked.notify_one();
-                        go_on.notified().await;
+                        resume.notified().await;
                         Ok(changed)
                     })
                 })
@@ -268,29 +268,29 @@ async fn a_claim_skips_a_job_that_another_transaction_is_changing() {
         }
     });
     locked.notified().await;
-    let handler = Arc::new(Endless::default());
+    let handler = Arc::new(EndlessHandler::default());
     let _runner = Runner { db: db.clone(), clock, concurrency: 4 }.start(handler.clone());
-    until_set(&handler.started, "the job that nobody locks is claimed").await;
+    until_set(&handler.started, "the unlocked job is claimed").await;
     let claimed = db.row("SELECT kind FROM jobs WHERE fence = 1", &[]).await.unwrap().unwrap();
     assert_eq!(claimed.get::<String>(0).unwrap(), "second");
-    go_on.notify_one();
+    resume.notify_one();
     assert_eq!(changing.await.unwrap(), 1);
 }
 
-/// Ends its job, and cleans up after it once it is let go.
-struct Clearing {
+/// Ends its job, and then waits for the test before it cleans up.
+struct CleanupHandler {
     db: Database,
-    let_go: Notify,
-    cleared: AtomicU32,
+    may_clean_up: Notify,
+    cleanups: AtomicU32,
 }
 
 #[async_trait]
-impl Handler for Clearing {
+impl Handler for CleanupHandler {
     async fn step(&self, job: &Job) -> Next {
         let ended = self.db.write(job.clone(), |job, tx| Box::pin(async move { job.finish(tx).await }));
         assert!(ended.await.unwrap());
-        self.let_go.notified().await;
-        self.cleared.fetch_add(1, Ordering::SeqCst);
+        self.may_clean_up.notified().await;
+        self.cleanups.fetch_add(1, Ordering::SeqCst);
         Next::Ended
     }
 
@@ -304,18 +304,18 @@ on_each_engine! {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let handler =
-            Arc::new(Clearing { db: db.clone(), let_go: Notify::new(), cleared: AtomicU32::new(0) });
+            Arc::new(CleanupHandler { db: db.clone(), may_clean_up: Notify::new(), cleanups: AtomicU32::new(0) });
         enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
         let lease = Duration::from_secs(3);
         let begun = Uptime::now();
         let runner =
             Runner { db: db.clone(), clock: clock.clone(), concurrency: 4 }.start_with_lease(handler.clone(), lease);
         until_no_job_is_left(&db).await;
-        // A renewal comes after a third of the lease and finds no job.
-        begun.after(lease / 2).come().await;
-        handler.let_go.notify_one();
+        // The renewal after a third of the lease finds no job.
+        begun.after(lease / 2).reached().await;
+        handler.may_clean_up.notify_one();
         runner.stop().await;
-        assert_eq!(handler.cleared.load(Ordering::SeqCst), 1);
+        assert_eq!(handler.cleanups.load(Ordering::SeqCst), 1);
     }
 }
 
@@ -336,14 +336,14 @@ on_each_engine! {
             jobs_left(&db).await
         };
         assert_eq!((write("a").await, write("a").await, write("b").await), (1, 1, 2));
-        // A claimed one may be past what the new one is for.
+        // A claimed job may already be past the step that the new one is needed for.
         db.execute("UPDATE jobs SET lease_until = $1", params![now.0 - 1]).await.unwrap();
         assert_eq!((write("a").await, write("a").await), (3, 3));
     }
 }
 
 on_each_engine! {
-    async fn an_old_holder_cannot_write(location: &Location) {
+    async fn a_holder_with_an_old_fence_cannot_write(location: &Location) {
         let db = open(location).await;
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         enqueue(&db, &clock, "x", clock.now(), Time::from_seconds(9000)).await;
@@ -352,7 +352,7 @@ on_each_engine! {
             kind: "x".into(), subject: "s".into(), payload: "0".into(),
             created: clock.now(), deadline: clock.now(), attempts: 1, fence: 1,
         };
-        // Claimed twice since: the fence stands at 2.
+        // The job was claimed again since, so the fence is 2.
         db.execute("UPDATE jobs SET fence = 2", &[]).await.unwrap();
         let wrote = db.write(old, |job, tx| Box::pin(async move { job.finish(tx).await })).await.unwrap();
         assert!(!wrote);
@@ -361,7 +361,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_lease_has_one_holder_and_its_fence_grows(location: &Location) {
+    async fn a_lease_has_one_holder_and_its_fence_increases(location: &Location) {
         let db = open(location).await;
         let (minute, moment) = (Duration::from_secs(60), Duration::from_millis(20));
         let first = lease::take(&db, "reaper", "a", minute).await.unwrap().expect("free");
@@ -376,7 +376,7 @@ on_each_engine! {
                 }
             }
         };
-        let taken = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("it runs out");
+        let taken = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("the lease expires");
         assert_eq!(taken.fence, 2);
         assert_eq!(lease::take(&db, "reaper", "a", minute).await.unwrap(), None);
     }
