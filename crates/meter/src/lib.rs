@@ -1,10 +1,10 @@
-//! Counts what every service moves and does, by tenant and UTC day.
+//! Counts every service's traffic and operations by tenant and UTC day.
 //!
-//! Counting is an addition in memory; a task writes the sums about once a second and at the end, one unit for all of
-//! them. A crash loses at most what was counted since the last write, never what was written.
+//! Counting adds to a sum in memory. A task writes all sums in one transaction about once a second and at shutdown. A crash
+//! loses at most the counts since the last write.
 //!
-//! A write whose outcome is not known is repeated, and added once all the same: its sums stay together under a number that
-//! is stored in the same transaction.
+//! A write with an unknown outcome is retried and still counted once: its sums keep their flush number, which is stored in
+//! the same transaction.
 
 mod store;
 
@@ -17,9 +17,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use work::Clock;
 
-/// How often sums are written.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// Parts of the counters in memory, each with a lock of its own.
+/// Interval at which sums are written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of independently locked maps that the sums in memory are spread over, by tenant.
 const SHARDS: usize = 16;
 
 /// What is counted.
@@ -30,15 +30,15 @@ pub enum Measure {
     FilesBytesIn,
     /// Bytes that Cloud Files sent.
     FilesBytesOut,
-    /// Writes and listings of Cloud Files: they accrue a cost.
+    /// Writes and listings of Cloud Files, which are billed.
     FilesCostOperations,
-    /// Everything else that Cloud Files answered.
+    /// All other requests to Cloud Files.
     FilesFreeOperations,
-    /// Calls of Cloud Servers.
+    /// Requests to Cloud Servers.
     ServersOperations,
     /// Seconds that servers existed.
     ServersSeconds,
-    /// The same, each times its server's memory in MiB.
+    /// Seconds that servers existed, multiplied by their memory in MiB.
     ServersMibSeconds,
     /// Bytes that servers received from the public network.
     ServersBytesIn,
@@ -59,7 +59,7 @@ impl Measure {
         Self::ServersBytesOut,
     ];
 
-    /// Its name in the table, which never changes.
+    /// Its name in the database. Names never change.
     fn name(self) -> &'static str {
         match self {
             Self::FilesBytesIn => "files.bytes_in",
@@ -82,58 +82,58 @@ impl Measure {
 /// One tenant's sum of one measure on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Whose.
+    /// The tenant.
     pub tenant: String,
     /// Days since 1970-01-01 UTC.
     pub day: i64,
-    /// Of what.
+    /// What was counted.
     pub measure: Measure,
-    /// How much.
+    /// The sum: bytes, operations, seconds or MiB seconds, depending on the measure.
     pub total: u64,
 }
 
 pub(crate) type Sums = HashMap<(String, i64, Measure), u64>;
 
-/// Sums that are written together, once.
+/// Sums that are written in one transaction.
 #[derive(Clone)]
 pub(crate) struct Flush {
-    /// Grows with every flush of one writer.
+    /// Increases with every flush of one writer.
     pub(crate) number: i64,
     pub(crate) sums: Vec<((String, i64, Measure), u64)>,
 }
 
-/// What is being written.
+/// State of the writing task.
 struct Writing {
     /// The last flush's number.
     last: i64,
-    /// A flush that is not known to be stored.
+    /// A flush that may or may not be stored.
     pending: Option<Flush>,
 }
 
 struct Inner {
     db: Database,
     clock: Clock,
-    /// Names this meter among all that ever wrote to the database.
+    /// Identifies this meter among all that ever wrote to the database.
     writer: String,
     shards: [Mutex<Sums>; SHARDS],
-    /// One flush at a time.
+    /// Locked during a flush, so that flushes do not overlap.
     writing: tokio::sync::Mutex<Writing>,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
 }
 
-/// The meter. Clones count together.
+/// The meter. Clones share their counts.
 #[derive(Clone)]
 pub struct Meter(Arc<Inner>);
 
 impl Meter {
-    /// Opens the meter's database and starts writing sums.
+    /// Opens the meter's database and starts the writing task.
     ///
     /// # Errors
     /// The database's.
     pub async fn open(location: &Location, clock: Clock) -> Result<Self, Error> {
         let db = Database::open(location, "meter", store::MIGRATIONS).await?;
-        store::forget_writers(&db, clock.now()).await?;
+        store::delete_old_writers(&db, clock.now()).await?;
         let inner = Inner {
             db,
             clock,
@@ -144,16 +144,16 @@ impl Meter {
             stopped: watch::Sender::new(false),
         };
         let meter = Self(Arc::new(inner));
-        tokio::spawn(meter.clone().write_on());
+        tokio::spawn(meter.clone().write_periodically());
         Ok(meter)
     }
 
-    /// Counts `amount` of `measure` for `tenant`, now.
+    /// Adds `amount` of `measure` for `tenant` to today's sum.
     pub fn count(&self, tenant: &str, measure: Measure, amount: u64) {
         self.count_on(tenant, self.0.clock.now().seconds().div_euclid(86_400), measure, amount);
     }
 
-    /// Counts `amount` of `measure` for `tenant` on a day, in days since 1970-01-01 UTC.
+    /// Adds `amount` of `measure` for `tenant` to the sum of `day`, in days since 1970-01-01 UTC.
     pub fn count_on(&self, tenant: &str, day: i64, measure: Measure, amount: u64) {
         if amount == 0 {
             return;
@@ -163,7 +163,7 @@ impl Meter {
         *sums.entry((tenant.to_owned(), day, measure)).or_default() += amount;
     }
 
-    /// What was counted from `first_day` on, for one tenant or all.
+    /// Returns the usage from `first_day` on, of one tenant or of all. Writes pending sums first.
     ///
     /// # Errors
     /// The database's.
@@ -172,21 +172,21 @@ impl Meter {
         store::usage(&self.0.db, tenant, first_day).await
     }
 
-    /// Writes what was counted and ends.
+    /// Writes pending sums and stops the writing task.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
         let _ = self.0.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
-    async fn write_on(self) {
+    async fn write_periodically(self) {
         let mut stop = self.0.stop.subscribe();
         loop {
             let last = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
-                () = tokio::time::sleep(WRITE_EVERY) => false,
+                () = tokio::time::sleep(WRITE_INTERVAL) => false,
             };
             if let Err(error) = self.write().await {
-                tracing::warn!(%error, "usage is not written yet; it stays counted");
+                tracing::warn!(%error, "cannot write usage; it stays in memory and is written with the next flush");
             }
             if last {
                 break;
@@ -197,7 +197,7 @@ impl Meter {
 
     async fn write(&self) -> Result<(), Error> {
         let mut writing = self.0.writing.lock().await;
-        // A flush that failed goes first, unchanged, since it may be stored.
+        // Retry a failed flush first and unchanged: it may be stored already.
         if let Some(pending) = writing.pending.clone() {
             self.store(&mut writing, pending).await?;
         }
@@ -209,7 +209,7 @@ impl Meter {
             return Ok(());
         }
         let mut sums: Vec<_> = sums.into_iter().collect();
-        // In key order, so that two processes do not deadlock.
+        // Update rows in key order, so that two processes do not deadlock.
         sums.sort_unstable();
         writing.last += 1;
         let flush = Flush { number: writing.last, sums };

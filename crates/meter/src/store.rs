@@ -7,8 +7,8 @@ use work::Time;
 
 use crate::{Flush, Measure, Usage};
 
-/// A writer that stored nothing for so long has ended.
-const WRITER_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// A writer that stored nothing for this long is considered stopped.
+const WRITER_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -17,7 +17,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
                   tenant TEXT NOT NULL, day BIGINT NOT NULL, measure TEXT NOT NULL, total BIGINT NOT NULL,
                   PRIMARY KEY (tenant, day, measure)) WITHOUT ROWID;",
     },
-    // Each writer's last flush, so that one whose outcome was not known is not added twice.
+    // Each writer's last flush, so that a retry after an unknown outcome is not added twice.
     Migration {
         version: 2,
         sql: "CREATE TABLE flushes (
@@ -25,7 +25,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// Adds a flush, unless it is stored already.
+/// Adds a flush's sums unless the flush is stored already.
 pub(crate) async fn add(db: &Database, writer: &str, now: Time, flush: Flush) -> Result<(), Error> {
     db.write((writer.to_owned(), now, flush), |(writer, now, flush), tx| {
         Box::pin(async move {
@@ -50,9 +50,9 @@ pub(crate) async fn add(db: &Database, writer: &str, now: Time, flush: Flush) ->
     .await
 }
 
-/// Drops the rows of writers that have ended.
-pub(crate) async fn forget_writers(db: &Database, now: Time) -> Result<(), Error> {
-    let before = now.before(WRITER_KEPT);
+/// Deletes the rows of writers that have stopped.
+pub(crate) async fn delete_old_writers(db: &Database, now: Time) -> Result<(), Error> {
+    let before = now.before(WRITER_RETENTION);
     db.execute("DELETE FROM flushes WHERE at < $1", params![before.0]).await.map(|_| ())
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn usage(db: &Database, tenant: Option<&str>, first_day: i64) -
     let mut found = Vec::with_capacity(rows.len());
     for mut row in rows {
         let measure: String = row.take(2)?;
-        // A measure of a later program's making is not this one's to show.
+        // Skip measures that a newer version of the program has written.
         let Some(measure) = Measure::named(&measure) else { continue };
         found.push(Usage { tenant: row.take(0)?, day: row.take(1)?, measure, total: row.take(3)? });
     }

@@ -1,4 +1,4 @@
-//! Usage is summed by tenant and day, on both engines.
+//! Usage is summed by tenant and day, on PostgreSQL and SQLite.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn amounts_whose_commit_was_not_answered_are_added_once() {
+async fn amounts_are_added_once_when_the_reply_to_the_commit_is_lost() {
     let scratch = Scratch::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let clock = Clock::frozen_at(Time::from_seconds(86_400 * 100));
@@ -37,7 +37,7 @@ async fn amounts_whose_commit_was_not_answered_are_added_once() {
     for (round, cut) in (1..).zip([Cut::BeforeCommit, Cut::AfterCommit, Cut::AfterCommit]) {
         proxy.cut(cut, "INSERT INTO usage");
         meter.count("100001", Measure::FilesBytesIn, 5);
-        // The regular write may be the one that is cut.
+        // The connection may be cut during the periodic write instead, so this call may succeed.
         let lost = meter.usage(None, 0).await;
         assert!(lost.is_ok() || lost.as_ref().is_err_and(database::Error::is_unknown), "{lost:?}");
         while proxy.cuts() < round {
