@@ -1,4 +1,4 @@
-//! Pools, ports and the addresses that they hold.
+//! Address pools, ports and the addresses that ports hold.
 
 use std::net::Ipv4Addr;
 
@@ -7,23 +7,23 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The well-known public network, as v2 clients name it.
+/// Id of the public network, the same in every cloud (Cloud Servers v2).
 pub const PUBLIC_NETWORK: Uuid = Uuid::nil();
-/// The well-known private network, as v2 clients name it.
+/// Id of the private network, the same in every cloud (Cloud Servers v2).
 pub const PRIVATE_NETWORK: Uuid = Uuid::from_u128(0x1111_1111_1111_1111_1111_1111_1111_1111);
 
-/// Which of the two well-known networks.
+/// The two networks that every server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
-    /// Reached from outside.
+    /// Reachable from outside the cloud.
     Public,
-    /// Between the servers of this cloud.
+    /// Connects the servers of this cloud.
     Private,
 }
 
 impl Label {
-    /// Both, in the order of a server's cards.
+    /// Both, in the order of a server's network interfaces.
     pub const ALL: [Self; 2] = [Self::Public, Self::Private];
 
     /// The network's id.
@@ -35,7 +35,7 @@ impl Label {
         }
     }
 
-    /// As dialects write it.
+    /// Its name in the APIs and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,27 +48,27 @@ impl Label {
 /// A pool of addresses on a bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// All its addresses; network, broadcast and gateway are never given out.
+    /// All its addresses. The network, broadcast and gateway addresses are never allocated.
     pub cidr: Ipv4Net,
     /// The hosts' own address in it.
     pub gateway: Ipv4Addr,
-    /// The bridge's interface name on every host.
+    /// Interface name of the bridge, the same on every host.
     pub bridge: String,
     /// How its traffic leaves a host.
     pub forward: Forward,
 }
 
 impl Pool {
-    /// The first and the last address that a server may have, both as numbers; `None` when there is no room.
+    /// Returns the first and the last allocatable address as numbers; `None` if the pool is too small to have any.
     #[must_use]
     pub fn range(&self) -> Option<(u32, u32)> {
         let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
         (last.checked_sub(first)? >= 2).then(|| (first + 1, last - 1))
     }
 
-    /// Whether a server may have this address of the pool.
+    /// Returns whether this address may be allocated to a server.
     #[must_use]
-    pub fn may_give(&self, address: u32) -> bool {
+    pub fn is_allocatable(&self, address: u32) -> bool {
         self.range().is_some_and(|(first, last)| (first..=last).contains(&address))
             && address != u32::from(self.gateway)
     }
@@ -107,7 +107,7 @@ impl Config {
         }
     }
 
-    /// What every host must have before a machine is defined on it.
+    /// The networks that every host must have before a machine is defined on it.
     #[must_use]
     pub fn specs(&self) -> Vec<NetworkSpec> {
         Label::ALL
@@ -128,10 +128,10 @@ impl Config {
 
 /// An address that a port holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// It.
+pub struct PortAddress {
+    /// The address.
     pub address: Ipv4Addr,
-    /// Another server's, shared with this one.
+    /// Whether it belongs to another server that shares it with this one.
     pub shared: bool,
 }
 
@@ -142,27 +142,27 @@ pub struct Port {
     pub id: Uuid,
     /// The network.
     pub label: Label,
-    /// Its card.
+    /// Address of its network interface.
     pub mac: Mac,
-    /// In order: its own first.
-    pub addresses: Vec<Held>,
+    /// Its addresses: its own first, then shared ones in the order in which they were added.
+    pub addresses: Vec<PortAddress>,
 }
 
 /// Where a new server's public address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicAddress {
-    /// The pool.
+    /// Allocated from the pool.
     Own,
-    /// Another server shares it, and the new one has none of its own.
+    /// Shared by another server; the new server has no public address of its own.
     Shared(Ipv4Addr),
 }
 
-/// The network's name on a host.
+/// Returns the network's name on a host.
 fn host_network(label: Label) -> String {
     format!("nephos-{}", label.as_str())
 }
 
-/// The cards that a host gives a machine with these ports.
+/// Returns the network interfaces of a machine with these ports.
 #[must_use]
 pub fn machine_nics(ports: &[Port]) -> Vec<Nic> {
     ports
@@ -181,16 +181,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_broadcast_and_gateway_are_never_given() {
+    fn network_broadcast_and_gateway_addresses_are_never_allocated() {
         let pool = Pool {
             cidr: "192.0.2.0/29".parse().unwrap(),
             gateway: Ipv4Addr::new(192, 0, 2, 1),
             bridge: "b".into(),
             forward: Forward::Nat,
         };
-        let given: Vec<u8> =
-            (0..8u8).filter(|last| pool.may_give(u32::from(Ipv4Addr::new(192, 0, 2, *last)))).collect();
-        assert_eq!(given, [2, 3, 4, 5, 6]);
+        let allocatable: Vec<u8> =
+            (0..8u8).filter(|last| pool.is_allocatable(u32::from(Ipv4Addr::new(192, 0, 2, *last)))).collect();
+        assert_eq!(allocatable, [2, 3, 4, 5, 6]);
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
             label: Label::Public,
             mac: "02:4e:00:00:00:01".parse().unwrap(),
             addresses: vec![
-                Held { address: Ipv4Addr::new(192, 0, 2, 9), shared: true },
-                Held { address: Ipv4Addr::new(192, 0, 2, 3), shared: false },
+                PortAddress { address: Ipv4Addr::new(192, 0, 2, 9), shared: true },
+                PortAddress { address: Ipv4Addr::new(192, 0, 2, 3), shared: false },
             ],
         };
         let nic = machine_nics(&[port]).remove(0);

@@ -1,4 +1,4 @@
-//! What networks can do: give a server its ports, share addresses, take everything back.
+//! Allocates and releases a server's ports and addresses, and shares addresses between servers.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -11,33 +11,33 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 use work::{Clock, Time};
 
-use crate::model::{Config, Held, Label, Port, PublicAddress};
+use crate::model::{Config, Label, Port, PortAddress, PublicAddress};
 use crate::store;
 
-/// Servers looked at in one step of a sweep.
+/// Servers checked in one step of a sweep.
 const SWEEP_PAGE: i64 = 500;
 
-/// Why networks refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Every address of the pool is held.
     #[error("the {} network has no free address", .0.as_str())]
     Exhausted(Label),
-    /// Nobody holds the address that was to be shared.
+    /// No port holds the address that was to be shared.
     #[error("{0} is not in use as a public address")]
     NotHeld(Ipv4Addr),
-    /// The server has no port in that network.
-    #[error("server {0} has no such port")]
+    /// The server has no port in the public network.
+    #[error("server {0} has no port in the public network")]
     NoPort(Uuid),
-    /// The database's own.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] database::Error),
 }
 
-/// Who knows which servers still exist.
+/// Lookup of the servers that still exist.
 #[async_trait]
 pub trait Servers: Send + Sync {
-    /// Those of `ids` that exist or are still being deleted.
+    /// Returns those of `ids` that exist or are being deleted.
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, database::Error>;
 }
 
@@ -46,34 +46,34 @@ pub struct Networks {
     db: Database,
     clock: Clock,
     config: Config,
-    /// On a shared database this process's allocations take turns: they would only undo each other at the pools'
-    /// cursors. In process they are serial anyhow, and share a commit.
-    turn: Option<Mutex<()>>,
+    /// Serialises this process's allocations on a shared database, where they would conflict on the pools' cursors and be
+    /// retried. The embedded database runs writes one after another anyway, and commits them in groups.
+    allocation_lock: Option<Mutex<()>>,
 }
 
 impl Networks {
-    /// Opens the database of networks.
+    /// Opens the networks' database.
     ///
     /// # Errors
     /// The database's.
     pub async fn open(location: &Location, clock: Clock, config: Config) -> Result<Self, Error> {
         let db = Database::open(location, "networks", store::MIGRATIONS).await?;
-        Ok(Self { db, clock, config, turn: location.is_shared().then(Mutex::default) })
+        Ok(Self { db, clock, config, allocation_lock: location.is_shared().then(Mutex::default) })
     }
 
-    /// What every host must have before a machine is defined on it.
+    /// The networks that every host must have before a machine is defined on it.
     #[must_use]
     pub fn specs(&self) -> Vec<NetworkSpec> {
         self.config.specs()
     }
 
-    /// The pools.
+    /// The configured pools.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// A server's ports, public first.
+    /// Returns a server's ports, the public one first.
     ///
     /// # Errors
     /// The database's.
@@ -83,13 +83,13 @@ impl Networks {
             .await
     }
 
-    /// Gives a new server its two ports with an address each; those that it has, if it has them.
+    /// Creates a server's two ports with one address each and returns them. Idempotent: returns the existing ports if any.
     ///
     /// # Errors
-    /// [`Error::Exhausted`], and [`Error::NotHeld`] for a shared address that nobody holds.
+    /// [`Error::Exhausted`] if a pool has no free address, [`Error::NotHeld`] if no port holds the shared address.
     pub async fn allocate(&self, server: Uuid, public: PublicAddress) -> Result<Vec<Port>, Error> {
-        let _turn = match &self.turn {
-            Some(turn) => Some(turn.lock().await),
+        let _guard = match &self.allocation_lock {
+            Some(lock) => Some(lock.lock().await),
             None => None,
         };
         let input = (server, public, self.config.clone(), self.clock.now());
@@ -104,7 +104,10 @@ impl Networks {
                     for (position, label) in (0i64..).zip(Label::ALL) {
                         let held = match (label, public) {
                             (Label::Public, PublicAddress::Shared(address)) => shared(tx, *address).await?,
-                            _ => Held { address: take(tx, config, label).await?, shared: false },
+                            _ => PortAddress {
+                                address: allocate_address(tx, config, label).await?,
+                                shared: false,
+                            },
                         };
                         let mac = mac(store::next(tx, "mac", 1).await?);
                         let port = Port { id: Uuid::new_v4(), label, mac, addresses: vec![held] };
@@ -117,10 +120,11 @@ impl Networks {
             .await
     }
 
-    /// Lets a server use another's public address beside its own; well if it does. Answers its ports.
+    /// Adds another server's public address to a server's public port and returns all its ports. Idempotent: succeeds if the
+    /// server has the address already.
     ///
     /// # Errors
-    /// [`Error::NotHeld`], [`Error::NoPort`].
+    /// [`Error::NotHeld`] if no port holds the address, [`Error::NoPort`] if the server has no public port.
     pub async fn share(&self, server: Uuid, address: Ipv4Addr) -> Result<Vec<Port>, Error> {
         self.db
             .write((server, address), |(server, address), tx| {
@@ -128,7 +132,7 @@ impl Networks {
                     let port = public_port(tx, *server).await?;
                     if !port.addresses.iter().any(|held| held.address == *address) {
                         let held = shared(tx, *address).await?;
-                        store::hold(tx, &port, held).await?;
+                        store::add_address(tx, &port, held).await?;
                     }
                     Ok(store::ports_of(tx, *server).await?)
                 })
@@ -136,10 +140,11 @@ impl Networks {
             .await
     }
 
-    /// Takes a shared address from a server again; well if it has it no more. Its own stay. Answers its ports.
+    /// Removes a shared address from a server and returns all its ports. Idempotent: succeeds if absent. A server's own
+    /// addresses are not removed.
     ///
     /// # Errors
-    /// [`Error::NoPort`].
+    /// [`Error::NoPort`] if the server has no public port.
     pub async fn unshare(&self, server: Uuid, address: Ipv4Addr) -> Result<Vec<Port>, Error> {
         let now = self.clock.now();
         self.db
@@ -147,7 +152,7 @@ impl Networks {
                 Box::pin(async move {
                     let port = public_port(tx, *server).await?;
                     if port.addresses.iter().any(|held| held.address == *address && held.shared) {
-                        store::let_go(tx, &port, *address, *now).await?;
+                        store::remove_address(tx, &port, *address, *now).await?;
                     }
                     Ok(store::ports_of(tx, *server).await?)
                 })
@@ -155,7 +160,7 @@ impl Networks {
             .await
     }
 
-    /// Frees everything that a server held; well if it holds nothing.
+    /// Deletes a server's ports and frees their addresses. Idempotent: succeeds if there are none.
     ///
     /// # Errors
     /// The database's.
@@ -166,7 +171,7 @@ impl Networks {
                 Box::pin(async move {
                     for port in store::ports_of(tx, *server).await? {
                         for held in &port.addresses {
-                            store::let_go(tx, &port, held.address, *now).await?;
+                            store::remove_address(tx, &port, held.address, *now).await?;
                         }
                         store::delete_port(tx, port.id).await?;
                     }
@@ -176,8 +181,8 @@ impl Networks {
             .await
     }
 
-    /// Frees the ports of servers that do not exist and were given theirs longer than `grace` ago: a create that
-    /// died between the two services left them. Answers how many servers it freed from.
+    /// Releases the ports of servers that do not exist and whose ports are older than `grace`, and returns the number of
+    /// these servers. Such ports are left by a create that crashed between the two services.
     ///
     /// # Errors
     /// The database's.
@@ -190,8 +195,8 @@ impl Networks {
             let Some(last) = page.last() else { return Ok(freed) };
             after = last.to_string();
             let existing = servers.existing(&page).await?;
-            for gone in page.iter().filter(|id| !existing.contains(id)) {
-                self.release(*gone).await?;
+            for orphan in page.iter().filter(|id| !existing.contains(id)) {
+                self.release(*orphan).await?;
                 freed += 1;
             }
         }
@@ -211,40 +216,40 @@ async fn public_port(tx: &mut Tx, server: Uuid) -> Result<Port, Error> {
     ports.into_iter().find(|port| port.label == Label::Public).ok_or(Error::NoPort(server))
 }
 
-async fn shared(tx: &mut Tx, address: Ipv4Addr) -> Result<Held, Error> {
+async fn shared(tx: &mut Tx, address: Ipv4Addr) -> Result<PortAddress, Error> {
     if store::is_held(tx, Label::Public, u32::from(address)).await? {
-        Ok(Held { address, shared: true })
+        Ok(PortAddress { address, shared: true })
     } else {
         Err(Error::NotHeld(address))
     }
 }
 
-/// Takes an address out of a pool: one never used as long as there are such, then the one free for longest, so that
-/// an address that was just given back is not met again soon.
-async fn take(tx: &mut Tx, config: &Config, label: Label) -> Result<Ipv4Addr, Error> {
+/// Allocates an address from a pool: a never used one if any is left, else the one that has been free for longest, so that a
+/// released address is not reused soon.
+async fn allocate_address(tx: &mut Tx, config: &Config, label: Label) -> Result<Ipv4Addr, Error> {
     let pool = config.pool(label);
     let (first, last) = pool.range().ok_or(Error::Exhausted(label))?;
     let found = store::cursor(tx, label.as_str()).await?.and_then(|next| u32::try_from(next).ok());
-    // A pool that was moved begins anew.
+    // If the configured range has changed, start at its first address.
     let mut candidate = found.filter(|next| (first..=last + 1).contains(next)).unwrap_or(first);
     while candidate <= last {
-        if pool.may_give(candidate) && !store::is_held(tx, label, candidate).await? {
+        if pool.is_allocatable(candidate) && !store::is_held(tx, label, candidate).await? {
             store::set_cursor(tx, label.as_str(), i64::from(candidate) + 1).await?;
-            store::unfree(tx, label, candidate).await?;
+            store::remove_freed(tx, label, candidate).await?;
             return Ok(Ipv4Addr::from(candidate));
         }
         candidate += 1;
     }
     while let Some(freed) = store::take_freed(tx, label, (first, last)).await? {
-        if pool.may_give(freed) && !store::is_held(tx, label, freed).await? {
+        if pool.is_allocatable(freed) && !store::is_held(tx, label, freed).await? {
             return Ok(Ipv4Addr::from(freed));
         }
     }
     Err(Error::Exhausted(label))
 }
 
-/// A locally administered address of a port's own: never given twice. Sequences begin at 1: hosts use 0 for a reservation
-/// that their networks keep.
+/// Returns a port's locally administered hardware address. Sequence numbers are never reused. They start at 1, because the
+/// hosts' networks reserve the address of number 0.
 fn mac(sequence: i64) -> Mac {
     let [.., a, b, c, d] = sequence.to_be_bytes();
     Mac([0x02, 0x4e, a, b, c, d])

@@ -7,7 +7,7 @@ use hypervisor::Mac;
 use uuid::Uuid;
 use work::Time;
 
-use crate::model::{Held, Label, Port};
+use crate::model::{Label, Port, PortAddress};
 
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
@@ -67,13 +67,13 @@ pub(crate) async fn ports_of(tx: &mut Tx, server: Uuid) -> Result<Vec<Port>, Err
             ports.push(Port { id, label: label(&row.take::<String>(1)?)?, mac, addresses: Vec::new() });
         }
         if let (Some(port), Some(found)) = (ports.last_mut(), row.take::<Option<i64>>(3)?) {
-            port.addresses.push(Held { address: address(found)?, shared: row.take(4)? });
+            port.addresses.push(PortAddress { address: address(found)?, shared: row.take(4)? });
         }
     }
     Ok(ports)
 }
 
-/// The next number of a sequence that begins at `first`.
+/// Returns the next number of a sequence that starts at `first`.
 pub(crate) async fn next(tx: &mut Tx, name: &str, first: i64) -> Result<i64, Error> {
     let sql = "INSERT INTO cursors (name, next) VALUES ($1, $2 + 1)
                ON CONFLICT (name) DO UPDATE SET next = cursors.next + 1 RETURNING next - 1";
@@ -95,7 +95,7 @@ pub(crate) async fn is_held(tx: &mut Tx, label: Label, address: u32) -> Result<b
     Ok(tx.row(sql, params![label.as_str(), address]).await?.is_some())
 }
 
-/// The address of the range that has been free for longest; it is not free any more.
+/// Removes and returns the address in the range that has been free for longest.
 pub(crate) async fn take_freed(
     tx: &mut Tx,
     label: Label,
@@ -105,11 +105,11 @@ pub(crate) async fn take_freed(
                ORDER BY since, address LIMIT 1";
     let Some(row) = tx.row(sql, params![label.as_str(), first, last]).await? else { return Ok(None) };
     let found: u32 = row.get(0)?;
-    unfree(tx, label, found).await?;
+    remove_freed(tx, label, found).await?;
     Ok(Some(found))
 }
 
-pub(crate) async fn unfree(tx: &mut Tx, label: Label, address: u32) -> Result<(), Error> {
+pub(crate) async fn remove_freed(tx: &mut Tx, label: Label, address: u32) -> Result<(), Error> {
     let sql = "DELETE FROM freed WHERE label = $1 AND address = $2";
     tx.execute(sql, params![label.as_str(), address]).await.map(|_| ())
 }
@@ -125,13 +125,13 @@ pub(crate) async fn insert_port(
     let (id, server, mac) = (port.id.to_string(), server.to_string(), port.mac.to_string());
     tx.execute(sql, params![id, server, port.label.as_str(), position, mac, now.0]).await?;
     for held in &port.addresses {
-        hold(tx, port, *held).await?;
+        add_address(tx, port, *held).await?;
     }
     Ok(())
 }
 
-/// Adds an address behind those that the port holds; well if it holds it.
-pub(crate) async fn hold(tx: &mut Tx, port: &Port, held: Held) -> Result<(), Error> {
+/// Appends an address to a port. Idempotent: succeeds if the port holds it already.
+pub(crate) async fn add_address(tx: &mut Tx, port: &Port, held: PortAddress) -> Result<(), Error> {
     let sql = "INSERT INTO holdings (label, address, port, position, shared)
                VALUES ($1, $2, $3, (SELECT COALESCE(MAX(position), -1) + 1 FROM holdings WHERE port = $3), $4)
                ON CONFLICT (label, address, port) DO NOTHING";
@@ -139,8 +139,13 @@ pub(crate) async fn hold(tx: &mut Tx, port: &Port, held: Held) -> Result<(), Err
     tx.execute(sql, params![label, number(held.address), id, held.shared]).await.map(|_| ())
 }
 
-/// Lets go of one address of a port; once nobody holds it, it is free.
-pub(crate) async fn let_go(tx: &mut Tx, port: &Port, address: Ipv4Addr, now: Time) -> Result<(), Error> {
+/// Removes an address from a port and frees it if no other port holds it.
+pub(crate) async fn remove_address(
+    tx: &mut Tx,
+    port: &Port,
+    address: Ipv4Addr,
+    now: Time,
+) -> Result<(), Error> {
     let sql = "DELETE FROM holdings WHERE label = $1 AND address = $2 AND port = $3";
     let (label, id) = (port.label.as_str(), port.id.to_string());
     tx.execute(sql, params![label, number(address), id]).await?;
@@ -156,7 +161,7 @@ pub(crate) async fn delete_port(tx: &mut Tx, port: Uuid) -> Result<(), Error> {
     tx.execute("DELETE FROM ports WHERE id = $1", params![port.to_string()]).await.map(|_| ())
 }
 
-/// The servers that have had ports since before `created`, in order of their ids, behind `after`.
+/// Returns servers whose ports were created at `created` or earlier: up to `limit` ids greater than `after`, in order.
 pub(crate) async fn servers(tx: &mut Tx, created: Time, after: &str, limit: i64) -> Result<Vec<Uuid>, Error> {
     let sql =
         "SELECT DISTINCT server FROM ports WHERE server > $1 AND created <= $2 ORDER BY server LIMIT $3";

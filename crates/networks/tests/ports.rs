@@ -1,4 +1,4 @@
-//! Ports and addresses, on both engines.
+//! Ports and addresses, on PostgreSQL and SQLite.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -48,7 +48,7 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn an_exhausted_pool_says_so_and_takes_nothing(location: &Location) {
+    async fn allocating_from_an_exhausted_pool_fails_and_keeps_nothing(location: &Location) {
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let networks = open(location, &clock).await;
         let servers: Vec<Uuid> = (0..5).map(|_| Uuid::new_v4()).collect();
@@ -63,14 +63,14 @@ on_each_engine! {
         clock.advance(Duration::from_secs(1));
         networks.release(servers[1]).await.unwrap();
         networks.release(servers[1]).await.unwrap();
-        // The one that has been free for longest comes first.
+        // The address that has been free for longest is allocated first.
         assert_eq!(networks.allocate(late, PublicAddress::Own).await.unwrap()[0].addresses[0].address, public(5));
         assert_eq!(networks.allocate(servers[1], PublicAddress::Own).await.unwrap()[0].addresses[0].address, public(3));
     }
 }
 
 on_each_engine! {
-    async fn a_shared_address_stays_taken_while_anyone_holds_it(location: &Location) {
+    async fn a_shared_address_is_not_reallocated_while_any_port_holds_it(location: &Location) {
         let networks = open(location, &Clock::system()).await;
         let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
         networks.allocate(owner, PublicAddress::Own).await.unwrap();
@@ -90,7 +90,7 @@ on_each_engine! {
         }
         assert!(matches!(networks.allocate(owner, PublicAddress::Own).await, Err(Error::Exhausted(_))));
         assert_eq!(held(&networks.unshare(other, public(2)).await.unwrap()), [(public(3), false)]);
-        // A server's own address is not a shared one: it stays.
+        // A server's own address is not removed.
         assert_eq!(held(&networks.unshare(other, public(3)).await.unwrap()), [(public(3), false)]);
         let again = networks.allocate(owner, PublicAddress::Own).await.unwrap();
         assert_eq!(held(&again), [(public(2), false)]);
@@ -109,18 +109,18 @@ impl Servers for Known {
 }
 
 on_each_engine! {
-    async fn a_sweep_frees_what_nobody_has(location: &Location) {
+    async fn a_sweep_frees_the_ports_of_servers_that_do_not_exist(location: &Location) {
         let clock = Clock::frozen_at(Time::from_seconds(1000));
         let networks = open(location, &clock).await;
-        let (kept, gone, fresh) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+        let (kept, orphan, fresh) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
         networks.allocate(kept, PublicAddress::Own).await.unwrap();
-        networks.allocate(gone, PublicAddress::Own).await.unwrap();
+        networks.allocate(orphan, PublicAddress::Own).await.unwrap();
         clock.advance(Duration::from_secs(600));
         networks.allocate(fresh, PublicAddress::Own).await.unwrap();
         let known = Known([kept].into());
         assert_eq!(networks.sweep(&known, Duration::from_secs(300)).await.unwrap(), 1);
         assert_eq!(networks.sweep(&known, Duration::from_secs(300)).await.unwrap(), 0);
-        assert!(networks.ports(gone).await.unwrap().is_empty());
+        assert!(networks.ports(orphan).await.unwrap().is_empty());
         assert_eq!(networks.ports(kept).await.unwrap().len(), 2);
         assert_eq!(networks.ports(fresh).await.unwrap().len(), 2);
     }
