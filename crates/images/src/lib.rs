@@ -1,8 +1,8 @@
-//! Images: what servers are made of and what is made of servers.
+//! Images: servers are created from them, and they are created from servers, uploads or the operator's files.
 //!
-//! An image's bytes are an object in its owner's Cloud Files account, pinned to an object version by reference, so
-//! that nothing done to the object harms a server. An image that comes from outside is hostile until shown
-//! otherwise: its format is stated and never probed.
+//! An image's bytes are an object in its owner's Cloud Files account. The image pins one version of the object, so that
+//! changing or deleting the object does not affect it. Uploaded and imported images are untrusted: they are checked
+//! before use, and their format is declared by the caller and never probed.
 
 mod inspect;
 mod model;
@@ -11,7 +11,7 @@ mod service;
 mod store;
 mod vault;
 
-pub use inspect::Hostile;
+pub use inspect::UnsafeImage;
 pub use model::{Access, Content, Id, Image, Origin, Page, Piece, Status, Visibility};
 pub use scratch::Space;
 pub use service::{Error, Files, Images, Import, NewImage, Registration, Settings};

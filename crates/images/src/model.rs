@@ -1,34 +1,34 @@
-//! Images and their states.
+//! Images and their statuses.
 
 use hypervisor::{Boot, Digest, DiskFormat, ImageSpec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use work::Time;
 
-/// How an image is named by a dialect: both names mean the same image.
+/// An image's id in either form. Both refer to the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
-    /// v1.0's.
+    /// The id in v1.0.
     Number(i64),
-    /// Everyone else's.
+    /// The id in every other API.
     Uuid(Uuid),
 }
 
-/// Where an image is in its life: QUEUED, PREPARING, SAVING, then ACTIVE or FAILED.
+/// An image's status: QUEUED, PREPARING, SAVING, then ACTIVE or FAILED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// To be made.
+    /// Its creation has not started.
     Queued,
     /// The snapshot is being taken.
     Preparing,
     /// Its bytes are being stored.
     Saving,
-    /// Ready for use.
+    /// It can be used.
     Active,
-    /// It could not be made; the reason is with it.
+    /// Its creation failed; [`Image::reason`] says why.
     Failed,
-    /// Its bytes cannot be found.
+    /// Its bytes are missing.
     Unknown,
 }
 
@@ -36,7 +36,7 @@ impl Status {
     const ALL: [Self; 6] =
         [Self::Queued, Self::Preparing, Self::Saving, Self::Active, Self::Failed, Self::Unknown];
 
-    /// As v1.0 writes it.
+    /// Its name in v1.0 and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,33 +53,34 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether it is still being made.
+    /// Returns whether the image is still being created.
     #[must_use]
     pub fn in_flight(self) -> bool {
         matches!(self, Self::Queued | Self::Preparing | Self::Saving)
     }
 }
 
-/// What brought an image about, which decides what a later one replaces.
+/// How an image was created. It decides which older images a new one replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// Imported by the operator, for everyone.
+    /// Imported by the operator for all tenants.
     Base,
-    /// Put into Cloud Files and registered by its owner.
+    /// Uploaded to Cloud Files and registered by its owner.
     Upload,
-    /// Made of a server by its owner; replaces the one of the same name, of the same server a scheduled one too.
+    /// Created from a server on request. Replaces the owner's image of the same name; a scheduled one only if it is of the same
+    /// server.
     Snapshot,
-    /// Made by a server's backup schedule; replaces the last one of that server and kind, and the owner's of that server and
-    /// name.
+    /// Created by a server's daily backup schedule. Replaces the previous one of that server, and a requested image of that
+    /// server with the same name.
     Daily,
-    /// Likewise.
+    /// As [`Origin::Daily`], by the weekly schedule.
     Weekly,
 }
 
 impl Origin {
     const ALL: [Self; 5] = [Self::Base, Self::Upload, Self::Snapshot, Self::Daily, Self::Weekly];
 
-    /// Its name in the database, and of the images that a schedule makes.
+    /// Its name in the database, which is also the name of the images that a schedule creates.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -95,52 +96,52 @@ impl Origin {
         Self::ALL.into_iter().find(|origin| origin.as_str() == text)
     }
 
-    /// Whether a backup schedule made it.
+    /// Returns whether a backup schedule created the image.
     #[must_use]
     pub fn is_backup(self) -> bool {
         matches!(self, Self::Daily | Self::Weekly)
     }
 }
 
-/// Who may use an image beside its owner.
+/// Who may use an image besides its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Visibility {
-    /// The owner and the members that it named.
+    /// The tenants that the owner shares it with.
     Private,
-    /// Everyone.
+    /// All tenants.
     Public,
 }
 
 /// Whom an image is shared with (guide, Roadmap: Image Sharing).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Everyone may use it.
+    /// Whether all tenants may use it.
     pub public: bool,
-    /// The tenants that were named, in order.
+    /// The tenants that it is shared with by id, sorted.
     pub tenants: Vec<String>,
 }
 
-/// One of an image's pinned objects.
+/// One of an image's pinned objects: the disk, the kernel or the initrd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
-    /// The vault's name of the pinned version.
+    /// The vault's id of the pinned version.
     pub pin: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// What an image holds.
+/// An image's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// Of disk, kernel and initrd together: what hosts cache it by.
+    /// Digest of disk, kernel and initrd together; the key of the hosts' image caches.
     pub digest: Digest,
-    /// Of the disk.
+    /// Format of the disk.
     pub format: DiskFormat,
-    /// What a guest sees, in bytes.
+    /// Size of the disk that a guest sees, in bytes.
     pub virtual_bytes: u64,
     /// The disk.
     pub disk: Piece,
-    /// The kernel, for images that boot without a loader.
+    /// The kernel of images that boot without a boot loader.
     pub kernel: Option<Piece>,
     /// The initial RAM disk that goes with the kernel.
     pub initrd: Option<Piece>,
@@ -149,7 +150,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// As hosts take it.
+    /// Returns the specification that hosts need.
     #[must_use]
     pub fn spec(&self) -> ImageSpec {
         ImageSpec {
@@ -162,7 +163,7 @@ impl Content {
         }
     }
 
-    /// How a machine made of it starts.
+    /// Returns how a machine created from the image boots.
     #[must_use]
     pub fn boot(&self) -> Boot {
         match &self.kernel {
@@ -171,7 +172,7 @@ impl Content {
         }
     }
 
-    /// Every object that it pins.
+    /// Returns every object that the image pins.
     pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
         std::iter::once(&self.disk).chain(&self.kernel).chain(&self.initrd)
     }
@@ -186,46 +187,46 @@ pub struct Image {
     pub number: i64,
     /// Its name.
     pub name: String,
-    /// The tenant that it belongs to; none for the operator's.
+    /// The tenant that owns it; `None` for the operator's images.
     pub owner: Option<String>,
-    /// The server that it was made of, by both ids.
+    /// The server that it was created from: its ids in v2 and in v1.0.
     pub server: Option<(Uuid, i64)>,
-    /// What brought it about.
+    /// How it was created.
     pub origin: Origin,
     /// Who may use it.
     pub visibility: Visibility,
-    /// Where it is in its life.
+    /// Its status.
     pub status: Status,
-    /// Hundredths of its making.
+    /// Progress of its creation in percent.
     pub progress: u8,
     /// Why it failed.
     pub reason: Option<String>,
-    /// The smallest flavor's disk that it fits, in GiB.
+    /// The smallest disk of a flavor that it fits on, in GiB.
     pub min_disk_gib: u32,
-    /// When it was asked for.
+    /// When its creation was requested.
     pub created: Time,
     /// When it changed last.
     pub updated: Time,
-    /// It is gone since then: a tombstone for those who ask what changed.
+    /// When it was deleted. The row stays as a tombstone for `changes-since`.
     pub deleted: Option<Time>,
-    /// What it holds, once it is there.
+    /// Its content, once ACTIVE.
     pub content: Option<Content>,
 }
 
-/// A part of a list.
+/// Which part of a list to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Items before it.
+    /// Number of items to skip.
     pub offset: i64,
-    /// Items in it at most.
+    /// Maximum number of items.
     pub limit: i64,
-    /// Only what changed since.
+    /// Only images that changed at this time or later.
     pub since: Option<Time>,
-    /// What was deleted since is among that.
+    /// With `since`: include deleted images.
     pub deleted: bool,
 }
 
-/// The smallest whole number of GiB that holds so many bytes.
+/// Returns the size in GiB, rounded up.
 pub(crate) fn gib(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What images can do.
+//! The images service.
 
 mod import;
 mod making;
@@ -20,87 +20,87 @@ pub use import::{Files, Import};
 pub use making::NewImage;
 pub use registering::Registration;
 
-use crate::inspect::Hostile;
+use crate::inspect::UnsafeImage;
 use crate::model::{Id, Image, Page};
 use crate::scratch::Space;
 use crate::store;
 use crate::vault::{Vault, VaultError};
 
-/// Pins let go of in one go.
+/// Number of pins removed per transaction.
 const DISCARD_PAGE: i64 = 100;
-/// Rows of lost access that are forgotten in one go.
-const FORGET_PAGE: i64 = 500;
-/// How long it is told that an image was deleted, or taken again.
-const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
-/// What is announced and not made after so long was left by a request that died.
+/// Number of rows of revoked access deleted per transaction.
+const DELETE_PAGE: i64 = 500;
+/// How long `changes-since` lists show deleted images and revoked access.
+const DELETIONS_SHOWN: Duration = Duration::from_secs(7 * 86_400);
+/// A pending pin older than this was left by a request that crashed.
 const PINNING_GRACE: Duration = Duration::from_secs(600);
-/// Bytes of a name at most.
+/// Maximum length of a name in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Why images refused.
+/// Why an operation on images failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// There is none that the caller may see.
+    /// There is no such image, or the caller must not see it.
     #[error("no such image")]
     NotFound,
-    /// The image belongs to someone else, who shares it.
+    /// The image belongs to another tenant, which shares it.
     #[error("the image belongs to another account")]
     NotOwner,
-    /// The image is everyone's, and the operator's.
-    #[error("the image is the cloud's own")]
-    CloudsOwn,
-    /// The image is still being made.
+    /// The image belongs to the operator.
+    #[error("the image belongs to the cloud")]
+    OwnedByCloud,
+    /// The image is still being created.
     #[error("the image is still being saved")]
     InFlight,
-    /// Something given is wrong.
+    /// A value of the request is invalid.
     #[error("{field}: {reason}")]
     Invalid {
-        /// Which part of the request.
+        /// The field of the request.
         field: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// There would be more than there may be.
+    /// A limit would be exceeded.
     #[error("{0}")]
     OverLimit(String),
-    /// The image is not taken.
-    #[error("the image is refused: {0}")]
-    Hostile(#[from] Hostile),
-    /// The image was not taken, as its job said.
+    /// The image was rejected by the check of its bytes.
+    #[error("the image was rejected: {0}")]
+    Unsafe(#[from] UnsafeImage),
+    /// The creation of the image failed, with the reason that its job recorded.
     #[error("{0}")]
     Refused(String),
     /// The bytes could not be stored or read.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// There is too little room to examine it now.
-    #[error("{length} bytes are too much for the scratch directory's file system now, which has {free} free")]
+    /// The scratch directory has too little free space for the check.
+    #[error("the scratch directory has too little free space to check {length} bytes: {free} bytes are free")]
     NoRoom {
         /// The object's length.
         length: u64,
-        /// What is free.
+        /// Free bytes.
         free: u64,
     },
     /// A local file could not be read or written.
     #[error("{path}: {reason}")]
     File {
-        /// Which.
+        /// The file's path.
         path: String,
-        /// The system's words.
+        /// The system's error message.
         reason: String,
     },
-    /// The database's own.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] database::Error),
 }
 
-/// What the operator decides about images.
+/// The operator's settings for images.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where images are examined before they are taken.
+    /// Directory in which images are checked before they are accepted.
     pub scratch: PathBuf,
-    /// The largest disk that is taken from outside, in bytes.
+    /// Maximum virtual size of an uploaded or imported disk, in bytes.
     pub virtual_bytes_max: u64,
-    /// How much room there is: [`Space::of`].
+    /// Returns the free space of a directory's file system: [`Space::of`], except in tests.
     pub space: fn(&Path) -> std::io::Result<Space>,
 }
 
@@ -111,15 +111,16 @@ pub struct Images {
     vault: Arc<dyn Vault>,
     settings: Settings,
     runner: OnceLock<RunnerHandle>,
-    halt: watch::Sender<bool>,
-    /// An image that was registered came to its end.
-    settled: Notify,
-    /// Held by whoever has a copy in the scratch directory.
-    aside: tokio::sync::Mutex<()>,
+    /// Set to `true` to stop running jobs.
+    stopping: watch::Sender<bool>,
+    /// Notified when a registration has finished.
+    finished: Notify,
+    /// Held by the job that has a copy in the scratch directory.
+    copy_lock: tokio::sync::Mutex<()>,
 }
 
 impl Images {
-    /// Opens the database of images.
+    /// Opens the images' database and deletes the scratch directory.
     ///
     /// # Errors
     /// The database's.
@@ -133,34 +134,34 @@ impl Images {
         if location.is_exclusive() {
             work::jobs::release_all(&db).await?;
         }
-        import::clear(&settings.scratch).await?;
-        let (halt, _) = watch::channel(false);
+        import::remove_scratch(&settings.scratch).await?;
+        let (stopping, _) = watch::channel(false);
         Ok(Self {
             db,
             clock,
             vault,
             settings,
             runner: OnceLock::new(),
-            halt,
-            settled: Notify::new(),
-            aside: tokio::sync::Mutex::default(),
+            stopping,
+            finished: Notify::new(),
+            copy_lock: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The images that a tenant may use: everyone's, its own, those shared with it. What is asked for as changed has
-    /// deletions of the last seven days in it.
+    /// Returns the images that a tenant may use: public ones, its own, and those shared with it. With [`Page::since`] and
+    /// [`Page::deleted`], also those that were deleted or revoked in the last seven days.
     ///
     /// # Errors
     /// The database's.
     pub async fn list(&self, tenant: &str, page: Page) -> Result<Vec<Image>, Error> {
-        let input = (tenant.to_owned(), page, self.remembered());
-        let list = self.db.scan(input, |(tenant, page, remembered), tx| {
-            Box::pin(async move { store::page(tx, tenant, *page, *remembered).await })
+        let input = (tenant.to_owned(), page, self.deletions_shown_since());
+        let list = self.db.scan(input, |(tenant, page, shown_since), tx| {
+            Box::pin(async move { store::page(tx, tenant, *page, *shown_since).await })
         });
         Ok(list.await?)
     }
 
-    /// When anything changed in what [`Images::list`] answers, deletions included.
+    /// Returns the time of the last change to what [`Images::list`] returns, deletions included.
     ///
     /// # Errors
     /// The database's.
@@ -171,31 +172,31 @@ impl Images {
         Ok(latest.await?)
     }
 
-    /// What is deleted or taken again since then is told.
-    fn remembered(&self) -> Time {
-        Time(self.clock.now().0 - i64::try_from(REMEMBERED.as_micros()).unwrap_or(0))
+    /// Returns the start of the period whose deletions and revocations are shown.
+    fn deletions_shown_since(&self) -> Time {
+        Time(self.clock.now().0 - i64::try_from(DELETIONS_SHOWN.as_micros()).unwrap_or(0))
     }
 
-    /// Forgets whom images were taken from so long ago that it is not told any more; for a sweep.
+    /// Deletes the rows of access that was revoked too long ago to be shown. Called by a sweep.
     ///
     /// # Errors
     /// The database's.
-    pub async fn forget_lost_access(&self) -> Result<(), Error> {
-        let before = self.remembered();
+    pub async fn delete_old_access(&self) -> Result<(), Error> {
+        let before = self.deletions_shown_since();
         let any = self
             .db
             .read(before, |before, tx| Box::pin(async move { store::has_old_access(tx, *before).await }));
         let mut more = any.await?;
         while more {
             let forgotten = self.db.write(before, |before, tx| {
-                Box::pin(async move { store::forget_access(tx, *before, FORGET_PAGE).await })
+                Box::pin(async move { store::delete_old_access(tx, *before, DELETE_PAGE).await })
             });
-            more = forgotten.await? == usize::try_from(FORGET_PAGE).unwrap_or_default();
+            more = forgotten.await? == usize::try_from(DELETE_PAGE).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// An image that a tenant may use.
+    /// Returns an image that a tenant may use.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -206,7 +207,7 @@ impl Images {
         found.await?.ok_or(Error::NotFound)
     }
 
-    /// An image whoever asks: for work that was authorised when it was accepted.
+    /// Returns an image without an access check, for jobs that were authorised when they were accepted.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -216,7 +217,7 @@ impl Images {
         found.await?.ok_or(Error::NotFound)
     }
 
-    /// An image by either of its names, whoever asks: for the operator.
+    /// Returns an image by either id without an access check, for the operator.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -226,7 +227,8 @@ impl Images {
         found.await?.ok_or(Error::NotFound)
     }
 
-    /// An image whoever asks, also one that was deleted since: a machine made of it still has its boot and digest.
+    /// Returns an image without an access check, even a deleted one: machines created from it still need its boot settings and
+    /// digest.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -237,18 +239,18 @@ impl Images {
         found.await?.ok_or(Error::NotFound)
     }
 
-    /// Whether an image with this content is there; none if there never was one here.
+    /// Returns whether an image with this content exists; `None` if there has never been one.
     ///
     /// # Errors
     /// The database's.
-    pub async fn is_wanted(&self, digest: &Digest) -> Result<Option<bool>, Error> {
-        let wanted = self.db.read(digest.to_string(), |digest, tx| {
-            Box::pin(async move { store::is_wanted(tx, digest).await })
+    pub async fn has_content(&self, digest: &Digest) -> Result<Option<bool>, Error> {
+        let found = self.db.read(digest.to_string(), |digest, tx| {
+            Box::pin(async move { store::has_content(tx, digest).await })
         });
-        Ok(wanted.await?)
+        Ok(found.await?)
     }
 
-    /// Every image made of a server.
+    /// Returns every image of a server.
     ///
     /// # Errors
     /// The database's.
@@ -258,7 +260,7 @@ impl Images {
         Ok(list.await?)
     }
 
-    /// Every image that is still being made.
+    /// Returns every image that is still being created.
     ///
     /// # Errors
     /// The database's.
@@ -267,10 +269,10 @@ impl Images {
         Ok(list.await?)
     }
 
-    /// The streams of an image, for a host.
+    /// Opens the streams of an image for a host.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it has no content, and the vault's.
+    /// [`Error::NotFound`] if it has no content, and the vault's.
     pub async fn source(&self, image: &Image) -> Result<ImageSource, Error> {
         let content = image.content.as_ref().ok_or(Error::NotFound)?;
         let disk = self.vault.open(&content.disk.pin).await?;
@@ -285,7 +287,7 @@ impl Images {
         Ok(ImageSource { disk, kernel, initrd })
     }
 
-    /// Deletes an image of the tenant's own. What was made of it keeps running.
+    /// Deletes a tenant's own image. Servers created from it are not affected.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::InFlight`].
@@ -295,7 +297,7 @@ impl Images {
             .write(input, |(tenant, id, now), tx| {
                 Box::pin(async move {
                     let image = store::visible(tx, tenant, *id).await?.ok_or(Error::NotFound)?;
-                    owned(&image, tenant)?;
+                    check_owner(&image, tenant)?;
                     if image.status.in_flight() {
                         return Err(Error::InFlight);
                     }
@@ -303,21 +305,21 @@ impl Images {
                 })
             })
             .await?;
-        self.let_go().await
+        self.unpin_discarded().await
     }
 
-    /// Whether an image of a server is in flight.
+    /// Returns whether an image of a server is being created.
     ///
     /// # Errors
     /// The database's.
-    pub async fn being_made_of(&self, server: Uuid) -> Result<bool, Error> {
-        let found = self
-            .db
-            .read(server, |server, tx| Box::pin(async move { store::being_made_of(tx, *server).await }));
+    pub async fn has_image_in_flight(&self, server: Uuid) -> Result<bool, Error> {
+        let found = self.db.read(server, |server, tx| {
+            Box::pin(async move { store::has_image_in_flight(tx, *server).await })
+        });
         Ok(found.await?)
     }
 
-    /// Deletes every image made of a server (guide, Delete Server).
+    /// Deletes every image of a server (guide, Delete Server).
     ///
     /// # Errors
     /// The database's and the vault's.
@@ -333,10 +335,10 @@ impl Images {
                 })
             })
             .await?;
-        self.let_go().await
+        self.unpin_discarded().await
     }
 
-    /// Gives an image another name.
+    /// Renames a tenant's own image.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::Invalid`].
@@ -356,7 +358,7 @@ impl Images {
             .write(input, |(tenant, id, now, change), tx| {
                 Box::pin(async move {
                     let mut image = store::visible(tx, tenant, *id).await?.ok_or(Error::NotFound)?;
-                    owned(&image, tenant)?;
+                    check_owner(&image, tenant)?;
                     change(&mut image);
                     image.updated = *now;
                     store::update(tx, &image).await?;
@@ -366,13 +368,13 @@ impl Images {
             .await
     }
 
-    /// Unpins what deleted and replaced images held, and what was pinned for nothing. Repeated until it succeeds, so a
-    /// vault that is away only delays.
+    /// Unpins the bytes of deleted, replaced and rejected images. Those that cannot be unpinned now stay marked for
+    /// the next call, so an unavailable vault only delays it.
     ///
     /// # Errors
     /// The database's and the vault's.
-    pub async fn let_go(&self) -> Result<(), Error> {
-        self.give_up_overdue().await?;
+    pub async fn unpin_discarded(&self) -> Result<(), Error> {
+        self.discard_overdue_pins().await?;
         loop {
             let page = self.db.read((), |(), tx| {
                 Box::pin(async move { Ok::<_, Error>(store::discarded(tx, DISCARD_PAGE).await?) })
@@ -383,17 +385,17 @@ impl Images {
             }
             for pin in pins {
                 self.vault.unpin(&pin).await?;
-                store::unpinned(&self.db, &pin).await?;
+                store::remove_discarded(&self.db, &pin).await?;
             }
         }
     }
 }
 
-/// The operator is the tenant without a name, as the owner of what belongs to no other.
-fn owned(image: &Image, tenant: &str) -> Result<(), Error> {
+/// Checks that a tenant owns an image. The operator is the tenant with the empty id and owns the images without an owner.
+fn check_owner(image: &Image, tenant: &str) -> Result<(), Error> {
     match image.owner.as_deref() {
         owner if owner.unwrap_or_default() == tenant => Ok(()),
-        None => Err(Error::CloudsOwn),
+        None => Err(Error::OwnedByCloud),
         Some(_) => Err(Error::NotOwner),
     }
 }
@@ -401,7 +403,7 @@ fn owned(image: &Image, tenant: &str) -> Result<(), Error> {
 fn checked_name(name: &str) -> Result<String, Error> {
     let name = name.trim();
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        let reason = format!("1 to {NAME_BYTES_MAX} bytes");
+        let reason = format!("must have 1 to {NAME_BYTES_MAX} bytes");
         return Err(Error::Invalid { field: "name", reason });
     }
     Ok(name.to_owned())

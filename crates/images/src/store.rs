@@ -1,4 +1,4 @@
-//! The tables of images, who may use them, and the pins to make and to let go of.
+//! Tables of images, of access to them, and of pins to be created and removed.
 
 use database::{Database, Error, Migration, Row, Tx, params};
 use uuid::Uuid;
@@ -47,14 +47,14 @@ const FIRST_TABLES: &str = "CREATE TABLE images (
      CREATE TABLE discarded (pin TEXT NOT NULL PRIMARY KEY);
      CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, next BIGINT NOT NULL);";
 
-/// Who may use an image beside its owner is a row of `members` each, everyone's for the tenant [`EVERYONE`]. What was
-/// taken again keeps its row, with the time, for those who ask what changed.
+/// Each row of `members` gives one tenant access to an image; the tenant [`EVERYONE`] stands for all. A row whose access was
+/// revoked is kept with the time of that, for `changes-since`.
 const ACCESS_TABLES: &str = "ALTER TABLE members ADD COLUMN until BIGINT NOT NULL DEFAULT 0;
      INSERT INTO members (image, tenant, since, until) SELECT id, '*', updated, 0 FROM images WHERE public = 1;
      CREATE TABLE pinnings (pin TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL);";
 
-/// A member's row says itself when the image changed last as that member sees it, so that nobody looks through images for
-/// that; and the members of a deleted image have lost it then, so that lists do not come by what is gone.
+/// A member's row stores when the image last changed from that member's point of view, so that queries need not search `images`
+/// for it. Deleting an image also revokes its members' access, so that lists do not read deleted images.
 const CHANGES: &str = "ALTER TABLE members ADD COLUMN changed BIGINT NOT NULL DEFAULT 0;
      UPDATE members SET changed = CASE WHEN since > until THEN since ELSE until END;
      UPDATE members SET changed = COALESCE((SELECT updated FROM images WHERE id = members.image AND updated > members.changed),
@@ -68,7 +68,7 @@ const CHANGES: &str = "ALTER TABLE members ADD COLUMN changed BIGINT NOT NULL DE
      CREATE INDEX members_changed ON members (tenant, changed);
      CREATE INDEX members_until ON members (until);";
 
-/// Stands for every tenant among the members of an image; no tenant's id.
+/// The member id that stands for every tenant. No tenant has this id.
 pub(crate) const EVERYONE: &str = "*";
 
 macro_rules! columns {
@@ -84,8 +84,8 @@ macro_rules! select {
     };
 }
 
-/// Images as the tenant $1 sees them: its own as they are; another's as changed when access to it was given, and as
-/// deleted since that was taken again.
+/// Images from the point of view of tenant $1: its own unchanged; another tenant's as changed when access was granted, and as
+/// deleted when it was revoked.
 macro_rules! seen {
     ($select:expr, $which:literal, $rest:literal) => {
         concat!(
@@ -108,7 +108,7 @@ macro_rules! seen {
     };
 }
 
-/// Every image that the tenant $1 sees.
+/// Every image that tenant $1 may use.
 macro_rules! seen_now {
     ($rest:literal) => {
         seen!(
@@ -123,8 +123,8 @@ macro_rules! seen_now {
 const BY_NUMBER: &str = seen!(columns!(), "number = $2 AND deleted = 0", "WHERE deleted = 0");
 const BY_UUID: &str = seen!(columns!(), "id = $2 AND deleted = 0", "WHERE deleted = 0");
 const ALL: &str = seen_now!("WHERE deleted = 0 ORDER BY number LIMIT $2 OFFSET $3");
-const LIVING: &str = seen_now!("WHERE deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
-/// Beside what the tenant sees what it does not see any more, lost since $5.
+const NOT_DELETED: &str = seen_now!("WHERE deleted = 0 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3");
+/// The images that the tenant may use, and those that were deleted or revoked since $5.
 const CHANGED: &str = seen!(
     columns!(),
     "id IN (SELECT id FROM images WHERE owner = $1 AND deleted = 0
@@ -133,7 +133,7 @@ const CHANGED: &str = seen!(
             UNION SELECT image FROM members WHERE tenant IN ($1, '*') AND until >= $5)",
     "WHERE updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
 );
-/// That everyone was given an image, or lost it, is no change for its owner.
+/// Publishing an image or making it private is not a change for its owner.
 const LATEST: &str = "SELECT MAX(latest) FROM (
     SELECT MAX(updated) AS latest FROM images WHERE owner = $1
     UNION ALL SELECT MAX(changed) FROM members WHERE tenant = $1
@@ -218,7 +218,7 @@ fn text(content: &Content) -> String {
     serde_json::to_string(content).unwrap_or_default()
 }
 
-/// Writes what may change of an image that is not deleted.
+/// Updates an image. Returns `false` if it was deleted.
 pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
     let sql = "UPDATE images SET name = $2, public = $3, status = $4, progress = $5, reason = $6, min_disk_gib = $7,
                                  updated = $8, content = $9, digest = $10 WHERE id = $1 AND deleted = 0";
@@ -246,13 +246,13 @@ pub(crate) async fn update(tx: &mut Tx, image: &Image) -> Result<bool, Error> {
     Ok(changed == 1)
 }
 
-/// An image whoever asks, not deleted.
+/// Returns an image that is not deleted, without an access check.
 pub(crate) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
     let row = tx.row(select!("WHERE id = $1 AND deleted = 0"), params![id.to_string()]).await?;
     row.map(image).transpose()
 }
 
-/// An image by either of its names, whoever asks, not deleted.
+/// Returns an image that is not deleted by either id, without an access check.
 pub(crate) async fn find(tx: &mut Tx, id: Id) -> Result<Option<Image>, Error> {
     let row = match id {
         Id::Number(number) => tx.row(select!("WHERE number = $1 AND deleted = 0"), params![number]).await?,
@@ -261,18 +261,18 @@ pub(crate) async fn find(tx: &mut Tx, id: Id) -> Result<Option<Image>, Error> {
     row.map(image).transpose()
 }
 
-/// An image whoever asks, also one that was deleted since.
+/// Returns an image, deleted or not, without an access check.
 pub(crate) async fn by_id_or_tombstone(tx: &mut Tx, id: Uuid) -> Result<Option<Image>, Error> {
     let row = tx.row(select!("WHERE id = $1"), params![id.to_string()]).await?;
     row.map(image).transpose()
 }
 
-/// Whether an image was ever begun, deleted or not.
-pub(crate) async fn was_begun(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
+/// Returns whether an image exists or existed.
+pub(crate) async fn ever_existed(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
     Ok(tx.row("SELECT 1 FROM images WHERE id = $1", params![id.to_string()]).await?.is_some())
 }
 
-/// An image that a tenant may see.
+/// Returns an image that a tenant may use.
 pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Image>, Error> {
     let row = match id {
         Id::Number(number) => tx.row(BY_NUMBER, params![tenant, number]).await?,
@@ -281,21 +281,21 @@ pub(crate) async fn visible(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<
     row.map(image).transpose()
 }
 
-/// A page of what a tenant sees; what it lost before `remembered` is not told any more.
+/// Returns a page of a tenant's images. Images deleted or revoked before `shown_since` are left out.
 pub(crate) async fn page(
     tx: &mut Tx,
     tenant: &str,
     page: Page,
-    remembered: Time,
+    shown_since: Time,
 ) -> Result<Vec<Image>, Error> {
     let rows = match page.since {
         None => tx.rows(ALL, params![tenant, page.limit, page.offset]).await?,
         Some(since) if page.deleted => {
-            // Zero stands for what is not lost.
-            let lost = since.max(remembered).0.max(1);
-            tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0, lost]).await?
+            // Zero means not deleted or revoked.
+            let lost_since = since.max(shown_since).0.max(1);
+            tx.rows(CHANGED, params![tenant, page.limit, page.offset, since.0, lost_since]).await?
         }
-        Some(since) => tx.rows(LIVING, params![tenant, page.limit, page.offset, since.0]).await?,
+        Some(since) => tx.rows(NOT_DELETED, params![tenant, page.limit, page.offset, since.0]).await?,
     };
     images(rows)
 }
@@ -305,10 +305,10 @@ pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Ti
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 
-/// Drops access that was taken again before then, of deleted images too; so many rows at most. How many it were.
+/// Deletes up to `limit` rows of access that was revoked before `before`, and returns their number.
 ///
-/// Tombstones themselves stay: servers boot by them, and hosts are told by them what may go. No list comes by old ones.
-pub(crate) async fn forget_access(tx: &mut Tx, before: Time, limit: i64) -> Result<usize, Error> {
+/// Rows of deleted images stay: servers need them to boot, and they tell which images hosts may delete. No list reads old ones.
+pub(crate) async fn delete_old_access(tx: &mut Tx, before: Time, limit: i64) -> Result<usize, Error> {
     let rows = tx.rows(OLD_ACCESS, params![before.0, limit]).await?;
     for row in &rows {
         let (image, tenant): (String, String) = (row.get(0)?, row.get(1)?);
@@ -317,14 +317,14 @@ pub(crate) async fn forget_access(tx: &mut Tx, before: Time, limit: i64) -> Resu
     Ok(rows.len())
 }
 
-/// Whether there is any such.
+/// Returns whether [`delete_old_access`] would delete any row.
 pub(crate) async fn has_old_access(tx: &mut Tx, before: Time) -> Result<bool, Error> {
     Ok(tx.row(OLD_ACCESS, params![before.0, 1i64]).await?.is_some())
 }
 
-/// The images that a new one takes the place of: by the owner's name for it, or the last of a server's schedule. A schedule
-/// names its images alike for every server, so it is only of its own server that an image made on demand and a scheduled
-/// one of the same name replace each other.
+/// Returns the images that a new one replaces: those of the same owner and name, or the last one of the server's schedule. A
+/// schedule gives the images of all servers the same name. Therefore a requested image and a scheduled one of the same name
+/// replace each other only if they are of the same server.
 pub(crate) async fn replaced_by(tx: &mut Tx, new: &Image) -> Result<Vec<Image>, Error> {
     let (id, owner) = (new.id.to_string(), new.owner.as_deref().unwrap_or(""));
     let server = new.server.map(|(server, _)| server.to_string());
@@ -354,8 +354,8 @@ pub(crate) async fn in_flight(tx: &mut Tx) -> Result<Vec<Image>, Error> {
     images(tx.rows(sql, &[]).await?)
 }
 
-/// Whether an image of a server is in flight.
-pub(crate) async fn being_made_of(tx: &mut Tx, server: Uuid) -> Result<bool, Error> {
+/// Returns whether an image of a server is being created.
+pub(crate) async fn has_image_in_flight(tx: &mut Tx, server: Uuid) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM images WHERE server = $1 AND deleted = 0
                AND status IN ('QUEUED', 'PREPARING', 'SAVING')";
     Ok(tx.row(sql, params![server.to_string()]).await?.is_some())
@@ -366,7 +366,7 @@ pub(crate) async fn first_base(tx: &mut Tx) -> Result<Option<Image>, Error> {
     row.map(image).transpose()
 }
 
-/// Makes a tombstone of an image, and its pins such as are to be let go of.
+/// Marks an image as deleted, revokes all access to it and marks its pins for unpinning.
 pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), Error> {
     let sql = "UPDATE images SET deleted = $2, updated = $2 WHERE id = $1 AND deleted = 0";
     tx.execute(sql, params![image.id.to_string(), now.0]).await?;
@@ -378,20 +378,21 @@ pub(crate) async fn delete(tx: &mut Tx, image: &Image, now: Time) -> Result<(), 
     Ok(())
 }
 
-/// Whether an image with this content is there; none if there never was one.
-pub(crate) async fn is_wanted(tx: &mut Tx, digest: &str) -> Result<Option<bool>, Error> {
+/// Returns whether an image with this content exists; `None` if there has never been one.
+pub(crate) async fn has_content(tx: &mut Tx, digest: &str) -> Result<Option<bool>, Error> {
     let sql = "SELECT deleted FROM images WHERE digest = $1 ORDER BY deleted LIMIT 1";
     let row = tx.row(sql, params![digest]).await?;
     Ok(row.map(|row| row.get::<i64>(0)).transpose()?.map(|deleted| deleted == 0))
 }
 
+/// Marks a pin for unpinning.
 pub(crate) async fn discard(tx: &mut Tx, pin: &str) -> Result<(), Error> {
     let sql = "INSERT INTO discarded (pin) VALUES ($1) ON CONFLICT (pin) DO NOTHING";
     tx.execute(sql, params![pin]).await.map(|_| ())
 }
 
-/// A pin was let go of.
-pub(crate) async fn unpinned(db: &Database, pin: &str) -> Result<(), Error> {
+/// Removes the mark of a pin that was unpinned.
+pub(crate) async fn remove_discarded(db: &Database, pin: &str) -> Result<(), Error> {
     db.execute("DELETE FROM discarded WHERE pin = $1", params![pin]).await.map(|_| ())
 }
 
@@ -400,65 +401,65 @@ pub(crate) async fn discarded(tx: &mut Tx, limit: i64) -> Result<Vec<String>, Er
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Announces a pin that is about to be made, so that it is let go of should nothing come of it.
-pub(crate) async fn announce(tx: &mut Tx, pin: &str, now: Time) -> Result<(), Error> {
+/// Records a pin that is about to be created, so that the sweep removes it if the request crashes.
+pub(crate) async fn record_pending_pin(tx: &mut Tx, pin: &str, now: Time) -> Result<(), Error> {
     tx.execute("INSERT INTO pinnings (pin, since) VALUES ($1, $2)", params![pin, now.0]).await.map(|_| ())
 }
 
-/// Ends an announcement; whether it still stood.
-pub(crate) async fn arrived(tx: &mut Tx, pin: &str) -> Result<bool, Error> {
+/// Removes the record of a pending pin. Returns whether there was one.
+pub(crate) async fn remove_pending_pin(tx: &mut Tx, pin: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM pinnings WHERE pin = $1", params![pin]).await? == 1)
 }
 
-/// Pins that were announced before `before`, and of which nothing came.
-pub(crate) async fn overdue(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<String>, Error> {
+/// Returns pending pins that were recorded before `before`.
+pub(crate) async fn overdue_pins(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<String>, Error> {
     let sql = "SELECT pin FROM pinnings WHERE since < $1 ORDER BY pin LIMIT $2";
     let rows = tx.rows(sql, params![before.0, limit]).await?;
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// How many uploads of a tenant's are being taken in.
-pub(crate) async fn uploads_in_flight(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
+/// Returns the number of a tenant's uploads that are being created.
+pub(crate) async fn count_uploads_in_flight(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
     let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND origin = 'upload'
                AND status IN ('QUEUED', 'PREPARING', 'SAVING')";
     tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
 }
 
-/// How many uploads a tenant has or is going to have, beside those that one of this name takes the place of.
-pub(crate) async fn uploads_beside(tx: &mut Tx, owner: &str, name: &str) -> Result<i64, Error> {
+/// Returns the number of a tenant's uploads, finished or being created, without those that an image of this name replaces.
+pub(crate) async fn count_other_uploads(tx: &mut Tx, owner: &str, name: &str) -> Result<i64, Error> {
     let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND origin = 'upload'
                AND status <> 'FAILED' AND (status <> 'ACTIVE' OR name <> $2)";
     tx.row(sql, params![owner, name]).await?.ok_or_else(|| bad("count"))?.get(0)
 }
 
-/// How many images of a tenant's everyone sees.
-pub(crate) async fn public_of(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
+/// Returns the number of a tenant's public images.
+pub(crate) async fn count_public(tx: &mut Tx, owner: &str) -> Result<i64, Error> {
     let sql = "SELECT COUNT(*) FROM images WHERE owner = $1 AND deleted = 0 AND public = 1";
     tx.row(sql, params![owner]).await?.ok_or_else(|| bad("count"))?.get(0)
 }
 
-/// Gives access; what stands already stays as it is.
+/// Grants access. Has no effect on existing access.
 pub(crate) async fn grant(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
     let sql = "INSERT INTO members (image, tenant, since, until, changed) VALUES ($1, $2, $3, 0, $3)
                ON CONFLICT (image, tenant) DO UPDATE SET since = $3, until = 0, changed = $3 WHERE members.until > 0";
     tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
-/// Takes access again, where it stands.
+/// Revokes access, if any.
 pub(crate) async fn revoke(tx: &mut Tx, image: Uuid, tenant: &str, now: Time) -> Result<(), Error> {
     let sql = "UPDATE members SET until = $3, changed = $3 WHERE image = $1 AND tenant = $2 AND until = 0";
     tx.execute(sql, params![image.to_string(), tenant, now.0]).await.map(|_| ())
 }
 
-/// The tenants that were named to use an image.
+/// Returns the tenants that an image is shared with by id.
 pub(crate) async fn members(tx: &mut Tx, image: Uuid) -> Result<Vec<String>, Error> {
     let sql = "SELECT tenant FROM members WHERE image = $1 AND tenant <> '*' AND until = 0 ORDER BY tenant";
     let rows = tx.rows(sql, params![image.to_string()]).await?;
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Drops everything that a tenant was given.
-pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
+/// Deletes all access of a tenant.
+pub(crate) async fn delete_tenant_access(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM members WHERE tenant = $1", params![tenant]).await.map(|_| ())
 }
 
@@ -466,7 +467,7 @@ pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: &str) -> Result<(), Error
 mod tests {
     use super::*;
 
-    /// How SQLite goes about a statement.
+    /// Returns SQLite's query plan of a statement.
     async fn plan(db: &Database, sql: &str) -> String {
         let sql: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {sql}").into_boxed_str());
         let plan = db.read(sql, |sql: &&'static str, tx| {
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_list_walks_what_is_gone() {
+    async fn no_list_scans_deleted_images() {
         let scratch = database::testing::Scratch::sqlite();
         let db = Database::open(&scratch.location, "images", MIGRATIONS).await.unwrap();
         for (name, sql, wanted) in [
@@ -491,8 +492,8 @@ mod tests {
                 &["images_owner (owner=? AND deleted=?)", "members_tenant (tenant=? AND until=?)"][..],
             ),
             (
-                "living",
-                LIVING,
+                "not deleted",
+                NOT_DELETED,
                 &["images_owner (owner=? AND deleted=?)", "members_tenant (tenant=? AND until=?)"],
             ),
             (
@@ -503,7 +504,7 @@ mod tests {
             ("latest", LATEST, &["images_changed (owner=?)", "members_changed (tenant=?)"]),
             ("number", BY_NUMBER, &["(number=?)"]),
             ("id", BY_UUID, &["(id=?)"]),
-            ("forgotten", OLD_ACCESS, &["members_until (until>? AND until<?)"]),
+            ("old access", OLD_ACCESS, &["members_until (until>? AND until<?)"]),
         ] {
             let plan = plan(&db, sql).await;
             for wanted in wanted {
@@ -516,7 +517,7 @@ mod tests {
     }
 
     database::on_each_engine! {
-        async fn what_was_there_before_is_told_as_before(location: &Location) {
+        async fn rows_of_older_versions_are_listed_as_before(location: &Location) {
             let db = Database::open(location, "images", &MIGRATIONS[..3]).await.unwrap();
             let mut pages = Vec::new();
             for (number, deleted, until) in [(1i64, 0i64, 0i64), (2, 50, 0), (3, 0, 40)] {
@@ -533,18 +534,18 @@ mod tests {
             }
             drop(db);
             let db = Database::open(location, "images", MIGRATIONS).await.unwrap();
-            for (since, remembered) in [(None, 0), (Some(Time(1)), 0), (Some(Time(1)), 45), (Some(Time(35)), 0)] {
-                let input = (Page { offset: 0, limit: 9, since, deleted: true }, Time(remembered));
-                let list = db.scan(input, |(wanted, remembered), tx| {
-                    Box::pin(async move { page(tx, "200", *wanted, *remembered).await })
+            for (since, shown_since) in [(None, 0), (Some(Time(1)), 0), (Some(Time(1)), 45), (Some(Time(35)), 0)] {
+                let input = (Page { offset: 0, limit: 9, since, deleted: true }, Time(shown_since));
+                let list = db.scan(input, |(wanted, shown_since), tx| {
+                    Box::pin(async move { page(tx, "200", *wanted, *shown_since).await })
                 });
                 let list: Vec<_> = list.await.unwrap().iter().map(|image| {
                     (image.number, image.updated.0, image.deleted.map(|time| time.0))
                 }).collect();
                 pages.push(list);
             }
-            let (living, gone, taken) = ((1, 30, None), (2, 50, Some(50)), (3, 40, Some(40)));
-            assert_eq!(pages, [vec![living], vec![living, gone, taken], vec![living, gone], vec![gone, taken]]);
+            let (existing, deleted, revoked) = ((1, 30, None), (2, 50, Some(50)), (3, 40, Some(40)));
+            assert_eq!(pages, [vec![existing], vec![existing, deleted, revoked], vec![existing, deleted], vec![deleted, revoked]]);
             let latest = db.scan((), |(), tx| Box::pin(async move { latest_change(tx, "200").await }));
             assert_eq!(latest.await.unwrap(), Some(Time(50)));
         }

@@ -1,4 +1,4 @@
-//! Where images' bytes are kept: pinned versions of objects.
+//! Storage of images' bytes as pinned versions of objects.
 
 use std::path::PathBuf;
 
@@ -9,28 +9,28 @@ use tokio::io::AsyncWriteExt;
 /// An object that an image is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Whose account; none for the operator's own.
+    /// The tenant whose account it is in; `None` for the operator's account.
     pub owner: Option<String>,
-    /// Its name in the account's container of images, unique to image and piece.
+    /// Its name in the account's container of images, unique for each piece of each image.
     pub name: String,
 }
 
 /// A pinned version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The vault's name for it.
+    /// The vault's id of it.
     pub pin: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// Why the vault failed.
+/// Why an operation of the vault failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VaultError {
-    /// No such object or version.
+    /// The object or the version does not exist.
     #[error("{0} does not exist")]
     NotFound(String),
-    /// The account has no room or may not be written to.
+    /// The account is over its quota or must not be written to.
     #[error("refused: {0}")]
     Refused(String),
     /// Anything else.
@@ -38,29 +38,38 @@ pub enum VaultError {
     Failed(String),
 }
 
-/// Object storage as images need it. A pinned version stays readable until it is unpinned, whatever becomes of the
-/// object.
+/// The object storage that images need. A pinned version stays readable until it is unpinned, even if the object is
+/// overwritten or deleted.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
-    /// Stores a stream and pins the version. Doing it again under the same name replaces what an interrupted
-    /// attempt left, its pin included.
+    /// Stores a stream as an object and pins its version. Idempotent: a retry under the same name replaces the object and the
+    /// pin of an interrupted attempt.
+    ///
+    /// # Errors
+    /// [`VaultError::Refused`] if the account must not be written to, [`VaultError::Failed`] for any other failure.
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError>;
 
-    /// Pins the present version of an object that its owner put there, under this name.
+    /// Pins the current version of an object that a tenant uploaded. The caller chooses the id of the pin.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] if there is no such object.
     async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError>;
 
-    /// Reads a pinned version from its beginning.
+    /// Opens a pinned version for reading from the start.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] if it is not pinned.
     async fn open(&self, pin: &str) -> Result<Reader, VaultError>;
 
-    /// Lets go of a version; well if it is not pinned.
+    /// Unpins a version. Idempotent: succeeds if it is not pinned.
     async fn unpin(&self, pin: &str) -> Result<(), VaultError>;
 }
 
-/// A directory as vault, for tests: objects in folders by owner, every pin a file of its own.
+/// A vault in a directory, for tests: one folder of objects per owner, and one file per pin.
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// In `root`, which is made when it is needed.
+    /// Returns a vault in `root`, which is created when the first object is stored.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self(root.into())

@@ -74,7 +74,7 @@ impl TenantDeleted for OwnImages {
                 deleted += 1;
             }
             if seen < PAGE {
-                return self.0.forget_tenant(tenant_id).await.map_err(|e| e.to_string());
+                return self.0.delete_tenant_access(tenant_id).await.map_err(|e| e.to_string());
             }
             offset += seen - deleted;
         }

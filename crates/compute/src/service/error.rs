@@ -84,11 +84,11 @@ impl From<images::Error> for Error {
     fn from(error: images::Error) -> Self {
         match error {
             images::Error::NotFound => Self::NotFound("image"),
-            images::Error::NotOwner | images::Error::CloudsOwn => Self::NotOwner(error.to_string()),
+            images::Error::NotOwner | images::Error::OwnedByCloud => Self::NotOwner(error.to_string()),
             images::Error::InFlight => Self::Conflict(error.to_string()),
             images::Error::Invalid { field, reason } => Self::invalid(field, reason),
             images::Error::OverLimit(reason) => Self::OverLimit { reason, retry_at: None },
-            images::Error::Hostile(why) => Self::invalid("image", why.to_string()),
+            images::Error::Unsafe(why) => Self::invalid("image", why.to_string()),
             images::Error::Refused(why) => Self::invalid("image", why),
             images::Error::Vault(images::VaultError::NotFound(_)) => Self::NotFound("object"),
             images::Error::Vault(images::VaultError::Refused(why)) => Self::invalid("source", why),

@@ -162,7 +162,7 @@ impl Inner {
         let server = found.await?;
         match server.state.task {
             None => return Ok(true),
-            Some(Task::Imaging) if !self.images.being_made_of(server.id).await? => {}
+            Some(Task::Imaging) if !self.images.has_image_in_flight(server.id).await? => {}
             Some(_) => return Ok(false),
         }
         // The job has the machine's turn until all of it is written.

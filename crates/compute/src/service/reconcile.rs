@@ -125,7 +125,7 @@ async fn compare(inner: &Arc<Inner>, host: &dyn Hypervisor, machines: Vec<Machin
 async fn drop_old_images(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     let Ok(digests) = host.images().await else { return };
     for digest in digests {
-        if !matches!(inner.images.is_wanted(&digest).await, Ok(Some(false))) {
+        if !matches!(inner.images.has_content(&digest).await, Ok(Some(false))) {
             continue;
         }
         let transfer = Transfer::Image { host: host.host().to_owned(), digest: digest.clone() };
@@ -287,10 +287,10 @@ pub(super) async fn sweep(inner: Arc<Inner>) {
             if let Err(error) = fail_orphaned_images(&inner).await {
                 tracing::warn!(%error, "cannot sweep images");
             }
-            if let Err(error) = inner.images.let_go().await {
+            if let Err(error) = inner.images.unpin_discarded().await {
                 tracing::warn!(%error, "cannot let go of images' bytes");
             }
-            if let Err(error) = inner.images.forget_lost_access().await {
+            if let Err(error) = inner.images.delete_old_access().await {
                 tracing::warn!(%error, "cannot forget whom images were taken from");
             }
             tokio::time::sleep(EVERY).await;

@@ -90,7 +90,7 @@ async fn messages_say_what_is_to_be_done() {
     assert_eq!(bed.get("/servers").await.json()["servers"].as_array().unwrap().len(), 0);
     let own = bed.delete("/images/1").await;
     assert_eq!(own.status, 403);
-    assert_eq!(own.json()["cloudServersFault"]["message"], "the image is the cloud's own");
+    assert_eq!(own.json()["cloudServersFault"]["message"], "the image belongs to the cloud");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,10 +60,10 @@ async fn what_is_refused_says_why_and_leaves_nothing() {
     assert_json(
         &failed,
         &json!({ "id": 2, "name": "x", "created": "*", "updated": "*", "status": "FAILED",
-                 "reason": "the image is refused: it is not a qcow2" }),
+                 "reason": "the image was rejected: it is not a qcow2" }),
     );
     let xml = bed.get_xml("/images/2").await.xml();
-    assert_eq!(xml.attribute("reason"), Some("the image is refused: it is not a qcow2"));
+    assert_eq!(xml.attribute("reason"), Some("the image was rejected: it is not a qcow2"));
     assert_eq!(
         bed.post("/servers", r#"{"server": {"name": "s", "imageId": 2, "flavorId": 1}}"#).await.status,
         400

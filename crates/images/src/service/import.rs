@@ -1,19 +1,19 @@
-//! The operator's own images: files of this machine, and the one that simulated hosts start with.
+//! Imports the operator's images from files of this machine, and creates the image for simulated hosts.
 
 use std::path::{Path, PathBuf};
 
 use hypervisor::{DiskFormat, Progress, Reader};
 use uuid::Uuid;
 
-use super::making::{blank, object_name};
-use super::stream::{Tally, digest_of};
+use super::making::{new_image, object_name};
+use super::stream::{StreamHash, digest_of};
 use super::{Error, Images, checked_name};
-use crate::inspect::examine;
+use crate::inspect::check_file;
 use crate::model::{Content, Image, Origin, Piece, Visibility};
 use crate::store;
 use crate::vault::{Object, Stored};
 
-/// The size of the image that simulated hosts start with.
+/// Size of the image for simulated hosts.
 const SIMULATED_BYTES: usize = 64 * 1024;
 
 /// Files of this machine.
@@ -21,7 +21,7 @@ const SIMULATED_BYTES: usize = 64 * 1024;
 pub struct Files {
     /// The disk.
     pub disk: PathBuf,
-    /// A kernel to boot without a loader.
+    /// A kernel to boot without a boot loader.
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk for it.
     pub initrd: Option<PathBuf>,
@@ -29,36 +29,37 @@ pub struct Files {
     pub command_line: Option<String>,
 }
 
-/// An image to be taken in, for everyone.
+/// A public image to be imported.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// Its name.
     pub name: String,
-    /// What it is said to be; it is never probed.
+    /// The declared format; it is never probed.
     pub format: DiskFormat,
-    /// Where it comes from.
+    /// Its files.
     pub files: Files,
 }
 
 impl Images {
-    /// Takes an image in once it is shown to be harmless. A refused one leaves nothing behind.
+    /// Checks and imports an image. A rejected one leaves nothing behind.
     ///
     /// # Errors
-    /// [`Error::Hostile`] says why it is refused; [`Error::Invalid`], [`Error::File`] and the vault's.
+    /// [`Error::Unsafe`] if the image is rejected, [`Error::Invalid`] for the name or an initrd without a kernel,
+    /// [`Error::File`] if a file cannot be read, and the vault's.
     pub async fn import(&self, import: Import) -> Result<Image, Error> {
         let name = checked_name(&import.name)?;
         let limit = self.settings.virtual_bytes_max;
         let Files { disk, kernel, initrd, command_line } = import.files;
         if kernel.is_none() && (initrd.is_some() || command_line.is_some()) {
-            let reason = "initrd and command line go with a kernel".into();
+            let reason = "an initrd or a command line needs a kernel".into();
             return Err(Error::Invalid { field: "kernel", reason });
         }
-        let virtual_bytes = examine(&disk, import.format, limit).await?;
+        let virtual_bytes = check_file(&disk, import.format, limit).await?;
         let pieces = [Some(disk), kernel, initrd];
-        self.take_files(&name, import.format, virtual_bytes, pieces, command_line).await
+        self.store_files(&name, import.format, virtual_bytes, pieces, command_line).await
     }
 
-    async fn take_files(
+    async fn store_files(
         &self,
         name: &str,
         format: DiskFormat,
@@ -75,7 +76,7 @@ impl Images {
         self.store_base(name, format, virtual_bytes, readers, command_line).await
     }
 
-    /// Stores the bytes and then makes the row, ACTIVE from the start.
+    /// Stores the bytes and then inserts the image, ACTIVE from the start.
     async fn store_base(
         &self,
         name: &str,
@@ -84,18 +85,18 @@ impl Images {
         readers: [Option<Reader>; 3],
         command_line: Option<String>,
     ) -> Result<Image, Error> {
-        let mut image = self.numbered(name).await?;
+        let mut image = self.new_numbered_image(name).await?;
         let suffix = if format == DiskFormat::Raw { "raw" } else { "qcow2" };
         let (mut hashes, mut stored) = ([None; 3], [const { None }; 3]);
-        for (((reader, suffix), piece), hash) in
+        for (((reader, suffix), piece), digest) in
             readers.into_iter().zip([suffix, "kernel", "initrd"]).zip(&mut stored).zip(&mut hashes)
         {
             let Some(reader) = reader else { continue };
-            let (reader, tally) = Tally::over(reader, Progress::new());
+            let (reader, hash) = StreamHash::wrap(reader, Progress::new());
             let object = Object { owner: None, name: object_name(&image, suffix) };
             let Stored { pin, bytes } = self.vault.put(&object, reader).await?;
             *piece = Some(Piece { pin, bytes });
-            *hash = Some(tally.sha256());
+            *digest = Some(hash.sha256());
         }
         let [Some(disk), kernel, initrd] = stored else { return Err(Error::NotFound) };
         let digest = digest_of(format, virtual_bytes, &hashes).parse().map_err(|_| Error::NotFound)?;
@@ -104,8 +105,8 @@ impl Images {
         self.insert(image, content).await
     }
 
-    async fn numbered(&self, name: &str) -> Result<Image, Error> {
-        let mut image = blank(Uuid::new_v4(), name, self.clock.now());
+    async fn new_numbered_image(&self, name: &str) -> Result<Image, Error> {
+        let mut image = new_image(Uuid::new_v4(), name, self.clock.now());
         let number = self.db.write((), |(), tx| Box::pin(async move { store::next_number(tx).await }));
         image.number = number.await?;
         Ok(image)
@@ -123,7 +124,7 @@ impl Images {
         self.activate(id, content).await
     }
 
-    /// Makes the image that a cloud of simulated hosts starts with, unless there is one for everyone already.
+    /// Returns the first image of the operator; creates the image for simulated hosts if there is none.
     ///
     /// # Errors
     /// The vault's and the database's.
@@ -140,33 +141,33 @@ impl Images {
 }
 
 async fn open(path: &Path) -> Result<Reader, Error> {
-    Ok(Box::pin(tokio::fs::File::open(path).await.map_err(|error| failed(path, &error))?))
+    Ok(Box::pin(tokio::fs::File::open(path).await.map_err(|error| file_error(path, &error))?))
 }
 
-pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn file_error(path: &Path, error: &std::io::Error) -> Error {
     Error::File { path: path.display().to_string(), reason: error.to_string() }
 }
 
-/// A file of its own in the scratch directory, gone when dropped.
-pub(super) struct Aside(pub(super) PathBuf);
+/// Path of a new file in the scratch directory. The file is deleted on drop.
+pub(super) struct ScratchFile(pub(super) PathBuf);
 
-impl Aside {
+impl ScratchFile {
     pub(super) async fn new(scratch: &Path) -> Result<Self, Error> {
-        tokio::fs::create_dir_all(scratch).await.map_err(|error| failed(scratch, &error))?;
+        tokio::fs::create_dir_all(scratch).await.map_err(|error| file_error(scratch, &error))?;
         Ok(Self(scratch.join(Uuid::new_v4().to_string())))
     }
 }
 
-impl Drop for Aside {
+impl Drop for ScratchFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Removes what a process that died left in the scratch directory, which is this one's alone.
-pub(super) async fn clear(scratch: &Path) -> Result<(), Error> {
+/// Deletes the scratch directory, which may hold files of a process that crashed. No other process uses it.
+pub(super) async fn remove_scratch(scratch: &Path) -> Result<(), Error> {
     match tokio::fs::remove_dir_all(scratch).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(scratch, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file_error(scratch, &error)),
         _ => Ok(()),
     }
 }

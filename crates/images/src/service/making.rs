@@ -1,46 +1,46 @@
-//! Making an image of a server: begun, prepared, saved, and then active or failed.
+//! Creates an image from a server: QUEUED, PREPARING, SAVING, then ACTIVE or FAILED.
 
 use database::Tx;
 use hypervisor::{DiskFormat, Progress, Snapshot};
 use uuid::Uuid;
 use work::Time;
 
-use super::stream::{Tally, digest_of};
+use super::stream::{StreamHash, digest_of};
 use super::{Error, Images, checked_name};
 use crate::model::{Content, Image, Origin, Piece, Status, Visibility, gib};
 use crate::store;
 use crate::vault::Object;
 
-/// An image to be made of a server.
+/// An image to be created from a server.
 #[derive(Clone, Debug)]
 pub struct NewImage {
-    /// Chosen by the caller, so that a repetition is the same image.
+    /// Chosen by the caller, so that a retry refers to the same image.
     pub id: Uuid,
     /// The tenant.
     pub owner: String,
     /// Its name.
     pub name: String,
-    /// The server, by both ids.
+    /// The server's ids in v2 and in v1.0.
     pub server: (Uuid, i64),
-    /// On demand, or by which schedule.
+    /// Whether it was requested or by which schedule it is created.
     pub origin: Origin,
 }
 
 impl Images {
-    /// Begins an image of a server: QUEUED. The same one if it was begun before.
+    /// Inserts a QUEUED image of a server. Idempotent: returns the existing image if there is one with this id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for the name; [`Error::NotFound`] when it was begun and deleted since.
+    /// [`Error::Invalid`] if the name is invalid; [`Error::NotFound`] if the image existed and was deleted.
     pub async fn begin(&self, new: NewImage) -> Result<Image, Error> {
         let name = checked_name(&new.name)?;
         let input = (new, name, self.clock.now());
         self.db
             .write(input, |(new, name, now), tx| {
                 Box::pin(async move {
-                    if store::was_begun(tx, new.id).await? {
+                    if store::ever_existed(tx, new.id).await? {
                         return store::by_id(tx, new.id).await?.ok_or(Error::NotFound);
                     }
-                    let mut image = blank(new.id, name, *now);
+                    let mut image = new_image(new.id, name, *now);
                     image.number = store::next_number(tx).await?;
                     image.owner = Some(new.owner.clone());
                     image.server = Some(new.server);
@@ -52,7 +52,7 @@ impl Images {
             .await
     }
 
-    /// Moves an image on while it is being made; one that is not in flight stays as it is.
+    /// Sets the status and progress of an image that is being created. Has no effect on a finished one.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -67,7 +67,7 @@ impl Images {
         .await
     }
 
-    /// Ends an image that could not be made; one that is not in flight stays as it is.
+    /// Sets an image that is being created to FAILED. Has no effect on a finished one.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -104,21 +104,21 @@ impl Images {
             .await
     }
 
-    /// Stores a snapshot's bytes in the owner's account: ACTIVE. What it replaces goes in the same unit.
-    /// `progress` counts bytes stored.
+    /// Stores a snapshot's bytes in the owner's account and sets the image to ACTIVE. The images that it replaces are deleted
+    /// in the same transaction. `progress` counts the bytes stored.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the image was deleted meanwhile, and the vault's.
+    /// [`Error::NotFound`] if the image was deleted meanwhile, and the vault's.
     pub async fn save(&self, id: Uuid, snapshot: Snapshot, progress: &Progress) -> Result<Image, Error> {
         let image = self.by_id(id).await?;
         if image.status == Status::Active {
             return Ok(image);
         }
         progress.begin(snapshot.size_bytes);
-        let (reader, tally) = Tally::over(snapshot.reader, progress.clone());
+        let (reader, hash) = StreamHash::wrap(snapshot.reader, progress.clone());
         let object = Object { owner: image.owner.clone(), name: object_name(&image, "qcow2") };
         let stored = self.vault.put(&object, reader).await?;
-        let pieces = [Some(tally.sha256()), None, None];
+        let pieces = [Some(hash.sha256()), None, None];
         let digest = digest_of(DiskFormat::Qcow2, snapshot.virtual_bytes, &pieces)
             .parse()
             .map_err(|_| Error::NotFound)?;
@@ -134,20 +134,21 @@ impl Images {
         self.activate(id, content).await
     }
 
-    /// Gives an image its content. If it was deleted while the bytes were stored, they are let go of again.
+    /// Sets an image's content and status ACTIVE. If it was deleted while its bytes were being stored, they are unpinned.
     pub(super) async fn activate(&self, id: Uuid, content: Content) -> Result<Image, Error> {
         let input = (id, content, self.clock.now());
-        let activated = self.db.write(input, |(id, content, now), tx| Box::pin(fill(tx, *id, content, *now)));
+        let activated =
+            self.db.write(input, |(id, content, now), tx| Box::pin(set_content(tx, *id, content, *now)));
         let activated = activated.await?;
-        if let Err(error) = self.let_go().await {
-            tracing::warn!(%error, "replaced images' bytes are kept until the next sweep");
+        if let Err(error) = self.unpin_discarded().await {
+            tracing::warn!(%error, "cannot unpin the bytes of replaced images; the next sweep retries");
         }
         activated.ok_or(Error::NotFound)
     }
 }
 
-/// Gives an image its content; none if it is gone, and its bytes are to be let go of.
-pub(super) async fn fill(
+/// Sets an image's content and status ACTIVE. Returns `None` and marks the bytes for unpinning if the image was deleted.
+pub(super) async fn set_content(
     tx: &mut Tx,
     id: Uuid,
     content: &Content,
@@ -163,12 +164,12 @@ pub(super) async fn fill(
     image.content = Some(content.clone());
     (image.status, image.progress, image.updated) = (Status::Active, 100, now);
     store::update(tx, &image).await?;
-    replace(tx, &image, now).await?;
+    delete_replaced(tx, &image, now).await?;
     Ok(Some(image))
 }
 
-/// Deletes what a new image takes the place of (guide, Create an Image).
-async fn replace(tx: &mut Tx, image: &Image, now: Time) -> Result<(), database::Error> {
+/// Deletes the images that a new one replaces (guide, Create an Image).
+async fn delete_replaced(tx: &mut Tx, image: &Image, now: Time) -> Result<(), database::Error> {
     if image.owner.is_none() {
         return Ok(());
     }
@@ -180,8 +181,8 @@ async fn replace(tx: &mut Tx, image: &Image, now: Time) -> Result<(), database::
     Ok(())
 }
 
-/// An image of which nothing is known yet.
-pub(super) fn blank(id: Uuid, name: &str, now: Time) -> Image {
+/// Returns a QUEUED image without owner, server and content.
+pub(super) fn new_image(id: Uuid, name: &str, now: Time) -> Image {
     Image {
         id,
         number: 0,
@@ -201,7 +202,7 @@ pub(super) fn blank(id: Uuid, name: &str, now: Time) -> Image {
     }
 }
 
-/// What an image's object is called in its owner's account: readable, and unique by its number.
+/// Returns the name of an image's object in its owner's account: readable, and unique because it has the image's number.
 pub(super) fn object_name(image: &Image, suffix: &str) -> String {
     let readable: String =
         image.name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();

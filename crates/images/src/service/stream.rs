@@ -1,4 +1,4 @@
-//! Streams that are hashed and counted as they pass.
+//! Streams that are hashed and counted while they are read.
 
 use std::io;
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use aws_lc_rs::digest::{Context as Hash, SHA256};
 use hypervisor::{DiskFormat, Progress, Reader};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What has passed so far.
+/// SHA-256 of the bytes that were read from a stream so far.
 #[derive(Clone)]
-pub(super) struct Tally(Arc<Mutex<Hash>>);
+pub(super) struct StreamHash(Arc<Mutex<Hash>>);
 
-impl Tally {
-    /// A stream that passes `reader`'s bytes on, and the tally of them.
-    pub(super) fn over(reader: Reader, progress: Progress) -> (Reader, Self) {
-        let tally = Self(Arc::new(Mutex::new(Hash::new(&SHA256))));
-        (Box::pin(Tallied { reader, progress, tally: tally.clone() }), tally)
+impl StreamHash {
+    /// Wraps `reader`. Returns the wrapped stream and the hash of the bytes read from it.
+    pub(super) fn wrap(reader: Reader, progress: Progress) -> (Reader, Self) {
+        let hash = Self(Arc::new(Mutex::new(Hash::new(&SHA256))));
+        (Box::pin(HashingReader { reader, progress, hash: hash.clone() }), hash)
     }
 
-    /// The SHA-256 of all that passed.
+    /// Returns the SHA-256 of all bytes read so far.
     pub(super) fn sha256(&self) -> [u8; 32] {
         let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut out = [0; 32];
@@ -29,13 +29,13 @@ impl Tally {
     }
 }
 
-struct Tallied {
+struct HashingReader {
     reader: Reader,
     progress: Progress,
-    tally: Tally,
+    hash: StreamHash,
 }
 
-impl AsyncRead for Tallied {
+impl AsyncRead for HashingReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -45,22 +45,23 @@ impl AsyncRead for Tallied {
         let polled = self.reader.as_mut().poll_read(context, buffer);
         let fresh = &buffer.filled()[before..];
         if !fresh.is_empty() {
-            self.tally.0.lock().unwrap_or_else(PoisonError::into_inner).update(fresh);
+            self.hash.0.lock().unwrap_or_else(PoisonError::into_inner).update(fresh);
             self.progress.advance(fresh.len() as u64);
         }
         polled
     }
 }
 
-/// What a digest is made of begins so, which no disk does that was taken: images of before were named by the SHA-256 of
-/// their bytes.
-const DIGEST_OF: &[u8] = b"nephos image, format and pieces\n";
+/// Prefix of the data that a digest is computed from. Older images have the SHA-256 of their bytes as digest; no accepted disk
+/// starts with this prefix, so the two kinds cannot collide.
+const DIGEST_PREFIX: &[u8] = b"nephos image, format and pieces\n";
 
-/// The digest that hosts cache an image by: of all that a host keeps under it, which are the disk's format, its size as a
-/// guest sees it, and every piece in its place. Whoever registers another's bytes as another format gets another digest.
+/// Returns the digest that is an image's key in the hosts' caches. It covers everything that a host stores under the key: the
+/// disk's format, its virtual size and every piece with its position. The same bytes registered in another format therefore get
+/// another digest.
 pub(super) fn digest_of(format: DiskFormat, virtual_bytes: u64, pieces: &[Option<[u8; 32]>; 3]) -> String {
     let mut hash = Hash::new(&SHA256);
-    hash.update(DIGEST_OF);
+    hash.update(DIGEST_PREFIX);
     hash.update(match format {
         DiskFormat::Qcow2 => b"qcow2\n",
         DiskFormat::Raw => b"raw\n",
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_of_everything_that_a_host_keeps_under_it() {
+    fn a_digest_covers_everything_that_a_host_stores_under_it() {
         let (a, b) = ([1; 32], [2; 32]);
         let digests = [
             digest_of(DiskFormat::Raw, 512, &[Some(a), None, None]),

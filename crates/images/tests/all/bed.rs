@@ -1,4 +1,4 @@
-//! A service of images over a directory, its time in the test's hands.
+//! An images service over a directory, with a frozen clock.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,45 +19,45 @@ use work::{Clock, Time};
 
 pub const GIB: u64 = 1 << 30;
 
-pub struct Bed {
+pub struct TestBed {
     pub images: Arc<Images>,
     pub clock: Clock,
     pub dir: Arc<tempfile::TempDir>,
-    /// Somebody wants something pinned.
-    pub asked: Arc<Notify>,
-    /// Held for writing, nothing is pinned.
-    pub asking: Arc<RwLock<()>>,
-    /// Held for writing, whoever has pinned something does not learn of it.
-    pub pinning: Arc<RwLock<()>>,
-    /// Held for writing, nothing is read.
-    pub reading: Arc<RwLock<()>>,
+    /// Notified when a pin is requested.
+    pub pin_requested: Arc<Notify>,
+    /// Held for writing: no pin is created.
+    pub before_pin: Arc<RwLock<()>>,
+    /// Held for writing: pins are created, but the calls do not return.
+    pub after_pin: Arc<RwLock<()>>,
+    /// Held for writing: nothing is read.
+    pub before_read: Arc<RwLock<()>>,
 }
 
-/// A directory behind gates.
-struct Gated {
+/// A vault whose calls the test can block.
+struct BlockingVault {
     vault: Directory,
-    asked: Arc<Notify>,
-    asking: Arc<RwLock<()>>,
-    pinning: Arc<RwLock<()>>,
-    reading: Arc<RwLock<()>>,
+    pin_requested: Arc<Notify>,
+    before_pin: Arc<RwLock<()>>,
+    after_pin: Arc<RwLock<()>>,
+    before_read: Arc<RwLock<()>>,
 }
 
 #[async_trait]
-impl Vault for Gated {
+impl Vault for BlockingVault {
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
         self.vault.put(object, bytes).await
     }
 
     async fn pin(&self, pin: &str, owner: &str, container: &str, object: &str) -> Result<Stored, VaultError> {
-        self.asked.notify_one();
-        drop(self.asking.read().await);
+        self.pin_requested.notify_one();
+        drop(self.before_pin.read().await);
         let stored = self.vault.pin(pin, owner, container, object).await;
-        let _open = self.pinning.read().await;
+        let _guard = self.after_pin.read().await;
         stored
     }
 
     async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
-        let _open = self.reading.read().await;
+        let _guard = self.before_read.read().await;
         self.vault.open(pin).await
     }
 
@@ -66,38 +66,39 @@ impl Vault for Gated {
     }
 }
 
-impl Bed {
+impl TestBed {
     pub async fn new(location: &Location) -> Self {
         let clock = Clock::frozen_at(Time::from_seconds(1_286_712_000));
         Self::over(location, Arc::new(tempfile::tempdir().unwrap()), clock).await
     }
 
-    /// A process over what another one left.
+    /// Opens the service on the data of an earlier process.
     pub async fn over(location: &Location, dir: Arc<tempfile::TempDir>, clock: Clock) -> Self {
-        Self::taking(location, dir, clock, 100 * GIB).await
+        Self::with_limit(location, dir, clock, 100 * GIB).await
     }
 
-    /// One that takes disks of so many bytes at most.
-    pub async fn taking(
+    /// As [`TestBed::over`], with a limit on the size of disks.
+    pub async fn with_limit(
         location: &Location,
         dir: Arc<tempfile::TempDir>,
         clock: Clock,
         virtual_bytes_max: u64,
     ) -> Self {
-        let asked = Arc::new(Notify::new());
-        let (asking, pinning, reading) = <(Arc<RwLock<()>>, Arc<RwLock<()>>, Arc<RwLock<()>>)>::default();
-        let vault = Gated {
+        let pin_requested = Arc::new(Notify::new());
+        let (before_pin, after_pin, before_read) =
+            <(Arc<RwLock<()>>, Arc<RwLock<()>>, Arc<RwLock<()>>)>::default();
+        let vault = BlockingVault {
             vault: Directory::new(dir.path().join("vault")),
-            asked: Arc::clone(&asked),
-            asking: Arc::clone(&asking),
-            pinning: Arc::clone(&pinning),
-            reading: Arc::clone(&reading),
+            pin_requested: Arc::clone(&pin_requested),
+            before_pin: Arc::clone(&before_pin),
+            after_pin: Arc::clone(&after_pin),
+            before_read: Arc::clone(&before_read),
         };
         let settings = Settings { scratch: dir.path().join("scratch"), virtual_bytes_max, space };
         let images = Images::open(location, clock.clone(), Arc::new(vault), settings).await.unwrap();
         let images = Arc::new(images);
         images.start();
-        Self { images, clock, dir, asked, asking, pinning, reading }
+        Self { images, clock, dir, pin_requested, before_pin, after_pin, before_read }
     }
 
     /// Registers an object of tenant 100's container `uploads` under its own name.
@@ -114,24 +115,24 @@ impl Bed {
         self.images.register(new).await
     }
 
-    /// Makes the scratch directory's file system one of 1000 bytes with so many free.
-    pub fn free(&self, bytes: u64) {
+    /// Makes the scratch directory's file system appear to have 1000 bytes, of which `bytes` are free.
+    pub fn set_free(&self, bytes: u64) {
         std::fs::write(self.dir.path().join("free"), bytes.to_string()).unwrap();
     }
 
-    /// Waits until an image that cannot be taken now was tried more often than one that cannot be read.
-    pub async fn waits(&self, id: Uuid) {
-        let looks = self.dir.path().join("looks");
+    /// Waits until the job of an image was tried more often than the limit of attempts for unreadable files.
+    pub async fn wait_for_retries(&self, id: Uuid) {
+        let calls = self.dir.path().join("space-calls");
         let waited = tokio::time::timeout(Duration::from_secs(60), async {
             let (mut seen, mut idle) = (0, 0);
             while seen < 7 {
                 let image = self.images.by_id(id).await.unwrap();
                 assert!(image.status.in_flight(), "{:?}: {:?}", image.status, image.reason);
-                let found = std::fs::metadata(&looks).map_or(0, |found| found.len());
+                let found = std::fs::metadata(&calls).map_or(0, |found| found.len());
                 if found > seen {
                     (seen, idle) = (found, 0);
                 }
-                // Time goes on where nothing happens: an attempt that got past the look would lose its lease otherwise.
+                // Advance the clock only while no attempt is under way, so that none loses its lease.
                 if idle == 50 {
                     idle = 0;
                     self.clock.advance(Duration::from_secs(31));
@@ -140,46 +141,46 @@ impl Bed {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
-        waited.await.expect("it is tried again");
+        waited.await.expect("it is retried");
     }
 
-    /// That container, as a directory.
+    /// The directory of tenant 100's container `uploads`.
     pub fn uploads(&self) -> std::path::PathBuf {
         let container = self.dir.path().join("vault/100/uploads");
         std::fs::create_dir_all(&container).unwrap();
         container
     }
 
-    /// What is left of images: pinned objects, and files put aside.
-    pub fn left(&self) -> (usize, usize) {
+    /// Numbers of pinned objects and of files in the scratch directory.
+    pub fn remaining_files(&self) -> (usize, usize) {
         let count = |path: &str| std::fs::read_dir(self.dir.path().join(path)).map_or(0, Iterator::count);
         (count("vault/pins"), count("scratch"))
     }
 
-    /// Waits until nothing is left: bytes are let go of once the image shows its end.
-    pub async fn clean(&self, what: &str) {
+    /// Waits until no file is left: bytes are unpinned after the image's status has changed.
+    pub async fn wait_until_clean(&self, what: &str) {
         let clean = tokio::time::timeout(Duration::from_secs(20), async {
-            while self.left() != (0, 0) {
+            while self.remaining_files() != (0, 0) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
-        assert!(clean.await.is_ok(), "{what}: {:?}", self.left());
+        assert!(clean.await.is_ok(), "{what}: {:?}", self.remaining_files());
     }
 
-    /// Waits until an image is in flight no more.
-    pub async fn settled(&self, id: Uuid) -> Image {
-        let settled = tokio::time::timeout(Duration::from_secs(20), async {
+    /// Waits until an image is no longer being created and returns it.
+    pub async fn finished(&self, id: Uuid) -> Image {
+        let finished = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
                 let image = self.images.by_id(id).await.unwrap();
                 if !image.status.in_flight() {
                     return image;
                 }
-                // The pause before another attempt passes at once.
+                // Skip the delay before the next attempt.
                 self.clock.advance(Duration::from_secs(1));
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
-        settled.await.expect("the image comes to its end")
+        finished.await.expect("the image is finished")
     }
 
     pub async fn snapshot(&self, owner: &str, name: &str, origin: Origin, server: Uuid) -> Image {
@@ -216,10 +217,10 @@ impl Bed {
     }
 }
 
-/// The file system's room, or what a test makes of it.
+/// Returns the free space that the test has set, else unlimited space. Counts its calls in the file `space-calls`.
 fn space(scratch: &Path) -> std::io::Result<Space> {
-    let looks = scratch.with_file_name("looks");
-    std::fs::OpenOptions::new().append(true).create(true).open(looks)?.write_all(b".")?;
+    let calls = scratch.with_file_name("space-calls");
+    std::fs::OpenOptions::new().append(true).create(true).open(calls)?.write_all(b".")?;
     let said = std::fs::read_to_string(scratch.with_file_name("free")).ok();
     said.map_or_else(
         || Ok(Space { total: u64::MAX, free: u64::MAX }),

@@ -1,18 +1,18 @@
-//! Images: who sees them, what replaces them, and which are refused.
+//! Images: who may use them, which ones a new one replaces, and which are rejected.
 
 use std::time::Duration;
 
 use database::on_each_engine;
 use hypervisor::DiskFormat;
-use images::{Error, Files, Hostile, Id, Import, NewImage, Origin, Status};
+use images::{Error, Files, Id, Import, NewImage, Origin, Status, UnsafeImage};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
-use crate::bed::{Bed, GIB, qemu_img};
+use crate::bed::{GIB, TestBed, qemu_img};
 
 on_each_engine! {
     async fn a_tenant_sees_its_own_the_operators_and_what_is_shared(location: &Location) {
-        let bed = Bed::new(location).await;
+        let bed = TestBed::new(location).await;
         let base = bed.images.ensure_simulated_image().await.unwrap();
         assert_eq!(bed.images.ensure_simulated_image().await.unwrap(), base);
         assert_eq!((base.number, base.status, base.owner.clone()), (1, Status::Active, None));
@@ -23,7 +23,7 @@ on_each_engine! {
         assert_eq!(bed.names("200", None).await, [("Simulated".into(), false)]);
         assert!(matches!(bed.images.get("200", Id::Number(2)).await, Err(Error::NotFound)));
         assert!(matches!(bed.images.delete("200", Id::Number(2)).await, Err(Error::NotFound)));
-        assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::CloudsOwn)));
+        assert!(matches!(bed.images.delete("200", Id::Number(1)).await, Err(Error::OwnedByCloud)));
 
         bed.images.add_member("100", Id::Number(2), "200").await.unwrap();
         assert_eq!(bed.images.access("100", Id::Uuid(own.id)).await.unwrap().tenants, ["200"]);
@@ -37,8 +37,8 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn a_new_image_replaces_its_namesake_and_tombstones_tell(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_new_image_replaces_the_one_of_the_same_name_and_lists_show_the_deletion(location: &Location) {
+        let bed = TestBed::new(location).await;
         let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
         let first = bed.snapshot("100", "gold", Origin::Snapshot, one).await;
         bed.snapshot("200", "gold", Origin::Snapshot, two).await;
@@ -65,8 +65,8 @@ on_each_engine! {
 }
 
 on_each_engine! {
-    async fn what_is_in_flight_cannot_be_deleted_and_fails_once(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn an_image_in_flight_cannot_be_deleted_and_a_failed_one_stays_failed(location: &Location) {
+        let bed = TestBed::new(location).await;
         let new = NewImage { id: Uuid::new_v4(), owner: "100".into(), name: "x".into(), server: (Uuid::new_v4(), 1), origin: Origin::Snapshot };
         let image = bed.images.begin(new).await.unwrap();
         assert!(matches!(bed.images.delete("100", Id::Number(image.number)).await, Err(Error::InFlight)));
@@ -81,9 +81,9 @@ on_each_engine! {
 }
 
 #[tokio::test]
-async fn honest_images_are_taken_and_read_back() {
+async fn valid_images_are_imported_and_read_back() {
     let scratch = database::testing::Scratch::sqlite();
-    let bed = Bed::new(&scratch.location).await;
+    let bed = TestBed::new(&scratch.location).await;
     let dir = bed.dir.path();
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "a,b.qcow2", "3G"]);
     std::fs::write(dir.join("kernel"), b"kernel").unwrap();
@@ -108,34 +108,34 @@ async fn honest_images_are_taken_and_read_back() {
 }
 
 #[tokio::test]
-async fn hostile_images_are_refused_by_name() {
+async fn unsafe_images_are_rejected_with_their_reason() {
     let scratch = database::testing::Scratch::sqlite();
-    let bed = Bed::new(&scratch.location).await;
+    let bed = TestBed::new(&scratch.location).await;
     let dir = bed.dir.path();
     std::fs::write(dir.join("base.raw"), vec![0; 1 << 20]).unwrap();
-    let refused = async |file: &str| match bed.import(&dir.join(file), DiskFormat::Qcow2).await {
-        Err(Error::Hostile(why)) => why,
+    let rejection = async |file: &str| match bed.import(&dir.join(file), DiskFormat::Qcow2).await {
+        Err(Error::Unsafe(why)) => why,
         other => panic!("{file}: {other:?}"),
     };
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "backed.qcow2"]);
-    assert_eq!(refused("backed.qcow2").await, Hostile::BackingFile);
+    assert_eq!(rejection("backed.qcow2").await, UnsafeImage::BackingFile);
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "-o", "data_file=data.raw", "data.qcow2", "1G"]);
-    assert_eq!(refused("data.qcow2").await, Hostile::DataFile);
+    assert_eq!(rejection("data.qcow2").await, UnsafeImage::DataFile);
     let secret = "secret,id=s,data=abc";
     let locked = "encrypt.format=aes,encrypt.key-secret=s";
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "--object", secret, "-o", locked, "locked.qcow2", "1M"]);
-    assert_eq!(refused("locked.qcow2").await, Hostile::Encrypted);
+    assert_eq!(rejection("locked.qcow2").await, UnsafeImage::Encrypted);
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "huge.qcow2", "101G"]);
-    assert_eq!(refused("huge.qcow2").await, Hostile::TooLarge { found: 101 * GIB, limit: 100 * GIB });
-    assert_eq!(refused("base.raw").await, Hostile::NotOfFormat("qcow2"));
-    // Cut short: its tables lie outside of it.
+    assert_eq!(rejection("huge.qcow2").await, UnsafeImage::TooLarge { found: 101 * GIB, limit: 100 * GIB });
+    assert_eq!(rejection("base.raw").await, UnsafeImage::NotOfFormat("qcow2"));
+    // Truncated: its tables are beyond the end of the file.
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "short.qcow2", "1G"]);
     let short = std::fs::read(dir.join("short.qcow2")).unwrap();
     std::fs::write(dir.join("short.qcow2"), &short[..70_000]).unwrap();
-    let short = refused("short.qcow2").await;
-    assert!(matches!(short, Hostile::Refused(_)), "{short:?}");
+    let short = rejection("short.qcow2").await;
+    assert!(matches!(short, UnsafeImage::Rejected(_)), "{short:?}");
     assert!(bed.names("100", None).await.is_empty());
-    // A qcow2 with a backing file that is said to be raw is taken as the bytes that it is, never followed.
+    // A qcow2 with a backing file that is declared as raw is stored as plain bytes; the backing file is never opened.
     let mut bytes = std::fs::read(dir.join("backed.qcow2")).unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     std::fs::write(dir.join("backed.qcow2"), bytes).unwrap();

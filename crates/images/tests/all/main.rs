@@ -1,4 +1,4 @@
-//! The service of images on both databases.
+//! Tests of the images service on PostgreSQL and SQLite.
 
 mod bed;
 mod images;

@@ -1,4 +1,4 @@
-//! Objects that become images: taken or refused by a job that survives a crash, with nothing left behind.
+//! Registration of uploaded objects: a job that survives a crash accepts or rejects them and leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,51 +8,51 @@ use hypervisor::DiskFormat;
 use images::{Error, Id, Origin, Registration, Status, VaultError};
 use tokio::io::AsyncReadExt;
 
-use crate::bed::{Bed, GIB, qemu_img};
+use crate::bed::{GIB, TestBed, qemu_img};
 
 on_each_engine! {
-    async fn an_object_is_pinned_when_it_is_registered_and_taken_by_a_job(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn an_object_is_pinned_at_registration_and_checked_by_a_job(location: &Location) {
+        let bed = TestBed::new(location).await;
         let uploads = bed.uploads();
         qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "good", "2G"]);
         let bytes = std::fs::read(uploads.join("good")).unwrap();
         let image = bed.register("good", DiskFormat::Qcow2).await.unwrap();
         assert_eq!((image.owner.as_deref(), image.status, image.progress), (Some("100"), Status::Queued, 0));
         assert_eq!((image.origin, image.server), (Origin::Upload, None));
-        // What becomes of the object harms nothing.
+        // Deleting the object does not affect the image.
         std::fs::remove_file(uploads.join("good")).unwrap();
-        let image = bed.settled(image.id).await;
+        let image = bed.finished(image.id).await;
         assert_eq!((image.status, image.reason.clone(), image.min_disk_gib), (Status::Active, None, 2));
         let mut read = Vec::new();
         bed.images.source(&image).await.unwrap().disk.read_to_end(&mut read).await.unwrap();
         assert_eq!(read, bytes);
-        assert_eq!(bed.left(), (1, 0));
+        assert_eq!(bed.remaining_files(), (1, 0));
         bed.images.delete("100", Id::Uuid(image.id)).await.unwrap();
-        assert_eq!(bed.left(), (0, 0));
+        assert_eq!(bed.remaining_files(), (0, 0));
     }
 }
 
 on_each_engine! {
-    async fn the_same_bytes_as_another_format_are_another_image_to_hosts(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn the_same_bytes_in_another_format_have_another_digest(location: &Location) {
+        let bed = TestBed::new(location).await;
         qemu_img(&bed.uploads(), &["create", "-q", "-f", "qcow2", "gold", "1G"]);
-        // Whole sectors, as the raw one needs.
+        // A raw image needs whole sectors.
         let mut bytes = std::fs::read(bed.uploads().join("gold")).unwrap();
         bytes.resize(bytes.len().next_multiple_of(512), 0);
         std::fs::write(bed.uploads().join("gold"), bytes).unwrap();
         let mut digests = Vec::new();
         for format in [DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2] {
             let image = bed.register("gold", format).await.unwrap();
-            digests.push(bed.settled(image.id).await.content.unwrap().digest);
+            digests.push(bed.finished(image.id).await.content.unwrap().digest);
         }
-        assert_ne!(digests[0], digests[1], "a host would hold one under the name of the other");
-        assert_eq!(digests[0], digests[2], "a host that has it is not sent it again");
+        assert_ne!(digests[0], digests[1], "hosts would cache both under one key");
+        assert_eq!(digests[0], digests[2], "hosts would fetch the same image twice");
     }
 }
 
 on_each_engine! {
-    async fn what_is_refused_is_failed_with_the_reason_and_leaves_nothing(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_rejected_object_gives_a_failed_image_with_the_reason_and_leaves_no_file(location: &Location) {
+        let bed = TestBed::new(location).await;
         let uploads = bed.uploads();
         std::fs::write(uploads.join("base"), vec![0; 1 << 20]).unwrap();
         std::fs::write(uploads.join("odd"), vec![0; 1000]).unwrap();
@@ -65,30 +65,30 @@ on_each_engine! {
         qemu_img(&uploads, &["create", "-q", "-f", "qcow2", "short", "1G"]);
         let short = std::fs::read(uploads.join("short")).unwrap();
         std::fs::write(uploads.join("short"), &short[..70_000]).unwrap();
-        for (object, format, said) in [
+        for (object, format, expected) in [
             ("backed", DiskFormat::Qcow2, "backing file"),
             ("data", DiskFormat::Qcow2, "data file"),
             ("locked", DiskFormat::Qcow2, "encrypted"),
             ("huge", DiskFormat::Qcow2, "virtual size"),
-            ("short", DiskFormat::Qcow2, "refused"),
+            ("short", DiskFormat::Qcow2, "rejected"),
             ("base", DiskFormat::Qcow2, "not a qcow2"),
             ("odd", DiskFormat::Raw, "whole sectors"),
             ("empty", DiskFormat::Raw, "whole sectors"),
         ] {
             let image = bed.register(object, format).await.unwrap();
-            let image = bed.settled(image.id).await;
+            let image = bed.finished(image.id).await;
             let reason = image.reason.clone().unwrap_or_default();
             assert_eq!((image.status, image.content.clone()), (Status::Failed, None), "{object}");
-            assert!(reason.contains(said) && !reason.contains("scratch"), "{object}: {reason}");
-            bed.clean(object).await;
+            assert!(reason.contains(expected) && !reason.contains("scratch"), "{object}: {reason}");
+            bed.wait_until_clean(object).await;
             bed.images.delete("100", Id::Uuid(image.id)).await.unwrap();
         }
     }
 }
 
 on_each_engine! {
-    async fn what_is_refused_at_once_was_never_an_image(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_request_that_is_rejected_creates_no_image(location: &Location) {
+        let bed = TestBed::new(location).await;
         let missing = bed.register("nothing", DiskFormat::Raw).await;
         assert!(matches!(missing, Err(Error::Vault(VaultError::NotFound(_)))), "{missing:?}");
         std::fs::File::create(bed.uploads().join("vast")).unwrap().set_len(512).unwrap();
@@ -96,37 +96,37 @@ on_each_engine! {
             owner: "100".into(), name: " ".into(), format: DiskFormat::Raw, container: "uploads".into(), object: "vast".into(), images_max: 100,
         };
         assert!(matches!(bed.images.register(nameless).await, Err(Error::Invalid { field: "name", .. })));
-        let small = Bed::taking(location, Arc::clone(&bed.dir), bed.clock.clone(), 511).await;
+        let small = TestBed::with_limit(location, Arc::clone(&bed.dir), bed.clock.clone(), 511).await;
         let over = small.register("vast", DiskFormat::Raw).await;
         assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
-        assert_eq!(small.left(), (0, 0));
-        // So many at a time, each of which may need its size in the scratch directory.
+        assert_eq!(small.remaining_files(), (0, 0));
+        // The number of unfinished registrations is limited: each may need its size in the scratch directory.
         bed.images.stop().await;
         for _ in 0..10 {
             bed.register("vast", DiskFormat::Raw).await.unwrap();
         }
-        let closed = bed.register("vast", DiskFormat::Raw).await;
-        assert!(matches!(closed, Err(Error::OverLimit(_))), "{closed:?}");
-        assert_eq!(bed.left(), (10, 0));
+        let refused = bed.register("vast", DiskFormat::Raw).await;
+        assert!(matches!(refused, Err(Error::OverLimit(_))), "{refused:?}");
+        assert_eq!(bed.remaining_files(), (10, 0));
         assert_eq!(bed.names("100", None).await.len(), 10);
     }
 }
 
 on_each_engine! {
-    async fn a_process_that_dies_while_it_takes_an_image_is_made_up_for(location: &Location) {
-        let first = Bed::new(location).await;
+    async fn a_registration_continues_after_a_crash(location: &Location) {
+        let first = TestBed::new(location).await;
         let (dir, clock) = (Arc::clone(&first.dir), first.clock.clone());
         qemu_img(&first.uploads(), &["create", "-q", "-f", "qcow2", "good", "2G"]);
         drop(first);
-        // What a copy that was cut short leaves.
+        // An incomplete copy, as a crash leaves it.
         std::fs::create_dir_all(dir.path().join("scratch")).unwrap();
         std::fs::write(dir.path().join("scratch/half"), b"half").unwrap();
         let (theirs, at, then) = (location.clone(), Arc::clone(&dir), clock.clone());
-        let died = std::thread::spawn(move || {
+        let crashed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let image = runtime.block_on(async {
-                let bed = Bed::over(&theirs, at, then).await;
-                let _closed = bed.reading.write().await;
+                let bed = TestBed::over(&theirs, at, then).await;
+                let _blocked = bed.before_read.write().await;
                 let image = bed.register("good", DiskFormat::Qcow2).await.unwrap();
                 while bed.images.by_id(image.id).await.unwrap().status != Status::Preparing {
                     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -136,114 +136,114 @@ on_each_engine! {
             runtime.shutdown_background();
             image
         });
-        let image = died.join().unwrap();
-        // Its successor has the databases to itself, and does not wait for its lease to run out.
+        let image = crashed.join().unwrap();
+        // The next process has the database to itself and does not wait for the lease to expire.
         let _lock = database::ExclusiveLock::take(location).await.unwrap().expect("free");
-        let second = Bed::over(location, dir, clock).await;
-        let image = second.settled(image.id).await;
+        let second = TestBed::over(location, dir, clock).await;
+        let image = second.finished(image.id).await;
         assert_eq!((image.status, image.reason), (Status::Active, None));
-        assert_eq!(second.left(), (1, 0));
+        assert_eq!(second.remaining_files(), (1, 0));
     }
 }
 
 on_each_engine! {
-    async fn a_process_that_stops_does_not_wait_for_an_image_and_the_next_one_makes_it(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn stopping_does_not_wait_for_a_registration_and_the_next_process_completes_it(location: &Location) {
+        let bed = TestBed::new(location).await;
         std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
-        let closed = bed.reading.write().await;
+        let blocked = bed.before_read.write().await;
         let image = bed.register("raw", DiskFormat::Raw).await.unwrap();
         while bed.images.by_id(image.id).await.unwrap().status != Status::Preparing {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         bed.images.stop().await;
-        drop(closed);
+        drop(blocked);
         assert_eq!(bed.images.by_id(image.id).await.unwrap().status, Status::Preparing);
-        let next = Bed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
-        assert_eq!(next.settled(image.id).await.status, Status::Active);
+        let next = TestBed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
+        assert_eq!(next.finished(image.id).await.status, Status::Active);
     }
 }
 
 on_each_engine! {
-    async fn a_request_that_dies_between_pin_and_image_leaves_no_pin(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_request_that_crashes_between_pin_and_image_leaves_no_pin(location: &Location) {
+        let bed = TestBed::new(location).await;
         std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
-        let closed = bed.pinning.write().await;
+        let blocked = bed.after_pin.write().await;
         {
             let registering = bed.register("raw", DiskFormat::Raw);
             tokio::pin!(registering);
-            while bed.left().0 == 0 {
+            while bed.remaining_files().0 == 0 {
                 tokio::select! {
-                    _ = &mut registering => panic!("the gate is closed"),
+                    _ = &mut registering => panic!("the vault is blocked"),
                     () = tokio::time::sleep(Duration::from_millis(2)) => {}
                 }
             }
         }
-        drop(closed);
-        bed.images.let_go().await.unwrap();
-        assert_eq!(bed.left(), (1, 0), "another process may be about to use it");
+        drop(blocked);
+        bed.images.unpin_discarded().await.unwrap();
+        assert_eq!(bed.remaining_files(), (1, 0), "another process may be about to use the pin");
         bed.clock.advance(Duration::from_secs(601));
-        bed.images.let_go().await.unwrap();
-        assert_eq!(bed.left(), (0, 0));
+        bed.images.unpin_discarded().await.unwrap();
+        assert_eq!(bed.remaining_files(), (0, 0));
         assert!(bed.names("100", None).await.is_empty());
     }
 }
 
 on_each_engine! {
-    async fn a_job_that_never_ends_fails_at_its_deadline(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_registration_fails_at_its_deadline(location: &Location) {
+        let bed = TestBed::new(location).await;
         std::fs::write(bed.uploads().join("raw"), vec![0; GIB as usize / 1024]).unwrap();
         bed.images.stop().await;
         let image = bed.register("raw", DiskFormat::Raw).await.unwrap();
-        let next = Bed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
-        let _closed = next.reading.write().await;
+        let next = TestBed::over(location, Arc::clone(&bed.dir), bed.clock.clone()).await;
+        let _blocked = next.before_read.write().await;
         bed.clock.advance(Duration::from_secs(4 * 3600));
-        let image = next.settled(image.id).await;
+        let image = next.finished(image.id).await;
         assert_eq!(image.status, Status::Failed);
         assert!(image.reason.unwrap().contains("4 hours"));
-        next.clean("its deadline passed").await;
+        next.wait_until_clean("after the deadline").await;
     }
 }
 
 #[tokio::test]
-async fn a_new_upload_replaces_its_owners_namesake_alone() {
+async fn a_new_upload_replaces_only_its_owners_image_of_the_same_name() {
     let scratch = database::testing::Scratch::sqlite();
-    let bed = Bed::new(&scratch.location).await;
+    let bed = TestBed::new(&scratch.location).await;
     std::fs::write(bed.uploads().join("gold"), vec![0; 512]).unwrap();
     let own = bed.snapshot("100", "gold", Origin::Snapshot, uuid::Uuid::new_v4()).await;
     let theirs = bed.snapshot("200", "gold", Origin::Snapshot, uuid::Uuid::new_v4()).await;
     bed.images.add_member("200", Id::Uuid(theirs.id), "100").await.unwrap();
     let new = bed.register("gold", DiskFormat::Raw).await.unwrap();
-    assert_eq!(bed.settled(new.id).await.status, Status::Active);
+    assert_eq!(bed.finished(new.id).await.status, Status::Active);
     assert!(matches!(bed.images.by_id(own.id).await, Err(Error::NotFound)));
     assert_eq!(bed.images.get("100", Id::Uuid(theirs.id)).await.unwrap().status, Status::Active);
-    // One that fails replaces nothing.
+    // A failed registration replaces nothing.
     std::fs::write(bed.uploads().join("gold"), vec![0; 100]).unwrap();
     let failed = bed.register("gold", DiskFormat::Raw).await.unwrap();
-    assert_eq!(bed.settled(failed.id).await.status, Status::Failed);
+    assert_eq!(bed.finished(failed.id).await.status, Status::Failed);
     assert_eq!(bed.images.by_id(new.id).await.unwrap().status, Status::Active);
 }
 
 on_each_engine! {
-    async fn a_copy_waits_until_there_is_room_for_it(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_copy_waits_until_there_is_enough_free_space(location: &Location) {
+        let bed = TestBed::new(location).await;
         qemu_img(&bed.uploads(), &["create", "-q", "-f", "qcow2", "good", "1G"]);
         std::fs::write(bed.uploads().join("raw"), vec![0; 1 << 20]).unwrap();
         let length = std::fs::metadata(bed.uploads().join("good")).unwrap().len();
-        bed.free(2 * length - 1 + 100);
+        bed.set_free(2 * length - 1 + 100);
         let waiting = bed.register("good", DiskFormat::Qcow2).await.unwrap();
-        bed.waits(waiting.id).await;
-        // A raw one is not copied.
+        bed.wait_for_retries(waiting.id).await;
+        // A raw image is not copied.
         let raw = bed.register("raw", DiskFormat::Raw).await.unwrap();
-        assert_eq!(bed.settled(raw.id).await.status, Status::Active);
+        assert_eq!(bed.finished(raw.id).await.status, Status::Active);
         assert!(bed.images.by_id(waiting.id).await.unwrap().status.in_flight());
-        bed.free(2 * length + 100);
-        assert_eq!(bed.settled(waiting.id).await.status, Status::Active);
+        bed.set_free(2 * length + 100);
+        assert_eq!(bed.finished(waiting.id).await.status, Status::Active);
     }
 }
 
 on_each_engine! {
-    async fn a_tenant_has_so_many_registered_images_and_no_more(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn the_number_of_a_tenants_registered_images_is_limited(location: &Location) {
+        let bed = TestBed::new(location).await;
         for object in ["a", "b", "c", "odd"] {
             std::fs::write(bed.uploads().join(object), vec![0; 512]).unwrap();
         }
@@ -253,39 +253,39 @@ on_each_engine! {
             let (name, object) = (object.into(), object.into());
             bed.images.register(Registration { owner, name, format: DiskFormat::Raw, container, object, images_max: 2 }).await
         };
-        // What failed holds nothing, and snapshots are no uploads.
+        // Failed uploads and snapshots do not count.
         bed.snapshot("100", "snapshot", Origin::Snapshot, uuid::Uuid::new_v4()).await;
         for object in ["odd", "a", "b"] {
-            bed.settled(register(object).await.unwrap().id).await;
+            bed.finished(register(object).await.unwrap().id).await;
         }
         let over = register("c").await;
         assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
-        assert_eq!(bed.left().0, 3, "nothing is held for it");
-        // One that takes the place of another is none more.
-        let again = bed.settled(register("b").await.unwrap().id).await;
+        assert_eq!(bed.remaining_files().0, 3, "no pin is left of the rejected one");
+        // A replacement does not count.
+        let again = bed.finished(register("b").await.unwrap().id).await;
         assert_eq!(again.status, Status::Active);
         bed.images.delete("100", Id::Uuid(again.id)).await.unwrap();
-        assert_eq!(bed.settled(register("c").await.unwrap().id).await.status, Status::Active);
+        assert_eq!(bed.finished(register("c").await.unwrap().id).await.status, Status::Active);
     }
 }
 
 on_each_engine! {
-    async fn a_pin_that_arrives_after_the_sweep_gave_it_up_is_let_go_of(location: &Location) {
-        let bed = Bed::new(location).await;
+    async fn a_pin_created_after_the_sweep_discarded_it_is_removed(location: &Location) {
+        let bed = TestBed::new(location).await;
         std::fs::write(bed.uploads().join("raw"), vec![0; 512]).unwrap();
-        let closed = bed.asking.write().await;
+        let blocked = bed.before_pin.write().await;
         let registering = bed.register("raw", DiskFormat::Raw);
         tokio::pin!(registering);
         tokio::select! {
-            _ = &mut registering => panic!("the gate is closed"),
-            () = bed.asked.notified() => {}
+            _ = &mut registering => panic!("the vault is blocked"),
+            () = bed.pin_requested.notified() => {}
         }
         bed.clock.advance(Duration::from_secs(601));
-        bed.images.let_go().await.unwrap();
-        drop(closed);
+        bed.images.unpin_discarded().await.unwrap();
+        drop(blocked);
         let late = registering.await;
         assert!(matches!(late, Err(Error::Vault(VaultError::Failed(_)))), "{late:?}");
-        assert_eq!(bed.left(), (0, 0));
+        assert_eq!(bed.remaining_files(), (0, 0));
         assert!(bed.names("100", None).await.is_empty());
     }
 }
