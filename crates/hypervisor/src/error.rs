@@ -1,4 +1,4 @@
-//! What can go wrong on a host, in words that a service can act on.
+//! Errors of hosts, classified so that a service can decide what to do.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use uuid::Uuid;
 /// The result of every call to a host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a host did not do what it was asked. Every variant names the operation or the thing concerned, and none
-/// carries a secret, so its text may be logged and stored with a machine's fault.
+/// Why a call to a host failed. Every variant names the operation or the object. None contains a secret, so the text
+/// may be logged and stored with a machine's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host does not answer at all; nothing is known of what it did. `hint` says what to install or start.
-    #[error("host {uri} cannot be reached: {reason} ({hint})")]
+    /// The host is unreachable, and it is unknown whether the call had an effect. `hint` says what to install or start.
+    #[error("host {uri} is unreachable: {reason} ({hint})")]
     Unreachable {
-        /// As libvirt is given it, or a simulated host's name.
+        /// The URI passed to libvirt, or a simulated host's name.
         uri: String,
-        /// The transport's own message.
+        /// The transport's message.
         reason: String,
-        /// What the operator may do about it, as a whole phrase.
+        /// What the operator can do about it.
         hint: String,
     },
 
-    /// The URI or one of its query keys is not understood. Only `open` answers this.
-    #[error("{uri} is not a hypervisor: {reason}")]
+    /// The URI or one of its query keys is invalid. Returned only by `open`.
+    #[error("{uri} is not a hypervisor URI: {reason}")]
     BadUri {
-        /// As it was given, our own query keys included.
+        /// The URI as given, including Nephos' own query keys.
         uri: String,
         /// What is expected instead.
         reason: String,
@@ -50,26 +50,26 @@ pub enum Error {
         what: String,
     },
 
-    /// The host lacks the memory, disk or processors asked for.
+    /// The host lacks memory, disk space or processors.
     #[error("{operation}: no capacity: {reason}")]
     NoCapacity {
         /// The trait's method, or `probe_accelerator` on behalf of one.
         operation: &'static str,
-        /// What is short, with numbers where the host tells them.
+        /// What is lacking, with numbers if the host reports them.
         reason: String,
     },
 
-    /// The request does not fit the state the thing is in, or is malformed; asking again will not help.
+    /// The request is invalid or does not fit the object's state. A retry will not help.
     #[error("{operation}: refused: {reason}")]
     Refused {
         /// The trait's method, or `probe_accelerator` on behalf of one.
         operation: &'static str,
-        /// The state or value in the way.
+        /// The state or the invalid value.
         reason: String,
     },
 
-    /// The guest's agent does not answer (absent, booting or hung), so the guest could not be asked.
-    #[error("{operation}: the agent of guest {machine} does not answer")]
+    /// The guest's agent does not respond: it is absent, booting or hung.
+    #[error("{operation}: the agent of guest {machine} does not respond")]
     GuestSilent {
         /// The trait's method, or `probe_accelerator` on behalf of one.
         operation: &'static str,
@@ -91,18 +91,18 @@ pub enum Error {
     Failed {
         /// The trait's method, or `probe_accelerator` on behalf of one.
         operation: &'static str,
-        /// In the host's language; for operators, not for tenants.
+        /// The host's message; for operators, not for tenants.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anything being changed by the caller.
+    /// Returns whether a retry of the same call may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::GuestSilent { .. })
     }
 
-    /// Whether the thing asked for is not there, which ends a deletion well.
+    /// Returns whether the object does not exist, in which case a deletion has succeeded.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NoMachine { .. } | Self::NotFound { .. })
     }

@@ -1,5 +1,5 @@
-//! Fault injection: a host whose n-th call of an operation fails or hangs, or one that stops before and after the calls
-//! for which a file lies in a directory.
+//! Fault injection: a host whose n-th call of an operation fails or hangs, or whose calls stop while a file exists in
+//! a directory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,18 +19,18 @@ use crate::{
 /// What happens instead of the call, or after it.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The call does nothing and answers this error.
+    /// The call does nothing and returns this error.
     Before(Error),
-    /// The call does its work, and the answer is lost: this error comes instead.
+    /// The call does its work and then returns this error, as if the reply were lost.
     After(Error),
-    /// The call never answers and does nothing.
+    /// The call does nothing and never returns.
     Hang,
 }
 
-/// How often a stopped call looks whether it may go on.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Interval at which a stopped call polls whether it may continue.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A host with faults laid in its way.
+/// A host with injected faults.
 pub struct Faulty<H> {
     host: H,
     plan: Arc<Mutex<Plan>>,
@@ -44,15 +44,16 @@ struct Plan {
 }
 
 impl<H: Hypervisor> Faulty<H> {
-    /// Counts calls from now on; without a planned fault, every call passes through.
+    /// Wraps a host. Calls are counted from now on and passed through unless a fault is injected.
     pub fn new(host: H) -> Self {
         Self { host, plan: Arc::default(), stops: None }
     }
 
-    /// A host that stops where someone outside of the process asks it to. While a file `before.start` lies in `stops`,
-    /// the next call of `start` renames it to `reached.before.start` and waits until that is gone; `after.start` stops
-    /// the call once its work is done and before anyone knows. So a test kills whatever it wants at a known step.
-    pub fn stopping(host: H, stops: &Path) -> Self {
+    /// Wraps a host whose calls can be stopped from outside the process. If `stops` contains a file `before.start`,
+    /// the next call of `start` renames it to `reached.before.start` and waits until that file is deleted.
+    /// `after.start` stops the call after its work and before it returns. This allows a test to kill a process at a
+    /// known step.
+    pub fn with_stop_files(host: H, stops: &Path) -> Self {
         Self { host, plan: Arc::default(), stops: Some(stops.to_owned()) }
     }
 
@@ -60,26 +61,26 @@ impl<H: Hypervisor> Faulty<H> {
         let Some(stops) = &self.stops else { return };
         let asked = stops.join(format!("{when}.{operation}"));
         let reached = stops.join(format!("reached.{when}.{operation}"));
-        // Only one call can take the file away.
+        // Renaming succeeds for only one call.
         if tokio::fs::rename(&asked, &reached).await.is_err() {
             return;
         }
         while tokio::fs::try_exists(&reached).await.unwrap_or(false) {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The host behind.
+    /// The wrapped host.
     pub fn inner(&self) -> &H {
         &self.host
     }
 
-    /// Lets the `nth` call (from 1, counted since the beginning) of the trait's method `operation` meet a fault.
+    /// Injects a fault into the `nth` call of the trait's method `operation`, counted from 1 since [`Faulty::new`].
     pub fn inject(&self, operation: &str, nth: u32, fault: Fault) {
         self.plan.lock().unwrap().faults.push((operation.to_owned(), nth, fault));
     }
 
-    /// How often the method has been called.
+    /// Returns how often the method was called.
     pub fn calls(&self, operation: &str) -> u32 {
         self.plan.lock().unwrap().calls.get(operation).copied().unwrap_or(0)
     }
@@ -94,14 +95,14 @@ impl<H: Hypervisor> Faulty<H> {
     }
 }
 
-macro_rules! meet {
+macro_rules! call {
     ($self:ident, $operation:ident ( $($argument:expr),* )) => {{
         $self.stop("before", stringify!($operation)).await;
         match $self.fault(stringify!($operation)) {
             None => {
-                let answer = $self.host.$operation($($argument),*).await;
+                let result = $self.host.$operation($($argument),*).await;
                 $self.stop("after", stringify!($operation)).await;
-                answer
+                result
             }
             Some(Fault::Before(error)) => Err(error),
             Some(Fault::Hang) => std::future::pending().await,
@@ -119,37 +120,37 @@ impl<H: Hypervisor> Hypervisor for Faulty<H> {
         self.host.host()
     }
     async fn capacity(&self) -> Result<Capacity> {
-        meet!(self, capacity())
+        call!(self, capacity())
     }
     async fn accelerator(&self) -> Result<Accelerator> {
-        meet!(self, accelerator())
+        call!(self, accelerator())
     }
     fn events(&self) -> broadcast::Receiver<Event> {
         self.host.events()
     }
     async fn ensure_network(&self, network: &NetworkSpec) -> Result<()> {
-        meet!(self, ensure_network(network))
+        call!(self, ensure_network(network))
     }
     async fn remove_network(&self, name: &str) -> Result<()> {
-        meet!(self, remove_network(name))
+        call!(self, remove_network(name))
     }
     async fn holds_image(&self, image: &Digest) -> Result<bool> {
-        meet!(self, holds_image(image))
+        call!(self, holds_image(image))
     }
     async fn images(&self) -> Result<Vec<Digest>> {
-        meet!(self, images())
+        call!(self, images())
     }
     async fn upload_image(&self, image: &ImageSpec, source: ImageSource, progress: &Progress) -> Result<()> {
-        meet!(self, upload_image(image, source, progress))
+        call!(self, upload_image(image, source, progress))
     }
     async fn drop_image(&self, image: &Digest) -> Result<()> {
-        meet!(self, drop_image(image))
+        call!(self, drop_image(image))
     }
     async fn ensure_disk(&self, machine: &MachineSpec) -> Result<()> {
-        meet!(self, ensure_disk(machine))
+        call!(self, ensure_disk(machine))
     }
     async fn replace_disk(&self, machine: &MachineSpec) -> Result<()> {
-        meet!(self, replace_disk(machine))
+        call!(self, replace_disk(machine))
     }
     async fn receive_disk(
         &self,
@@ -158,76 +159,76 @@ impl<H: Hypervisor> Hypervisor for Faulty<H> {
         source: Snapshot,
         progress: &Progress,
     ) -> Result<()> {
-        meet!(self, receive_disk(machine, snapshot, source, progress))
+        call!(self, receive_disk(machine, snapshot, source, progress))
     }
     async fn ensure_config_drive(&self, machine: Uuid, files: &ConfigDrive) -> Result<()> {
-        meet!(self, ensure_config_drive(machine, files))
+        call!(self, ensure_config_drive(machine, files))
     }
     async fn define(&self, machine: &MachineSpec) -> Result<()> {
-        meet!(self, define(machine))
+        call!(self, define(machine))
     }
     async fn start(&self, machine: Uuid) -> Result<()> {
-        meet!(self, start(machine))
+        call!(self, start(machine))
     }
     async fn stop(&self, machine: Uuid) -> Result<()> {
-        meet!(self, stop(machine))
+        call!(self, stop(machine))
     }
     async fn ask_to_shut_down(&self, machine: Uuid) -> Result<()> {
-        meet!(self, ask_to_shut_down(machine))
+        call!(self, ask_to_shut_down(machine))
     }
     async fn reboot(&self, machine: Uuid, kind: Reboot) -> Result<()> {
-        meet!(self, reboot(machine, kind))
+        call!(self, reboot(machine, kind))
     }
     async fn pause(&self, machine: Uuid) -> Result<()> {
-        meet!(self, pause(machine))
+        call!(self, pause(machine))
     }
     async fn resume(&self, machine: Uuid) -> Result<()> {
-        meet!(self, resume(machine))
+        call!(self, resume(machine))
     }
     async fn state(&self, machine: Uuid) -> Result<MachineState> {
-        meet!(self, state(machine))
+        call!(self, state(machine))
     }
     async fn machines(&self) -> Result<Vec<MachineState>> {
-        meet!(self, machines())
+        call!(self, machines())
     }
     async fn usage(&self, machine: Uuid) -> Result<Usage> {
-        meet!(self, usage(machine))
+        call!(self, usage(machine))
     }
     async fn console(&self, machine: Uuid, offset: u64, limit: usize) -> Result<ConsoleChunk> {
-        meet!(self, console(machine, offset, limit))
+        call!(self, console(machine, offset, limit))
     }
     async fn set_password(&self, machine: Uuid, user: &str, password: &str) -> Result<()> {
-        meet!(self, set_password(machine, user, password))
+        call!(self, set_password(machine, user, password))
     }
     async fn set_addresses(&self, machine: Uuid, card: Mac, allowed: &[IpAddr]) -> Result<()> {
-        meet!(self, set_addresses(machine, card, allowed))
+        call!(self, set_addresses(machine, card, allowed))
     }
     async fn begin_resize(&self, resized: &MachineSpec) -> Result<()> {
-        meet!(self, begin_resize(resized))
+        call!(self, begin_resize(resized))
     }
     async fn revert_resize(&self, original: &MachineSpec) -> Result<()> {
-        meet!(self, revert_resize(original))
+        call!(self, revert_resize(original))
     }
     async fn confirm_resize(&self, machine: Uuid) -> Result<()> {
-        meet!(self, confirm_resize(machine))
+        call!(self, confirm_resize(machine))
     }
     async fn take_snapshot(&self, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Result<()> {
-        meet!(self, take_snapshot(machine, snapshot, progress))
+        call!(self, take_snapshot(machine, snapshot, progress))
     }
     async fn snapshot_bytes(&self, machine: Uuid) -> Result<u64> {
-        meet!(self, snapshot_bytes(machine))
+        call!(self, snapshot_bytes(machine))
     }
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot> {
-        meet!(self, open_snapshot(snapshot))
+        call!(self, open_snapshot(snapshot))
     }
     async fn drop_snapshot(&self, snapshot: Uuid) -> Result<()> {
-        meet!(self, drop_snapshot(snapshot))
+        call!(self, drop_snapshot(snapshot))
     }
     async fn snapshots(&self) -> Result<Vec<Uuid>> {
-        meet!(self, snapshots())
+        call!(self, snapshots())
     }
     async fn delete(&self, machine: Uuid) -> Result<()> {
-        meet!(self, delete(machine))
+        call!(self, delete(machine))
     }
 }
 
@@ -248,9 +249,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_stops_where_a_file_asks_for_it_and_goes_on_when_the_file_is_gone() {
+    async fn a_call_stops_while_its_stop_file_exists() {
         let dir = tempfile::tempdir().unwrap();
-        let host = Arc::new(Faulty::stopping(SimulatedHost::immediate(), dir.path()));
+        let host = Arc::new(Faulty::with_stop_files(SimulatedHost::immediate(), dir.path()));
         assert_eq!(host.machines().await, Ok(vec![]));
         for when in ["before", "after"] {
             std::fs::write(dir.path().join(format!("{when}.machines")), "").unwrap();

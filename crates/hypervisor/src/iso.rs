@@ -1,4 +1,4 @@
-//! A config drive as an ISO 9660 image, with Rock Ridge names and modes for Unix and Joliet names for others.
+//! Writes a config drive as an ISO 9660 image, with Rock Ridge names and modes for Unix and Joliet names for other systems.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,14 +7,14 @@ use crate::ConfigDrive;
 const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: usize = 16;
 const AFTER_DESCRIPTORS: u32 = 19;
-/// Room after the files: readers that look for file systems of every kind give up where a device ends too early.
+/// Sectors after the files: programs that probe for file systems fail if a device is too short.
 const PADDING_SECTORS: u32 = 150;
-/// Joliet's bound, in UTF-16 units.
+/// Joliet's maximum length of a name, in UTF-16 units.
 const LONGEST_NAME: usize = 64;
 const DIRECTORY_MODE: u32 = 0o040_755;
 const FILE_MODE: u32 = 0o100_400;
 
-/// Why a path cannot be on a config drive.
+/// A path that is not valid on a config drive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{path}` is not a path for a config drive: {reason}")]
 pub struct BadPath {
@@ -40,7 +40,7 @@ enum Child {
     File(usize),
 }
 
-/// Where a directory or file lies.
+/// The position of a directory or file.
 #[derive(Clone, Copy, Default)]
 struct Extent {
     sector: u32,
@@ -53,7 +53,7 @@ impl Extent {
     }
 }
 
-/// The image of a drive with this label (at most 16 ASCII characters) and these files.
+/// Returns the image of a drive with this label (at most 16 ASCII characters) and these files.
 pub fn image(label: &str, files: &ConfigDrive) -> Result<Vec<u8>, BadPath> {
     let tree = in_path_table_order(&tree(files)?);
     let tables =
@@ -142,7 +142,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// By depth, then by parent, then by name.
+/// Returns the directories sorted by depth, then by parent, then by name.
 fn in_path_table_order<'a>(tree: &[Directory<'a>]) -> Vec<Directory<'a>> {
     let mut ordered = Vec::with_capacity(tree.len());
     let mut waiting = VecDeque::from([(0, 0)]);
@@ -160,7 +160,7 @@ fn in_path_table_order<'a>(tree: &[Directory<'a>]) -> Vec<Directory<'a>> {
     ordered
 }
 
-/// What ISO 9660 itself allows, made unique by a number.
+/// Returns a name that ISO 9660 allows, unique by its number.
 fn plain_name(number: usize, is_directory: bool) -> Vec<u8> {
     if is_directory { format!("D{number:07}").into_bytes() } else { format!("F{number:07}.;1").into_bytes() }
 }
@@ -193,7 +193,7 @@ fn path_table(tree: &[Directory<'_>], naming: Naming, extents: &[Extent], big: b
     table
 }
 
-/// A directory's records, none across the end of a sector, filled up to whole sectors.
+/// Returns a directory's records, padded to whole sectors. No record crosses the end of a sector.
 fn directory(
     tree: &[Directory<'_>],
     index: usize,
@@ -236,7 +236,7 @@ fn directory(
     bytes
 }
 
-/// 1 January 2000, so that equal files make equal images.
+/// 1 January 2000: a constant, so that equal files give equal images.
 const DATE: [u8; 7] = [100, 1, 1, 0, 0, 0, 0];
 
 fn record(identifier: &[u8], extent: Extent, is_directory: bool, system: &[u8]) -> Vec<u8> {
@@ -255,7 +255,7 @@ fn record(identifier: &[u8], extent: Extent, is_directory: bool, system: &[u8]) 
     record
 }
 
-/// Rock Ridge's mode, links, owner and group.
+/// Returns Rock Ridge's entry for mode, links, owner and group.
 fn posix(mode: u32) -> Vec<u8> {
     let mut entry = b"PX\x24\x01".to_vec();
     for value in [mode, 1, 0, 0] {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn label_and_both_kinds_of_names_are_there() {
+    fn the_image_has_the_label_and_both_kinds_of_names() {
         let path = written();
         let info = |arguments: &[&str]| {
             let output = Command::new("isoinfo").args(arguments).arg("-i").arg(&path).output();
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_paths_are_named() {
+    fn invalid_paths_are_rejected() {
         let long = "x".repeat(65);
         for path in ["", "/etc/passwd", "a/../b", "a//b", "a\nb", long.as_str()] {
             let files = vec![(path.to_owned(), Vec::new())];

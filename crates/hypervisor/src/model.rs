@@ -1,5 +1,4 @@
-//! What a host knows: machines, disks, networks, addresses and images by digest. Plain values without behaviour
-//! beyond their own invariants.
+//! Values of the hypervisor interface: machines, disks, networks, addresses and images by digest.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +15,7 @@ use uuid::Uuid;
 /// Bytes that stream into or out of a host, never held whole in memory.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
 
-/// What a host can carry. Allocation is the caller's book-keeping: these are the host's own totals.
+/// A host's total capacity. The caller keeps track of reservations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {
     /// Logical processors.
@@ -25,9 +24,9 @@ pub struct Capacity {
     pub memory_mib: u64,
     /// Size of the file system that holds the disks, in bytes.
     pub disk_bytes: u64,
-    /// What of it is free now, in bytes.
+    /// Its free space, in bytes.
     pub disk_free_bytes: u64,
-    /// Name and version of what runs them, for operators: `QEMU 7.2.22, libvirt 9.0.0`.
+    /// Name and version of the hypervisor, for operators: `QEMU 7.2.22, libvirt 9.0.0`.
     pub version: String,
 }
 
@@ -35,11 +34,11 @@ pub struct Capacity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// By the processor, through the kernel.
+    /// By the processor, through the kernel's KVM.
     Kvm,
     /// By translation in QEMU.
     Tcg,
-    /// Not at all: the host is simulated.
+    /// Guests do not run: the host is simulated.
     None,
 }
 
@@ -57,7 +56,7 @@ impl Digest {
 
 /// The text is not 32 to 128 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is 32 to 128 lower-case hexadecimal digits")]
+#[error("a digest must have 32 to 128 lower-case hexadecimal digits")]
 pub struct BadDigest;
 
 impl FromStr for Digest {
@@ -100,7 +99,7 @@ pub struct Mac(pub [u8; 6]);
 
 /// The text is not six hexadecimal octets with colons between them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a hardware address is six hexadecimal octets with colons between them")]
+#[error("a hardware address must be six hexadecimal octets with colons between them")]
 pub struct BadMac;
 
 impl FromStr for Mac {
@@ -142,13 +141,13 @@ impl fmt::Display for Mac {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
-    /// Behind the host's own address; guests reach out, nobody reaches in but the host.
+    /// With address translation: guests can reach the outside; only the host can reach guests.
     Nat,
-    /// Routed by the host; the surrounding network must know the way back.
+    /// Routed by the host; the surrounding network must have a route back.
     Route,
-    /// Not at all: guests and the host only, and DHCP announces no default route.
+    /// No outside traffic: guests reach only each other and the host, and DHCP announces no default route.
     Isolated,
-    /// A bridge that the operator made (`NetworkSpec::bridge`); the host adds no address and no DHCP to it, so
+    /// A bridge created by the operator (`NetworkSpec::bridge`). The host adds no address and no DHCP to it, so
     /// guests take their addresses from the config drive.
     Bridge,
 }
@@ -168,21 +167,21 @@ pub struct NetworkSpec {
     pub forward: Forward,
 }
 
-/// Format of a disk image, always stated by the caller and never probed.
+/// Format of a disk image. Always declared by the caller and never probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
-    /// QEMU's own: grows as it is written, and disks are made as layers over it.
+    /// QEMU's format: grows as it is written, and disks are layers over it.
     Qcow2,
     /// The disk's bytes as a guest sees them.
     Raw,
 }
 
-/// An image to be held by a host. The caller has checked that it is harmless (no backing file, no data file, no
-/// encryption) and that the digest is right.
+/// An image on a host. The caller has checked that it is safe (no backing file, no data file, no encryption) and that
+/// the digest is correct.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSpec {
-    /// Content address; the name under which machines refer to it.
+    /// Its digest, by which machines refer to it.
     pub digest: Digest,
     /// Format of the disk bytes.
     pub format: DiskFormat,
@@ -192,29 +191,29 @@ pub struct ImageSpec {
     pub virtual_bytes: u64,
     /// Lengths of kernel and initial RAM disk, in bytes, when the image can be booted without a boot loader.
     pub kernel_bytes: Option<u64>,
-    /// As `kernel_bytes`; a kernel may do without one.
+    /// As `kernel_bytes`; not every kernel needs an initial RAM disk.
     pub initrd_bytes: Option<u64>,
 }
 
-/// The streams of an image: exactly as long as its [`ImageSpec`] says.
+/// The streams of an image. Their lengths must match its [`ImageSpec`].
 pub struct ImageSource {
-    /// In the format that the spec states.
+    /// The disk in the declared format.
     pub disk: Reader,
-    /// There exactly if the spec states its length.
+    /// Present if and only if the spec has its length.
     pub kernel: Option<Reader>,
-    /// There exactly if the spec states its length.
+    /// Present if and only if the spec has its length.
     pub initrd: Option<Reader>,
 }
 
-/// How a machine starts.
+/// How a machine boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Boot {
     /// By the boot loader on its disk.
     Disk,
-    /// By the kernel and initial RAM disk held with its image, with this command line.
+    /// By the kernel and initial RAM disk of its image, with this command line.
     Kernel {
-        /// Handed to the kernel as it is, so it names the root device, as in `root=/dev/vda1`.
+        /// Passed to the kernel unchanged; it must name the root device, for example `root=/dev/vda1`.
         command_line: String,
     },
 }
@@ -222,33 +221,32 @@ pub enum Boot {
 /// A network card of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
-    /// Unique in the network; names the card in every later call.
+    /// Unique in the network; identifies the card in every later call.
     pub mac: Mac,
-    /// Name of a network that [`crate::Hypervisor::ensure_network`] made.
+    /// Name of a network created by [`crate::Hypervisor::ensure_network`].
     pub network: String,
-    /// The address that DHCP hands to this card, if any. Ignored on [`Forward::Bridge`].
+    /// The address that DHCP assigns to this card, if any. Ignored on [`Forward::Bridge`].
     pub lease: Option<Ipv4Addr>,
-    /// Every address the guest may use here, the leased one included; packets from any other are dropped.
+    /// All addresses that the guest may use on this card, including the leased one. Packets from any other address are dropped.
     pub allowed: Vec<IpAddr>,
 }
 
-/// A machine as it shall be. Every call that takes one may be repeated with the same value.
+/// The desired state of a machine. Every call that takes one may be repeated with the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
-    /// Unique in the cloud; names the domain, the disks and the filters, so never reused.
+    /// Unique in the cloud and never reused: domain, disks and filters are named after it.
     pub id: Uuid,
     /// Shown to operators as the domain's title; any text, not unique.
     pub name: String,
-    /// What the guest sees, in MiB; QEMU's own need comes on top.
+    /// Memory of the guest in MiB, without QEMU's overhead.
     pub memory_mib: u64,
-    /// Processors that the guest sees.
+    /// Number of virtual processors.
     pub vcpus: u32,
-    /// Weight against other machines when processors are contended, 2 to 10,000 (beyond counts as
-    /// the bound); 1024 is usual.
+    /// CPU weight relative to other machines, clamped to 2 to 10,000; 1024 is usual.
     pub cpu_shares: u32,
     /// Size of the disk that the guest sees; the image's own size if that is larger.
     pub disk_bytes: u64,
-    /// The image that the disk starts from.
+    /// The image that the disk is created from.
     pub image: Digest,
     /// Takes effect at the next start.
     pub boot: Boot,
@@ -259,75 +257,75 @@ pub struct MachineSpec {
 /// Files of the config drive by path from its root (`openstack/latest/meta_data.json`), with `/` between parts.
 pub type ConfigDrive = Vec<(String, Vec<u8>)>;
 
-/// How a machine is restarted.
+/// How a machine is rebooted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reboot {
-    /// The guest is asked, by its agent or else by the power button, and restarts itself.
+    /// The guest is asked, by its agent or else by the power button, and reboots itself.
     Soft,
-    /// The power is cut and comes back.
+    /// The machine is powered off and on.
     Hard,
 }
 
-/// Whether a machine runs.
+/// The power state of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Power {
     /// No such machine on this host.
     Absent,
-    /// Defined and not running, by its own or anyone's wish.
+    /// Defined and not running: shut down or powered off.
     ShutOff,
-    /// Its processors run, or it is being shut down and has not ended yet.
+    /// Running, or shutting down.
     Running,
-    /// Held by [`crate::Hypervisor::pause`], or by the host after a disk error (see the reason).
+    /// Paused by [`crate::Hypervisor::pause`], or by the host after a disk error (see the reason).
     Paused,
-    /// Ended without being asked: QEMU was killed or the guest panicked.
+    /// Stopped unexpectedly: QEMU was killed or the guest panicked.
     Crashed,
 }
 
-/// A machine as it is.
+/// The actual state of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineState {
     /// [`MachineSpec::id`].
     pub id: Uuid,
-    /// When the host was asked; it may have changed since.
+    /// The power state when it was read; it may have changed since.
     pub power: Power,
-    /// The host's own word for how it came there (`booted`, `destroyed`, `shutdown`, `crashed`, `ioerror`, …).
+    /// The host's reason for it (`booted`, `destroyed`, `shutdown`, `crashed`, `ioerror`, …).
     pub reason: String,
 }
 
-/// A piece of a machine's console log.
+/// A part of a machine's console log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConsoleChunk {
-    /// Position of the first byte of `bytes`: as asked for, or 0 when the log is shorter than that, since it then
-    /// began anew.
+    /// Position of the first byte of `bytes`: the requested one, or 0 if the log is shorter than that, because it was
+    /// truncated.
     pub offset: u64,
-    /// As the guest wrote them: any bytes, lines ending in CR LF, characters cut at either end.
+    /// The bytes as the guest wrote them, with lines ending in CR LF. A multi-byte character may be split at either end.
     pub bytes: Vec<u8>,
-    /// Length of the whole log now.
+    /// Current length of the whole log.
     pub end: u64,
 }
 
-/// A disk snapshot ready to be read: a self-contained qcow2.
+/// A disk snapshot opened for reading: a qcow2 without a backing file.
 pub struct Snapshot {
     /// Length of the stream in bytes.
     pub size_bytes: u64,
     /// Size of the disk that a guest sees.
     pub virtual_bytes: u64,
-    /// Ends in an error, never early, if the host fails in the middle.
+    /// Returns an error, never an early end, if the host fails during the transfer.
     pub reader: Reader,
 }
 
-/// What a machine has used since it was last started.
+/// A machine's usage since it was last started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Processor time, in nanoseconds.
     pub cpu_ns: u64,
-    /// Counters of each card, in the machine's order.
+    /// Traffic of each network card, in the machine's order.
     pub nics: Vec<NicUsage>,
 }
 
-/// Bytes through one card, as the guest sees them.
+/// Traffic of one network card, from the guest's point of view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NicUsage {
     /// [`Nic::mac`].
@@ -338,18 +336,18 @@ pub struct NicUsage {
     pub sent_bytes: u64,
 }
 
-/// Something happened on a host.
+/// An event on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A machine changed its power state.
     Machine(MachineState),
-    /// The host stopped answering.
+    /// The host became unreachable.
     HostLost,
-    /// The host answers again; events may have been missed, so look at every machine.
+    /// The host is reachable again. Events may have been missed, so check every machine.
     HostBack,
 }
 
-/// How far a transfer is; shared between the one who moves bytes and those who show it.
+/// Progress of a transfer, shared between the task that transfers and those that display it. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Counters>);
 
@@ -360,28 +358,28 @@ struct Counters {
 }
 
 impl Progress {
-    /// Of an unknown total, so at 0 %.
+    /// Returns a progress of 0 % with an unknown total.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// States how many bytes there will be, and begins at none.
+    /// Sets the total number of bytes and resets the count to 0.
     pub fn begin(&self, total: u64) {
         self.0.done.store(0, Ordering::Relaxed);
         self.0.total.store(total, Ordering::Relaxed);
     }
 
-    /// Counts bytes moved.
+    /// Adds transferred bytes.
     pub fn advance(&self, bytes: u64) {
         self.0.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// States how many bytes have been moved.
+    /// Sets the number of transferred bytes.
     pub fn set(&self, done: u64) {
         self.0.done.store(done, Ordering::Relaxed);
     }
 
-    /// Hundredths done, 0 to 100; 0 before the total is known.
+    /// Returns the progress in percent, 0 to 100; 0 while the total is unknown.
     pub fn percent(&self) -> u8 {
         let total = self.0.total.load(Ordering::Relaxed);
         let done = self.0.done.load(Ordering::Relaxed).min(total);

@@ -1,4 +1,4 @@
-//! What becomes of machines and calls when processes on the host are killed.
+//! Behaviour of machines and calls when processes on the host are killed.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -12,7 +12,7 @@ use hypervisor::{
 use tokio::sync::broadcast::Receiver;
 use uuid::Uuid;
 
-/// A libvirt host of the test's own.
+/// A private libvirt host of the test.
 struct Daemon {
     script: String,
     name: String,
@@ -57,9 +57,9 @@ impl Drop for Daemon {
     }
 }
 
-/// Each `open` has connections of its own, as two processes on one host do.
+/// Each `open` has its own connections, like two processes on one host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn those_who_find_no_pool_at_once_share_one() {
+async fn concurrent_creations_of_the_pool_succeed() {
     let daemon = Daemon::start('p');
     for round in 0..10 {
         let state = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ async fn wait_for(events: &mut Receiver<Event>, what: &str, wanted: impl Fn(&Eve
     let wait = async { while !wanted(&events.recv().await.unwrap()) {} };
     tokio::time::timeout(Duration::from_secs(30), wait)
         .await
-        .unwrap_or_else(|_| panic!("{what} did not come"));
+        .unwrap_or_else(|_| panic!("{what}: no such event"));
 }
 
 async fn wait_for_power(events: &mut Receiver<Event>, wanted: Power) {
@@ -112,7 +112,7 @@ fn blank() -> (ImageSpec, ImageSource) {
     (spec, ImageSource { disk, kernel: None, initrd: None })
 }
 
-/// A machine that finds nothing to boot and stays.
+/// Creates a machine that finds nothing to boot and keeps running.
 async fn build(host: &dyn Hypervisor, nics: Vec<Nic>) -> Uuid {
     let (image, source) = blank();
     if !host.holds_image(&image.digest).await.unwrap() {
@@ -175,7 +175,7 @@ async fn killed_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_cut_off_is_not_held_and_can_be_made_again() {
+async fn an_interrupted_upload_is_not_complete_and_can_be_retried() {
     let daemon = Daemon::start('u');
     let pool = daemon.directory.path().join("pool");
     let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
@@ -200,7 +200,7 @@ async fn an_upload_cut_off_is_not_held_and_can_be_made_again() {
     assert_eq!(std::fs::read_dir(&pool).unwrap().count(), 0);
 }
 
-/// A network, and a card there with its only address.
+/// Returns a network and a card with one address in it.
 fn wired(name: &str, number: u8) -> (NetworkSpec, Nic) {
     let network = NetworkSpec {
         name: name.to_owned(),
@@ -216,7 +216,7 @@ fn wired(name: &str, number: u8) -> (NetworkSpec, Nic) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_died_half_way_is_ended_by_whatever_comes_next() {
+async fn the_next_call_completes_an_interrupted_start() {
     let daemon = Daemon::start('p');
     let pool = daemon.directory.path().join("pool");
     let uri = format!("{}&accel=tcg&pool={}", daemon.uri, pool.display());
@@ -232,7 +232,7 @@ async fn a_start_that_died_half_way_is_ended_by_whatever_comes_next() {
     (second.mac, second.lease) = (Mac([0x52, 0x54, 0, 0, 2, 1]), None);
     let machine = build(host.as_ref(), vec![nic.clone(), second.clone()]).await;
     let domain = machine.to_string();
-    // Cards with a filter and a plug, and reservations beside the gateway's.
+    // Connected cards with filters, and reservations besides the gateway's.
     let plugged = || {
         let running = virsh(&["dumpxml", &domain]);
         let behind = running.split("<interface ").skip(1).filter(|card| {
@@ -246,12 +246,12 @@ async fn a_start_that_died_half_way_is_ended_by_whatever_comes_next() {
     host.start(machine).await.unwrap();
     assert_eq!(plugged(), (2, 1), "again changes nothing");
 
-    // A card that somebody unplugged stays so.
+    // A card that an operator has disconnected stays disconnected.
     virsh(&["domif-setlink", &domain, &nic.mac.to_string(), "down"]);
     host.start(machine).await.unwrap();
     assert_eq!(plugged(), (1, 1));
 
-    // libvirt alone starts it as a death in between leaves it.
+    // Start the domain directly: this is the state after a crash during the start.
     for next in ["start", "soft reboot", "resume", "resume of what runs"] {
         host.stop(machine).await.unwrap();
         virsh(&["start", &domain]);
@@ -268,7 +268,7 @@ async fn a_start_that_died_half_way_is_ended_by_whatever_comes_next() {
         assert_eq!(plugged(), (2, 1), "{next}");
     }
 
-    // What cannot be plugged in does not stay on.
+    // A machine whose cards cannot be connected is powered off.
     host.stop(machine).await.unwrap();
     let filter = virsh(&["nwfilter-list"]);
     let filter = filter.split_whitespace().find(|word| word.ends_with("525400000201")).unwrap();
@@ -315,7 +315,7 @@ async fn many_machines_at_once_on_one_network() {
         let output = Command::new("virsh").args(["-q", "-c", &daemon.uri]).args(arguments).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    // The gateway's own stays.
+    // The gateway's reservation stays.
     let reserved = || virsh(&["net-dumpxml", "many"]).matches("<host ").count();
     assert_eq!(reserved(), 1 + usize::from(MANY));
     let mut ends = tokio::task::JoinSet::new();
@@ -332,7 +332,7 @@ async fn many_machines_at_once_on_one_network() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_away_says_what_to_do() {
+async fn the_error_for_an_unreachable_host_has_a_hint() {
     let host =
         open("qemu+unix:///system?socket=/nowhere/libvirt-sock", &Options::default()).unwrap().remove(0);
     match host.machines().await {

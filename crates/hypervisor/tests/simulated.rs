@@ -1,4 +1,4 @@
-//! What only simulated hosts can do: steps, memory of a restarted process, faults at will.
+//! Features of simulated hosts only: step mode, stored state, injected faults.
 
 mod suite;
 
@@ -7,20 +7,20 @@ use std::time::Duration;
 use hypervisor::faulty::{Fault, Faulty};
 use hypervisor::simulated::{Settings, SimulatedHost};
 use hypervisor::{Error, Event, Hypervisor, MachineSpec, Options, Power, Progress, open};
-use suite::{Cast, Setting};
+use suite::{SuiteConfig, TestObjects};
 
 /// A defined machine on a host.
 async fn build(host: &dyn Hypervisor) -> MachineSpec {
-    let setting = Setting::simulated();
-    let cast = Cast::new(&setting);
-    host.ensure_network(&cast.public).await.unwrap();
-    host.ensure_network(&cast.private).await.unwrap();
-    let image = setting.image_spec(&cast.image);
-    host.upload_image(&image, setting.image_source(), &Progress::new()).await.unwrap();
-    host.ensure_disk(&cast.machine).await.unwrap();
-    host.ensure_config_drive(cast.machine.id, &cast.config_drive()).await.unwrap();
-    host.define(&cast.machine).await.unwrap();
-    cast.machine
+    let config = SuiteConfig::simulated();
+    let objects = TestObjects::new(&config);
+    host.ensure_network(&objects.public).await.unwrap();
+    host.ensure_network(&objects.private).await.unwrap();
+    let image = config.image_spec(&objects.image);
+    host.upload_image(&image, config.image_source(), &Progress::new()).await.unwrap();
+    host.ensure_disk(&objects.machine).await.unwrap();
+    host.ensure_config_drive(objects.machine.id, &objects.config_drive()).await.unwrap();
+    host.define(&objects.machine).await.unwrap();
+    objects.machine
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_restarted_process_finds_its_machines() {
 }
 
 #[tokio::test]
-async fn memory_runs_out() {
+async fn starting_a_machine_fails_without_enough_memory() {
     let settings = Settings { memory_mib: 300, delay: Duration::ZERO, ..Settings::default() };
     let host = SimulatedHost::fleet(&settings, None).unwrap().remove(0);
     let (first, second) = (build(&host).await.id, build(&host).await.id);
@@ -93,7 +93,7 @@ async fn memory_runs_out() {
 }
 
 #[tokio::test]
-async fn crashes_and_lost_hosts_are_told() {
+async fn crashes_and_unreachable_hosts_send_events() {
     let host = SimulatedHost::immediate();
     let machine = build(&host).await.id;
     host.start(machine).await.unwrap();
@@ -102,43 +102,43 @@ async fn crashes_and_lost_hosts_are_told() {
     let crashed = host.state(machine).await.unwrap();
     assert_eq!(crashed.power, Power::Crashed);
     assert_eq!(events.recv().await.unwrap(), Event::Machine(crashed));
-    host.lose();
+    host.disconnect();
     assert_eq!(events.recv().await.unwrap(), Event::HostLost);
     assert!(matches!(host.start(machine).await, Err(Error::Unreachable { .. })));
-    host.come_back();
+    host.reconnect();
     assert_eq!(events.recv().await.unwrap(), Event::HostBack);
     host.start(machine).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guest_shuts_down_after_it_was_asked_even_if_its_host_is_lost_meanwhile() {
+async fn a_guest_shuts_down_on_request_even_if_its_host_becomes_unreachable() {
     let host = SimulatedHost::immediate();
     let machine = build(&host).await.id;
     host.start(machine).await.unwrap();
     host.steps().hold();
     host.ask_to_shut_down(machine).await.unwrap();
     let step = host.steps().next_of("ask_to_shut_down").await;
-    host.lose();
+    host.disconnect();
     step.release();
     let shut_off = async {
-        while host.machines_even_if_lost()[0].0 != Power::ShutOff {
+        while host.all_machines()[0].0 != Power::ShutOff {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), shut_off).await.expect("the guest shuts down");
-    host.come_back();
+    host.reconnect();
     assert_eq!(host.state(machine).await.unwrap().power, Power::ShutOff);
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_meet_the_chosen_call() {
+async fn faults_affect_only_the_chosen_call() {
     let host = Faulty::new(SimulatedHost::immediate());
     let machine = build(&host).await.id;
     let lost = Error::Timeout { operation: "start", after: Duration::from_secs(1) };
     host.inject("start", 1, Fault::After(lost.clone()));
     assert_eq!(host.start(machine).await, Err(lost));
-    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "the work was done");
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "the start took effect");
     host.inject("stop", 1, Fault::Hang);
     assert!(tokio::time::timeout(Duration::from_secs(3600), host.stop(machine)).await.is_err());
-    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "and this one was not");
+    assert_eq!(host.state(machine).await.unwrap().power, Power::Running, "the stop had no effect");
 }

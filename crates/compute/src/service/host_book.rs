@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use hypervisor::{GoneHost, Hypervisor};
+use hypervisor::{EvacuatedHost, Hypervisor};
 
 use super::{Error, Inner};
 use crate::store;
@@ -48,7 +48,7 @@ impl Inner {
         let names =
             self.db.scan((), |(), tx| Box::pin(async move { store::hosts::given_up(tx).await })).await?;
         let gone = |name: String| {
-            let host: Arc<dyn Hypervisor> = Arc::new(GoneHost::new(&name));
+            let host: Arc<dyn Hypervisor> = Arc::new(EvacuatedHost::new(&name));
             (name, host)
         };
         let hosts: HashMap<_, _> = names.into_iter().map(gone).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hypervisor::{Event, GoneHost, Hypervisor, MachineState, Power};
+use hypervisor::{EvacuatedHost, Event, Hypervisor, MachineState, Power};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 use work::Time;
@@ -74,7 +74,7 @@ async fn look_at_all(inner: &Arc<Inner>, host: &str) {
         }
     }
     if inner.is_given_up(host) {
-        return compare(inner, &GoneHost::new(host), Vec::new()).await;
+        return compare(inner, &EvacuatedHost::new(host), Vec::new()).await;
     }
     let Some(host) = inner.hosts.get(host).map(AsRef::as_ref) else { return };
     let machines = match host.machines().await {

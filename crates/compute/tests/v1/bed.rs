@@ -507,7 +507,7 @@ impl Bed {
                 &format!("job {kind} on {subject}: attempt {attempts}, due {due}, leased for {lease:?}\n");
         }
         for host in &self.hosts {
-            for (power, spec) in host.machines_even_if_lost() {
+            for (power, spec) in host.all_machines() {
                 text += &format!("{} has {}: {power:?}\n", host.host(), spec.id);
             }
         }

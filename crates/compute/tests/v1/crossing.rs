@@ -152,7 +152,7 @@ async fn without_room_anywhere_nothing_changes() {
             "drained" => bed.compute.drain("simulated-2", true).await.unwrap(),
             "lost" => {
                 bed.compute.drain("simulated-2", false).await.unwrap();
-                bed.hosts[1].lose();
+                bed.hosts[1].disconnect();
                 bed.eventually("it is known", || async { !bed.compute.hosts().await.unwrap()[1].up }).await;
             }
             _ => {}
@@ -170,7 +170,7 @@ async fn without_room_anywhere_nothing_changes() {
         );
         assert_eq!(booked(&bed).await, (1280, 0));
     }
-    bed.hosts[1].come_back();
+    bed.hosts[1].reconnect();
     bed.eventually("it is known", || async { bed.compute.hosts().await.unwrap()[1].up }).await;
     crossed(&bed).await;
 }
@@ -197,7 +197,7 @@ async fn the_original_is_kept_and_kept_off_until_the_day_is_over() {
     assert_eq!(bed.networks().ports(server.id).await.unwrap(), server.interfaces);
 
     // A confirmation needs to see what is kept for good.
-    bed.hosts[1].lose();
+    bed.hosts[1].disconnect();
     bed.until(1, "UNKNOWN").await;
     bed.clock.advance(Duration::from_secs(86_400));
     bed.eventually("the confirmation is given up", || async {
@@ -207,14 +207,14 @@ async fn the_original_is_kept_and_kept_off_until_the_day_is_over() {
     })
     .await;
     assert!(bed.hosts[0].spec(server.id).is_some(), "the original is kept");
-    bed.hosts[1].come_back();
+    bed.hosts[1].reconnect();
     bed.until(1, "VERIFY_RESIZE").await;
     // The first host need not be there.
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     bed.clock.advance(Duration::from_secs(86_400));
     bed.until(1, "ACTIVE").await;
     assert_eq!(booked(&bed).await, (1024, 512));
-    bed.hosts[0].come_back();
+    bed.hosts[0].reconnect();
     only_on(&bed, 1).await;
     leave(&bed).await;
 }
@@ -350,7 +350,7 @@ async fn lose_at(loss: Loss) -> bool {
         }
         bed.runs_once(machine).await;
     }
-    bed.hosts[loss.host].lose();
+    bed.hosts[loss.host].disconnect();
     bed.steps.free();
     if loss.for_good {
         bed.eventually(&format!("{loss:?}: it comes to an end"), || async {
@@ -361,7 +361,7 @@ async fn lose_at(loss: Loss) -> bool {
         .await;
     }
     bed.runs_once(machine).await;
-    bed.hosts[loss.host].come_back();
+    bed.hosts[loss.host].reconnect();
     bed.eventually(&format!("{loss:?}: it runs"), || async {
         bed.pass(Duration::from_secs(1)).await;
         bed.runs_once(machine).await;
@@ -462,7 +462,7 @@ async fn a_revert_that_the_new_host_does_not_answer_may_be_ordered_again() {
     let bed = Bed::crowded().await;
     crossed(&bed).await;
     let server = bed.server(1).await;
-    bed.hosts[1].lose();
+    bed.hosts[1].disconnect();
     bed.until(1, "UNKNOWN").await;
     for times in 1..=2 {
         act(&bed, REVERT).await;
@@ -479,7 +479,7 @@ async fn a_revert_that_the_new_host_does_not_answer_may_be_ordered_again() {
         assert_eq!(answer.status, 409, "{body}: {}", answer.body);
     }
     assert_eq!((power(&bed, 0, &server).await, booked(&bed).await), (Power::ShutOff, (1280, 512)));
-    bed.hosts[1].come_back();
+    bed.hosts[1].reconnect();
     bed.until(1, "VERIFY_RESIZE").await;
     assert_eq!(bed.runs_once(server.id).await, Some(1));
     act(&bed, REVERT).await;
@@ -488,11 +488,11 @@ async fn a_revert_that_the_new_host_does_not_answer_may_be_ordered_again() {
 
     // It is confirmed by itself all the same.
     crossed(&bed).await;
-    bed.hosts[1].lose();
+    bed.hosts[1].disconnect();
     bed.until(1, "UNKNOWN").await;
     act(&bed, REVERT).await;
     given_up(&bed, "revertResize", 3).await;
-    bed.hosts[1].come_back();
+    bed.hosts[1].reconnect();
     bed.until(1, "VERIFY_RESIZE").await;
     bed.clock.advance(Duration::from_secs(86_400));
     bed.until(1, "ACTIVE").await;
@@ -506,7 +506,7 @@ async fn a_deletion_removes_what_it_reaches_and_waits_for_the_rest() {
         let bed = Bed::crowded().await;
         crossed(&bed).await;
         let server = bed.server(1).await;
-        bed.hosts[lost].lose();
+        bed.hosts[lost].disconnect();
         bed.eventually("it is known", || async { !bed.compute.hosts().await.unwrap()[lost].up }).await;
         assert_eq!(bed.delete("/servers/1").await.status, 202);
         bed.eventually(&format!("{lost} is lost, and the other is cleared"), || async {
@@ -514,8 +514,8 @@ async fn a_deletion_removes_what_it_reaches_and_waits_for_the_rest() {
                 && booked(&bed).await == if lost == 0 { (1280, 0) } else { (1024, 512) }
         })
         .await;
-        assert!(bed.hosts[lost].machines_even_if_lost().iter().any(|(_, spec)| spec.id == server.id));
-        bed.hosts[lost].come_back();
+        assert!(bed.hosts[lost].all_machines().iter().any(|(_, spec)| spec.id == server.id));
+        bed.hosts[lost].reconnect();
         leave_after(&bed, 1).await;
         assert_eq!(bed.delete("/servers/2").await.status, 202);
         leave_after(&bed, 2).await;
@@ -536,7 +536,7 @@ async fn leave_after(bed: &Bed, server: i64) {
 async fn clearing_a_lost_host_keeps_nobody_waiting() {
     let bed = Bed::crowded().await;
     crossed(&bed).await;
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     bed.eventually("it is known", || async { !bed.compute.hosts().await.unwrap()[0].up }).await;
     // Whoever asks it now waits for ever.
     for nth in 1..=3 {

@@ -16,7 +16,7 @@ const REVERT: &str = r#"{"revertResize": null}"#;
 
 /// Loses a host and gives it up once that is known.
 async fn give_up(bed: &Bed, host: usize) {
-    bed.hosts[host].lose();
+    bed.hosts[host].disconnect();
     bed.eventually("the loss is known", || async { !bed.compute.hosts().await.unwrap()[host].up }).await;
     let name = format!("simulated-{}", host + 1);
     bed.compute.give_up(&name, true).await.unwrap();
@@ -25,7 +25,7 @@ async fn give_up(bed: &Bed, host: usize) {
 }
 
 async fn take_back(bed: &Bed, host: usize) {
-    bed.hosts[host].come_back();
+    bed.hosts[host].reconnect();
     bed.compute.reinstate(&format!("simulated-{}", host + 1)).await.unwrap();
     bed.eventually("it is used again", || async {
         let known = &bed.compute.hosts().await.unwrap()[host];
@@ -61,7 +61,7 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     let refused = bed.compute.give_up("simulated-1", true).await;
     assert!(matches!(&refused, Err(Error::Conflict(reason)) if reason.contains("answers")), "{refused:?}");
     assert!(matches!(bed.compute.give_up("simulated-9", true).await, Err(Error::NotFound("host"))));
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     bed.until(2, "UNKNOWN").await;
     let deleted = bed.uuid(1).await;
     assert_eq!(bed.delete("/servers/1").await.status, 202);
@@ -87,7 +87,7 @@ async fn servers_of_a_host_that_is_given_up_end_or_are_rebuilt_elsewhere() {
     bed.until(4, "ERROR").await;
     // A host that is given up stays so, whatever becomes of the process, and whatever it says.
     bed.crash_and_reopen().await;
-    bed.hosts[0].come_back();
+    bed.hosts[0].reconnect();
     for server in 2..=5 {
         bed.order(&format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
         bed.until(server, "ACTIVE").await;
@@ -229,7 +229,7 @@ async fn a_host_is_given_up_only_once_it_is_surely_off() {
         other => panic!("{other:?}"),
     };
     let lose_first = async |bed: &Bed| {
-        bed.hosts[0].lose();
+        bed.hosts[0].disconnect();
         bed.eventually("the loss is known", || async {
             bed.compute.hosts().await.unwrap().first().is_some_and(|host| !host.up)
         })

@@ -81,14 +81,14 @@ async fn a_drained_host_gets_no_new_servers() {
 async fn a_lost_host_shows_unknown_and_comes_back() {
     let bed = Bed::with(HostSettings::default(), unlimited()).await;
     let (server, _) = bed.active("web", 1).await;
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     bed.until(server, "UNKNOWN").await;
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     assert_eq!(answer.status, 503);
     // What is asked meanwhile is done when it answers again.
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     assert_eq!(bed.status(server).await, "DELETED");
-    bed.hosts[0].come_back();
+    bed.hosts[0].reconnect();
     bed.eventually("the deletion goes on", || async {
         bed.pass(Duration::from_secs(1)).await;
         bed.status(server).await == "gone"
@@ -112,7 +112,7 @@ async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_firs
     bed.eventually("the machine is defined", || async { bed.calls("start") == 1 }).await;
     let addresses = bed.server(server).await.interfaces;
     bed.compute.drain("simulated-2", false).await.unwrap();
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     let mut bed = bed;
     bed.crash_and_reopen().await;
     bed.eventually("another host is tried", || async {
@@ -125,7 +125,7 @@ async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_firs
     let room = |hosts: Vec<compute::Host>| hosts.iter().map(|host| host.used_memory_mib).collect::<Vec<_>>();
     assert_eq!(room(bed.compute.hosts().await.unwrap()), [0, 256]);
     // It comes back with what the build had left there.
-    bed.hosts[0].come_back();
+    bed.hosts[0].reconnect();
     bed.eventually("the first host is clean", || async {
         bed.pass(Duration::from_secs(10)).await;
         bed.hosts[0].spec(machine).is_none()

@@ -44,11 +44,11 @@ async fn each_second_of_a_server_counts_once_in_its_size_and_on_its_day() {
 
     // It counts until it is deleted, also while its host is away.
     bed.clock.advance(hours(1));
-    bed.hosts[0].lose();
+    bed.hosts[0].disconnect();
     bed.until(web, "UNKNOWN").await;
     assert_eq!(bed.delete(&format!("/servers/{web}")).await.status, 202);
     bed.clock.advance(hours(1));
-    bed.hosts[0].come_back();
+    bed.hosts[0].reconnect();
     bed.eventually("the deletion goes on", || async {
         bed.pass(Duration::from_secs(1)).await;
         bed.status(web).await == "gone"

@@ -1,9 +1,9 @@
-//! The console log: a file among our volumes that QEMU appends to, read from any place while it grows.
+//! The console log: a volume that QEMU appends to, read at any offset.
 
 use uuid::Uuid;
 
+use super::error::Outcome;
 use super::link::Session;
-use super::trouble::Outcome;
 use super::{machines, names, transfer};
 use crate::ConsoleChunk;
 

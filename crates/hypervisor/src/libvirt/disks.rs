@@ -1,19 +1,19 @@
-//! A machine's disk: a layer over its image; and, while a resize is undecided, a second layer over that.
+//! A machine's disk: a layer over its image, and a second layer over that while a resize is unconfirmed.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::error::{LibvirtError, Outcome};
 use super::images::{self, backing_path, qcow2_bytes};
 use super::link::{Session, pause};
 use super::machines::{self, Alive};
 use super::names;
 use super::store::Layer;
-use super::trouble::{Outcome, Trouble};
 use super::{domain_xml, domain_xml::DISK_TARGET};
 use crate::MachineSpec;
 
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub fn ensure(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     let store = session.store()?;
@@ -22,93 +22,93 @@ pub fn ensure(session: &Session, machine: &MachineSpec) -> Outcome<()> {
         if backing_path(&disk).is_ok_and(|below| below.is_some()) {
             return Ok(());
         }
-        tracing::warn!(disk = name, "left unfinished, made anew");
+        tracing::warn!(disk = name, "replacing an incomplete disk");
     }
-    make(session, machine)
+    create(session, machine)
 }
 
 pub fn replace(session: &Session, machine: &MachineSpec) -> Outcome<()> {
-    refuse_alive(session, machine.id)?;
+    check_off(session, machine.id)?;
     images::base_disk(session, &machine.image)?;
     session.store()?.remove(&names::resized_disk(machine.id))?;
-    session.store()?.remove(&names::decided(machine.id))?;
-    make(session, machine)?;
-    // What came from another host is below nothing any more.
+    session.store()?.remove(&names::confirming(machine.id))?;
+    create(session, machine)?;
+    // The new disk does not need the snapshot that was received from another host.
     session.store()?.remove(&names::received(machine.id))?;
     session.store()?.remove(&names::received_base(machine.id))
 }
 
-fn make(session: &Session, machine: &MachineSpec) -> Outcome<()> {
+fn create(session: &Session, machine: &MachineSpec) -> Outcome<()> {
     let store = session.store()?;
     let base = images::base_disk(session, &machine.image)?;
     let name = names::disk(machine.id);
     store.remove(&name)?;
     let bytes = machine.disk_bytes.max(base.virtual_bytes);
-    store.make_layer(&Layer { name: &name, bytes, below: Some((&base.path, base.format)) })?;
+    store.create_layer(&Layer { name: &name, bytes, below: Some((&base.path, base.format)) })?;
     Ok(())
 }
 
-pub fn refuse_alive(session: &Session, machine: Uuid) -> Outcome<()> {
+pub fn check_off(session: &Session, machine: Uuid) -> Outcome<()> {
     match machines::alive(session, machine)? {
         Some(Alive::Off) | None => Ok(()),
-        Some(_) => Trouble::refused("the machine is not shut off"),
+        Some(_) => LibvirtError::refused("the machine is not shut off"),
     }
 }
 
-/// Puts a layer over the disk, so that the disk itself stays as it is.
+/// Adds a layer over the disk, so that the disk itself stays unchanged for a revert.
 pub fn begin_resize(session: &Session, resized: &MachineSpec) -> Outcome<()> {
     let store = session.store()?;
     let domain = machines::find(session, resized.id)?;
-    refuse_alive(session, resized.id)?;
+    check_off(session, resized.id)?;
     let (disk, upper) = (names::disk(resized.id), names::resized_disk(resized.id));
     if !in_use(&domain.definition()?, &store.path(&upper))? {
         store.remove(&upper)?;
-        let lower = store.find(&disk)?.ok_or_else(|| Trouble::NotFound(format!("disk {disk}")))?;
+        let lower = store.find(&disk)?.ok_or_else(|| LibvirtError::NotFound(format!("disk {disk}")))?;
         let bytes = resized.disk_bytes.max(qcow2_bytes(session, &lower)?);
-        store.make_layer(&Layer { name: &upper, bytes, below: Some((&store.path(&disk), "qcow2")) })?;
+        store.create_layer(&Layer { name: &upper, bytes, below: Some((&store.path(&disk), "qcow2")) })?;
     }
     machines::define_with_disk(session, resized, &upper)
 }
 
-/// Whether a definition has this file as its disk.
+/// Returns whether a definition uses this file as its disk.
 fn in_use(definition: &str, path: &str) -> Outcome<bool> {
     Ok(domain_xml::disk_path(definition)?.as_deref() == Some(path))
 }
 
 pub fn revert_resize(session: &Session, original: &MachineSpec) -> Outcome<()> {
     machines::find(session, original.id)?;
-    refuse_alive(session, original.id)?;
-    if session.store()?.has(&names::decided(original.id))? {
-        // Half of the one and half of the other is no disk.
-        return Trouble::refused("the resize is being confirmed: its disks are partly merged");
+    check_off(session, original.id)?;
+    if session.store()?.has(&names::confirming(original.id))? {
+        // A partly merged disk is unusable.
+        return LibvirtError::refused("the resize is being confirmed: its disks are partly merged");
     }
     machines::define_with_disk(session, original, &names::disk(original.id))?;
     session.store()?.remove(&names::resized_disk(original.id))
 }
 
-/// Merges the upper layer into the disk. A machine that is off is held in memory meanwhile, without running, since
-/// only QEMU merges; a mark on the host tells a later try that it was us who started it.
+/// Merges the upper layer into the disk. Only QEMU can merge, so a machine that is off is started paused for that
+/// time. A marker file on the host tells a retry that the machine was started for this.
 pub fn confirm_resize(session: &Session, machine: Uuid) -> Outcome<()> {
     let store = session.store()?;
     let domain = machines::find(session, machine)?;
-    let (upper, mark) = (names::resized_disk(machine), names::merging(machine));
-    if store.has(&mark)? && machines::alive(session, machine)? == Some(Alive::Paused) {
+    let (upper, marker) = (names::resized_disk(machine), names::merging(machine));
+    if store.has(&marker)? && machines::alive(session, machine)? == Some(Alive::Paused) {
         domain.destroy()?;
     }
     if in_use(&domain.definition()?, &store.path(&upper))? {
-        store.ensure_raw(&names::decided(machine), 0)?;
+        store.ensure_raw(&names::confirming(machine), 0)?;
         if machines::alive(session, machine)? == Some(Alive::Off) {
-            store.ensure_raw(&mark, 0)?;
+            store.ensure_raw(&marker, 0)?;
             domain.start_paused()?;
         }
         merge(&domain)?;
-        if store.has(&mark)? {
+        if store.has(&marker)? {
             domain.destroy()?;
         }
     }
-    store.remove(&mark)?;
+    store.remove(&marker)?;
     store.remove(&upper)?;
-    store.remove(&names::decided(machine))
+    store.remove(&names::confirming(machine))
 }
 
 fn merge(domain: &super::sys::Domain) -> Outcome<()> {
@@ -118,14 +118,16 @@ fn merge(domain: &super::sys::Domain) -> Outcome<()> {
     loop {
         match domain.block_job(DISK_TARGET)? {
             Some((done, end)) if end > 0 && done == end && domain.pivot(DISK_TARGET).is_ok() => break,
-            Some(_) => pause(LOOK_EVERY),
+            Some(_) => pause(POLL_INTERVAL),
             None => {
-                return Err(Trouble::Failed("the merge of the disk's layers ended early".to_owned()));
+                return Err(LibvirtError::Failed(
+                    "the merge of the disk's layers ended before it was complete".to_owned(),
+                ));
             }
         }
     }
     while domain.block_job(DISK_TARGET)?.is_some() {
-        pause(LOOK_EVERY);
+        pause(POLL_INTERVAL);
     }
     Ok(())
 }

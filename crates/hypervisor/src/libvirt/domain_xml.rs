@@ -1,47 +1,46 @@
-//! A machine's definition in libvirt's words.
+//! Writes and reads libvirt's XML definition of a machine.
 
 use std::net::Ipv4Addr;
 
-use super::trouble::Outcome;
+use super::error::Outcome;
 use super::xml::{Element, escape};
 use super::{names, plugs};
 use crate::{Accelerator, Boot, Mac, MachineSpec, Nic};
 
-/// The weights that both generations of control groups take as they are.
-const LIGHTEST: u32 = 2;
-const HEAVIEST: u32 = 10_000;
+/// CPU shares that both versions of control groups accept unchanged.
+const CPU_SHARES_MIN: u32 = 2;
+const CPU_SHARES_MAX: u32 = 10_000;
 
-/// The disk's name towards libvirt.
+/// The disk's target name in libvirt.
 pub const DISK_TARGET: &str = "vda";
 
-/// What a definition needs beside the machine itself: paths on the host.
-pub struct Surroundings<'a> {
+/// The host's side of a definition: paths and abilities.
+pub struct HostResources<'a> {
     pub accelerator: Accelerator,
     pub disk: &'a str,
     pub config_drive: &'a str,
     pub console: &'a str,
     pub kernel: &'a str,
     pub initrd: Option<&'a str>,
-    /// Whether the host can weigh machines against each other.
-    pub weighs: bool,
+    /// Whether the host can apply CPU shares.
+    pub has_cpu_shares: bool,
 }
 
-pub fn domain_xml(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
-    let (kind, processor) = match around.accelerator {
+pub fn domain_xml(machine: &MachineSpec, host: &HostResources<'_>) -> String {
+    let (kind, processor) = match host.accelerator {
         Accelerator::Kvm => ("kvm", "<cpu mode='host-model'/>"),
         Accelerator::Tcg | Accelerator::None => ("qemu", ""),
     };
     let MachineSpec { id, memory_mib, vcpus, .. } = machine;
     let (name, title) = (names::domain(*id), title(&machine.name));
-    let shares = if around.weighs {
-        let shares = machine.cpu_shares.clamp(LIGHTEST, HEAVIEST);
+    let shares = if host.has_cpu_shares {
+        let shares = machine.cpu_shares.clamp(CPU_SHARES_MIN, CPU_SHARES_MAX);
         format!("<cputune><shares>{shares}</shares></cputune>")
     } else {
         String::new()
     };
-    let (disk, config_drive, console) =
-        (escape(around.disk), escape(around.config_drive), escape(around.console));
-    let boot = boot(machine, around);
+    let (disk, config_drive, console) = (escape(host.disk), escape(host.config_drive), escape(host.console));
+    let boot = boot(machine, host);
     let cards: String = machine.nics.iter().map(card).collect();
     let leases: String = machine.nics.iter().filter_map(lease).collect();
     format!(
@@ -73,17 +72,17 @@ fn title(name: &str) -> String {
     if shown.trim().is_empty() { String::new() } else { format!("<title>{shown}</title>") }
 }
 
-fn boot(machine: &MachineSpec, around: &Surroundings<'_>) -> String {
+fn boot(machine: &MachineSpec, host: &HostResources<'_>) -> String {
     let Boot::Kernel { command_line } = &machine.boot else {
         return "<boot dev='hd'/>".to_owned();
     };
-    let kernel = escape(around.kernel);
-    let initrd = around.initrd.map_or(String::new(), |path| format!("<initrd>{}</initrd>", escape(path)));
+    let kernel = escape(host.kernel);
+    let initrd = host.initrd.map_or(String::new(), |path| format!("<initrd>{}</initrd>", escape(path)));
     let command_line = escape(command_line);
     format!("<kernel>{kernel}</kernel>{initrd}<cmdline>{command_line}</cmdline>")
 }
 
-/// What is to be reserved for a card once its machine is started.
+/// Returns the DHCP reservation to be made for a card when its machine is started.
 fn lease(nic: &Nic) -> Option<String> {
     let (network, mac, address) = (escape(&nic.network), nic.mac, nic.lease?);
     Some(format!("<nephos:lease network='{network}' card='{mac}' address='{address}'/>"))
@@ -98,7 +97,7 @@ fn card(nic: &Nic) -> String {
     )
 }
 
-/// The file that a definition has as its disk.
+/// Returns the path of the disk in a definition.
 pub fn disk_path(definition: &str) -> Outcome<Option<String>> {
     let domain = Element::parse(definition)?;
     let Some(devices) = domain.at(&["devices"]) else {
@@ -109,12 +108,12 @@ pub fn disk_path(definition: &str) -> Outcome<Option<String>> {
     Ok(disk.and_then(|disk| disk.attribute_at(&["source"], "file")).map(str::to_owned))
 }
 
-/// The kernel that a definition boots without a boot loader.
+/// Returns the path of the kernel in a definition that boots without a boot loader.
 pub fn kernel_path(definition: &str) -> Outcome<Option<String>> {
     Ok(Element::parse(definition)?.text_at(&["os", "kernel"]).map(str::to_owned))
 }
 
-/// Hardware address and network of each card in a definition.
+/// Returns hardware address and network of each card in a definition.
 pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
     let domain = Element::parse(definition)?;
     let Some(devices) = domain.at(&["devices"]) else {
@@ -127,8 +126,16 @@ pub fn cards(definition: &str) -> Outcome<Vec<(String, String)>> {
     Ok(devices.children("interface").filter_map(read).collect())
 }
 
-/// Network, card and address of each lease in a definition.
-pub fn leases(definition: &str) -> Outcome<Vec<(String, Mac, Ipv4Addr)>> {
+/// A DHCP reservation to be made when a machine is started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub network: String,
+    pub card: Mac,
+    pub address: Ipv4Addr,
+}
+
+/// Returns the leases in a definition.
+pub fn leases(definition: &str) -> Outcome<Vec<Lease>> {
     let domain = Element::parse(definition)?;
     let Some(leases) = domain.at(&["metadata", "nephos:leases"]) else {
         return Ok(Vec::new());
@@ -136,13 +143,13 @@ pub fn leases(definition: &str) -> Outcome<Vec<(String, Mac, Ipv4Addr)>> {
     let read = |lease: &Element| {
         let (card, address) =
             (lease.attribute("card")?.parse().ok()?, lease.attribute("address")?.parse().ok()?);
-        Some((lease.attribute("network")?.to_owned(), card, address))
+        Some(Lease { network: lease.attribute("network")?.to_owned(), card, address })
     };
     Ok(leases.children("nephos:lease").filter_map(read).collect())
 }
 
-/// A definition without the weight against other machines.
-pub fn without_weight(definition: &str) -> Option<String> {
+/// Returns a definition without its CPU shares; `None` if it has none.
+pub fn without_cpu_shares(definition: &str) -> Option<String> {
     let begin = definition.find("<cputune>")?;
     let end = definition.find("</cputune>")? + "</cputune>".len();
     Some(format!("{}{}", &definition[..begin], &definition[end..]))

@@ -1,19 +1,19 @@
-//! Packet filters: one per network card, which lets the guest speak with its own hardware address and with the
-//! addresses that it was given, and with nothing else. Changing a filter changes it under a running guest.
+//! Packet filters: one per network card. It allows the guest only its own hardware address and its allowed IP
+//! addresses. A change applies to a running guest at once.
 
 use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use super::error::{Outcome, ignore_absent, optional};
 use super::link::Session;
 use super::names;
-use super::trouble::{Outcome, found, gone};
 use super::xml::Element;
 use crate::Mac;
 
 pub fn ensure(session: &Session, machine: Uuid, card: Mac, allowed: &[IpAddr]) -> Outcome<()> {
     let name = names::filter(machine, card);
-    let existing = found(session.connection.filter(&name))?;
+    let existing = optional(session.connection.filter(&name))?;
     let identity = match &existing {
         Some(filter) => Element::parse(&filter.definition()?)?.text_at(&["uuid"]).map(str::to_owned),
         None => None,
@@ -22,16 +22,16 @@ pub fn ensure(session: &Session, machine: Uuid, card: Mac, allowed: &[IpAddr]) -
     Ok(())
 }
 
-/// Removes a machine's filters; its domain must not run.
+/// Removes a machine's filters. Its domain must be off.
 pub fn remove(session: &Session, machine: Uuid) -> Outcome<()> {
     let ours = names::filters(machine);
     for filter in session.connection.filters()?.iter().filter(|filter| filter.name().starts_with(&ours)) {
-        gone(filter.undefine())?;
+        ignore_absent(filter.undefine())?;
     }
     Ok(())
 }
 
-/// The rules, in order. The guest's side is `out`; `$MAC` is the card's own address, which libvirt fills in.
+/// Returns the rules in order. `out` is traffic from the guest; libvirt replaces `$MAC` by the card's hardware address.
 fn rules(allowed: &[IpAddr]) -> Vec<(&'static str, &'static str, String)> {
     let mut rules = vec![
         ("drop", "out", "<mac match='no' srcmacaddr='$MAC'/>".to_owned()),
@@ -78,8 +78,8 @@ fn filter_xml(name: &str, identity: Option<&str>, allowed: &[IpAddr]) -> String 
     xml + "</filter>"
 }
 
-/// libvirt's bound on priorities is 1000; a list of addresses that overran it would be refused there.
-pub const MOST_ADDRESSES: usize = 128;
+/// Maximum number of addresses per card, so that the priorities stay below libvirt's limit of 1000.
+pub const ADDRESSES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -89,12 +89,12 @@ mod tests {
     fn the_last_rule_drops_everything() {
         let rules = rules(&[]);
         assert_eq!(rules.last(), Some(&("drop", "inout", String::new())));
-        let speaking = rules.iter().filter(|(action, way, _)| *action == "accept" && *way == "out");
-        assert_eq!(speaking.count(), 2, "without addresses: ARP probes and DHCP only");
+        let allowed = rules.iter().filter(|(action, way, _)| *action == "accept" && *way == "out");
+        assert_eq!(allowed.count(), 2, "without addresses: ARP probes and DHCP only");
     }
 
     #[test]
-    fn each_address_may_be_spoken_with() {
+    fn each_allowed_address_has_its_rules() {
         let xml =
             filter_xml("f", Some("u"), &["203.0.113.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
         for part in [

@@ -1,4 +1,4 @@
-//! The trait of a host, fulfilled by steps on a libvirt daemon.
+//! The implementation of [`Hypervisor`] for libvirt hosts.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
+use super::error::LibvirtError;
 use super::link::{COPY, Link, PROCESS, QUICK};
-use super::transfer::Wanted;
-use super::trouble::Trouble;
+use super::transfer::Cancellation;
 use super::uri::Address;
 use super::{accelerator, console, disks, images, machines, names, networks, received, snapshots};
 use crate::{
@@ -19,34 +19,36 @@ use crate::{
     ImageSpec, Mac, MachineSpec, MachineState, NetworkSpec, Progress, Reboot, Result, Snapshot, Usage, iso,
 };
 
-/// The label by which cloud-init and its like find a config drive.
+/// The label by which cloud-init finds a config drive.
 const CONFIG_DRIVE_LABEL: &str = "config-2";
 
-/// A host that libvirt runs.
+/// A libvirt host.
 pub struct LibvirtHost {
     link: Arc<Link>,
     accelerator: Arc<OnceCell<Accelerator>>,
-    /// File that remembers the accelerator's probe.
-    memory: Option<PathBuf>,
+    /// File that stores the result of the accelerator's probe.
+    probe_file: Option<PathBuf>,
 }
 
 impl LibvirtHost {
-    /// Reads the URI and connects to nothing yet. [`Error::BadUri`].
+    /// Parses the URI. Does not connect yet. [`Error::BadUri`].
     pub fn new(uri: &str, state_dir: Option<&Path>) -> Result<Self> {
         let address = Address::parse(uri)?;
         let file: String =
             address.uri.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let memory = state_dir.map(|directory| directory.join(format!("accelerator-{file}.json")));
-        Ok(Self { link: Link::new(address), accelerator: Arc::default(), memory })
+        let probe_file = state_dir.map(|directory| directory.join(format!("accelerator-{file}.json")));
+        Ok(Self { link: Link::new(address), accelerator: Arc::default(), probe_file })
     }
 
-    /// Finds the accelerator, once however many ask.
+    /// Determines the accelerator. Concurrent and later calls share the result.
     fn find_accelerator(&self) -> impl Future<Output = Result<Accelerator>> + Send + use<> {
-        let (link, known, memory) =
-            (Arc::clone(&self.link), Arc::clone(&self.accelerator), self.memory.clone());
+        let (link, known, probe_file) =
+            (Arc::clone(&self.link), Arc::clone(&self.accelerator), self.probe_file.clone());
         async move {
             let find = || {
-                link.run("accelerator", PROCESS, move |session| accelerator::find(session, memory.as_deref()))
+                link.run("accelerator", PROCESS, move |session| {
+                    accelerator::find(session, probe_file.as_deref())
+                })
             };
             known.get_or_try_init(find).await.copied()
         }
@@ -61,10 +63,10 @@ impl Hypervisor for LibvirtHost {
 
     async fn capacity(&self) -> Result<Capacity> {
         if !self.accelerator.initialized() {
-            // In the background: a host may be chosen while it is found out, and only definitions wait for it.
+            // In the background: only definitions need the accelerator, so a host can be chosen before it is known.
             tokio::spawn(self.find_accelerator());
         }
-        let look = move |session: &super::link::Session| {
+        let read = move |session: &super::link::Session| {
             let (memory_kib, vcpus) = session.connection.node()?;
             let (qemu, libvirt) = session.connection.versions()?;
             session.store()?.refresh();
@@ -73,7 +75,7 @@ impl Hypervisor for LibvirtHost {
             let memory_mib = memory_kib / 1024;
             Ok(Capacity { vcpus, memory_mib, disk_bytes, disk_free_bytes, version })
         };
-        self.link.run("capacity", QUICK, look).await
+        self.link.run("capacity", QUICK, read).await
     }
 
     async fn accelerator(&self) -> Result<Accelerator> {
@@ -135,10 +137,10 @@ impl Hypervisor for LibvirtHost {
         progress: &Progress,
     ) -> Result<()> {
         let (machine, progress, runtime) = (machine.clone(), progress.clone(), Handle::current());
-        let (_waiting, wanted) = Wanted::while_held();
+        let (_guard, cancellation) = Cancellation::on_drop();
         let receive = move |session: &super::link::Session| {
-            let source = Snapshot { reader: wanted.reader(source.reader), ..source };
-            received::receive(session, &machine, snapshot, source, (&progress, &runtime, &wanted))
+            let source = Snapshot { reader: cancellation.reader(source.reader), ..source };
+            received::receive(session, &machine, snapshot, source, &progress, &runtime, &cancellation)
         };
         self.link.run_once("receive_disk", COPY, receive).await
     }
@@ -205,8 +207,10 @@ impl Hypervisor for LibvirtHost {
         let set =
             move |session: &super::link::Session| machines::set_password(session, machine, &user, &password);
         match self.link.run("set_password", QUICK, set).await {
-            Err(Error::Timeout { operation, .. }) => Err(Trouble::GuestSilent(machine).into_error(operation)),
-            answer => answer,
+            Err(Error::Timeout { operation, .. }) => {
+                Err(LibvirtError::GuestSilent(machine).into_error(operation))
+            }
+            result => result,
         }
     }
 
@@ -233,9 +237,9 @@ impl Hypervisor for LibvirtHost {
 
     async fn take_snapshot(&self, machine: Uuid, snapshot: Uuid, progress: &Progress) -> Result<()> {
         let progress = progress.clone();
-        let (_waiting, wanted) = Wanted::while_held();
+        let (_guard, cancellation) = Cancellation::on_drop();
         let take = move |session: &super::link::Session| {
-            snapshots::take(session, machine, snapshot, &progress, &wanted)
+            snapshots::take(session, machine, snapshot, &progress, &cancellation)
         };
         self.link.run("take_snapshot", COPY, take).await
     }
@@ -247,7 +251,7 @@ impl Hypervisor for LibvirtHost {
     async fn open_snapshot(&self, snapshot: Uuid) -> Result<Snapshot> {
         let runtime = Handle::current();
         let open = move |session: &super::link::Session| {
-            let _inside = runtime.enter();
+            let _guard = runtime.enter();
             snapshots::open(session, snapshot)
         };
         self.link.run("open_snapshot", QUICK, open).await

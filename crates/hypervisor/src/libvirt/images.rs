@@ -1,21 +1,21 @@
-//! Images on a host: a disk volume, perhaps a kernel and an initial RAM disk, and a seal once all are complete.
+//! Images on a host: a disk volume, optionally a kernel and an initial RAM disk, and a marker file once all are complete.
 
 use tokio::runtime::Handle;
 
+use super::error::{LibvirtError, Outcome, optional};
 use super::link::Session;
 use super::sys::Volume;
 use super::transfer;
-use super::trouble::{Outcome, Trouble, found};
 use super::xml::Element;
 use super::{domain_xml, names};
 use crate::{Digest, DiskFormat, ImageSource, ImageSpec, Progress};
 
 pub fn holds(session: &Session, digest: &Digest) -> Outcome<bool> {
-    session.store()?.has(&names::image_seal(digest))
+    session.store()?.has(&names::image_marker(digest))
 }
 
 pub fn list(session: &Session) -> Outcome<Vec<Digest>> {
-    Ok(session.store()?.names()?.iter().filter_map(|name| names::image_of_seal(name)).collect())
+    Ok(session.store()?.names()?.iter().filter_map(|name| names::image_of_marker(name)).collect())
 }
 
 pub fn upload(
@@ -39,7 +39,7 @@ pub fn upload(
     }
     let (_, free) = store.space()?;
     if total > free {
-        return Err(Trouble::NoCapacity(format!("the image has {total} bytes, {free} are free")));
+        return Err(LibvirtError::NoCapacity(format!("the image has {total} bytes, {free} bytes are free")));
     }
     for (volume, name, source, length) in parts {
         match (source, length) {
@@ -48,33 +48,38 @@ pub fn upload(
                 transfer::send(&mut source, name, length, stream, runtime, progress)?;
             }
             (None, None) => store.remove(&volume)?,
-            _ => return Trouble::refused(format!("{name}: length and stream belong together")),
+            _ => {
+                return LibvirtError::refused(format!(
+                    "{name}: either both length and stream must be given or neither"
+                ));
+            }
         }
     }
-    store.ensure_raw(&names::image_seal(&image.digest), 0)?;
+    store.ensure_raw(&names::image_marker(&image.digest), 0)?;
     Ok(())
 }
 
-/// Breaks the seal first, so that nothing half removed counts as held.
+/// Removes an image. The marker is removed first, so that a partly removed image does not count as complete.
 pub fn drop_image(session: &Session, digest: &Digest) -> Outcome<()> {
     let store = session.store()?;
     let disks = [DiskFormat::Qcow2, DiskFormat::Raw].map(|format| names::image(digest, format));
     for name in store.names()?.iter().filter(|name| name.ends_with(".disk.qcow2")) {
         let below = store.find(name)?.map(|volume| backing_path(&volume)).transpose()?.flatten();
         if below.is_some_and(|below| disks.iter().any(|disk| below == store.path(disk))) {
-            return Trouble::refused(format!("disk {name} is based on image {digest}"));
+            return LibvirtError::refused(format!("disk {name} is based on image {digest}"));
         }
     }
-    refuse_booted(session, digest)?;
-    store.remove(&names::image_seal(digest))?;
+    check_not_booted(session, digest)?;
+    store.remove(&names::image_marker(digest))?;
     for name in disks.into_iter().chain([names::kernel(digest), names::initrd(digest)]) {
         store.remove(&name)?;
     }
     Ok(())
 }
 
-/// A machine whose disk came from another host is based on no image, and yet boots the kernel of one.
-fn refuse_booted(session: &Session, digest: &Digest) -> Outcome<()> {
+/// Checks that no machine boots the image's kernel. A machine whose disk was received from another host is not based
+/// on the image but still boots its kernel.
+fn check_not_booted(session: &Session, digest: &Digest) -> Outcome<()> {
     let store = session.store()?;
     let kernel = names::kernel(digest);
     if !store.has(&kernel)? {
@@ -82,21 +87,21 @@ fn refuse_booted(session: &Session, digest: &Digest) -> Outcome<()> {
     }
     let kernel = store.path(&kernel);
     for domain in session.connection.domains()? {
-        let Some(definition) = found(domain.definition())? else { continue };
+        let Some(definition) = optional(domain.definition())? else { continue };
         if domain_xml::kernel_path(&definition)?.is_some_and(|path| path == kernel) {
-            return Trouble::refused(format!("{} boots the kernel of image {digest}", domain.name()));
+            return LibvirtError::refused(format!("{} boots the kernel of image {digest}", domain.name()));
         }
     }
     Ok(())
 }
 
-/// The volume below a layer, by its path.
+/// Returns the path of a volume's backing file.
 pub fn backing_path(volume: &Volume) -> Outcome<Option<String>> {
     let definition = Element::parse(&volume.definition()?)?;
     Ok(definition.text_at(&["backingStore", "path"]).map(str::to_owned))
 }
 
-/// The disk of a held image: its path and format on the host, and its size in bytes as a guest sees it.
+/// The disk of a complete image: its path and format on the host, and its virtual size in bytes.
 pub struct BaseDisk {
     pub path: String,
     pub format: &'static str,
@@ -106,7 +111,7 @@ pub struct BaseDisk {
 pub fn base_disk(session: &Session, digest: &Digest) -> Outcome<BaseDisk> {
     let store = session.store()?;
     if !holds(session, digest)? {
-        return Err(Trouble::NotFound(format!("image {digest}")));
+        return Err(LibvirtError::NotFound(format!("image {digest}")));
     }
     if let Some(volume) = store.find(&names::image(digest, DiskFormat::Qcow2))? {
         let path = store.path(&volume.name());
@@ -116,18 +121,17 @@ pub fn base_disk(session: &Session, digest: &Digest) -> Outcome<BaseDisk> {
         let (_, virtual_bytes) = volume.sizes()?;
         return Ok(BaseDisk { path: store.path(&volume.name()), format: "raw", virtual_bytes });
     }
-    Err(Trouble::NotFound(format!("disk of image {digest}")))
+    Err(LibvirtError::NotFound(format!("disk of image {digest}")))
 }
 
-/// Where the header of a qcow2 has the size that a guest sees.
+/// Offset of the virtual size in the header of a qcow2.
 const QCOW2_SIZE_OFFSET: u64 = 24;
 
-/// Size in bytes of a qcow2 as a guest sees it, from the file itself: libvirt's own idea of it dates from the
-/// volume's making.
+/// Returns the virtual size of a qcow2 in bytes, read from the file: libvirt's value is the one at the volume's creation.
 pub fn qcow2_bytes(session: &Session, volume: &Volume) -> Outcome<u64> {
     let stream = session.store()?.read(volume, QCOW2_SIZE_OFFSET, 8)?;
     let bytes = transfer::read_some(stream, 8)?;
     let bytes: [u8; 8] =
-        bytes.try_into().map_err(|_| Trouble::Failed("a qcow2 without a header".to_owned()))?;
+        bytes.try_into().map_err(|_| LibvirtError::Failed("a qcow2 has no header".to_owned()))?;
     Ok(u64::from_be_bytes(bytes))
 }

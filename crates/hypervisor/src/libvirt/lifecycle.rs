@@ -1,4 +1,4 @@
-//! libvirt's states, reasons and lifecycle events in our words.
+//! Converts libvirt's states, reasons and lifecycle events.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use super::names;
 use super::sys::Lifecycle;
 use crate::{Event, MachineState, Power};
 
-/// What a `virDomainState` and its reason mean.
+/// Returns the power state and reason of a `virDomainState` and its reason.
 pub fn power(state: i32, reason: i32) -> (Power, &'static str) {
     match (state, reason) {
         (1, 1) => (Power::Running, "booted"),
@@ -32,7 +32,7 @@ pub fn power(state: i32, reason: i32) -> (Power, &'static str) {
     }
 }
 
-/// What happened to one of our machines; nothing if it is not ours or its power state is as before.
+/// Converts a lifecycle event; `None` if the domain is not one of Nephos' machines or its power state has not changed.
 pub fn event(happened: &Lifecycle) -> Option<Event> {
     let id: Uuid = names::machine_of_domain(&happened.domain)?;
     let (power, reason) = match (happened.event, happened.detail) {
@@ -43,7 +43,7 @@ pub fn event(happened: &Lifecycle) -> Option<Event> {
         (4, _) => (Power::Running, "unpaused"),
         (5, 0) => (Power::ShutOff, "shutdown"),
         (5, 1) => (Power::ShutOff, "destroyed"),
-        // "Failed" is what libvirt says when QEMU was killed, and also when it never came up.
+        // libvirt reports "failed" if QEMU was killed and also if it did not start.
         (5, 2 | 5) => (Power::Crashed, "crashed"),
         (5, _) => (Power::ShutOff, "shut off"),
         (8, _) => (Power::Crashed, "panicked"),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_others_are_nothing_to_us() {
+    fn events_of_other_domains_are_ignored() {
         assert_eq!(event(&Lifecycle { domain: "db1".to_owned(), event: 5, detail: 0 }), None);
     }
 }

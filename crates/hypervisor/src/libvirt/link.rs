@@ -1,9 +1,10 @@
-//! The way to one daemon: blocking calls on threads of their own with a deadline each, connections made anew when the
-//! daemon was restarted, and what happens on the host as events.
+//! Connections to one libvirt daemon: runs blocking calls on their own threads with deadlines, reconnects after a
+//! restart of the daemon, and forwards the host's events.
 //!
-//! One connection listens, and tells whether the daemon is there. Calls are made on others, one call at a time on each:
-//! libvirt's client before 10.0 leaves the record of a wait on the waiting thread's stack to be found by the next one
-//! where two threads share a connection, and where a keep-alive message comes into a wait. Both end the process.
+//! One connection receives events and detects whether the daemon is reachable. Calls use other connections, one call
+//! at a time on each. The reason is a bug in libvirt's client before 10.0: if two threads share a connection, or if a
+//! keep-alive message arrives during a wait, it accesses a record on the stack of a thread that has stopped waiting,
+//! which crashes the process.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,81 +13,81 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, broadcast};
 
+use super::error::{LibvirtError, Outcome, hint};
 use super::lifecycle;
 use super::store::Store;
 use super::sys::{Connection, Fault};
-use super::trouble::{Outcome, Trouble, hint};
 use super::uri::Address;
 use crate::{Error, Event, Result};
 
-/// For what a daemon does at once.
+/// Deadline of calls that the daemon completes at once.
 pub const QUICK: Duration = Duration::from_secs(60);
-/// For what starts or ends a process on the host.
+/// Deadline of calls that start or stop a process on the host.
 pub const PROCESS: Duration = Duration::from_secs(180);
-/// For what moves a disk's bytes.
+/// Deadline of calls that copy a disk.
 pub const COPY: Duration = Duration::from_secs(6 * 3600);
 
 const CALLS_AT_ONCE: usize = 24;
-/// Copies last long, so they do not count as calls.
+/// Copies take long, so they have a limit of their own.
 const COPIES_AT_ONCE: usize = 8;
 const EVENTS_KEPT: usize = 4096;
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How long a call waits for a daemon that was there a moment ago.
-const RETURN_WITHIN: Duration = Duration::from_secs(10);
-const KNOCK_EVERY: Duration = Duration::from_millis(200);
-/// A connection that waited for so long may have had a keep-alive message come into a wait: it is not used again.
-const WORN_AFTER: Duration = Duration::from_secs(4);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that a call waits for a daemon whose connection has just broken.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
+/// A connection whose call took longer than this may have received a keep-alive message during a wait, so it is not used again.
+const REUSE_LIMIT: Duration = Duration::from_secs(4);
 
-/// Lets time pass between two looks at a condition that the daemon tells only when asked. Steps are blocking calls on
-/// threads of their own, where nothing else waits.
-#[expect(clippy::disallowed_methods, reason = "the one place; always in a loop over a condition")]
+/// Sleeps between two polls of a condition for which the daemon has no event. Steps run on their own threads, so this
+/// blocks nothing else.
+#[expect(clippy::disallowed_methods, reason = "the only place; always in a loop over a condition")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A live connection with what belongs to it.
+/// A connection with its storage pool.
 pub struct Session {
     pub connection: Arc<Connection>,
     pub address: Arc<Address>,
-    /// Set once the host has refused to weigh machines against each other.
-    pub weightless: Arc<AtomicBool>,
+    /// Set once the host was found unable to apply CPU shares.
+    pub without_cpu_shares: Arc<AtomicBool>,
     store: OnceLock<Store>,
-    /// Something of it lives on after the call.
-    apart: AtomicBool,
+    /// Whether a stream uses the connection after the call.
+    is_in_use: AtomicBool,
 }
 
-/// A connection lent to one call.
-struct Lent<'a> {
+/// A session used by one call. On drop it is returned to the idle ones if it can be reused.
+struct BorrowedSession<'a> {
     link: &'a Link,
     session: Option<Session>,
     since: Instant,
 }
 
-impl Deref for Lent<'_> {
+impl Deref for BorrowedSession<'_> {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        self.session.as_ref().expect("taken at the end alone")
+        self.session.as_ref().expect("taken only on drop")
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for BorrowedSession<'_> {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
-        let worn = self.since.elapsed() >= WORN_AFTER || session.apart.load(Ordering::Relaxed);
-        if !worn && session.connection.is_alive() {
+        let reusable = self.since.elapsed() < REUSE_LIMIT && !session.is_in_use.load(Ordering::Relaxed);
+        if reusable && session.connection.is_alive() {
             self.link.idle.lock().unwrap().push(session);
         }
     }
 }
 
 impl Session {
-    /// No other call uses this connection: a stream of it is read on.
-    pub fn keep_apart(&self) {
-        self.apart.store(true, Ordering::Relaxed);
+    /// Prevents other calls from using this connection, because a stream still uses it.
+    pub fn keep_exclusive(&self) {
+        self.is_in_use.store(true, Ordering::Relaxed);
     }
 
-    /// Our storage pool, made and started if need be.
+    /// Returns Nephos' storage pool; creates and starts it if need be.
     pub fn store(&self) -> Outcome<&Store> {
         if self.store.get().is_none() {
             let store = Store::ensure(&self.connection, &self.address.pool_path)?;
@@ -98,13 +99,13 @@ impl Session {
 
 pub struct Link {
     pub address: Arc<Address>,
-    /// The connection that listens.
+    /// The connection that receives events.
     current: Mutex<Option<Arc<Connection>>>,
-    /// Connections that no call uses.
+    /// Sessions that no call uses.
     idle: Mutex<Vec<Session>>,
-    /// Held while connecting, which may take long; `current` is only ever held for a moment.
+    /// Held while connecting, which may take long. `current` is never locked for long.
     connecting: Mutex<()>,
-    weightless: Arc<AtomicBool>,
+    without_cpu_shares: Arc<AtomicBool>,
     calls: Arc<Semaphore>,
     copies: Arc<Semaphore>,
     events: broadcast::Sender<Event>,
@@ -119,7 +120,7 @@ impl Link {
             current: Mutex::default(),
             idle: Mutex::default(),
             connecting: Mutex::default(),
-            weightless: Arc::default(),
+            without_cpu_shares: Arc::default(),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
             copies: Arc::new(Semaphore::new(COPIES_AT_ONCE)),
             events,
@@ -131,7 +132,7 @@ impl Link {
         self.events.subscribe()
     }
 
-    /// Does a step that may be repeated; once more if the daemon went away under it and came back.
+    /// Runs an idempotent step. If the connection breaks during it, reconnects and runs it once more.
     pub async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         operation: &'static str,
@@ -140,17 +141,17 @@ impl Link {
     ) -> Result<T> {
         self.blocking(operation, deadline, move |link| {
             let mut session = link.session()?;
-            let mut answer = step(&session);
-            if matches!(answer, Err(Trouble::Fault(_))) && !session.connection.is_alive() {
-                session = link.session_again()?;
-                answer = step(&session);
+            let mut result = step(&session);
+            if matches!(result, Err(LibvirtError::Fault(_))) && !session.connection.is_alive() {
+                session = link.reconnect()?;
+                result = step(&session);
             }
-            answer.map_err(|trouble| link.explain(trouble, &session, operation))
+            result.map_err(|error| link.convert(error, &session, operation))
         })
         .await
     }
 
-    /// Does a step that cannot be repeated.
+    /// Runs a step that is not idempotent.
     pub async fn run_once<T: Send + 'static>(
         self: &Arc<Self>,
         operation: &'static str,
@@ -159,7 +160,7 @@ impl Link {
     ) -> Result<T> {
         self.blocking(operation, deadline, move |link| {
             let session = link.session()?;
-            step(&session).map_err(|trouble| link.explain(trouble, &session, operation))
+            step(&session).map_err(|error| link.convert(error, &session, operation))
         })
         .await
     }
@@ -173,24 +174,24 @@ impl Link {
         self.watch();
         let link = Arc::clone(self);
         let call = async move {
-            let turns = if deadline == COPY { &link.copies } else { &link.calls };
-            let permit = Arc::clone(turns).acquire_owned().await.expect("never closed");
+            let limit = if deadline == COPY { &link.copies } else { &link.calls };
+            let permit = Arc::clone(limit).acquire_owned().await.expect("never closed");
             let work = move || {
                 let _permit = permit;
                 work(&link)
             };
-            let ended =
+            let panicked =
                 |error: tokio::task::JoinError| Error::Failed { operation, reason: error.to_string() };
-            tokio::task::spawn_blocking(work).await.map_err(ended)?
+            tokio::task::spawn_blocking(work).await.map_err(panicked)?
         };
-        let late = Error::Timeout { operation, after: deadline };
-        tokio::time::timeout(deadline, call).await.unwrap_or(Err(late))
+        let timed_out = Error::Timeout { operation, after: deadline };
+        tokio::time::timeout(deadline, call).await.unwrap_or(Err(timed_out))
     }
 
-    fn explain(&self, trouble: Trouble, session: &Session, operation: &'static str) -> Error {
-        match trouble {
-            Trouble::Fault(fault) if !session.connection.is_alive() => self.unreachable(&fault),
-            trouble => trouble.into_error(operation),
+    fn convert(&self, error: LibvirtError, session: &Session, operation: &'static str) -> Error {
+        match error {
+            LibvirtError::Fault(fault) if !session.connection.is_alive() => self.unreachable(&fault),
+            error => error.into_error(operation),
         }
     }
 
@@ -199,17 +200,17 @@ impl Link {
         Error::Unreachable { uri, reason: fault.message.clone(), hint: hint(fault).to_owned() }
     }
 
-    /// Whether the daemon is there, as far as the connection that listens knows.
+    /// Returns whether the connection that receives events is alive.
     fn is_connected(&self) -> bool {
         self.current.lock().unwrap().as_ref().is_some_and(|connection| connection.is_alive())
     }
 
-    /// Has the connection that listens, or makes it.
+    /// Opens the connection that receives events unless it is alive.
     fn listen(&self) -> Result<()> {
         if self.is_connected() {
             return Ok(());
         }
-        let _one_at_a_time = self.connecting.lock().unwrap();
+        let _guard = self.connecting.lock().unwrap();
         if self.is_connected() {
             return Ok(());
         }
@@ -223,73 +224,73 @@ impl Link {
         let connection = Arc::new(opened.map_err(|fault| self.unreachable(&fault))?);
         let dead = self.current.lock().unwrap().replace(connection);
         drop(dead);
-        self.forget_idle();
+        self.close_idle();
         Ok(())
     }
 
-    /// A connection for one call: one that was used before, or a new one.
-    fn session(&self) -> Result<Lent<'_>> {
+    /// Returns an idle session or opens a new one.
+    fn session(&self) -> Result<BorrowedSession<'_>> {
         self.listen()?;
-        let lend = |session| Lent { link: self, session: Some(session), since: Instant::now() };
+        let borrow = |session| BorrowedSession { link: self, session: Some(session), since: Instant::now() };
         loop {
             let idle = self.idle.lock().unwrap().pop();
             match idle {
-                Some(session) if session.connection.is_alive() => return Ok(lend(session)),
+                Some(session) if session.connection.is_alive() => return Ok(borrow(session)),
                 Some(dead) => drop(dead),
                 None => break,
             }
         }
         let opened = Connection::open(&self.address.uri).map_err(|fault| self.unreachable(&fault))?;
-        Ok(lend(Session {
+        Ok(borrow(Session {
             connection: Arc::new(opened),
             address: Arc::clone(&self.address),
-            weightless: Arc::clone(&self.weightless),
+            without_cpu_shares: Arc::clone(&self.without_cpu_shares),
             store: OnceLock::new(),
-            apart: AtomicBool::new(false),
+            is_in_use: AtomicBool::new(false),
         }))
     }
 
-    /// A connection after one was found dead: the others are as old.
-    fn session_again(&self) -> Result<Lent<'_>> {
-        self.forget_idle();
+    /// Reconnects after a connection broke. Closes the idle ones: they are broken as well.
+    fn reconnect(&self) -> Result<BorrowedSession<'_>> {
+        self.close_idle();
         let begin = Instant::now();
         loop {
             match self.session() {
-                Err(_) if begin.elapsed() < RETURN_WITHIN => pause(KNOCK_EVERY),
-                answer => return answer,
+                Err(_) if begin.elapsed() < RECONNECT_TIMEOUT => pause(RECONNECT_INTERVAL),
+                result => return result,
             }
         }
     }
 
-    fn forget_idle(&self) {
+    fn close_idle(&self) {
         let old = std::mem::take(&mut *self.idle.lock().unwrap());
         drop(old);
     }
 
-    /// Keeps the connection up while anyone holds the link, and tells when the host is lost and back.
+    /// Keeps the connection open while the link exists, and sends an event when the host becomes unreachable or reachable.
     fn watch(self: &Arc<Self>) {
         let link = Arc::downgrade(self);
         self.watching.get_or_init(|| {
             tokio::spawn(async move {
-                let mut seen = None;
-                while let Some(now) = look(&link).await {
+                let mut before = None;
+                while let Some(now) = check_connection(&link).await {
                     if let Some(link) = link.upgrade() {
-                        match (seen, now) {
+                        match (before, now) {
                             (Some(true), false) => drop(link.events.send(Event::HostLost)),
                             (Some(false), true) => drop(link.events.send(Event::HostBack)),
                             _ => {}
                         }
                     }
-                    seen = Some(now);
-                    tokio::time::sleep(WATCH_EVERY).await;
+                    before = Some(now);
+                    tokio::time::sleep(WATCH_INTERVAL).await;
                 }
             });
         });
     }
 }
 
-/// Whether the host answers, after trying to connect; nothing once the link is gone.
-async fn look(link: &Weak<Link>) -> Option<bool> {
+/// Returns whether the host is reachable, after trying to connect; `None` once the link was dropped.
+async fn check_connection(link: &Weak<Link>) -> Option<bool> {
     let link = link.upgrade()?;
     if link.is_connected() {
         return Some(true);

@@ -1,18 +1,18 @@
-//! Machines: their definition, their power, and their end.
+//! Machines: definition, power state and deletion.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
-use super::domain_xml::{self, Surroundings};
+use super::domain_xml::{self, HostResources, Lease};
+use super::error::{LibvirtError, Outcome, ignore_absent, optional};
 use super::link::Session;
 use super::sys::{Domain, Fault, code};
-use super::trouble::{Outcome, Trouble, found, gone};
 use super::{filters, lifecycle, names, networks, plugs};
 use crate::{Accelerator, Boot, Mac, MachineSpec, MachineState, NicUsage, Power, Reboot, Usage};
 
-/// Whether libvirt holds a process for a machine.
+/// Whether a machine has a QEMU process, and whether that is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alive {
     Off,
@@ -20,14 +20,14 @@ pub enum Alive {
     Paused,
 }
 
-/// The machine's domain.
+/// Returns the machine's domain.
 pub fn find(session: &Session, machine: Uuid) -> Outcome<Domain> {
-    found(session.connection.domain(machine.as_bytes()))?.ok_or(Trouble::NoMachine(machine))
+    optional(session.connection.domain(machine.as_bytes()))?.ok_or(LibvirtError::NoMachine(machine))
 }
 
-/// How the machine is, or nothing if it does not exist.
+/// Returns whether the machine runs; `None` if it does not exist.
 pub fn alive(session: &Session, machine: Uuid) -> Outcome<Option<Alive>> {
-    let Some(domain) = found(session.connection.domain(machine.as_bytes()))? else {
+    let Some(domain) = optional(session.connection.domain(machine.as_bytes()))? else {
         return Ok(None);
     };
     alive_of(&domain).map(Some)
@@ -44,13 +44,13 @@ fn alive_of(domain: &Domain) -> Outcome<Alive> {
 }
 
 pub fn state(session: &Session, machine: Uuid) -> Outcome<MachineState> {
-    let found = found(session.connection.domain(machine.as_bytes()))?;
+    let found = optional(session.connection.domain(machine.as_bytes()))?;
     let absent = || MachineState { id: machine, power: Power::Absent, reason: "absent".to_owned() };
     Ok(found.map(|domain| state_of(machine, &domain)).transpose()?.flatten().unwrap_or_else(absent))
 }
 
 fn state_of(id: Uuid, domain: &Domain) -> Outcome<Option<MachineState>> {
-    let state = found(domain.state())?.map(|(state, reason)| lifecycle::power(state, reason));
+    let state = optional(domain.state())?.map(|(state, reason)| lifecycle::power(state, reason));
     Ok(state.map(|(power, reason)| MachineState { id, power, reason: reason.to_owned() }))
 }
 
@@ -64,11 +64,11 @@ pub fn list(session: &Session) -> Outcome<Vec<MachineState>> {
     Ok(states)
 }
 
-/// Defines the machine on the disk that it has: the layer of an undecided resize if its definition says so.
+/// Defines the machine with its current disk: with the layer of an unconfirmed resize if it is in use.
 pub fn define(session: &Session, machine: &MachineSpec, accelerator: Accelerator) -> Outcome<()> {
     let store = session.store()?;
     let resized = names::resized_disk(machine.id);
-    let current = match found(session.connection.domain(machine.id.as_bytes()))? {
+    let current = match optional(session.connection.domain(machine.id.as_bytes()))? {
         Some(domain) => domain_xml::disk_path(&domain.definition()?)?,
         None => None,
     };
@@ -77,7 +77,7 @@ pub fn define(session: &Session, machine: &MachineSpec, accelerator: Accelerator
     define_on(session, machine, &disk, accelerator)
 }
 
-/// Defines the machine on a certain volume, with the accelerator that it had.
+/// Defines the machine with the given disk volume and its current accelerator.
 pub fn define_with_disk(session: &Session, machine: &MachineSpec, disk: &str) -> Outcome<()> {
     let definition = find(session, machine.id)?.definition()?;
     let kind = super::xml::Element::parse(&definition)?.attribute("type").map(str::to_owned);
@@ -85,18 +85,18 @@ pub fn define_with_disk(session: &Session, machine: &MachineSpec, disk: &str) ->
     define_on(session, machine, disk, accelerator)
 }
 
-/// The domain comes first and its filters and reservations after, so that whatever exists can be found from it.
+/// Defines the domain before its filters and reservations, so that they can always be found from the domain.
 fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: Accelerator) -> Outcome<()> {
     let store = session.store()?;
     let (kernel, initrd) = (names::kernel(&machine.image), names::initrd(&machine.image));
     let config_drive = names::config_drive(machine.id);
     for needed in [disk, config_drive.as_str()] {
         if !store.has(needed)? {
-            return Err(Trouble::NotFound(needed.to_owned()));
+            return Err(LibvirtError::NotFound(needed.to_owned()));
         }
     }
     if matches!(machine.boot, Boot::Kernel { .. }) && !store.has(&kernel)? {
-        return Err(Trouble::NotFound(format!("kernel of image {}", machine.image)));
+        return Err(LibvirtError::NotFound(format!("kernel of image {}", machine.image)));
     }
     for nic in &machine.nics {
         check_card(session, nic)?;
@@ -106,20 +106,20 @@ fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: 
     let initrd = store.has(&initrd)?.then(|| store.path(&initrd));
     session.connection.define_domain(&domain_xml::domain_xml(
         machine,
-        &Surroundings {
+        &HostResources {
             accelerator,
             disk: &store.path(disk),
             config_drive: &store.path(&config_drive),
             console: &store.path(&console),
             kernel: &store.path(&kernel),
             initrd: initrd.as_deref(),
-            weighs: !session.weightless.load(Ordering::Relaxed),
+            has_cpu_shares: !session.without_cpu_shares.load(Ordering::Relaxed),
         },
     ))?;
     let runs = alive(session, machine.id)?.is_some_and(|alive| alive != Alive::Off);
     for nic in &machine.nics {
         filters::ensure(session, machine.id, nic.mac, &nic.allowed)?;
-        // What the machine is to ask for is reserved as it is started, what it must not have is taken at once.
+        // The reservations of a machine that is off are made at its start. Obsolete ones are removed at once.
         if runs || nic.lease.is_none() {
             networks::reserve(session, &nic.network, nic.mac, nic.lease)?;
         }
@@ -128,64 +128,67 @@ fn define_on(session: &Session, machine: &MachineSpec, disk: &str, accelerator: 
 }
 
 fn check_card(session: &Session, nic: &crate::Nic) -> Outcome<()> {
-    if found(session.connection.network(&nic.network))?.is_none() {
-        return Err(Trouble::NotFound(format!("network {}", nic.network)));
+    if optional(session.connection.network(&nic.network))?.is_none() {
+        return Err(LibvirtError::NotFound(format!("network {}", nic.network)));
     }
     check_count(&nic.allowed)
 }
 
 fn check_count(allowed: &[IpAddr]) -> Outcome<()> {
-    let most = filters::MOST_ADDRESSES;
-    if allowed.len() > most {
-        return Trouble::refused(format!("a network card may use at most {most} addresses"));
+    let limit = filters::ADDRESSES_MAX;
+    if allowed.len() > limit {
+        return LibvirtError::refused(format!("a network card may use at most {limit} addresses"));
     }
     Ok(())
 }
 
-/// Starts the machine, and reserves its leases and plugs in its cards while it boots: libvirt takes half a second for
-/// each, and the guest needs neither before it has booted. A machine that cannot be plugged in does not stay on.
+/// Starts the machine, then makes its DHCP reservations and connects its network cards while it boots: libvirt needs
+/// half a second for each, and the guest needs neither before it has booted. If they fail, the machine is powered off
+/// again.
 pub fn start(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     let booted = power_on(session, &domain)?;
     let connected = connect(session, &domain, machine);
     if connected.is_err() && booted {
-        cut_power(&domain)?;
+        power_off(&domain)?;
     }
     connected
 }
 
-/// Does for a running machine what is still to be done of its start: a death may have come in between.
+/// Makes a running machine's reservations and connects its network cards, unless that is done. Also called later,
+/// because a process may have crashed after the start.
 fn connect(session: &Session, domain: &Domain, machine: Uuid) -> Outcome<()> {
-    for (network, card, address) in domain_xml::leases(&domain.definition()?)? {
+    for Lease { network, card, address } in domain_xml::leases(&domain.definition()?)? {
         networks::reserve(session, &network, card, Some(address))?;
     }
     plugs::plug_in(domain, machine)
 }
 
-/// Whether it was off.
+/// Starts a domain. Returns whether it was off.
 fn power_on(session: &Session, domain: &Domain) -> Outcome<bool> {
     if alive_of(domain)? != Alive::Off {
         return Ok(false);
     }
     match domain.start() {
-        Err(fault) if refuses_weight(&fault) => start_without_weight(session, domain)?,
+        Err(fault) if lacks_cpu_shares(&fault) => start_without_cpu_shares(session, domain)?,
         Err(_) if alive_of(domain)? != Alive::Off => return Ok(false),
         answer => answer?,
     }
     Ok(true)
 }
 
-fn refuses_weight(fault: &Fault) -> bool {
-    let about_weight = fault.message.contains("CPU tuning") || fault.message.contains("cgroup");
-    about_weight && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
+/// Returns whether a start failed because the host cannot apply CPU shares.
+fn lacks_cpu_shares(fault: &Fault) -> bool {
+    let about_shares = fault.message.contains("CPU tuning") || fault.message.contains("cgroup");
+    about_shares && matches!(fault.code, code::CONFIG_UNSUPPORTED | code::OPERATION_INVALID | 1 | 38)
 }
 
-fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
-    if !session.weightless.swap(true, Ordering::Relaxed) {
+fn start_without_cpu_shares(session: &Session, domain: &Domain) -> Outcome<()> {
+    if !session.without_cpu_shares.swap(true, Ordering::Relaxed) {
         let host = &session.address.uri;
-        tracing::warn!(host, "no CPU control group on the host: machines go without their CPU shares");
+        tracing::warn!(host, "the host has no CPU control group: machines run without CPU shares");
     }
-    if let Some(definition) = domain_xml::without_weight(&domain.definition()?) {
+    if let Some(definition) = domain_xml::without_cpu_shares(&domain.definition()?) {
         session.connection.define_domain(&definition)?;
     }
     Ok(domain.start()?)
@@ -193,10 +196,10 @@ fn start_without_weight(session: &Session, domain: &Domain) -> Outcome<()> {
 
 pub fn stop(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
-    cut_power(&domain)
+    power_off(&domain)
 }
 
-fn cut_power(domain: &Domain) -> Outcome<()> {
+fn power_off(domain: &Domain) -> Outcome<()> {
     if alive_of(domain)? == Alive::Off {
         return Ok(());
     }
@@ -210,7 +213,7 @@ pub fn ask_to_shut_down(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     match alive_of(&domain)? {
         Alive::Off => Ok(()),
-        Alive::Paused => Trouble::refused("the machine is paused"),
+        Alive::Paused => LibvirtError::refused("the machine is paused"),
         Alive::Running => Ok(domain.shut_down()?),
     }
 }
@@ -222,9 +225,9 @@ pub fn reboot(session: &Session, machine: Uuid, kind: Reboot) -> Outcome<()> {
             connect(session, &domain, machine)?;
             Ok(domain.reboot()?)
         }
-        Reboot::Soft => Trouble::refused("the machine is not running"),
+        Reboot::Soft => LibvirtError::refused("the machine is not running"),
         Reboot::Hard => {
-            cut_power(&domain)?;
+            power_off(&domain)?;
             start(session, machine)
         }
     }
@@ -234,7 +237,7 @@ pub fn pause(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     match alive_of(&domain)? {
         Alive::Paused => Ok(()),
-        Alive::Off => Trouble::refused("the machine does not run"),
+        Alive::Off => LibvirtError::refused("the machine does not run"),
         Alive::Running => Ok(domain.suspend()?),
     }
 }
@@ -243,7 +246,7 @@ pub fn resume(session: &Session, machine: Uuid) -> Outcome<()> {
     let domain = find(session, machine)?;
     match alive_of(&domain)? {
         Alive::Running => connect(session, &domain, machine),
-        Alive::Off => Trouble::refused("the machine is shut off"),
+        Alive::Off => LibvirtError::refused("the machine is shut off"),
         Alive::Paused => {
             connect(session, &domain, machine)?;
             Ok(domain.resume()?)
@@ -268,15 +271,15 @@ const AGENT_SECONDS: i32 = 10;
 pub fn set_password(session: &Session, machine: Uuid, user: &str, password: &str) -> Outcome<()> {
     let domain = find(session, machine)?;
     if alive_of(&domain)? != Alive::Running {
-        return Trouble::refused("the machine is not running");
+        return LibvirtError::refused("the machine is not running");
     }
     domain.limit_agent(AGENT_SECONDS)?;
     domain.set_password(user, password).map_err(|fault| match fault.code {
-        code::AGENT_UNRESPONSIVE | code::AGENT_UNSYNCED => Trouble::GuestSilent(machine),
-        code::ARGUMENT_UNSUPPORTED | code::CONFIG_UNSUPPORTED => Trouble::GuestSilent(machine),
-        code::OPERATION_INVALID => Trouble::Refused(fault.message),
-        _ if fault.message.contains("QEMU agent command") => Trouble::Refused(fault.message),
-        _ => Trouble::Fault(fault),
+        code::AGENT_UNRESPONSIVE | code::AGENT_UNSYNCED => LibvirtError::GuestSilent(machine),
+        code::ARGUMENT_UNSUPPORTED | code::CONFIG_UNSUPPORTED => LibvirtError::GuestSilent(machine),
+        code::OPERATION_INVALID => LibvirtError::Refused(fault.message),
+        _ if fault.message.contains("QEMU agent command") => LibvirtError::Refused(fault.message),
+        _ => LibvirtError::Fault(fault),
     })
 }
 
@@ -284,18 +287,18 @@ pub fn set_addresses(session: &Session, machine: Uuid, card: Mac, allowed: &[IpA
     check_count(allowed)?;
     let definition = find(session, machine)?.definition()?;
     let mac = card.to_string();
-    if !domain_xml::cards(&definition)?.iter().any(|(there, _)| *there == mac) {
-        return Err(Trouble::NotFound(format!("network card {card}")));
+    if !domain_xml::cards(&definition)?.iter().any(|(existing, _)| *existing == mac) {
+        return Err(LibvirtError::NotFound(format!("network card {card}")));
     }
     filters::ensure(session, machine, card, allowed)
 }
 
-/// Removes all that belongs to the machine, its domain last, since the rest is found from it.
+/// Removes everything that belongs to the machine. The domain is removed last, because the rest is found from it.
 pub fn delete(session: &Session, machine: Uuid) -> Outcome<()> {
     let store = session.store()?;
-    let domain = found(session.connection.domain(machine.as_bytes()))?;
+    let domain = optional(session.connection.domain(machine.as_bytes()))?;
     if let Some(domain) = &domain {
-        cut_power(domain)?;
+        power_off(domain)?;
         for (mac, network) in domain_xml::cards(&domain.definition()?)? {
             if let Ok(card) = mac.parse() {
                 networks::reserve(session, &network, card, None)?;
@@ -307,11 +310,11 @@ pub fn delete(session: &Session, machine: Uuid) -> Outcome<()> {
         store.remove(&name)?;
     }
     if let Some(domain) = domain {
-        gone(domain.undefine())?;
+        ignore_absent(domain.undefine())?;
     }
-    // A start whose caller has gone may have come in between: it would run on without a definition.
-    match found(session.connection.domain(machine.as_bytes()))? {
-        Some(domain) => cut_power(&domain),
+    // A start whose caller was cancelled may have run meanwhile: the machine would run without a definition.
+    match optional(session.connection.domain(machine.as_bytes()))? {
+        Some(domain) => power_off(&domain),
         None => Ok(()),
     }
 }

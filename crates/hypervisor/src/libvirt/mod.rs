@@ -1,10 +1,10 @@
-//! Hosts run by libvirt with QEMU, touched only through libvirt's own calls, so that a host far away is like the one
-//! we run on.
+//! Hosts run by libvirt with QEMU. They are accessed only through libvirt's API, so a remote host works like the local one.
 
 mod accelerator;
 mod console;
 mod disks;
 mod domain_xml;
+mod error;
 mod filters;
 mod host;
 mod images;
@@ -19,7 +19,6 @@ mod snapshots;
 mod store;
 mod sys;
 mod transfer;
-mod trouble;
 mod uri;
 mod xml;
 

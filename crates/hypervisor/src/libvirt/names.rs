@@ -1,44 +1,44 @@
-//! What our things are called on a host. The names alone tell what is ours.
+//! Names of Nephos' objects on a host. Objects are recognised by their names alone.
 
 use uuid::Uuid;
 
 use crate::{Digest, DiskFormat, Mac};
 
-const OURS: &str = "nephos-";
+const PREFIX: &str = "nephos-";
 const IMAGE: &str = "image-";
 const SNAPSHOT: &str = "snapshot-";
-const SEAL: &str = ".sealed";
+const MARKER: &str = ".sealed";
 
 pub const POOL: &str = "nephos";
 
 pub fn domain(machine: Uuid) -> String {
-    format!("{OURS}{machine}")
+    format!("{PREFIX}{machine}")
 }
 
 pub fn machine_of_domain(name: &str) -> Option<Uuid> {
-    name.strip_prefix(OURS)?.parse().ok()
+    name.strip_prefix(PREFIX)?.parse().ok()
 }
 
-/// What all filters of a machine begin with.
+/// Returns the common prefix of a machine's filters.
 pub fn filters(machine: Uuid) -> String {
-    format!("{OURS}{machine}-")
+    format!("{PREFIX}{machine}-")
 }
 
 pub fn filter(machine: Uuid, card: Mac) -> String {
     let digits: String = card.0.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{OURS}{machine}-{digits}")
+    format!("{PREFIX}{machine}-{digits}")
 }
 
 pub fn disk(machine: Uuid) -> String {
     format!("{machine}.disk.qcow2")
 }
 
-/// What came from another host, below the disk.
+/// The snapshot received from another host: the backing file of the disk.
 pub fn received_base(machine: Uuid) -> String {
     format!("{machine}.base.qcow2")
 }
 
-/// Holds the id of the snapshot that came from another host, once all of it is here.
+/// Contains the id of the snapshot received from another host, once it is complete.
 pub fn received(machine: Uuid) -> String {
     format!("{machine}.received")
 }
@@ -56,17 +56,17 @@ pub fn console(machine: Uuid) -> String {
     format!("{machine}.console.log")
 }
 
-/// Exists while we hold a machine in memory only to merge its disk.
+/// Exists while a machine is paused only to merge its disk.
 pub fn merging(machine: Uuid) -> String {
     format!("{machine}.merging")
 }
 
-/// Exists from before the first block of a resize's layer is merged into the disk until all are: there is no way back.
-pub fn decided(machine: Uuid) -> String {
+/// Exists while a resize's layer is being merged into the disk: from then on the resize cannot be reverted.
+pub fn confirming(machine: Uuid) -> String {
     format!("{machine}.decided")
 }
 
-/// Every volume that a machine may have; a seal before what it seals.
+/// Returns all volumes that a machine may have, markers before the volumes that they mark as complete.
 pub fn volumes(machine: Uuid) -> [String; 8] {
     [
         received(machine),
@@ -76,7 +76,7 @@ pub fn volumes(machine: Uuid) -> [String; 8] {
         config_drive(machine),
         console(machine),
         merging(machine),
-        decided(machine),
+        confirming(machine),
     ]
 }
 
@@ -96,12 +96,12 @@ pub fn initrd(digest: &Digest) -> String {
 }
 
 /// Exists once an image is complete.
-pub fn image_seal(digest: &Digest) -> String {
-    format!("{IMAGE}{digest}{SEAL}")
+pub fn image_marker(digest: &Digest) -> String {
+    format!("{IMAGE}{digest}{MARKER}")
 }
 
-pub fn image_of_seal(name: &str) -> Option<Digest> {
-    name.strip_prefix(IMAGE)?.strip_suffix(SEAL)?.parse().ok()
+pub fn image_of_marker(name: &str) -> Option<Digest> {
+    name.strip_prefix(IMAGE)?.strip_suffix(MARKER)?.parse().ok()
 }
 
 pub fn snapshot(snapshot: Uuid) -> String {
@@ -109,11 +109,11 @@ pub fn snapshot(snapshot: Uuid) -> String {
 }
 
 /// Exists once a snapshot is complete.
-pub fn snapshot_seal(snapshot: Uuid) -> String {
-    format!("{SNAPSHOT}{snapshot}{SEAL}")
+pub fn snapshot_marker(snapshot: Uuid) -> String {
+    format!("{SNAPSHOT}{snapshot}{MARKER}")
 }
 
 pub fn snapshot_of_volume(name: &str) -> Option<Uuid> {
     let rest = name.strip_prefix(SNAPSHOT)?;
-    rest.strip_suffix(SEAL).or_else(|| rest.strip_suffix(".qcow2"))?.parse().ok()
+    rest.strip_suffix(MARKER).or_else(|| rest.strip_suffix(".qcow2"))?.parse().ok()
 }

@@ -1,32 +1,32 @@
-//! Network cards are plugged in after the start. libvirt takes half a second to put up a card's packet filter, and does
-//! so before it starts QEMU where a definition asks for a filter; so definitions have their cards unplugged and without
-//! one, and each card gets its filter and its plug, in this order, while the machine boots.
+//! Network cards are connected after the start. libvirt needs half a second to install a card's packet filter, and if
+//! the definition has a filter, it does so before it starts QEMU. Therefore definitions have their cards disconnected
+//! and without filters. While the machine boots, each card first gets its filter and is then connected.
 
 use uuid::Uuid;
 
+use super::error::{LibvirtError, Outcome};
 use super::names;
 use super::sys::Domain;
-use super::trouble::{Outcome, Trouble};
 use super::xml::Element;
 use crate::Mac;
 
-/// How a definition says that a card is unplugged.
+/// Marks a card as disconnected in a definition.
 pub const UNPLUGGED: &str = "<link state='down'/>";
 const PLUGGED: &str = "<link state='up'/>";
 const FILTER: &str = "<filterref ";
 
-/// Plugs in the cards of a running machine that are not yet.
+/// Connects those cards of a running machine that were never connected.
 pub fn plug_in(domain: &Domain, machine: Uuid) -> Outcome<()> {
     let running = domain.live_definition()?;
-    // One that has its filter was plugged in once: whoever unplugged it meant that.
+    // A disconnected card with a filter was connected before: an operator has disconnected it.
     for card in cards(&running).filter(|card| card.contains(UNPLUGGED) && !card.contains(FILTER)) {
-        // libvirt puts up the filter before it changes the link, and leaves the link if it cannot.
+        // libvirt installs the filter before it changes the link, and keeps the link down if that fails.
         domain.change_live_device(&plugged(card, machine)?)?;
     }
     Ok(())
 }
 
-/// The cards in a definition, as they are written there.
+/// Returns the XML of the cards in a definition.
 fn cards(definition: &str) -> impl Iterator<Item = &str> {
     const BEGIN: &str = "<interface ";
     const END: &str = "</interface>";
@@ -38,7 +38,7 @@ fn cards(definition: &str) -> impl Iterator<Item = &str> {
 
 fn plugged(card: &str, machine: Uuid) -> Outcome<String> {
     let mac = Element::parse(card)?.attribute_at(&["mac"], "address").and_then(|mac| mac.parse::<Mac>().ok());
-    let mac = mac.ok_or_else(|| Trouble::Failed("a network card without an address".to_owned()))?;
+    let mac = mac.ok_or_else(|| LibvirtError::Failed("a network card has no hardware address".to_owned()))?;
     let filter = names::filter(machine, mac);
     Ok(card.replace(UNPLUGGED, &format!("{PLUGGED}{FILTER}filter='{filter}'/>")))
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_card_is_plugged_in_behind_its_own_filter() {
+    fn each_card_is_connected_with_its_own_filter() {
         let definition = "<domain><devices><interface type='network'><mac address='02:4e:00:00:00:01'/>\
                           <link state='down'/></interface><interface type='network'>\
                           <mac address='02:4e:00:00:00:02'/><link state='down'/></interface></devices></domain>";

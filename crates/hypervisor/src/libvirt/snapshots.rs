@@ -1,4 +1,4 @@
-//! Snapshots of a machine's disk: a volume of their own that depends on nothing, and a seal once it is complete.
+//! Snapshots of a machine's disk: each is a volume without a backing file, and a marker file once it is complete.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::domain_xml::{self, DISK_TARGET};
+use super::error::{LibvirtError, Outcome};
 use super::images::{backing_path, qcow2_bytes};
 use super::link::{Session, pause};
 use super::machines::{self, Alive};
 use super::names;
 use super::store::{Layer, Store};
 use super::sys::{Domain, Volume};
-use super::transfer::{self, Wanted};
-use super::trouble::{Outcome, Trouble};
+use super::transfer::{self, Cancellation};
 use super::xml::escape;
 use crate::{Progress, Snapshot};
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const AGENT_SECONDS: i32 = 10;
 
 pub fn take(
@@ -25,14 +25,14 @@ pub fn take(
     machine: Uuid,
     snapshot: Uuid,
     progress: &Progress,
-    wanted: &Wanted,
+    cancellation: &Cancellation,
 ) -> Outcome<()> {
     let store = session.store()?;
     let domain = machines::find(session, machine)?;
     let source = disk_in_use(store, &domain)?;
     let bytes = qcow2_bytes(session, &source)?;
     progress.begin(bytes);
-    if store.has(&names::snapshot_seal(snapshot))? {
+    if store.has(&names::snapshot_marker(snapshot))? {
         progress.set(bytes);
         return Ok(());
     }
@@ -45,26 +45,28 @@ pub fn take(
     let available = store.space()?.1;
     let (_, written) = source.sizes()?;
     if written > available {
-        return Err(Trouble::NoCapacity(format!("the disk has {written} bytes, {available} are free")));
+        return Err(LibvirtError::NoCapacity(format!(
+            "the disk has {written} bytes, {available} bytes are free"
+        )));
     }
     if running {
-        store.make_layer(&Layer { name: &name, bytes, below: None })?;
+        store.create_layer(&Layer { name: &name, bytes, below: None })?;
         copy_live(&domain, &store.path(&name), progress)?;
     } else {
         store.flatten(&name, bytes, &source)?;
     }
-    let sealed = wanted.check().and_then(|()| {
-        store.ensure_raw(&names::snapshot_seal(snapshot), 0)?;
-        wanted.check()
+    let completed = cancellation.check().and_then(|()| {
+        store.ensure_raw(&names::snapshot_marker(snapshot), 0)?;
+        cancellation.check()
     });
-    if sealed.is_err() {
+    if completed.is_err() {
         drop_snapshot(session, snapshot)?;
     }
     progress.set(bytes);
-    sealed
+    completed
 }
 
-/// What all layers of the disk hold, which is never more than a guest sees of it, but for qcow2's own tables.
+/// Returns the size of all layers of the disk together, but at most the virtual size (without qcow2's tables).
 pub fn bytes(session: &Session, machine: Uuid) -> Outcome<u64> {
     let store = session.store()?;
     let top = disk_in_use(store, &machines::find(session, machine)?)?;
@@ -81,7 +83,7 @@ pub fn bytes(session: &Session, machine: Uuid) -> Outcome<u64> {
 fn disk_in_use(store: &Store, domain: &Domain) -> Outcome<Volume> {
     let path = domain_xml::disk_path(&domain.definition()?)?.unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
-    store.find(name)?.ok_or_else(|| Trouble::NotFound(format!("disk {path}")))
+    store.find(name)?.ok_or_else(|| LibvirtError::NotFound(format!("disk {path}")))
 }
 
 fn copy_live(domain: &Domain, path: &str, progress: &Progress) -> Outcome<()> {
@@ -93,37 +95,41 @@ fn copy_live(domain: &Domain, path: &str, progress: &Progress) -> Outcome<()> {
          <driver type='qcow2'/><target file='{path}'/></disk></disks></domainbackup>"
     ));
     if frozen && let Err(fault) = domain.thaw_file_systems() {
-        tracing::warn!(domain = domain.name(), reason = fault.message, "file systems were not thawed");
+        tracing::warn!(
+            domain = domain.name(),
+            reason = fault.message,
+            "cannot thaw the file systems of a guest"
+        );
     }
     begun?;
     while let Some((done, _)) = domain.job()? {
         progress.set(done);
-        pause(LOOK_EVERY);
+        pause(POLL_INTERVAL);
     }
     if domain.last_job_completed()? {
         Ok(())
     } else {
-        Err(Trouble::Failed("the copy of the disk ended early".to_owned()))
+        Err(LibvirtError::Failed("the copy of the disk ended before it was complete".to_owned()))
     }
 }
 
 pub fn open(session: &Session, snapshot: Uuid) -> Outcome<Snapshot> {
     let store = session.store()?;
-    let missing = || Trouble::NotFound(format!("snapshot {snapshot}"));
-    if !store.has(&names::snapshot_seal(snapshot))? {
+    let missing = || LibvirtError::NotFound(format!("snapshot {snapshot}"));
+    if !store.has(&names::snapshot_marker(snapshot))? {
         return Err(missing());
     }
     let volume = store.find(&names::snapshot(snapshot))?.ok_or_else(missing)?;
     let (_, size_bytes) = volume.sizes()?;
     let virtual_bytes = qcow2_bytes(session, &volume)?;
-    session.keep_apart();
+    session.keep_exclusive();
     let reader = transfer::reader(store.read(&volume, 0, 0)?);
     Ok(Snapshot { size_bytes, virtual_bytes, reader })
 }
 
 pub fn drop_snapshot(session: &Session, snapshot: Uuid) -> Outcome<()> {
     let store = session.store()?;
-    store.remove(&names::snapshot_seal(snapshot))?;
+    store.remove(&names::snapshot_marker(snapshot))?;
     store.remove(&names::snapshot(snapshot))
 }
 

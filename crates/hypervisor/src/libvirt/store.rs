@@ -1,17 +1,17 @@
-//! Our storage pool on a host: a directory whose files libvirt calls volumes.
+//! Nephos' storage pool on a host: a directory whose files are libvirt volumes.
 
 use std::sync::Arc;
 
+use super::error::{LibvirtError, Outcome, ignore_absent, optional};
 use super::names;
 use super::sys::{Connection, Pool, Volume, code};
-use super::trouble::{Outcome, Trouble, found, gone};
 use super::xml::{Element, escape};
 
-/// A qcow2 volume to be made.
+/// A qcow2 volume to be created.
 pub struct Layer<'a> {
     pub name: &'a str,
     pub bytes: u64,
-    /// Path and format of what is below.
+    /// Path and format of the backing file.
     pub below: Option<(&'a str, &'a str)>,
 }
 
@@ -22,30 +22,30 @@ pub struct Store {
 }
 
 impl Store {
-    /// Finds the pool, or makes it. Refused if it exists elsewhere on the host.
+    /// Returns the pool; creates and starts it if need be. Refused if it has another directory.
     pub fn ensure(connection: &Arc<Connection>, path: &str) -> Outcome<Self> {
-        let pool = match found(connection.pool(names::POOL))? {
+        let pool = match optional(connection.pool(names::POOL))? {
             Some(pool) => pool,
-            None => match Self::make(connection, path) {
+            None => match Self::create(connection, path) {
                 Ok(pool) => pool,
-                Err(trouble) => found(connection.pool(names::POOL))?.ok_or(trouble)?,
+                Err(error) => optional(connection.pool(names::POOL))?.ok_or(error)?,
             },
         };
         let definition = Element::parse(&pool.definition()?)?;
         let actual = definition.text_at(&["target", "path"]).unwrap_or_default();
         if actual != path {
             let name = names::POOL;
-            return Trouble::refused(format!("the storage pool {name} lies in {actual}, not in {path}"));
+            return LibvirtError::refused(format!("the storage pool {name} is in {actual}, not in {path}"));
         }
         if !pool.is_active() {
-            // Another connection may start it at any moment, and libvirt then refuses either call.
+            // Another connection may start it at the same time; then either call fails.
             let started = pool.build().and_then(|()| pool.start());
             started.or_else(|fault| if pool.is_active() { Ok(()) } else { Err(fault) })?;
         }
         Ok(Self { pool, path: path.to_owned(), connection: Arc::clone(connection) })
     }
 
-    fn make(connection: &Connection, path: &str) -> Outcome<Pool> {
+    fn create(connection: &Connection, path: &str) -> Outcome<Pool> {
         let (name, path) = (names::POOL, escape(path));
         let pool = connection.define_pool(&format!(
             "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
@@ -54,17 +54,17 @@ impl Store {
         Ok(pool)
     }
 
-    /// Where a volume lies on the host.
+    /// Returns a volume's path on the host.
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 
-    /// Bytes in all and free.
+    /// Returns the total and the free space, in bytes.
     pub fn space(&self) -> Outcome<(u64, u64)> {
         Ok(self.pool.space()?)
     }
 
-    /// Has the files looked at again, unless the pool is busy with a volume.
+    /// Lets libvirt read the directory again. Has no effect while the pool is busy with a volume.
     pub fn refresh(&self) {
         if let Err(fault) = self.pool.refresh() {
             tracing::debug!(reason = fault.message, "the storage pool was not refreshed");
@@ -72,7 +72,7 @@ impl Store {
     }
 
     pub fn find(&self, name: &str) -> Outcome<Option<Volume>> {
-        found(self.pool.volume(name))
+        optional(self.pool.volume(name))
     }
 
     pub fn has(&self, name: &str) -> Outcome<bool> {
@@ -83,11 +83,11 @@ impl Store {
         Ok(self.pool.volumes()?.iter().map(Volume::name).collect())
     }
 
-    /// Removes a volume; well if it is absent, or if its file is.
+    /// Removes a volume. Succeeds if it or its file is absent.
     pub fn remove(&self, name: &str) -> Outcome<()> {
         match self.find(name)? {
-            Some(volume) => match gone(volume.delete()) {
-                Err(Trouble::Fault(fault)) if fault.message.contains("No such file") => {
+            Some(volume) => match ignore_absent(volume.delete()) {
+                Err(LibvirtError::Fault(fault)) if fault.message.contains("No such file") => {
                     Ok(self.pool.refresh()?)
                 }
                 answer => answer,
@@ -96,7 +96,7 @@ impl Store {
         }
     }
 
-    /// Makes a raw volume of that length, without blocks; keeps one that is there.
+    /// Creates a sparse raw volume of this length; keeps an existing one.
     pub fn ensure_raw(&self, name: &str, bytes: u64) -> Outcome<Volume> {
         if let Some(volume) = self.find(name)? {
             return Ok(volume);
@@ -115,30 +115,30 @@ impl Store {
         }
     }
 
-    /// Makes a raw volume anew and begins to write all of it.
+    /// Replaces a raw volume and returns the stream that writes it.
     pub fn replace_raw(&self, name: &str, bytes: u64) -> Outcome<super::sys::Stream> {
         self.remove(name)?;
         let volume = self.ensure_raw(name, bytes)?;
         Ok(volume.upload(&self.connection, bytes)?)
     }
 
-    /// Writes a small volume anew.
+    /// Replaces a small volume with these bytes.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Outcome<()> {
         let mut stream = self.replace_raw(name, bytes.len() as u64)?;
         stream.send(bytes)?;
         Ok(stream.finish()?)
     }
 
-    pub fn make_layer(&self, layer: &Layer<'_>) -> Outcome<Volume> {
+    pub fn create_layer(&self, layer: &Layer<'_>) -> Outcome<Volume> {
         Ok(self.pool.create(&layer_xml(layer))?)
     }
 
-    /// Makes a qcow2 without anything below from what a guest sees of another volume.
+    /// Creates a qcow2 without a backing file that has the same content as another volume.
     pub fn flatten(&self, name: &str, bytes: u64, source: &Volume) -> Outcome<Volume> {
         Ok(self.pool.create_from(&layer_xml(&Layer { name, bytes, below: None }), source)?)
     }
 
-    /// Begins to read a volume.
+    /// Returns a stream that reads a volume; a `length` of 0 reads to the end.
     pub fn read(&self, volume: &Volume, offset: u64, length: u64) -> Outcome<super::sys::Stream> {
         Ok(volume.download(&self.connection, offset, length)?)
     }

@@ -1,4 +1,4 @@
-//! Between asynchronous readers and libvirt's blocking streams.
+//! Converts between asynchronous readers and libvirt's blocking streams.
 
 use std::io;
 use std::pin::Pin;
@@ -10,52 +10,52 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::error::{LibvirtError, Outcome};
 use super::sys::Stream;
-use super::trouble::{Outcome, Trouble};
 use crate::{Progress, Reader};
 
-/// Whether anyone still waits for a call. The thread of a call outlives the future that began it; what is not wanted any
-/// more may be removed already, and must not come back.
+/// Tells whether a call was cancelled. The thread of a call outlives the future that started it. Once the call is
+/// cancelled, its result may already have been removed and must not be created again.
 #[derive(Clone)]
-pub struct Wanted(Weak<()>);
+pub struct Cancellation(Weak<()>);
 
-impl Wanted {
-    /// Holds as long as the first part lives.
-    pub fn while_held() -> (Arc<()>, Self) {
-        let held = Arc::new(());
-        let wanted = Self(Arc::downgrade(&held));
-        (held, wanted)
+impl Cancellation {
+    /// Returns a guard, and the cancellation that takes effect when the guard is dropped.
+    pub fn on_drop() -> (Arc<()>, Self) {
+        let guard = Arc::new(());
+        let cancellation = Self(Arc::downgrade(&guard));
+        (guard, cancellation)
     }
 
     pub fn check(&self) -> Outcome<()> {
-        if self.holds() { Ok(()) } else { Err(Trouble::Failed(ABANDONED.to_owned())) }
+        if self.is_cancelled() { Err(LibvirtError::Failed(CANCELLED.to_owned())) } else { Ok(()) }
     }
 
-    fn holds(&self) -> bool {
-        self.0.strong_count() > 0
+    fn is_cancelled(&self) -> bool {
+        self.0.strong_count() == 0
     }
 
-    /// A source that fails once nobody wants it.
+    /// Wraps a source so that it fails once the call is cancelled.
     pub fn reader(&self, source: Reader) -> Reader {
-        Box::pin(WhileWanted { source, wanted: self.clone() })
+        Box::pin(CancellableReader { source, cancellation: self.clone() })
     }
 }
 
-const ABANDONED: &str = "nobody waits for it any more";
+const CANCELLED: &str = "the call was cancelled";
 
-struct WhileWanted {
+struct CancellableReader {
     source: Reader,
-    wanted: Wanted,
+    cancellation: Cancellation,
 }
 
-impl AsyncRead for WhileWanted {
+impl AsyncRead for CancellableReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.wanted.holds() {
-            return Poll::Ready(Err(io::Error::other(ABANDONED)));
+        if self.cancellation.is_cancelled() {
+            return Poll::Ready(Err(io::Error::other(CANCELLED)));
         }
         self.source.as_mut().poll_read(context, buffer)
     }
@@ -63,10 +63,10 @@ impl AsyncRead for WhileWanted {
 
 const PIECE: usize = 1 << 20;
 const PIECES_AHEAD: usize = 4;
-/// A source that is silent for longer has failed.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(300);
+/// A source that delivers nothing for this long counts as failed.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Sends exactly `length` bytes of a source to a volume.
+/// Writes exactly `length` bytes of a source to a volume.
 pub fn send(
     source: &mut Reader,
     name: &str,
@@ -78,31 +78,31 @@ pub fn send(
     let mut buffer = vec![0; PIECE];
     let mut left = length;
     loop {
-        let read = runtime.block_on(tokio::time::timeout(SOURCE_PATIENCE, source.read(&mut buffer)));
+        let read = runtime.block_on(tokio::time::timeout(SOURCE_TIMEOUT, source.read(&mut buffer)));
         let count = match read {
             Ok(Ok(count)) => count,
-            Ok(Err(error)) => return Err(Trouble::Failed(format!("{name}: {error}"))),
+            Ok(Err(error)) => return Err(LibvirtError::Failed(format!("{name}: {error}"))),
             Err(_) => {
-                return Err(Trouble::Failed(format!("{name}: nothing came for {SOURCE_PATIENCE:?}")));
+                return Err(LibvirtError::Failed(format!("{name}: no data for {SOURCE_TIMEOUT:?}")));
             }
         };
         if count == 0 {
             break;
         }
         if count as u64 > left {
-            return Trouble::refused(format!("{name} is longer than {length} bytes"));
+            return LibvirtError::refused(format!("{name} is longer than {length} bytes"));
         }
         left -= count as u64;
         stream.send(&buffer[..count])?;
         progress.advance(count as u64);
     }
     if left > 0 {
-        return Trouble::refused(format!("{name} is shorter than {length} bytes"));
+        return LibvirtError::refused(format!("{name} is shorter than {length} bytes"));
     }
     Ok(stream.finish()?)
 }
 
-/// What a stream holds, read by a thread a few pieces ahead. A failure in the middle is an error, never an end.
+/// Returns a reader of a stream. A thread reads a few pieces ahead. A failure is returned as an error, never as an early end.
 pub fn reader(stream: Stream) -> Reader {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || pump(stream, &sender));
@@ -133,7 +133,7 @@ fn pump(mut stream: Stream, sender: &mpsc::Sender<io::Result<Vec<u8>>>) {
     }
 }
 
-/// Reads all that a stream holds, at most `limit` bytes.
+/// Reads a stream to its end, but at most `limit` bytes.
 pub fn read_some(mut stream: Stream, limit: usize) -> Outcome<Vec<u8>> {
     let mut bytes = vec![0; limit];
     let mut filled = 0;

@@ -1,10 +1,10 @@
-//! Reading libvirt's XML as a tree, and escaping what goes into it.
+//! Parses libvirt's XML into a tree, and escapes text for XML.
 
 use quick_xml::Reader;
 use quick_xml::events::attributes::Attribute;
 use quick_xml::events::{BytesStart, Event};
 
-use super::trouble::{Outcome, Trouble};
+use super::error::{LibvirtError, Outcome};
 
 /// An element with its attributes, its own text and its children.
 #[derive(Debug, Default, Clone)]
@@ -17,7 +17,9 @@ pub struct Element {
 
 impl Element {
     pub fn parse(xml: &str) -> Outcome<Self> {
-        let unreadable = |error: &dyn std::fmt::Display| Trouble::Failed(format!("XML of libvirt: {error}"));
+        let unreadable = |error: &dyn std::fmt::Display| {
+            LibvirtError::Failed(format!("cannot parse XML of libvirt: {error}"))
+        };
         let mut reader = Reader::from_str(xml);
         let mut open = vec![Self::default()];
         loop {
@@ -50,27 +52,27 @@ impl Element {
         Self { name, attributes, ..Self::default() }
     }
 
-    /// An attribute's value, or nothing.
+    /// Returns an attribute's value.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The first element reached by these names, one below the other.
+    /// Returns the first descendant at this path of names.
     pub fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |element, name| element.children.iter().find(|child| child.name == *name))
     }
 
-    /// An attribute of the element at a path.
+    /// Returns an attribute of the element at a path.
     pub fn attribute_at(&self, path: &[&str], name: &str) -> Option<&str> {
         self.at(path)?.attribute(name)
     }
 
-    /// The text of the element at a path.
+    /// Returns the text of the element at a path.
     pub fn text_at(&self, path: &[&str]) -> Option<&str> {
         self.at(path).map(|element| element.text.as_str())
     }
 
-    /// Children of that name.
+    /// Returns the children with this name.
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
@@ -80,7 +82,7 @@ fn unescaped(raw: &str) -> String {
     quick_xml::escape::unescape(raw).map_or_else(|_| raw.to_owned(), Into::into)
 }
 
-/// Escapes a text for an element or an attribute in either kind of quotes, leaving out what XML cannot carry.
+/// Escapes a text for an element, or for an attribute in either kind of quotes. Removes characters that XML cannot represent.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_read() {
+    fn a_tree_is_parsed() {
         let tree = Element::parse(
             "<?xml version='1.0'?><!-- x --><pool type='dir'><name>a &amp; b</name><target><path>/p</path></target>\
              <ip address='10.0.0.1'><host name='&lt;x'/><host name='y'/></ip></pool>",

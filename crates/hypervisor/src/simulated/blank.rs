@@ -1,11 +1,11 @@
-//! The smallest qcow2 that every tool accepts: what a snapshot of a simulated disk reads as.
+//! The smallest qcow2 that all tools accept: the content of every snapshot of a simulated disk.
 
 const CLUSTER: usize = 65_536;
 const SECTOR: u64 = 512;
 /// A cluster of L1 entries maps 8192 times 512 MiB.
 pub const LARGEST_BYTES: u64 = 4 << 40;
 
-/// An empty qcow2 (version 2) of this virtual size, at most [`LARGEST_BYTES`].
+/// Returns an empty qcow2 (version 2) of this virtual size, at most [`LARGEST_BYTES`].
 pub fn qcow2(virtual_bytes: u64) -> Vec<u8> {
     let virtual_bytes = virtual_bytes.clamp(SECTOR, LARGEST_BYTES);
     let mapped_by_entry = 512 << 20;
@@ -40,7 +40,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn qemu_finds_no_fault() {
+    fn qemu_img_finds_no_errors() {
         let path = std::env::temp_dir().join(format!("blank-{}.qcow2", std::process::id()));
         for gib in [1, 10, 620] {
             std::fs::write(&path, super::qcow2(gib << 30)).unwrap();

@@ -1,4 +1,4 @@
-//! The calls that a simulated host answers.
+//! The implementation of [`Hypervisor`] for simulated hosts.
 
 use std::net::IpAddr;
 
@@ -154,21 +154,21 @@ impl Hypervisor for SimulatedHost {
 
     async fn stop(&self, machine: Uuid) -> Result<()> {
         self.pass("stop", Some(machine)).await?;
-        self.change(machine, "stop", |m| Ok(m.alive().then(|| m.turn(Power::ShutOff, "destroyed"))))
+        self.change(machine, "stop", |m| Ok(m.is_alive().then(|| m.set_power(Power::ShutOff, "destroyed"))))
     }
 
     async fn ask_to_shut_down(&self, machine: Uuid) -> Result<()> {
-        let power = self.look(machine, "ask_to_shut_down", |m| m.power)?;
+        let power = self.read_machine(machine, "ask_to_shut_down", |m| m.power)?;
         if power == Power::Paused {
             return Err(refused("ask_to_shut_down", "the machine is paused"));
         }
         if power == Power::Running {
             let host = self.clone();
             tokio::spawn(async move {
-                // The guest was asked: it shuts down even if its host is unreachable by then.
+                // The guest has received the request, so it shuts down even if its host becomes unreachable meanwhile.
                 host.0.steps.pass("ask_to_shut_down", Some(machine), host.0.settings.delay).await;
                 let _ = host.change(machine, "ask_to_shut_down", |m| {
-                    Ok((m.power == Power::Running).then(|| m.turn(Power::ShutOff, "shutdown")))
+                    Ok((m.power == Power::Running).then(|| m.set_power(Power::ShutOff, "shutdown")))
                 });
             });
         }
@@ -176,7 +176,7 @@ impl Hypervisor for SimulatedHost {
     }
 
     async fn reboot(&self, machine: Uuid, kind: Reboot) -> Result<()> {
-        let power = self.look(machine, "reboot", |m| m.power)?;
+        let power = self.read_machine(machine, "reboot", |m| m.power)?;
         if kind == Reboot::Soft && power != Power::Running {
             return Err(refused("reboot", "the machine is not running"));
         }
@@ -187,7 +187,7 @@ impl Hypervisor for SimulatedHost {
     async fn pause(&self, machine: Uuid) -> Result<()> {
         self.pass("pause", Some(machine)).await?;
         self.change(machine, "pause", |m| match m.power {
-            Power::Running => Ok(Some(m.turn(Power::Paused, "user"))),
+            Power::Running => Ok(Some(m.set_power(Power::Paused, "user"))),
             Power::Paused => Ok(None),
             _ => Err(refused("pause", "the machine does not run")),
         })
@@ -196,7 +196,7 @@ impl Hypervisor for SimulatedHost {
     async fn resume(&self, machine: Uuid) -> Result<()> {
         self.pass("resume", Some(machine)).await?;
         self.change(machine, "resume", |m| match m.power {
-            Power::Paused => Ok(Some(m.turn(Power::Running, "unpaused"))),
+            Power::Paused => Ok(Some(m.set_power(Power::Running, "unpaused"))),
             Power::Running => Ok(None),
             _ => Err(refused("resume", "the machine is shut off")),
         })
@@ -213,14 +213,14 @@ impl Hypervisor for SimulatedHost {
 
     async fn usage(&self, machine: Uuid) -> Result<Usage> {
         let unused = |mac| NicUsage { mac, received_bytes: 0, sent_bytes: 0 };
-        self.look(machine, "usage", |m| Usage {
+        self.read_machine(machine, "usage", |m| Usage {
             cpu_ns: 0,
             nics: m.spec.nics.iter().map(|nic| unused(nic.mac)).collect(),
         })
     }
 
     async fn console(&self, machine: Uuid, offset: u64, limit: usize) -> Result<ConsoleChunk> {
-        self.look(machine, "console", |m| {
+        self.read_machine(machine, "console", |m| {
             let log = m.console.as_bytes();
             let from = usize::try_from(offset).ok().filter(|from| *from <= log.len()).unwrap_or(0);
             let to = log.len().min(from.saturating_add(limit));
@@ -291,7 +291,7 @@ impl Hypervisor for SimulatedHost {
     async fn delete(&self, machine: Uuid) -> Result<()> {
         self.pass("delete", Some(machine)).await?;
         self.write_of(machine, |state| {
-            state.forget(machine);
+            state.remove_machine(machine);
             Ok(())
         })
     }

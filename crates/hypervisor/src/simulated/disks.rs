@@ -12,7 +12,7 @@ fn refused(operation: &'static str, reason: String) -> Error {
     Error::Refused { operation, reason }
 }
 
-async fn drain(
+async fn read_exactly(
     operation: &'static str,
     mut reader: Reader,
     name: &str,
@@ -44,7 +44,7 @@ pub async fn upload_image(
     source: ImageSource,
     progress: &Progress,
 ) -> Result<()> {
-    host.answers()?;
+    host.check_reachable()?;
     let kernel = image.kernel_bytes.unwrap_or(0);
     let initrd = image.initrd_bytes.unwrap_or(0);
     let total = image.size_bytes + kernel + initrd;
@@ -54,17 +54,20 @@ pub async fn upload_image(
         return Ok(());
     }
     progress.begin(2 * total);
-    drain("upload_image", source.disk, "disk", image.size_bytes, progress).await?;
+    read_exactly("upload_image", source.disk, "disk", image.size_bytes, progress).await?;
     for (reader, name, expected) in
         [(source.kernel, "kernel", image.kernel_bytes), (source.initrd, "initrd", image.initrd_bytes)]
     {
         match (reader, expected) {
             (Some(reader), Some(expected)) => {
-                drain("upload_image", reader, name, expected, progress).await?;
+                read_exactly("upload_image", reader, name, expected, progress).await?;
             }
             (None, None) => {}
             _ => {
-                return Err(refused("upload_image", format!("{name}: length and stream belong together")));
+                return Err(refused(
+                    "upload_image",
+                    format!("{name}: either both length and stream must be given or neither"),
+                ));
             }
         }
     }
@@ -77,7 +80,7 @@ pub async fn upload_image(
     Ok(())
 }
 
-fn make_disk(
+fn create_disk(
     host: &SimulatedHost,
     state: &mut State,
     machine: &MachineSpec,
@@ -86,7 +89,7 @@ fn make_disk(
     let image = state.rest.images.get(&machine.image);
     let missing = || Error::NotFound { operation, what: format!("image {}", machine.image) };
     let bytes = image.ok_or_else(missing)?.virtual_bytes.max(machine.disk_bytes);
-    room_for(host, state, bytes, operation)?;
+    check_space(host, state, bytes, operation)?;
     state.disks.insert(
         machine.id,
         Disk { image: machine.image.clone(), bytes, before_resize: None, received: None },
@@ -94,10 +97,10 @@ fn make_disk(
     Ok(())
 }
 
-fn room_for(host: &SimulatedHost, state: &State, bytes: u64, operation: &'static str) -> Result<()> {
+fn check_space(host: &SimulatedHost, state: &State, bytes: u64, operation: &'static str) -> Result<()> {
     let free = (host.settings().disk_gib << 30).saturating_sub(state.disk_in_use());
     if bytes > free {
-        return Err(Error::NoCapacity { operation, reason: format!("{bytes} bytes wanted, {free} free") });
+        return Err(Error::NoCapacity { operation, reason: format!("{bytes} bytes requested, {free} free") });
     }
     Ok(())
 }
@@ -108,15 +111,15 @@ pub async fn ensure_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<
         if state.disks.contains_key(&machine.id) {
             return Ok(());
         }
-        make_disk(host, state, machine, "ensure_disk")
+        create_disk(host, state, machine, "ensure_disk")
     })
 }
 
 pub async fn replace_disk(host: &SimulatedHost, machine: &MachineSpec) -> Result<()> {
     host.pass("replace_disk", Some(machine.id)).await?;
     host.write_of(machine.id, |state| {
-        refuse_alive(state, machine.id, "replace_disk")?;
-        make_disk(host, state, machine, "replace_disk")
+        check_off(state, machine.id, "replace_disk")?;
+        create_disk(host, state, machine, "replace_disk")
     })
 }
 
@@ -128,31 +131,31 @@ pub async fn receive_disk(
     progress: &Progress,
 ) -> Result<()> {
     let (operation, id) = ("receive_disk", machine.id);
-    host.answers()?;
+    host.check_reachable()?;
     progress.begin(source.size_bytes);
     let is_whole = |state: &State| {
-        refuse_alive(state, id, operation)?;
+        check_off(state, id, operation)?;
         Ok::<_, Error>(state.disks.get(&id).is_some_and(|disk| disk.received == Some(snapshot)))
     };
     if host.read(is_whole)?? {
         progress.set(source.size_bytes);
         return Ok(());
     }
-    drain(operation, source.reader, "the snapshot", source.size_bytes, progress).await?;
+    read_exactly(operation, source.reader, "the snapshot", source.size_bytes, progress).await?;
     host.pass(operation, Some(id)).await?;
     let bytes = machine.disk_bytes.max(source.virtual_bytes);
     host.write_of(id, |state| {
-        refuse_alive(state, id, operation)?;
-        room_for(host, state, bytes, operation)?;
-        state.forget(id);
+        check_off(state, id, operation)?;
+        check_space(host, state, bytes, operation)?;
+        state.remove_machine(id);
         let image = machine.image.clone();
         state.disks.insert(id, Disk { image, bytes, before_resize: None, received: Some(snapshot) });
         Ok(())
     })
 }
 
-fn refuse_alive(state: &State, machine: Uuid, operation: &'static str) -> Result<()> {
-    if state.machines.get(&machine).is_some_and(state::Machine::alive) {
+fn check_off(state: &State, machine: Uuid, operation: &'static str) -> Result<()> {
+    if state.machines.get(&machine).is_some_and(state::Machine::is_alive) {
         return Err(refused(operation, "the machine is not shut off".to_owned()));
     }
     Ok(())
@@ -162,11 +165,11 @@ pub async fn begin_resize(host: &SimulatedHost, resized: &MachineSpec) -> Result
     host.pass("begin_resize", Some(resized.id)).await?;
     let operation = "begin_resize";
     host.write_of(resized.id, |state| {
-        refuse_alive(state, resized.id, operation)?;
+        check_off(state, resized.id, operation)?;
         let missing = Error::NoMachine { operation, machine: resized.id };
         let disk = state.disks.get(&resized.id).cloned().ok_or(missing.clone())?;
         let larger = resized.disk_bytes.max(disk.bytes);
-        room_for(host, state, larger - disk.bytes, operation)?;
+        check_space(host, state, larger - disk.bytes, operation)?;
         state.machines.get_mut(&resized.id).ok_or(missing)?.spec = resized.clone();
         let before_resize = Some(disk.before_resize.unwrap_or(disk.bytes));
         state.disks.insert(resized.id, Disk { bytes: larger, before_resize, ..disk });
@@ -178,7 +181,7 @@ pub async fn revert_resize(host: &SimulatedHost, original: &MachineSpec) -> Resu
     host.pass("revert_resize", Some(original.id)).await?;
     let operation = "revert_resize";
     host.write_of(original.id, |state| {
-        refuse_alive(state, original.id, operation)?;
+        check_off(state, original.id, operation)?;
         let missing = Error::NoMachine { operation, machine: original.id };
         state.machines.get_mut(&original.id).ok_or(missing)?.spec = original.clone();
         if let Some(disk) = state.disks.get_mut(&original.id) {

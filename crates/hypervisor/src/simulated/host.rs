@@ -16,7 +16,7 @@ use crate::{ConfigDrive, Error, Event, MachineSpec, MachineState, Power, Result}
 
 const EVENTS_KEPT: usize = 1024;
 
-/// A host on which nothing runs. Clones are the same host.
+/// A simulated host. Clones are the same host.
 #[derive(Clone)]
 pub struct SimulatedHost(pub(super) Arc<Inner>);
 
@@ -27,12 +27,12 @@ pub(super) struct Inner {
     state: Mutex<State>,
     journal: Mutex<Option<Journal>>,
     pub(super) events: broadcast::Sender<Event>,
-    lost: AtomicBool,
+    unreachable: AtomicBool,
 }
 
 impl SimulatedHost {
-    /// The hosts that `settings` asks for, named `simulated-1` and so on, which share one [`Steps`]. With a directory,
-    /// each finds there what it had before and keeps it there. [`Error::Failed`] if the directory cannot be used.
+    /// Returns the hosts described by `settings`, named `simulated-1` and so on, which share one [`Steps`]. With a
+    /// directory, each reads and stores its state there. [`Error::Failed`] if the directory cannot be used.
     pub fn fleet(settings: &Settings, directory: Option<&Path>) -> Result<Vec<Self>> {
         let steps = Steps::default();
         if let Some(directory) = directory {
@@ -51,60 +51,61 @@ impl SimulatedHost {
                 };
                 let (events, _) = broadcast::channel(EVENTS_KEPT);
                 let settings = settings.clone();
-                let (steps, lost) = (steps.clone(), AtomicBool::new(false));
+                let (steps, unreachable) = (steps.clone(), AtomicBool::new(false));
                 let (state, journal) = (Mutex::new(state), Mutex::new(journal));
-                Ok(Self(Arc::new(Inner { name, settings, steps, state, journal, events, lost })))
+                Ok(Self(Arc::new(Inner { name, settings, steps, state, journal, events, unreachable })))
             })
             .collect()
     }
 
-    /// One host of default size that answers without delay, for tests.
+    /// Returns one host of default size without delays, for tests.
     pub fn immediate() -> Self {
         let settings = Settings { delay: Duration::ZERO, ..Settings::default() };
-        Self::fleet(&settings, None).expect("nothing is read").remove(0)
+        Self::fleet(&settings, None).expect("no file is read").remove(0)
     }
 
-    /// The gate at which changes wait in step mode.
+    /// The gate that blocks changes in step mode.
     pub fn steps(&self) -> &Steps {
         &self.0.steps
     }
 
-    /// Ends a running machine as if its process had been killed.
+    /// Stops a running machine as if its process had been killed.
     pub fn crash(&self, machine: Uuid) {
-        let _ = self.change(machine, "crash", |machine| Ok(Some(machine.turn(Power::Crashed, "crashed"))));
-    }
-
-    /// Ends a running machine as if its guest had shut itself down.
-    pub fn shut_down_from_within(&self, machine: Uuid) {
         let _ =
-            self.change(machine, "shut down", |machine| Ok(Some(machine.turn(Power::ShutOff, "shutdown"))));
+            self.change(machine, "crash", |machine| Ok(Some(machine.set_power(Power::Crashed, "crashed"))));
     }
 
-    /// From now on every call answers [`Error::Unreachable`].
-    pub fn lose(&self) {
-        self.0.lost.store(true, Ordering::SeqCst);
+    /// Stops a running machine as if its guest had shut itself down.
+    pub fn shut_down_from_within(&self, machine: Uuid) {
+        let _ = self
+            .change(machine, "shut down", |machine| Ok(Some(machine.set_power(Power::ShutOff, "shutdown"))));
+    }
+
+    /// Makes every call return [`Error::Unreachable`].
+    pub fn disconnect(&self) {
+        self.0.unreachable.store(true, Ordering::SeqCst);
         let _ = self.0.events.send(Event::HostLost);
     }
 
-    /// The host answers again.
-    pub fn come_back(&self) {
-        self.0.lost.store(false, Ordering::SeqCst);
+    /// Makes the host reachable again.
+    pub fn reconnect(&self) {
+        self.0.unreachable.store(false, Ordering::SeqCst);
         let _ = self.0.events.send(Event::HostBack);
     }
 
-    /// The config drive that was last written for a machine in this process.
+    /// Returns the config drive that this process last wrote for a machine.
     pub fn config_drive(&self, machine: Uuid) -> Option<ConfigDrive> {
         self.0.state.lock().unwrap().config_drives.get(&machine).cloned()
     }
 
-    /// The machine as it was last defined.
+    /// Returns the machine's last definition.
     pub fn spec(&self, machine: Uuid) -> Option<MachineSpec> {
         self.0.state.lock().unwrap().machines.get(&machine).map(|machine| machine.spec.clone())
     }
 
-    /// A machine's power and definition on each of these hosts, all at one moment, also while hosts are lost.
+    /// Returns a machine's power state and definition on each of these hosts, read atomically, even from unreachable hosts.
     pub fn machine_on_each(hosts: &[Self], machine: Uuid) -> Vec<Option<(Power, MachineSpec)>> {
-        // Every caller locks in the order of the fleet, and nothing else locks two hosts at once.
+        // No deadlock: all callers lock in the order of the fleet, and nothing else locks two hosts.
         let states: Vec<_> = hosts.iter().map(|host| host.0.state.lock().unwrap()).collect();
         let found = |state: &std::sync::MutexGuard<'_, State>| {
             state.machines.get(&machine).map(|machine| (machine.power, machine.spec.clone()))
@@ -112,18 +113,18 @@ impl SimulatedHost {
         states.iter().map(found).collect()
     }
 
-    /// Every machine's power and definition, also while the host is lost.
-    pub fn machines_even_if_lost(&self) -> Vec<(Power, MachineSpec)> {
+    /// Returns every machine's power state and definition, even while the host is unreachable.
+    pub fn all_machines(&self) -> Vec<(Power, MachineSpec)> {
         let state = self.0.state.lock().unwrap();
         state.machines.values().map(|machine| (machine.power, machine.spec.clone())).collect()
     }
 
-    /// The password that the guest was last given through its agent.
+    /// Returns the password that was last set in the guest.
     pub fn password(&self, machine: Uuid) -> Option<String> {
         self.0.state.lock().unwrap().machines.get(&machine).and_then(|machine| machine.password.clone())
     }
 
-    /// How often the machine has booted.
+    /// Returns how often the machine has booted.
     pub fn boots(&self, machine: Uuid) -> u32 {
         self.0.state.lock().unwrap().machines.get(&machine).map_or(0, |machine| machine.boots)
     }
@@ -132,98 +133,104 @@ impl SimulatedHost {
         &self.0.settings
     }
 
-    pub(super) fn answers(&self) -> Result<()> {
-        if self.0.lost.load(Ordering::SeqCst) {
-            let hint = "it was made unreachable by a test".to_owned();
-            return Err(Error::Unreachable { uri: self.0.name.clone(), reason: "lost".to_owned(), hint });
+    pub(super) fn check_reachable(&self) -> Result<()> {
+        if self.0.unreachable.load(Ordering::SeqCst) {
+            let hint = "a test disconnected it".to_owned();
+            return Err(Error::Unreachable {
+                uri: self.0.name.clone(),
+                reason: "disconnected".to_owned(),
+                hint,
+            });
         }
         Ok(())
     }
 
     pub(super) async fn pass(&self, operation: &'static str, machine: Option<Uuid>) -> Result<()> {
-        self.answers()?;
+        self.check_reachable()?;
         self.0.steps.pass(operation, machine, self.0.settings.delay).await;
-        self.answers()
+        self.check_reachable()
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T> {
-        self.answers()?;
-        Ok(look(&self.0.state.lock().unwrap()))
+    pub(super) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> Result<T> {
+        self.check_reachable()?;
+        Ok(read(&self.0.state.lock().unwrap()))
     }
 
-    /// Applies a change to what is no machine's and keeps it; a change that fails must have changed nothing.
+    /// Applies a change to the state that belongs to no machine and saves it. If `apply` fails, it must not have
+    /// changed anything.
     pub(super) fn write<T>(&self, apply: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        self.keeping(apply, Journal::keep_rest)
+        self.apply_and_save(apply, Journal::save_rest)
     }
 
-    /// As [`Self::write`], of what is one machine's.
+    /// As [`Self::write`], for the state of one machine.
     pub(super) fn write_of<T>(
         &self,
         machine: Uuid,
         apply: impl FnOnce(&mut State) -> Result<T>,
     ) -> Result<T> {
-        self.keeping(apply, |journal, state| journal.keep_machine(state, machine))
+        self.apply_and_save(apply, |journal, state| journal.save_machine(state, machine))
     }
 
-    fn keeping<T>(
+    fn apply_and_save<T>(
         &self,
         apply: impl FnOnce(&mut State) -> Result<T>,
-        keep: impl FnOnce(&mut Journal, &State) -> std::io::Result<()>,
+        save: impl FnOnce(&mut Journal, &State) -> std::io::Result<()>,
     ) -> Result<T> {
         let mut state = self.0.state.lock().unwrap();
-        let answer = apply(&mut state)?;
+        let result = apply(&mut state)?;
         if let Some(journal) = &mut *self.0.journal.lock().unwrap() {
-            keep(journal, &state).map_err(|error| unusable(journal.path(), &error))?;
+            save(journal, &state).map_err(|error| unusable(journal.path(), &error))?;
         }
-        Ok(answer)
+        Ok(result)
     }
 
-    /// Changes a machine and announces the power state that it came to.
+    /// Changes a machine and sends an event if `apply` returns a new power state.
     pub(super) fn change(
         &self,
         id: Uuid,
         operation: &'static str,
         apply: impl FnOnce(&mut Machine) -> Result<Option<MachineState>>,
     ) -> Result<()> {
-        let turned = self.write_of(id, |state| {
+        let new_state = self.write_of(id, |state| {
             apply(state.machines.get_mut(&id).ok_or(Error::NoMachine { operation, machine: id })?)
         })?;
-        if let Some(state) = turned {
+        if let Some(state) = new_state {
             let _ = self.0.events.send(Event::Machine(state));
         }
         Ok(())
     }
 
-    pub(super) fn look<T>(
+    pub(super) fn read_machine<T>(
         &self,
         id: Uuid,
         operation: &'static str,
-        look: impl FnOnce(&Machine) -> T,
+        read: impl FnOnce(&Machine) -> T,
     ) -> Result<T> {
-        self.read(|state| state.machines.get(&id).map(look))?
+        self.read(|state| state.machines.get(&id).map(read))?
             .ok_or(Error::NoMachine { operation, machine: id })
     }
 
-    fn room_for(&self, state: &State, id: Uuid, memory_mib: u64, operation: &'static str) -> Result<()> {
-        let used = state.memory_in_use_beside(id);
+    fn check_memory(&self, state: &State, id: Uuid, memory_mib: u64, operation: &'static str) -> Result<()> {
+        let used = state.memory_used_by_others(id);
         let total = self.0.settings.memory_mib;
         if used + memory_mib > total {
-            let reason = format!("{memory_mib} MiB wanted, {} of {total} free", total.saturating_sub(used));
+            let reason =
+                format!("{memory_mib} MiB requested, {} of {total} MiB free", total.saturating_sub(used));
             return Err(Error::NoCapacity { operation, reason });
         }
         Ok(())
     }
 
-    pub(super) fn power_on(&self, id: Uuid, operation: &'static str, anew: bool) -> Result<()> {
-        let turned = self.write_of(id, |state| {
+    pub(super) fn power_on(&self, id: Uuid, operation: &'static str, reboot: bool) -> Result<()> {
+        let new_state = self.write_of(id, |state| {
             let found = state.machines.get(&id).ok_or(Error::NoMachine { operation, machine: id })?;
-            if found.alive() && !anew {
+            if found.is_alive() && !reboot {
                 return Ok(None);
             }
-            self.room_for(state, id, found.spec.memory_mib, operation)?;
+            self.check_memory(state, id, found.spec.memory_mib, operation)?;
             Ok(state.machines.get_mut(&id).map(Machine::boot))
         })?;
-        if let Some(state) = turned {
+        if let Some(state) = new_state {
             let _ = self.0.events.send(Event::Machine(state));
         }
         Ok(())
@@ -231,5 +238,5 @@ impl SimulatedHost {
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::Failed { operation: "keep simulated state", reason: format!("{}: {error}", path.display()) }
+    Error::Failed { operation: "save simulated state", reason: format!("{}: {error}", path.display()) }
 }

@@ -1,5 +1,5 @@
-//! The file that a simulated host is kept in: all of it in the first line, and what changed since in the others, so that a
-//! change costs as much among many machines as among few.
+//! The state file of a simulated host. The first line is the whole state, the others are later changes, so that the
+//! cost of a change does not depend on the number of machines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::state::{Disk, Machine, Rest, State};
 
-/// Changes beside one for each machine before the file is written anew.
+/// The file is rewritten after this many changes plus one per machine.
 const CHANGES_MAX: usize = 100;
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +32,7 @@ impl Change {
     fn apply(self, state: &mut State) {
         match self {
             Self::Machine { id, disk, machine, has_config_drive } => {
-                state.forget(id);
+                state.remove_machine(id);
                 state.disks.extend(disk.map(|disk| (id, disk)));
                 state.machines.extend(machine.map(|machine| (id, *machine)));
                 state.with_config_drive.extend(has_config_drive.then_some(id));
@@ -45,13 +45,13 @@ impl Change {
 pub struct Journal {
     path: PathBuf,
     changes: usize,
-    /// A line was written in part: what follows it would be lost.
+    /// Whether the last line may be incomplete. Lines after an incomplete one would be ignored.
     is_torn: bool,
     rest: Rest,
 }
 
 impl Journal {
-    /// What the file keeps, and the journal to go on with. A last line that was cut off did not happen.
+    /// Reads the state in the file and returns the journal that continues it. An incomplete last line is ignored.
     pub fn open(path: &Path) -> io::Result<(Self, State)> {
         let mut state = State::default();
         match std::fs::read(path) {
@@ -66,23 +66,23 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        whole(path, &state)?;
+        rewrite(path, &state)?;
         let journal = Self { path: path.to_owned(), changes: 0, is_torn: false, rest: state.rest.clone() };
         Ok((journal, state))
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps what there is of a machine now.
-    pub fn keep_machine(&mut self, state: &State, id: Uuid) -> io::Result<()> {
+    /// Appends the current state of a machine.
+    pub fn save_machine(&mut self, state: &State, id: Uuid) -> io::Result<()> {
         self.append(state, &Change::of_machine(state, id))
     }
 
-    /// Keeps what is no machine's, if it changed.
-    pub fn keep_rest(&mut self, state: &State) -> io::Result<()> {
+    /// Appends the state that belongs to no machine, if it changed.
+    pub fn save_rest(&mut self, state: &State) -> io::Result<()> {
         if self.rest == state.rest {
             return Ok(());
         }
@@ -93,14 +93,14 @@ impl Journal {
 
     fn append(&mut self, state: &State, change: &Change) -> io::Result<()> {
         if self.changes >= CHANGES_MAX + state.machines.len() || self.is_torn {
-            whole(&self.path, state)?;
+            rewrite(&self.path, state)?;
             (self.changes, self.is_torn) = (0, false);
             return Ok(());
         }
         self.changes += 1;
         let mut line = serde_json::to_vec(change)?;
         line.push(b'\n');
-        // Not kept open: there may be thousands of hosts.
+        // Do not keep the file open: there may be thousands of hosts.
         let appended =
             OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(&line));
         self.is_torn = appended.is_err();
@@ -108,15 +108,15 @@ impl Journal {
     }
 }
 
-/// Writes the file anew. It is durable when this returns: a first line that a power cut tore could not be read.
-fn whole(path: &Path, state: &State) -> io::Result<()> {
-    let beside = path.with_extension("new");
+/// Rewrites the file. It is durable when this returns: after a power cut an incomplete first line could not be read.
+fn rewrite(path: &Path, state: &State) -> io::Result<()> {
+    let temporary = path.with_extension("new");
     let mut line = serde_json::to_vec(state)?;
     line.push(b'\n');
-    let mut file = File::create(&beside)?;
+    let mut file = File::create(&temporary)?;
     file.write_all(&line)?;
     file.sync_all()?;
-    std::fs::rename(beside, path)?;
+    std::fs::rename(temporary, path)?;
     File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_there_again_but_for_a_line_that_was_cut_off() {
+    fn saved_state_is_read_back_without_an_incomplete_last_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.json");
         let (mut journal, mut state) = Journal::open(&path).unwrap();
@@ -139,15 +139,15 @@ mod tests {
         for (size, id) in (10..).zip(machines) {
             state.disks.insert(id, disk(size));
             state.with_config_drive.insert(id);
-            journal.keep_machine(&state, id).unwrap();
+            journal.save_machine(&state, id).unwrap();
         }
         state.rest.snapshots.insert(machines[0], 7);
-        journal.keep_rest(&state).unwrap();
+        journal.save_rest(&state).unwrap();
         let long = std::fs::metadata(&path).unwrap().len();
-        journal.keep_rest(&state).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), long, "nothing changed");
-        state.forget(machines[0]);
-        journal.keep_machine(&state, machines[0]).unwrap();
+        journal.save_rest(&state).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), long, "an unchanged state must not be appended");
+        state.remove_machine(machines[0]);
+        journal.save_machine(&state, machines[0]).unwrap();
         drop(journal);
         let mut text = std::fs::read(&path).unwrap();
         text.extend(b"{\"Machine\":{\"id\":\"00000000-0000-0000-0000-000000000002\",\"name\":\"B\xc3");
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_journal_is_written_anew() {
+    fn a_long_journal_is_rewritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host.json");
         let (mut journal, mut state) = Journal::open(&path).unwrap();
         let id = Uuid::from_u128(1);
         for bytes in 0..CHANGES_MAX as u64 + 10 {
             state.disks.insert(id, disk(bytes));
-            journal.keep_machine(&state, id).unwrap();
+            journal.save_machine(&state, id).unwrap();
         }
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines < 20, "{lines}");

@@ -1,5 +1,5 @@
-//! Hosts on which nothing runs: the whole behaviour of a host with short delays, for tests and for people who test
-//! cloud tooling. State is kept for the life of the process, and in one file per host when a directory is given.
+//! Simulated hosts: they behave like real hosts with short delays but run nothing. For tests, and for users who test
+//! cloud tooling. State is kept in memory, and also in one file per host if a directory is given.
 
 mod blank;
 mod calls;

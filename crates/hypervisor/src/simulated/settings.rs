@@ -1,10 +1,10 @@
-//! What `simulated:?hosts=N&memory=MiB&vcpus=N&disk=GiB&delay=ms` asks for.
+//! Parses `simulated:?hosts=N&memory=MiB&vcpus=N&disk=GiB&delay=ms`.
 
 use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// How many simulated hosts there are, how large, and how slow.
+/// Number, size and delay of simulated hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Number of hosts, 1 to 100,000; 1 by default.
@@ -15,7 +15,7 @@ pub struct Settings {
     pub vcpus: u32,
     /// Disk of each, in GiB; 10 TiB by default.
     pub disk_gib: u64,
-    /// How long each change takes; 20 ms by default.
+    /// Duration of each change; 20 ms by default.
     pub delay: Duration,
 }
 
@@ -28,25 +28,27 @@ impl Default for Settings {
 const MOST_HOSTS: u64 = 100_000;
 
 impl Settings {
-    /// Whether a URI is for simulated hosts at all.
-    pub fn claims(uri: &str) -> bool {
+    /// Returns whether a URI is for simulated hosts.
+    pub fn is_simulated(uri: &str) -> bool {
         uri == "simulated" || uri.starts_with("simulated:")
     }
 
-    /// Reads a URI. [`Error::BadUri`] names the key that is wrong.
+    /// Parses a URI. [`Error::BadUri`] names the invalid key.
     pub fn parse(uri: &str) -> Result<Self> {
         let bad = |reason: String| Error::BadUri { uri: uri.to_owned(), reason };
-        let rest = uri.strip_prefix("simulated").ok_or_else(|| bad("it begins with `simulated:`".into()))?;
+        let rest =
+            uri.strip_prefix("simulated").ok_or_else(|| bad("it must begin with `simulated:`".into()))?;
         let query = match rest.strip_prefix(':').unwrap_or(rest).split_once('?') {
             None if rest.is_empty() || rest == ":" => "",
             Some(("", query)) => query,
-            _ => return Err(bad("nothing but `?key=value` may follow `simulated:`".into())),
+            _ => return Err(bad("only `?key=value` may follow `simulated:`".into())),
         };
         let mut settings = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let number = |range: std::ops::RangeInclusive<u64>| {
-                let wrong = || bad(format!("`{key}` is a number from {} to {}", range.start(), range.end()));
+                let wrong =
+                    || bad(format!("`{key}` must be a number from {} to {}", range.start(), range.end()));
                 value.parse().ok().filter(|n| range.contains(n)).ok_or_else(wrong)
             };
             match key {
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_keys_are_named() {
+    fn errors_name_the_invalid_key() {
         for (uri, key) in [
             ("simulated:?hosts=0", "hosts"),
             ("simulated:?memory=many", "memory"),

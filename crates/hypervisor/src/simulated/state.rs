@@ -1,4 +1,4 @@
-//! What a simulated host remembers.
+//! The state of a simulated host.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ pub struct State {
     pub machines: BTreeMap<Uuid, Machine>,
     #[serde(skip)]
     pub config_drives: BTreeMap<Uuid, ConfigDrive>,
-    /// Machines whose config drive exists; the content itself is not kept across restarts.
+    /// Machines whose config drive exists. Its content is not stored across restarts.
     pub with_config_drive: std::collections::BTreeSet<Uuid>,
 }
 
-/// What is no machine's.
+/// The state that belongs to no machine.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rest {
     pub networks: BTreeMap<String, NetworkSpec>,
@@ -34,7 +34,7 @@ pub struct Disk {
     pub bytes: u64,
     /// Size before a resize that is neither confirmed nor reverted.
     pub before_resize: Option<u64>,
-    /// The snapshot of another host that it was made from.
+    /// The snapshot of another host that it was created from.
     #[serde(default)]
     pub received: Option<Uuid>,
 }
@@ -46,7 +46,7 @@ pub struct Machine {
     pub reason: String,
     pub console: String,
     pub boots: u32,
-    /// Never written to the state file. A real host keeps no passwords either: the guest does.
+    /// Never written to the state file: on a real host only the guest stores passwords.
     #[serde(skip)]
     pub password: Option<String>,
 }
@@ -57,11 +57,11 @@ impl Machine {
         Self { spec, power: Power::ShutOff, reason, console: String::new(), boots: 0, password: None }
     }
 
-    pub fn alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         matches!(self.power, Power::Running | Power::Paused)
     }
 
-    pub fn turn(&mut self, power: Power, reason: &str) -> MachineState {
+    pub fn set_power(&mut self, power: Power, reason: &str) -> MachineState {
         self.power = power;
         reason.clone_into(&mut self.reason);
         self.state()
@@ -71,7 +71,7 @@ impl Machine {
         self.boots += 1;
         let line = format!("{} booted (boot {})\n", self.spec.name, self.boots);
         self.console.push_str(&line);
-        self.turn(Power::Running, "booted")
+        self.set_power(Power::Running, "booted")
     }
 
     pub fn state(&self) -> MachineState {
@@ -80,14 +80,14 @@ impl Machine {
 }
 
 impl State {
-    /// MiB of memory of the machines that are alive, but for one.
-    pub fn memory_in_use_beside(&self, machine: Uuid) -> u64 {
-        let others = self.machines.values().filter(|m| m.spec.id != machine && m.alive());
+    /// Returns the memory in MiB of all live machines except one.
+    pub fn memory_used_by_others(&self, machine: Uuid) -> u64 {
+        let others = self.machines.values().filter(|m| m.spec.id != machine && m.is_alive());
         others.map(|m| m.spec.memory_mib).sum()
     }
 
-    /// Forgets all of a machine.
-    pub fn forget(&mut self, machine: Uuid) {
+    /// Removes everything that belongs to a machine.
+    pub fn remove_machine(&mut self, machine: Uuid) {
         self.machines.remove(&machine);
         self.disks.remove(&machine);
         self.config_drives.remove(&machine);

@@ -1,5 +1,5 @@
-//! Step mode: each change of a simulated host waits until a test lets it pass, so that what lies between two changes
-//! can be looked at and not raced.
+//! Step mode: every change of a simulated host waits until a test releases it, so that a test can inspect the state
+//! between two changes without races.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-/// Where changes wait. Clones share one gate; all hosts of a fleet have the same.
+/// The gate that blocks changes. Clones share it, as do all hosts of a fleet.
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Gate>);
 
@@ -30,7 +30,7 @@ struct Waiting {
     release: oneshot::Sender<()>,
 }
 
-/// A change that waits. Dropping it lets the change pass.
+/// A blocked change. Dropping it releases the change.
 pub struct Step {
     /// Name of the trait's method: `start`, `upload_image`, …
     pub operation: &'static str,
@@ -40,36 +40,36 @@ pub struct Step {
 }
 
 impl Step {
-    /// Lets the change happen.
+    /// Releases the change.
     pub fn release(self) {
         let _ = self.release.send(());
     }
 }
 
 impl Steps {
-    /// From now on every change waits.
+    /// Blocks every change from now on.
     pub fn hold(&self) {
         self.0.queue.lock().unwrap().held = true;
     }
 
-    /// Lets everything that waits pass, and all that follows.
+    /// Releases all blocked changes and stops blocking.
     pub fn free(&self) {
         let mut queue = self.0.queue.lock().unwrap();
         queue.held = false;
         queue.waiting.clear();
     }
 
-    /// Waits until a change waits, and takes it. Changes come in the order in which they arrived.
+    /// Waits for the next blocked change, in order of arrival.
     pub async fn next(&self) -> Step {
         self.next_where(|_, _| true).await
     }
 
-    /// Waits for a change of this operation on any machine, leaving others waiting.
+    /// Waits for the next blocked change by this operation. Others stay blocked.
     pub async fn next_of(&self, operation: &str) -> Step {
         self.next_where(|waiting, _| waiting == operation).await
     }
 
-    /// Waits for a change of this machine, leaving others waiting.
+    /// Waits for the next blocked change of this machine. Others stay blocked.
     pub async fn next_for(&self, machine: Uuid) -> Step {
         self.next_where(|_, waiting| waiting == Some(machine)).await
     }
@@ -94,7 +94,7 @@ impl Steps {
         Some(Step { operation, machine, release })
     }
 
-    /// Passes one change: after `delay`, or in step mode when the test says so.
+    /// Waits for `delay`, or in step mode until the test releases this change.
     pub(super) async fn pass(&self, operation: &'static str, machine: Option<Uuid>, delay: Duration) {
         let released = {
             let mut queue = self.0.queue.lock().unwrap();
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn without_step_mode_only_the_delay_passes() {
+    async fn without_step_mode_a_change_waits_only_for_the_delay() {
         let before = tokio::time::Instant::now();
         Steps::default().pass("start", None, Duration::from_secs(3)).await;
         assert_eq!(before.elapsed(), Duration::from_secs(3));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn freeing_lets_all_pass() {
+    async fn free_releases_all_changes() {
         let steps = Steps::default();
         steps.hold();
         let passing = {

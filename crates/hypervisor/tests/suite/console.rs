@@ -1,12 +1,12 @@
-//! What guests say on their consoles.
+//! Reads guests' console logs.
 
 use hypervisor::{Hypervisor, Power};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::setting::eventually;
+use super::config::eventually;
 
-/// Reads what the log has beyond `bytes`, in small pieces.
+/// Reads the part of the log after `bytes`, in small pieces.
 async fn read_on(host: &dyn Hypervisor, machine: Uuid, bytes: &mut Vec<u8>) {
     loop {
         let chunk = host.console(machine, bytes.len() as u64, 1000).await.unwrap();
@@ -19,14 +19,14 @@ async fn read_on(host: &dyn Hypervisor, machine: Uuid, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The whole log.
+/// Returns the whole log.
 pub async fn whole(host: &dyn Hypervisor, machine: Uuid) -> String {
     let mut bytes = Vec::new();
     read_on(host, machine, &mut bytes).await;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Waits until the guest has reported `boots` complete boots, and gives what the last one reported.
+/// Waits until the guest has reported `boots` complete boots, and returns the report of the last one.
 pub async fn wait_for_boot(host: &dyn Hypervisor, machine: Uuid, boots: usize) -> String {
     let log = Mutex::new(Vec::new());
     eventually("the guest's report", || async {

@@ -1,29 +1,29 @@
-//! What every host must do, whatever it is made of.
-#![allow(dead_code, unused_imports)] // each test program uses a part
+//! The conformance suite: behaviour required of every host.
+#![allow(dead_code, unused_imports)] // each test program uses only a part
 
+mod config;
 mod console;
-mod life;
-mod setting;
+mod lifecycle;
 mod storage;
 
-pub use setting::{Cast, Image, Setting};
+pub use config::{Image, SuiteConfig, TestObjects};
 
 use hypervisor::Hypervisor;
 
-/// Builds a cloud's worth of things on the host, tries each call, and leaves the host as it was.
-pub async fn run(host: &dyn Hypervisor, setting: &Setting) {
-    let cast = Cast::new(setting);
-    setting::networks(host, &cast).await;
-    storage::images(host, setting, &cast).await;
-    life::build(host, setting, &cast).await;
-    life::first_boot(host, setting, &cast).await;
-    life::password_and_addresses(host, setting, &cast).await;
-    storage::snapshots(host, setting, &cast).await;
-    life::pause_and_reboot(host, setting, &cast).await;
-    storage::snapshot_of_machine_that_is_off(host, &cast).await;
-    storage::disk_from_another_host(host, setting, &cast).await;
-    storage::resize_and_revert(host, setting, &cast).await;
-    storage::resize_and_confirm(host, setting, &cast).await;
-    storage::rebuild(host, setting, &cast).await;
-    life::delete(host, &cast).await;
+/// Creates networks, images and machines on the host, tests each call, and removes everything again.
+pub async fn run(host: &dyn Hypervisor, config: &SuiteConfig) {
+    let objects = TestObjects::new(config);
+    config::networks(host, &objects).await;
+    storage::images(host, config, &objects).await;
+    lifecycle::build(host, config, &objects).await;
+    lifecycle::first_boot(host, config, &objects).await;
+    lifecycle::password_and_addresses(host, config, &objects).await;
+    storage::snapshots(host, config, &objects).await;
+    lifecycle::pause_and_reboot(host, config, &objects).await;
+    storage::snapshot_of_machine_that_is_off(host, &objects).await;
+    storage::disk_from_another_host(host, config, &objects).await;
+    storage::resize_and_revert(host, config, &objects).await;
+    storage::resize_and_confirm(host, config, &objects).await;
+    storage::rebuild(host, config, &objects).await;
+    lifecycle::delete(host, &objects).await;
 }

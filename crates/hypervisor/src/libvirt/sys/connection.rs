@@ -1,4 +1,4 @@
-//! Connections, their events, and what a host says of itself.
+//! Connections, their events, and properties of the host.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const KEEP_ALIVE_MISSES: c_uint = 4;
 const PERSISTENT_DOMAINS: c_uint = 4;
 const ALL_CPUS: c_int = -1;
 
-/// A domain's lifecycle event, in libvirt's numbers.
+/// A domain's lifecycle event with libvirt's numbers.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     pub domain: String,
@@ -21,7 +21,7 @@ type Listener = Box<dyn Fn(Lifecycle) + Send + Sync>;
 /// A connection to a daemon.
 pub struct Connection {
     wire: Wire,
-    /// Of lifecycle events, where it reports them.
+    /// Id of the registration for lifecycle events, if any.
     callback: Option<c_int>,
 }
 
@@ -46,7 +46,7 @@ unsafe extern "C" fn forget(listener: Raw) {
 }
 
 impl Connection {
-    /// Connects and keeps the connection under watch.
+    /// Connects with keep-alive messages enabled.
     pub fn open(uri: &str) -> Outcome<Self> {
         load()?;
         let uri = text(uri)?;
@@ -56,7 +56,7 @@ impl Connection {
         Ok(Self { wire, callback: None })
     }
 
-    /// Connects, and hears of every domain's life from then on.
+    /// Connects and subscribes to the lifecycle events of all domains.
     pub fn listen(uri: &str, listener: impl Fn(Lifecycle) + Send + Sync + 'static) -> Outcome<Self> {
         let mut connection = Self::open(uri)?;
         let listener: Box<Listener> = Box::new(Box::new(listener));
@@ -75,12 +75,12 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether the daemon is still at the other end, as far as is known without asking it.
+    /// Returns whether the connection is alive, as far as is known without a call to the daemon.
     pub fn is_alive(&self) -> bool {
         call!(self.wire, virConnectIsAlive()) == 1
     }
 
-    /// Versions of QEMU and of libvirt, as a million times the major and a thousand times the minor number.
+    /// Returns the versions of QEMU and of libvirt, as a million times the major and a thousand times the minor number.
     pub fn versions(&self) -> Outcome<(u64, u64)> {
         let (mut qemu, mut libvirt) = (0, 0);
         done(call!(self.wire, virConnectGetVersion(&raw mut qemu)))?;
@@ -92,14 +92,14 @@ impl Connection {
         owned_text(call!(self.wire, virConnectGetCapabilities()))
     }
 
-    /// Memory in KiB and number of processors.
+    /// Returns memory in KiB and number of processors.
     pub fn node(&self) -> Outcome<(u64, u32)> {
         let mut info = RawNodeInfo { model: [0; 32], memory_kib: 0, cpus: 0, rest: [0; 5] };
         done(call!(self.wire, virNodeGetInfo(&raw mut info)))?;
         Ok((info.memory_kib, info.cpus))
     }
 
-    /// Nanoseconds that all processors together have spent in any way since the host booted.
+    /// Returns the total time of all processors since the host booted, idle time included, in nanoseconds.
     pub fn processor_time_ns(&self) -> Outcome<u64> {
         let mut count = 0;
         done(call!(self.wire, virNodeGetCPUStats(ALL_CPUS, null_mut(), &raw mut count, 0)))?;
@@ -119,13 +119,13 @@ impl Connection {
         handle(call!(self.wire, virDomainLookupByUUID(id.as_ptr()))).map(Domain)
     }
 
-    /// Defines a domain, or defines it anew.
+    /// Creates or updates the definition of a domain.
     pub fn define_domain(&self, xml: &str) -> Outcome<Domain> {
         let xml = text(xml)?;
         handle(call!(self.wire, virDomainDefineXML(xml.as_ptr()))).map(Domain)
     }
 
-    /// Runs a domain that is forgotten when it ends.
+    /// Runs a transient domain.
     pub fn run_domain(&self, xml: &str) -> Outcome<Domain> {
         let xml = text(xml)?;
         handle(call!(self.wire, virDomainCreateXML(xml.as_ptr(), 0))).map(Domain)
@@ -152,7 +152,7 @@ impl Connection {
         list(count, items, Filter)
     }
 
-    /// Defines a filter, or changes it under every running domain that uses it.
+    /// Creates or updates a filter. A change applies at once to every running domain that uses it.
     pub fn define_filter(&self, xml: &str) -> Outcome<Filter> {
         let xml = text(xml)?;
         handle(call!(self.wire, virNWFilterDefineXML(xml.as_ptr()))).map(Filter)
@@ -168,7 +168,7 @@ impl Connection {
         handle(call!(self.wire, virStoragePoolDefineXML(xml.as_ptr(), 0))).map(Pool)
     }
 
-    /// A stream for one up- or download.
+    /// Returns a new stream for one upload or download.
     pub(super) fn stream(&self) -> Outcome<NonNull<c_void>> {
         handle(call!(self.wire, virStreamNew(0)))
     }

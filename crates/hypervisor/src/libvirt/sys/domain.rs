@@ -1,4 +1,4 @@
-//! What can be asked of a domain.
+//! Calls on domains.
 
 use super::*;
 
@@ -19,23 +19,23 @@ impl Domain {
         borrowed_text(call!(self, virDomainGetName()))
     }
 
-    /// The definition used at the next start.
+    /// Returns the definition used at the next start.
     pub fn definition(&self) -> Outcome<String> {
         owned_text(call!(self, virDomainGetXMLDesc(XML_INACTIVE)))
     }
 
-    /// What runs.
+    /// Returns the definition of the running domain.
     pub fn live_definition(&self) -> Outcome<String> {
         owned_text(call!(self, virDomainGetXMLDesc(0)))
     }
 
-    /// Changes a device of what runs.
+    /// Changes a device of the running domain.
     pub fn change_live_device(&self, xml: &str) -> Outcome<()> {
         let xml = text(xml)?;
         done(call!(self, virDomainUpdateDeviceFlags(xml.as_ptr(), AFFECT_LIVE)))
     }
 
-    /// `virDomainState` and the reason that belongs to it.
+    /// Returns the `virDomainState` and its reason.
     pub fn state(&self) -> Outcome<(i32, i32)> {
         let (mut state, mut reason) = (0, 0);
         done(call!(self, virDomainGetState(&raw mut state, &raw mut reason, 0)))?;
@@ -80,7 +80,7 @@ impl Domain {
         done(call!(self, virDomainResume()))
     }
 
-    /// How many seconds the agent has for each answer.
+    /// Sets the time in seconds that the agent has for each reply.
     pub fn limit_agent(&self, seconds: i32) -> Outcome<()> {
         done(call!(self, virDomainAgentSetResponseTimeout(seconds, 0)))
     }
@@ -98,20 +98,20 @@ impl Domain {
         done(call!(self, virDomainFSThaw(null(), 0, 0)))
     }
 
-    /// Begins to copy disks, as they are now, into files that exist.
+    /// Starts copying the current content of disks into existing files.
     pub fn begin_backup(&self, xml: &str) -> Outcome<()> {
         let xml = text(xml)?;
         done(call!(self, virDomainBackupBegin(xml.as_ptr(), null(), BACKUP_REUSE_EXTERNAL)))
     }
 
-    /// Bytes done and in all of the job that runs, if one does.
+    /// Returns the copied and the total bytes of the running job, if any.
     pub fn job(&self) -> Outcome<Option<(u64, u64)>> {
         let mut job = RawJob::default();
         done(call!(self, virDomainGetJobInfo(&raw mut job)))?;
         Ok((job.kind != 0).then_some((job.file[1], job.file[0])))
     }
 
-    /// Whether the job that ended last ended well; asking forgets it.
+    /// Returns whether the last job succeeded. This clears libvirt's record of the job.
     pub fn last_job_completed(&self) -> Outcome<bool> {
         let (mut kind, mut parameters, mut count) = (0, null_mut(), 0);
         done(call!(
@@ -127,14 +127,14 @@ impl Domain {
         done(call!(self, virDomainAbortJob()))
     }
 
-    /// Begins to merge a disk's top layer into the layer right below, never further.
+    /// Starts merging a disk's top layer into the layer directly below.
     pub fn begin_commit_of_top_layer(&self, disk: &str) -> Outcome<()> {
         let disk = text(disk)?;
         let flags = COMMIT_SHALLOW | COMMIT_ACTIVE;
         done(call!(self, virDomainBlockCommit(disk.as_ptr(), null(), null(), 0, flags)))
     }
 
-    /// Bytes done and in all of a disk's block job, if it has one.
+    /// Returns the copied and the total bytes of a disk's block job, if any.
     pub fn block_job(&self, disk: &str) -> Outcome<Option<(u64, u64)>> {
         let disk = text(disk)?;
         let mut job = RawBlockJob::default();
@@ -143,13 +143,14 @@ impl Domain {
         Ok((found > 0).then_some((job.done, job.end)))
     }
 
-    /// Ends a commit that has caught up by moving the disk to the lower layer.
+    /// Completes a merge that has caught up by switching the disk to the lower layer.
     pub fn pivot(&self, disk: &str) -> Outcome<()> {
         let disk = text(disk)?;
         done(call!(self, virDomainBlockJobAbort(disk.as_ptr(), ABORT_PIVOT)))
     }
 
-    /// Bytes that went to the guest and came from it through a host interface, or a card by its hardware address.
+    /// Returns the bytes that the guest received and sent through a host interface, or through a card given by its
+    /// hardware address.
     pub fn interface_bytes(&self, device: &str) -> Outcome<(u64, u64)> {
         let device = text(device)?;
         let mut stats: [c_longlong; 8] = [0; 8];

@@ -1,5 +1,5 @@
-//! The calls to libvirt that we need, found in `libvirt.so.0` when first used, so that the program starts where
-//! libvirt is absent. All unsafe code of the crate is here; what leaves this file is safe and frees itself.
+//! Bindings to libvirt. `libvirt.so.0` is loaded at the first call, so that the program starts without libvirt. All
+//! unsafe code of the crate is in this module; its types are safe and free themselves.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_ulong, c_ulonglong, c_void};
 use std::ptr::{NonNull, null, null_mut};
@@ -12,7 +12,7 @@ type Text = *const c_char;
 type LifecycleCallback = unsafe extern "C" fn(Raw, Raw, c_int, c_int, Raw) -> c_int;
 type FreeCallback = unsafe extern "C" fn(Raw);
 
-/// What libvirt says of a failed call.
+/// The error of a failed call to libvirt.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// A `virErrorNumber`.
@@ -22,7 +22,7 @@ pub struct Fault {
 
 pub type Outcome<T> = Result<T, Fault>;
 
-/// The numbers of `virErrorNumber` that are acted upon.
+/// The values of `virErrorNumber` that are handled.
 pub mod code {
     pub const LIBRARY_MISSING: i32 = -1;
     pub const OPERATION_FAILED: i32 = 9;
@@ -222,9 +222,9 @@ library! {
 static LIBRARY: OnceLock<Library> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
-/// Loads libvirt and starts its event loop on a thread of its own, once per process; asks again after a failure.
+/// Loads libvirt and starts its event loop on its own thread, once per process. A failure is retried at the next call.
 fn load() -> Outcome<()> {
-    let _one_at_a_time = LOADING.lock().unwrap();
+    let _guard = LOADING.lock().unwrap();
     if LIBRARY.get().is_some() {
         return Ok(());
     }
@@ -238,12 +238,12 @@ fn load() -> Outcome<()> {
         (loaded.virEventRegisterDefaultImpl)();
     }
     let _ = LIBRARY.set(loaded);
-    let turn = || {
+    let run_events = || {
         // SAFETY: the event implementation was registered above, and only this thread runs it.
         while unsafe { (library().virEventRunDefaultImpl)() } == 0 {}
         tracing::error!("the event loop of libvirt ended");
     };
-    let thread = std::thread::Builder::new().name("libvirt-events".to_owned()).spawn(turn);
+    let thread = std::thread::Builder::new().name("libvirt-events".to_owned()).spawn(run_events);
     thread.map(drop).map_err(|error| Fault { code: code::OPERATION_FAILED, message: error.to_string() })
 }
 
@@ -251,7 +251,7 @@ fn library() -> &'static Library {
     LIBRARY.get().expect("a handle exists, so the library was loaded")
 }
 
-/// Without a handler of our own libvirt prints every error to the standard error stream.
+/// Suppresses libvirt's default handler, which prints every error to standard error.
 unsafe extern "C" fn keep_silent(_: Raw, _: *const RawError) {}
 
 fn last_fault() -> Fault {
@@ -297,7 +297,7 @@ fn borrowed_text(raw: Text) -> String {
     unsafe { CStr::from_ptr(raw) }.to_string_lossy().into_owned()
 }
 
-/// Takes over what a `virConnectListAll…` call filled in.
+/// Takes ownership of the result of a `virConnectListAll…` call.
 fn list<T>(count: c_int, items: *mut Raw, wrap: impl Fn(NonNull<c_void>) -> T) -> Outcome<Vec<T>> {
     done(count)?;
     // SAFETY: on success `items` is an array from malloc of `count` handles, each ours to free.
@@ -309,7 +309,7 @@ fn list<T>(count: c_int, items: *mut Raw, wrap: impl Fn(NonNull<c_void>) -> T) -
     }
 }
 
-/// `call!(self, virX(a, b))` calls with our handle first. The one place where calls are made on handles.
+/// `call!(self, virX(a, b))` calls with this object's handle as first argument. Handles are used only here.
 macro_rules! call {
     ($handle:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
         // SAFETY: the handle is live until it is dropped, every pointer argument outlives the call, and libvirt locks

@@ -7,7 +7,7 @@ const FIRST_MATCH: c_int = -1;
 const LIVE: c_uint = 1;
 const CONFIG: c_uint = 2;
 
-/// What to do with a DHCP reservation; the numbers are `virNetworkUpdateCommand`.
+/// A change of a DHCP reservation; the values are those of `virNetworkUpdateCommand`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Delete = 2,
@@ -39,7 +39,7 @@ impl Network {
         done(call!(self, virNetworkSetAutostart(1)))
     }
 
-    /// Changes one DHCP reservation, now and for good.
+    /// Changes one DHCP reservation, both at once and in the stored definition.
     pub fn change_reservation(&self, change: Change, host_xml: &str) -> Outcome<()> {
         let xml = text(host_xml)?;
         let scope = if self.is_active() { LIVE | CONFIG } else { CONFIG };

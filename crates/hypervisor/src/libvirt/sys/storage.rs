@@ -1,12 +1,12 @@
-//! Pools, volumes, and the streams that fill and read them.
+//! Storage pools, volumes, and the streams that write and read them.
 
 use std::sync::Arc;
 
 use super::*;
 
-/// Makes `allocation` mean the length of the file.
+/// Flag that makes `allocation` the length of the file.
 const GET_PHYSICAL: c_uint = 1;
-/// libvirt refuses larger packets on some transports.
+/// Maximum size of a packet: some transports reject larger ones.
 const PACKET: usize = 256 * 1024 - 64;
 
 impl Pool {
@@ -30,14 +30,14 @@ impl Pool {
         done(call!(self, virStoragePoolSetAutostart(1)))
     }
 
-    /// Bytes in all and free of the file system that it is on.
+    /// Returns the total and the free bytes of its file system.
     pub fn space(&self) -> Outcome<(u64, u64)> {
         let mut info = RawPoolInfo::default();
         done(call!(self, virStoragePoolGetInfo(&raw mut info)))?;
         Ok((info.capacity, info.available))
     }
 
-    /// Looks at the files again.
+    /// Reads the directory again.
     pub fn refresh(&self) -> Outcome<()> {
         done(call!(self, virStoragePoolRefresh(0)))
     }
@@ -58,7 +58,7 @@ impl Pool {
         handle(call!(self, virStorageVolCreateXML(xml.as_ptr(), 0))).map(Volume)
     }
 
-    /// Makes a volume with what a guest sees of another.
+    /// Creates a volume with the same content as another.
     pub fn create_from(&self, xml: &str, source: &Volume) -> Outcome<Volume> {
         let xml = text(xml)?;
         handle(call!(self, virStorageVolCreateXMLFrom(xml.as_ptr(), source.0.as_ptr(), 0))).map(Volume)
@@ -74,7 +74,7 @@ impl Volume {
         owned_text(call!(self, virStorageVolGetXMLDesc(0)))
     }
 
-    /// Bytes that a guest sees, and the length of the file.
+    /// Returns the virtual size and the length of the file, in bytes.
     pub fn sizes(&self) -> Outcome<(u64, u64)> {
         let mut info = RawVolumeInfo::default();
         done(call!(self, virStorageVolGetInfoFlags(&raw mut info, GET_PHYSICAL)))?;
@@ -85,14 +85,14 @@ impl Volume {
         done(call!(self, virStorageVolDelete(0)))
     }
 
-    /// Begins to write the volume from its start.
+    /// Returns a stream that writes the volume from its start.
     pub fn upload(&self, connection: &Arc<Connection>, length: u64) -> Outcome<Stream> {
         let stream = Stream::new(connection)?;
         done(call!(self, virStorageVolUpload(stream.raw.as_ptr(), 0, length, 0)))?;
         Ok(stream)
     }
 
-    /// Begins to read the volume from `offset` to its end, or `length` bytes if that is not 0.
+    /// Returns a stream that reads `length` bytes of the volume from `offset`, or to its end if `length` is 0.
     pub fn download(&self, connection: &Arc<Connection>, offset: u64, length: u64) -> Outcome<Stream> {
         let stream = Stream::new(connection)?;
         done(call!(self, virStorageVolDownload(stream.raw.as_ptr(), offset, length, 0)))?;
@@ -100,7 +100,7 @@ impl Volume {
     }
 }
 
-/// Bytes on their way; aborted unless finished.
+/// A transfer. Dropping it aborts the transfer unless it was finished.
 pub struct Stream {
     raw: NonNull<c_void>,
     open: bool,
@@ -128,7 +128,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Receives some bytes; none at the end.
+    /// Receives some bytes and returns their number; 0 at the end.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Outcome<usize> {
         let room = buffer.len().min(PACKET);
         // SAFETY: the stream is live and the buffer has that much room.
@@ -137,7 +137,7 @@ impl Stream {
         Ok(got as usize)
     }
 
-    /// Ends the transfer and learns whether the other end took it.
+    /// Ends the transfer and checks that the daemon has completed it.
     pub fn finish(mut self) -> Outcome<()> {
         self.open = false;
         // SAFETY: the stream is live.

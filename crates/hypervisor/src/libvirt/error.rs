@@ -1,4 +1,4 @@
-//! From libvirt's faults to the errors of a host.
+//! Errors of the steps on a libvirt host, and their conversion to [`Error`].
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::Error;
 
 /// Why a step failed, before it is known which operation it belongs to.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum LibvirtError {
     Fault(Fault),
     NoMachine(Uuid),
     NotFound(String),
@@ -17,30 +17,30 @@ pub enum Trouble {
     Failed(String),
 }
 
-pub type Outcome<T> = Result<T, Trouble>;
+pub type Outcome<T> = Result<T, LibvirtError>;
 
-impl From<Fault> for Trouble {
+impl From<Fault> for LibvirtError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-/// What QEMU, libvirt and the kernel say when there is no more memory or disk.
-const EXHAUSTED: [&str; 4] = [
+/// Messages of QEMU, libvirt and the kernel for exhausted memory or disk.
+const EXHAUSTED_MESSAGES: [&str; 4] = [
     "No space left on device",
     "cannot set up guest memory",
     "Cannot allocate memory",
     "Disk quota exceeded",
 ];
 
-impl Trouble {
+impl LibvirtError {
     pub fn refused<T>(reason: impl Into<String>) -> Outcome<T> {
         Err(Self::Refused(reason.into()))
     }
 
     pub fn into_error(self, operation: &'static str) -> Error {
         match self {
-            Self::Fault(fault) if EXHAUSTED.iter().any(|words| fault.message.contains(words)) => {
+            Self::Fault(fault) if EXHAUSTED_MESSAGES.iter().any(|text| fault.message.contains(text)) => {
                 Error::NoCapacity { operation, reason: fault.message }
             }
             Self::Fault(fault) => Error::Failed { operation, reason: fault.message },
@@ -54,18 +54,18 @@ impl Trouble {
     }
 }
 
-/// Turns "there is no such object" into `None`.
-pub fn found<T>(answer: Result<T, Fault>) -> Outcome<Option<T>> {
-    match answer {
+/// Turns "no such object" into `None`.
+pub fn optional<T>(result: Result<T, Fault>) -> Outcome<Option<T>> {
+    match result {
         Ok(object) => Ok(Some(object)),
         Err(fault) if is_absent(&fault) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
 }
 
-/// Takes "there is no such object" for success.
-pub fn gone(answer: Result<(), Fault>) -> Outcome<()> {
-    found(answer).map(|_| ())
+/// Turns "no such object" into success.
+pub fn ignore_absent(result: Result<(), Fault>) -> Outcome<()> {
+    optional(result).map(|_| ())
 }
 
 fn is_absent(fault: &Fault) -> bool {
@@ -75,12 +75,12 @@ fn is_absent(fault: &Fault) -> bool {
     )
 }
 
-/// What to do about a host that does not answer.
+/// Returns what the operator can do about an unreachable host.
 pub fn hint(fault: &Fault) -> &'static str {
     if fault.code == code::LIBRARY_MISSING {
         "install libvirt: `apt-get install libvirt-daemon-system qemu-system-x86 dnsmasq-base`, or use \
          `--hypervisor simulated:`"
     } else {
-        "is libvirtd running there, and may this user reach it?"
+        "check that libvirtd is running there and that this user may connect to it"
     }
 }

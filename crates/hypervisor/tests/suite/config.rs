@@ -1,4 +1,4 @@
-//! What the suite is given, and the things that it makes.
+//! The suite's parameters and the objects that it creates.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,17 +17,17 @@ pub struct Image {
     pub initrd: Vec<u8>,
 }
 
-pub struct Setting {
+pub struct SuiteConfig {
     pub image: Image,
     pub virtual_bytes: u64,
     pub boot: Boot,
-    /// Whether guests really run, so that their consoles and agents can be asked.
+    /// Whether guests run, so that their consoles and agents can be tested.
     pub runs_guests: bool,
-    /// Network namespace of the host, from which guests can be dialled.
+    /// Network namespace of the host, from which guests can be reached.
     pub namespace: Option<String>,
 }
 
-impl Setting {
+impl SuiteConfig {
     pub fn simulated() -> Self {
         let image = Image { disk: vec![1; 300_000], kernel: vec![2; 1000], initrd: vec![3; 2000] };
         let boot = Boot::Kernel { command_line: "quiet".to_owned() };
@@ -55,25 +55,25 @@ impl Setting {
     }
 }
 
-/// The things of one run, named apart from other runs'.
-pub struct Cast {
+/// The objects of one run, with unique names.
+pub struct TestObjects {
     pub public: NetworkSpec,
     pub private: NetworkSpec,
     pub image: Digest,
     pub machine: MachineSpec,
 }
 
-/// An address that the guest takes without having been given it.
-pub const TAKEN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
-/// Once DHCP has given the guest its own.
-const TAKES_AN_ADDRESS: &str = "#!/bin/sh
+/// An address that the guest configures without being allowed to use it.
+pub const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+/// Run in the guest once DHCP has assigned its address.
+const ADD_FORBIDDEN_ADDRESS: &str = "#!/bin/sh
 (until ip addr show dev eth0 | grep -q 203.0.113.10; do sleep 1; done
 ip addr add 203.0.113.77/24 dev eth0) >/dev/null 2>&1 &
 ";
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
-impl Cast {
-    pub fn new(setting: &Setting) -> Self {
+impl TestObjects {
+    pub fn new(config: &SuiteConfig) -> Self {
         let id = Uuid::new_v4();
         let unique = id.simple().to_string();
         let network = |name: &str, third, forward| NetworkSpec {
@@ -101,7 +101,7 @@ impl Cast {
             cpu_shares: 512,
             disk_bytes: 256 << 20,
             image: image.clone(),
-            boot: setting.boot.clone(),
+            boot: config.boot.clone(),
             nics,
         };
         Self { public, private, image, machine }
@@ -115,7 +115,7 @@ impl Cast {
         );
         vec![
             ("openstack/latest/meta_data.json".to_owned(), data.into_bytes()),
-            ("openstack/latest/user_data".to_owned(), TAKES_AN_ADDRESS.as_bytes().to_vec()),
+            ("openstack/latest/user_data".to_owned(), ADD_FORBIDDEN_ADDRESS.as_bytes().to_vec()),
             ("openstack/content/0000".to_owned(), b"a banner\n".to_vec()),
         ]
     }
@@ -126,15 +126,15 @@ impl Cast {
     }
 }
 
-pub async fn networks(host: &dyn Hypervisor, cast: &Cast) {
+pub async fn networks(host: &dyn Hypervisor, objects: &TestObjects) {
     let capacity = host.capacity().await.unwrap();
     assert!(
         capacity.vcpus > 0 && capacity.memory_mib > 512 && capacity.disk_free_bytes <= capacity.disk_bytes
     );
-    for network in [&cast.public, &cast.private, &cast.public] {
+    for network in [&objects.public, &objects.private, &objects.public] {
         host.ensure_network(network).await.unwrap();
     }
-    let other = NetworkSpec { subnet: "203.0.115.0/24".parse().unwrap(), ..cast.public.clone() };
+    let other = NetworkSpec { subnet: "203.0.115.0/24".parse().unwrap(), ..objects.public.clone() };
     let other = NetworkSpec { gateway: Ipv4Addr::new(203, 0, 115, 1), ..other };
     assert_refused(host.ensure_network(&other).await);
 }
@@ -151,16 +151,16 @@ pub fn assert_no_machine<T: std::fmt::Debug>(answer: Result<T, Error>) {
     assert!(matches!(answer, Err(Error::NoMachine { .. })), "{answer:?}");
 }
 
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Waits until the condition gives something.
+/// Waits until the condition returns a value.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let begin = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begin.elapsed() < PATIENCE, "{what} did not come about in {PATIENCE:?}");
+        assert!(begin.elapsed() < TIMEOUT, "{what} did not happen within {TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A machine's life: made, started, asked, stopped, deleted.
+//! A machine's lifecycle: create, start, change, stop, delete.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,11 @@ use hypervisor::{Error, Event, Hypervisor, Mac, MachineSpec, Power, Reboot};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::console::{wait_for_boot, whole};
-use super::setting::{
-    ADDRESS, Cast, Setting, TAKEN, assert_no_machine, assert_not_found, assert_refused, eventually,
+use super::config::{
+    ADDRESS, FORBIDDEN, SuiteConfig, TestObjects, assert_no_machine, assert_not_found, assert_refused,
+    eventually,
 };
+use super::console::{wait_for_boot, whole};
 
 async fn power(host: &dyn Hypervisor, machine: Uuid) -> Power {
     host.state(machine).await.unwrap().power
@@ -29,8 +30,8 @@ async fn wait_for_event(events: &mut broadcast::Receiver<Event>, machine: Uuid, 
     }
 }
 
-pub async fn build(host: &dyn Hypervisor, _setting: &Setting, cast: &Cast) {
-    let machine = &cast.machine;
+pub async fn build(host: &dyn Hypervisor, _: &SuiteConfig, objects: &TestObjects) {
+    let machine = &objects.machine;
     assert_eq!(power(host, machine.id).await, Power::Absent);
     assert_no_machine(host.start(machine.id).await);
     assert_no_machine(host.stop(machine.id).await);
@@ -44,7 +45,7 @@ pub async fn build(host: &dyn Hypervisor, _setting: &Setting, cast: &Cast) {
     host.ensure_disk(machine).await.unwrap();
     assert_not_found(host.define(machine).await);
     host.ensure_config_drive(machine.id, &vec![("old".to_owned(), vec![0; 9000])]).await.unwrap();
-    host.ensure_config_drive(machine.id, &cast.config_drive()).await.unwrap();
+    host.ensure_config_drive(machine.id, &objects.config_drive()).await.unwrap();
     let mut nowhere = machine.clone();
     nowhere.nics[0].network = "nowhere".to_owned();
     assert_not_found(host.define(&nowhere).await);
@@ -58,15 +59,15 @@ pub async fn build(host: &dyn Hypervisor, _setting: &Setting, cast: &Cast) {
     assert!(host.machines().await.unwrap().iter().any(|found| found.id == machine.id));
 }
 
-pub async fn first_boot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
-    let id = cast.machine.id;
+pub async fn first_boot(host: &dyn Hypervisor, config: &SuiteConfig, objects: &TestObjects) {
+    let id = objects.machine.id;
     let mut events = host.events();
     host.start(id).await.unwrap();
     host.start(id).await.unwrap();
     wait_for_event(&mut events, id, Power::Running).await;
     assert_eq!(power(host, id).await, Power::Running);
     assert_eq!(host.usage(id).await.unwrap().nics.len(), 2);
-    if !setting.runs_guests {
+    if !config.runs_guests {
         assert!(whole(host, id).await.contains("booted"));
         return;
     }
@@ -88,8 +89,8 @@ pub async fn first_boot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
     assert!(usage.cpu_ns > 0 && usage.nics[0].sent_bytes > 0, "{usage:?}");
 }
 
-pub async fn password_and_addresses(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
-    let id = cast.machine.id;
+pub async fn password_and_addresses(host: &dyn Hypervisor, config: &SuiteConfig, objects: &TestObjects) {
+    let id = objects.machine.id;
     eventually("the guest's agent", || async {
         match host.set_password(id, "root", "second-Secret2").await {
             Ok(()) => Some(()),
@@ -98,34 +99,34 @@ pub async fn password_and_addresses(host: &dyn Hypervisor, setting: &Setting, ca
         }
     })
     .await;
-    if setting.runs_guests {
+    if config.runs_guests {
         assert_refused(host.set_password(id, "nobody-of-that-name", "x").await);
     }
-    let card = cast.machine.nics[0].mac;
-    let (own, shared) = (IpAddr::V4(ADDRESS), IpAddr::V4(TAKEN));
-    let assert_answering = |wanted: &[IpAddr], why: &str| {
-        if let Some(namespace) = &setting.namespace {
-            assert_eq!(answering(namespace, &[own, shared]), wanted, "{why}");
+    let card = objects.machine.nics[0].mac;
+    let (own, shared) = (IpAddr::V4(ADDRESS), IpAddr::V4(FORBIDDEN));
+    let assert_reachable = |wanted: &[IpAddr], why: &str| {
+        if let Some(namespace) = &config.namespace {
+            assert_eq!(reachable(namespace, &[own, shared]), wanted, "{why}");
         }
     };
-    assert_answering(&[own], "an address that it took is of no use");
+    assert_reachable(&[own], "an address that it took is of no use");
     host.set_addresses(id, card, &[own, shared]).await.unwrap();
     eventually("an address that it was given", || async {
-        let namespace = setting.namespace.as_ref();
-        namespace.is_none_or(|namespace| answering(namespace, &[own, shared]) == [own, shared]).then_some(())
+        let namespace = config.namespace.as_ref();
+        namespace.is_none_or(|namespace| reachable(namespace, &[own, shared]) == [own, shared]).then_some(())
     })
     .await;
     host.set_addresses(id, card, &[shared]).await.unwrap();
-    assert_answering(&[shared], "its first address is taken from it");
+    assert_reachable(&[shared], "its first address is taken from it");
     host.set_addresses(id, card, &[own]).await.unwrap();
-    assert_answering(&[own], "and given back instead of the other");
+    assert_reachable(&[own], "and given back instead of the other");
     assert_not_found(host.set_addresses(id, Mac([2, 0, 0, 0, 0, 9]), &[shared]).await);
 }
 
-/// Dials the guest's ssh server from the host's network namespace, at all addresses at once. The neighbour table is
-/// flushed first, so that the guest must answer ARP anew. Once one address has answered (or is known not to), those
-/// that have not after another second do not.
-const DIAL: &str = r#"
+/// Connects to the guest's ssh server from the host's network namespace, at all addresses at once. The second_machine
+/// table is flushed first, so that the guest must reply to ARP again. Addresses without a connection one second after
+/// the first result count as unreachable.
+const CONNECT: &str = r#"
 ip neigh flush all
 for address; do
     timeout 20 bash -c 'read -r -n 3 <>"/dev/tcp/$0/22" && echo "$0"' "$address" &
@@ -136,10 +137,10 @@ kill $(jobs -p)
 wait
 "#;
 
-/// Which of the addresses answer.
-fn answering(namespace: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
+/// Returns the reachable addresses.
+fn reachable(namespace: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
     let mut dial = std::process::Command::new("ip");
-    dial.args(["netns", "exec", namespace, "bash", "-c", DIAL, "dial"]);
+    dial.args(["netns", "exec", namespace, "bash", "-c", CONNECT, "dial"]);
     dial.args(addresses.iter().map(IpAddr::to_string));
     let answers = String::from_utf8(dial.output().unwrap().stdout).unwrap();
     addresses
@@ -149,8 +150,8 @@ fn answering(namespace: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
         .collect()
 }
 
-pub async fn pause_and_reboot(host: &dyn Hypervisor, setting: &Setting, cast: &Cast) {
-    let id = cast.machine.id;
+pub async fn pause_and_reboot(host: &dyn Hypervisor, config: &SuiteConfig, objects: &TestObjects) {
+    let id = objects.machine.id;
     host.pause(id).await.unwrap();
     host.pause(id).await.unwrap();
     assert_eq!(power(host, id).await, Power::Paused);
@@ -159,13 +160,13 @@ pub async fn pause_and_reboot(host: &dyn Hypervisor, setting: &Setting, cast: &C
     host.resume(id).await.unwrap();
     assert_eq!(power(host, id).await, Power::Running);
     host.reboot(id, Reboot::Soft).await.unwrap();
-    if setting.runs_guests {
+    if config.runs_guests {
         let report = wait_for_boot(host, id, 2).await;
         assert!(report.contains("NEPHOS-GUEST down"), "it went down by itself: {report}");
         assert!(report.contains("personality=kept"), "{report}");
     }
     host.reboot(id, Reboot::Hard).await.unwrap();
-    if setting.runs_guests {
+    if config.runs_guests {
         wait_for_boot(host, id, 3).await;
     }
     let mut events = host.events();
@@ -175,17 +176,17 @@ pub async fn pause_and_reboot(host: &dyn Hypervisor, setting: &Setting, cast: &C
     host.ask_to_shut_down(id).await.unwrap();
 }
 
-pub async fn delete(host: &dyn Hypervisor, cast: &Cast) {
-    let id = cast.machine.id;
-    assert_refused(host.remove_network(&cast.public.name).await);
+pub async fn delete(host: &dyn Hypervisor, objects: &TestObjects) {
+    let id = objects.machine.id;
+    assert_refused(host.remove_network(&objects.public.name).await);
     host.delete(id).await.unwrap();
     host.delete(id).await.unwrap();
     assert_eq!(power(host, id).await, Power::Absent);
     assert!(host.machines().await.unwrap().iter().all(|found| found.id != id));
-    host.drop_image(&cast.image).await.unwrap();
-    host.drop_image(&cast.image).await.unwrap();
-    assert!(!host.holds_image(&cast.image).await.unwrap());
-    for network in [&cast.public, &cast.private, &cast.public] {
+    host.drop_image(&objects.image).await.unwrap();
+    host.drop_image(&objects.image).await.unwrap();
+    assert!(!host.holds_image(&objects.image).await.unwrap());
+    for network in [&objects.public, &objects.private, &objects.public] {
         host.remove_network(&network.name).await.unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! A host that its operator gave up: there is nothing on it, nothing can be brought to it, and all that was to be removed
-//! is.
+//! The stand-in for a host that the operator declared lost: it has no machines, accepts nothing new, and every
+//! removal succeeds.
 
 use std::net::IpAddr;
 
@@ -12,21 +12,21 @@ use crate::{
     ImageSpec, Mac, MachineSpec, MachineState, NetworkSpec, Power, Progress, Reboot, Result, Snapshot, Usage,
 };
 
-/// What answers instead of a host that is given up.
-pub struct GoneHost {
+/// The stand-in for a host that the operator declared lost.
+pub struct EvacuatedHost {
     name: String,
     events: broadcast::Sender<Event>,
 }
 
-impl GoneHost {
-    /// In the place of the host of that name.
+impl EvacuatedHost {
+    /// Returns the stand-in for the host with this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), events: broadcast::channel(1).0 }
     }
 
     fn refuse<T>(&self, operation: &'static str) -> Result<T> {
-        Err(Error::Failed { operation, reason: format!("host {} was given up", self.name) })
+        Err(Error::Failed { operation, reason: format!("host {} is evacuated", self.name) })
     }
 }
 
@@ -35,7 +35,7 @@ fn no_machine<T>(operation: &'static str, machine: Uuid) -> Result<T> {
 }
 
 #[async_trait]
-impl Hypervisor for GoneHost {
+impl Hypervisor for EvacuatedHost {
     fn host(&self) -> &str {
         &self.name
     }
@@ -100,7 +100,7 @@ impl Hypervisor for GoneHost {
         no_machine("resume", machine)
     }
     async fn state(&self, id: Uuid) -> Result<MachineState> {
-        Ok(MachineState { id, power: Power::Absent, reason: "its host was given up".to_owned() })
+        Ok(MachineState { id, power: Power::Absent, reason: "its host is evacuated".to_owned() })
     }
     async fn machines(&self) -> Result<Vec<MachineState>> {
         Ok(Vec::new())
