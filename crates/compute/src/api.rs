@@ -1,4 +1,4 @@
-//! The dialects of compute.
+//! The wire APIs of compute.
 
 pub mod v1;
 
@@ -9,24 +9,25 @@ use identity::Caller;
 
 use crate::Compute;
 
-/// Why a token does not open anything.
+/// Why a token was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It is unknown, revoked or has run out.
+    /// It is unknown, revoked or expired.
     Invalid,
-    /// It cannot be checked now; the reason is for the log.
+    /// It cannot be checked now. The reason is for the log.
     Unavailable(String),
 }
 
-/// Who knows tokens: identity, as the program wires it in.
+/// Validation of tokens; the program implements it with the identity service.
 #[async_trait]
 pub trait Tokens: Send + Sync + 'static {
-    /// The caller behind a token.
+    /// Returns the caller that a token belongs to.
     async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied>;
 }
 
 impl Compute {
-    /// What is served at `/servers`, and at `/servers.json` and `/servers.xml`, which are the same with an extension.
+    /// Returns the router of `/servers`, and of `/servers.json` and `/servers.xml`, which are the same resource with
+    /// a format extension.
     pub fn router(&self, tokens: Arc<dyn Tokens>) -> axum::Router {
         v1::router(v1::Api { compute: self.clone(), tokens })
     }

@@ -1,7 +1,7 @@
-//! Cloud Servers: servers and what can be done to them, over hosts that run machines.
+//! Cloud Servers: servers, their lifecycle and the hosts that run their machines.
 //!
-//! The service decides and writes in one unit what a request accepts, and answers; jobs carry it out in small
-//! steps that survive a crash. Dialects are under [`api`].
+//! A request is checked and recorded, with its job, in one transaction before the response is sent. Jobs then execute
+//! it in small steps that survive a crash. The wire APIs are under [`api`].
 
 pub mod api;
 pub mod model;
@@ -10,6 +10,6 @@ mod store;
 
 pub use api::{Denied, Tokens};
 pub use service::{
-    Answers, Compute, Context, Deadlines, Error, Fence, Host, Launched, Pollable, ServerUsage, Settings,
-    Upload,
+    Compute, Context, Deadlines, Error, Fence, Host, Launched, Pollable, ResponseStyle, ServerUsage,
+    Settings, Upload,
 };

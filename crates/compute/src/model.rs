@@ -1,4 +1,4 @@
-//! What compute speaks of: servers and their states, flavors, limits, backup windows, shared IP groups. Pure values.
+//! Plain values: servers and their states, flavors, limits, backup windows, shared IP groups.
 
 pub mod backup;
 pub mod flavor;

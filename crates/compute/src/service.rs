@@ -1,4 +1,4 @@
-//! What compute can do: all rules live here.
+//! The compute service: all business rules.
 
 mod actions;
 mod config_drive;
@@ -7,10 +7,10 @@ mod custom_images;
 mod enqueue;
 mod error;
 mod groups;
-mod host_book;
+mod host_registry;
 mod jobs;
 mod limits;
-mod machines;
+mod locks;
 mod metering;
 mod operator;
 mod orders;
@@ -35,31 +35,31 @@ use work::{Clock, Runner, RunnerHandle};
 pub use context::Context;
 pub use custom_images::Upload;
 pub use error::Error;
-pub use host_book::Host;
+pub use host_registry::Host;
 pub use metering::ServerUsage;
 pub use servers::{Launched, Pollable};
-pub use settings::{Answers, Deadlines, Fence, Settings};
+pub use settings::{Deadlines, Fence, ResponseStyle, Settings};
 
 use crate::store;
-use machines::Machines;
+use locks::Locks;
 use seal::Seal;
 
-/// What a cloud without hypervisor says when a server is asked for.
+/// Error message if the cloud has no hypervisor.
 const NO_HYPERVISOR: &str = "no hypervisor: install libvirt (libvirt-daemon-system, qemu-system-x86) and start it, \
                              or start nephos with --hypervisor simulated";
 
-/// How the service is ending.
+/// Whether and how the service is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Halt {
-    /// It is not.
+enum Shutdown {
+    /// It is running.
     No,
-    /// Jobs are put back, to be taken up again.
+    /// Running steps are dropped and their jobs released, to be continued at the next start.
     Stop,
-    /// Nothing more is written, as if the process had died.
-    Abandon,
+    /// Running steps are dropped and nothing is written any more, as after a crash.
+    Crash,
 }
 
-/// What is brought to a host once, however many servers want it.
+/// What is copied to a host at most once at a time, however many servers need it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Transfer {
     Networks { host: String },
@@ -74,28 +74,28 @@ struct Inner {
     networks: Arc<Networks>,
     images: Arc<Images>,
     hosts: HashMap<String, Arc<dyn Hypervisor>>,
-    lost: Mutex<HashSet<String>>,
-    /// Held while that changes.
-    noting: tokio::sync::Mutex<()>,
-    /// What answers for the hosts that are given up.
-    given_up: Mutex<HashMap<String, Arc<dyn Hypervisor>>>,
-    /// Held while those are learnt.
-    learning: tokio::sync::Mutex<()>,
-    machines: Machines,
-    transfers: Machines<Transfer>,
+    unreachable: Mutex<HashSet<String>>,
+    /// Held while `unreachable` and the database are updated.
+    reachability_lock: tokio::sync::Mutex<()>,
+    /// Stand-ins for hosts that the operator declared lost.
+    evacuated: Mutex<HashMap<String, Arc<dyn Hypervisor>>>,
+    /// Held while `evacuated` is reloaded.
+    evacuated_lock: tokio::sync::Mutex<()>,
+    machine_locks: Locks,
+    transfer_locks: Locks<Transfer>,
     runner: OnceLock<RunnerHandle>,
     meter: OnceLock<Meter>,
-    halt: watch::Sender<Halt>,
-    /// Hosts whose room is not known yet: a create waits for it.
-    unsurveyed: watch::Sender<usize>,
+    shutdown: watch::Sender<Shutdown>,
+    /// Number of hosts whose capacity has not been read since the start. A create waits until it is 0.
+    unknown_capacities: watch::Sender<usize>,
 }
 
-/// Cloud Servers. Clones are the same service.
+/// The Cloud Servers service. Clones share their state.
 #[derive(Clone)]
 pub struct Compute(Arc<Inner>);
 
 impl Compute {
-    /// Opens the service on its hosts, which may be none, and takes up the jobs that were left.
+    /// Opens the service on its hosts, possibly none, and continues the jobs of an earlier process.
     ///
     /// # Errors
     /// The database's.
@@ -112,8 +112,8 @@ impl Compute {
             work::jobs::release_all(&db).await?;
         }
         let hosts: HashMap<_, _> = hosts.into_iter().map(|host| (host.host().to_owned(), host)).collect();
-        let (unsurveyed, _) = watch::channel(hosts.len());
-        let (halt, _) = watch::channel(Halt::No);
+        let (unknown_capacities, _) = watch::channel(hosts.len());
+        let (shutdown, _) = watch::channel(Shutdown::No);
         let inner = Arc::new(Inner {
             seal: Seal::new(&settings.secret),
             db: db.clone(),
@@ -121,20 +121,20 @@ impl Compute {
             networks,
             images,
             hosts,
-            lost: Mutex::default(),
-            noting: tokio::sync::Mutex::default(),
-            given_up: Mutex::default(),
-            learning: tokio::sync::Mutex::default(),
-            machines: Machines::default(),
-            transfers: Machines::default(),
+            unreachable: Mutex::default(),
+            reachability_lock: tokio::sync::Mutex::default(),
+            evacuated: Mutex::default(),
+            evacuated_lock: tokio::sync::Mutex::default(),
+            machine_locks: Locks::default(),
+            transfer_locks: Locks::default(),
             runner: OnceLock::new(),
             meter: OnceLock::new(),
-            halt,
-            unsurveyed,
+            shutdown,
+            unknown_capacities,
             settings,
         });
-        inner.close_hosts_that_left().await?;
-        inner.learn_given_up().await?;
+        inner.mark_removed_hosts_down().await?;
+        inner.reload_evacuated().await?;
         let runner = Runner { db, clock, concurrency: inner.settings.concurrency };
         let handle = runner.start(Arc::new(jobs::JobRunner(Arc::clone(&inner))));
         let _ = inner.runner.set(handle);
@@ -145,48 +145,48 @@ impl Compute {
         Ok(Self(inner))
     }
 
-    /// Ends the service: steps under way are put back and go on at the next start.
+    /// Stops the service. Running steps are dropped and continue at the next start.
     pub async fn stop(&self) {
-        self.end(Halt::Stop).await;
+        self.shut_down(Shutdown::Stop).await;
     }
 
-    /// Ends the service as a crash would, leaving every job where it is: for tests of what comes after.
-    pub async fn abandon(&self) {
-        self.end(Halt::Abandon).await;
+    /// Stops the service as a crash would, without releasing any job. For tests of crash recovery.
+    pub async fn crash(&self) {
+        self.shut_down(Shutdown::Crash).await;
     }
 
-    async fn end(&self, how: Halt) {
-        self.0.halt.send_replace(how);
+    async fn shut_down(&self, how: Shutdown) {
+        self.0.shutdown.send_replace(how);
         if let Some(runner) = self.0.runner.get() {
             runner.stop().await;
         }
     }
 
-    /// What the operator decided.
+    /// The operator's settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// The images that servers are made of.
+    /// The images service.
     #[must_use]
     pub fn images(&self) -> &Images {
         &self.0.images
     }
 
-    /// The service's time.
+    /// The service's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
-    /// Whether a host cannot be reached: what its servers do is not known.
+    /// Returns whether a host is unreachable, so that the state of its servers is unknown.
     #[must_use]
-    pub fn is_lost(&self, host: &str) -> bool {
-        self.0.is_lost(host)
+    pub fn is_unreachable(&self, host: &str) -> bool {
+        self.0.is_unreachable(host)
     }
 
-    /// What a tenant sees of a host: unique per account, not globally (guide, List Servers).
+    /// Returns the host id that a tenant sees: unique per account, not globally (guide, List Servers).
     #[must_use]
     pub fn host_id(tenant: &str, host: &str) -> String {
         let text = format!("{tenant}\n{host}");
@@ -196,10 +196,10 @@ impl Compute {
 }
 
 impl Inner {
-    fn is_lost(&self, host: &str) -> bool {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(host);
-        // Of one that is given up it is known that there is nothing.
-        lost && !self.is_given_up(host)
+    fn is_unreachable(&self, host: &str) -> bool {
+        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).contains(host);
+        // The state of an evacuated host is known: nothing is left on it.
+        unreachable && !self.is_evacuated(host)
     }
 
     fn wake(&self) {
@@ -208,8 +208,8 @@ impl Inner {
         }
     }
 
-    /// The turns at a server's machine.
-    fn turn(&self, server: Uuid) -> machines::Turns<'_, Uuid> {
-        self.machines.of(server)
+    /// Returns the lock of a server's machine.
+    fn machine_lock(&self, server: Uuid) -> locks::Lock<'_, Uuid> {
+        self.machine_locks.get(server)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blobs::{Blobs, Local};
 use cdn::Cdn;
-use compute::{Answers, Compute};
+use compute::{Compute, ResponseStyle};
 use database::ExclusiveLock;
 use files::Files;
 use files::api::swift::Clouds;
@@ -188,8 +188,8 @@ fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad
 
 fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Settings, Bad> {
     let answers = match config.servers_v1.answers.as_deref() {
-        None | Some("guide") => Answers::Guide,
-        Some("live") => Answers::Live,
+        None | Some("guide") => ResponseStyle::Guide,
+        Some("live") => ResponseStyle::Live,
         Some(other) => {
             return Err(Bad::new("servers.v1.answers", format!("{other:?}: expected guide or live")));
         }
@@ -197,7 +197,7 @@ fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Setting
     Ok(compute::Settings {
         region: config.region.clone(),
         rate_limits: config.rate_limits,
-        answers,
+        response_style: answers,
         keep_images: config.servers_v1.keep_images,
         public_url: format!("{}/servers", config.public_url),
         secret: key.derive("compute"),

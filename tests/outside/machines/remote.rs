@@ -96,7 +96,7 @@ fn a_remote_host_is_the_same_as_a_local_one() {
     let give_up = |more: &[&str]| lab.cloud.admin(&[&["host", "give-up", far_host], more].concat());
     let refused = give_up(&[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("answers: drain it"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is reachable: drain it"), "{refused:?}");
     let _ = lab.hosts[1].virsh(&["destroy", &remote.machine]);
     lab.becomes(remote, "SUSPENDED");
     link("down");

@@ -63,7 +63,7 @@ fn backups_are_made_in_their_windows_and_undecided_resizes_are_confirmed() {
     lab.sign_in();
     until("the missed window to be recorded", BOOT, || {
         let said = lab.cloud.query("compute", "SELECT message FROM actions WHERE action = 'backup'");
-        said.iter().any(|row| row[0].contains("window passed")).then_some(())
+        said.iter().any(|row| row[0].contains("window ended")).then_some(())
     });
     assert_eq!(backed_up(&lab, None), second, "no backup was created");
     lab.advance(18 * HOUR);

@@ -36,17 +36,17 @@ use fault::Fault;
 pub use documents::schema;
 pub use wadl::description;
 
-/// The XML namespace of everything.
+/// The XML namespace of all elements.
 pub(crate) const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Clone)]
 pub struct Api {
     pub(crate) compute: Compute,
     pub(crate) tokens: Arc<dyn Tokens>,
 }
 
-/// Every operation, with what its caller needs; paths are behind `/servers`.
+/// Returns all operations with the right that each needs. Paths are relative to `/servers`.
 #[must_use]
 pub fn routes() -> Routes<Api, Right> {
     use Right::{Administer, Create, Observe};
@@ -92,10 +92,10 @@ pub fn routes() -> Routes<Api, Right> {
         .add(Method::DELETE, "/v1.0/{tenant}/shared_ip_groups/{id}", Administer, groups::delete)
 }
 
-/// Where the dialect hangs.
+/// The path that the API is mounted at.
 const ROOT: &str = "/servers";
 
-/// The dialect at its place. Its root, too, may have an extension, and then is no part of what is below the root.
+/// Returns the API mounted at [`ROOT`]. The root itself may have a format extension; there are no resources below such a root.
 pub(crate) fn router(api: Api) -> Router {
     let dialect = dialect(api);
     let mut whole = Router::new().nest_service(ROOT, dialect.clone());
@@ -109,7 +109,7 @@ pub(crate) fn router(api: Api) -> Router {
                 request
             })
             .service(dialect.clone());
-        // Below it there is nothing, which the dialect says of the whole path.
+        // The API responds with 404 for every path below it.
         whole = whole
             .route_service(&format!("{ROOT}{extension}"), root)
             .route_service(&format!("{ROOT}{extension}/"), dialect.clone())
@@ -118,7 +118,7 @@ pub(crate) fn router(api: Api) -> Router {
     whole
 }
 
-/// The dialect below its root, with faults of its own for every mistake.
+/// Returns the API's routes below its root, with the API's own faults for unknown paths and methods.
 fn dialect(
     api: Api,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
@@ -144,7 +144,7 @@ fn dialect(
         .service(inner)
 }
 
-/// `/servers/` is `/servers`, whatever stands between.
+/// Removes trailing slashes from the path: `/servers/` is the same as `/servers`.
 fn without_slash(mut request: Request) -> Request {
     let uri = request.uri();
     let path = uri.path();
@@ -163,7 +163,7 @@ fn format_of(request: &Request) -> Format {
     request.extensions().get().copied().unwrap_or_default()
 }
 
-/// The answer to a request that is refused before its path is looked at.
+/// Returns the response to a request that was rejected before routing.
 #[must_use]
 pub fn refuse(refused: &Refused) -> Response {
     let mut response = Fault::bad_request(&refused.reason).render(refused.format);
@@ -173,10 +173,10 @@ pub fn refuse(refused: &Refused) -> Response {
 }
 
 fn not_found(request: &Request) -> Response {
-    Fault::new("itemNotFound", 404, "there is nothing at this path").render(format_of(request))
+    Fault::new("itemNotFound", 404, "there is no resource at this path").render(format_of(request))
 }
 
 fn bad_method(request: &Request) -> Response {
-    let message = format!("{} is not for this path", request.method());
+    let message = format!("{} is not allowed on this path", request.method());
     Fault::new("badMethod", 405, message).render(format_of(request))
 }

@@ -1,4 +1,4 @@
-//! Backup schedules: days and windows of two hours in GMT (guide, Backup Schedules).
+//! Backup schedules: days and two-hour windows in GMT (guide, Backup Schedules).
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use work::Time;
 
-/// The day of a weekly backup.
+/// When the weekly backup is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Weekly {
-    /// None.
+    /// Never.
     #[default]
     Disabled,
-    /// On that day.
+    /// On this day.
     On(Weekday),
 }
 
@@ -30,12 +30,12 @@ const DAYS: [(&str, Weekday); 7] = [
 const DISABLED: &str = "DISABLED";
 
 impl Weekly {
-    /// Every value as dialects write it.
+    /// Returns the names of all values in the API.
     pub fn names() -> impl Iterator<Item = &'static str> {
         std::iter::once(DISABLED).chain(DAYS.iter().map(|(name, _)| *name))
     }
 
-    /// As dialects write it.
+    /// Its name in the API and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Weekly {
         }
     }
 
-    /// Reads what dialects write.
+    /// Parses a name of the API.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text == DISABLED {
@@ -54,13 +54,13 @@ impl Weekly {
     }
 }
 
-/// The window of a daily backup.
+/// When the daily backup is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Daily {
-    /// None.
+    /// Never.
     #[default]
     Disabled,
-    /// For two hours from this even hour on.
+    /// In the two hours from this even hour on.
     From(i8),
 }
 
@@ -80,12 +80,12 @@ const WINDOWS: [&str; 12] = [
 ];
 
 impl Daily {
-    /// Every value as dialects write it.
+    /// Returns the names of all values in the API.
     pub fn names() -> impl Iterator<Item = &'static str> {
         std::iter::once(DISABLED).chain(WINDOWS)
     }
 
-    /// As dialects write it.
+    /// Its name in the API and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl Daily {
         }
     }
 
-    /// Reads what dialects write.
+    /// Parses a name of the API.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text == DISABLED {
@@ -110,7 +110,7 @@ impl Daily {
 /// A server's backup schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Schedule {
-    /// Whether it runs at all.
+    /// Whether it is enabled.
     pub enabled: bool,
     /// The weekly image.
     pub weekly: Weekly,
@@ -118,7 +118,7 @@ pub struct Schedule {
     pub daily: Daily,
 }
 
-/// Which of a schedule's images.
+/// One of the two backups of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cadence {
@@ -132,7 +132,7 @@ impl Cadence {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Daily, Self::Weekly];
 
-    /// What its images are called and replaced by.
+    /// The origin of its images, which also gives their name.
     #[must_use]
     pub fn origin(self) -> Origin {
         match self {
@@ -142,18 +142,18 @@ impl Cadence {
     }
 }
 
-/// A time in which a backup is to begin.
+/// The time in which a backup starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// From then on.
+    /// Its start, included.
     pub start: Time,
-    /// Before then.
+    /// Its end, excluded.
     pub end: Time,
 }
 
 impl Schedule {
-    /// The first window of a cadence that ends after `now`; none if it is disabled. The weekly image is made in
-    /// the daily one's hours of its day if there are any, else at any time of its day.
+    /// Returns the first window of a cadence that ends after `now`; `None` if it is disabled. The weekly backup uses
+    /// the hours of the daily one on its day; without a daily one, the whole day.
     #[must_use]
     pub fn window(&self, cadence: Cadence, now: Time) -> Option<Window> {
         let hours = match self.daily {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn parsing_inverts_formatting() {
         for (name, _) in DAYS {
             assert_eq!(Weekly::parse(name).unwrap().as_str(), name);
         }

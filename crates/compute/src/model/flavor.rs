@@ -1,9 +1,9 @@
-//! The hardware that servers come in.
+//! Flavors: the sizes of servers.
 
-/// A flavor, with an id per dialect.
+/// A flavor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flavor {
-    /// Its id in v1.0, and in the books.
+    /// Its id in v1.0 and in the database.
     pub number: i64,
     /// Its name.
     pub name: &'static str,
@@ -11,14 +11,14 @@ pub struct Flavor {
     pub memory_mib: u32,
     /// Disk, in GiB.
     pub disk_gib: u32,
-    /// Processors.
+    /// Number of virtual processors.
     pub vcpus: u32,
-    /// Weight against other machines on the host.
+    /// CPU weight relative to other machines on the host.
     pub cpu_shares: u32,
 }
 
 const fn first_generation(number: i64, name: &'static str, memory_mib: u32, disk_gib: u32) -> Flavor {
-    // CPU time in proportion to memory (guide, Flavor: "priority for CPU time").
+    // CPU weight is proportional to memory (guide, Flavor: "priority for CPU time").
     Flavor {
         number,
         name,
@@ -29,7 +29,7 @@ const fn first_generation(number: i64, name: &'static str, memory_mib: u32, disk
     }
 }
 
-/// Every flavor, in the order in which they are listed.
+/// All flavors in list order.
 pub const FLAVORS: [Flavor; 7] = [
     first_generation(1, "256 MB Server", 256, 10),
     first_generation(2, "512 MB Server", 512, 20),
@@ -41,7 +41,7 @@ pub const FLAVORS: [Flavor; 7] = [
 ];
 
 impl Flavor {
-    /// The flavor of that v1.0 id.
+    /// Returns the flavor with this v1.0 id.
     #[must_use]
     pub fn by_number(number: i64) -> Option<&'static Self> {
         FLAVORS.iter().find(|flavor| flavor.number == number)

@@ -1,84 +1,84 @@
-//! What a server is launched with, and the limits on it (guide, Create Server). Limits are in bytes.
+//! The parameters of a new server and their limits in bytes (guide, Create Server).
 
 use std::net::Ipv4Addr;
 
-/// Key-value pairs at most.
+/// Maximum number of metadata items.
 pub const METADATA_MAX: usize = 5;
-/// Bytes of a key, and of a value, at most.
+/// Maximum length of a metadata key and of a value, in bytes.
 pub const METADATA_BYTES_MAX: usize = 255;
-/// Files at most.
+/// Maximum number of personality files.
 pub const FILES_MAX: usize = 5;
-/// Bytes of a file's path at most.
+/// Maximum length of a file's path, in bytes.
 pub const PATH_BYTES_MAX: usize = 255;
-/// Bytes of a file's decoded contents at most.
+/// Maximum length of a file's decoded contents, in bytes.
 pub const CONTENTS_BYTES_MAX: usize = 10_240;
-/// Bytes of a name at most.
+/// Maximum length of a name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
-/// Bytes of a password that its owner chooses.
+/// Maximum length of a password chosen by the owner, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 255;
 
-/// A file to put into a new server.
+/// A file to be written to a new server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where, from the root.
+    /// Its absolute path.
     pub path: String,
-    /// What.
+    /// Its contents.
     pub contents: Vec<u8>,
 }
 
-/// A server to be made.
+/// A server to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// Its name.
     pub name: String,
-    /// The image, by any of its ids.
+    /// The image's id.
     pub image: images::Id,
     /// The flavor's v1.0 id.
     pub flavor: i64,
-    /// What its owner attaches to it.
+    /// Its metadata.
     pub metadata: Vec<(String, String)>,
-    /// What is put into it.
+    /// Its personality files.
     pub files: Vec<File>,
-    /// The shared IP group that it is launched into.
+    /// The v1.0 id of the shared IP group that it joins.
     pub group: Option<i64>,
-    /// A shared address of that group instead of a public one of its own.
+    /// A public address shared by that group, instead of its own.
     pub public: Option<Ipv4Addr>,
 }
 
-/// Something given is wrong: which part of the request, and what about it.
+/// An invalid value in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// The field, with the item in it where there are several.
+pub struct InvalidField {
+    /// The field, with the name of the item if it is a list.
     pub field: String,
-    /// What is wrong.
+    /// What is wrong with it.
     pub reason: String,
 }
 
-fn bad(field: impl Into<String>, reason: impl Into<String>) -> Bad {
-    Bad { field: field.into(), reason: reason.into() }
+fn invalid(field: impl Into<String>, reason: impl Into<String>) -> InvalidField {
+    InvalidField { field: field.into(), reason: reason.into() }
 }
 
-/// A name that can be kept, without the white space around it.
+/// Returns a valid name without surrounding white space.
 ///
 /// # Errors
-/// [`Bad`] when it is empty, too long or holds control characters.
-pub fn name(name: &str) -> Result<String, Bad> {
+/// [`InvalidField`] if it is empty, too long or contains control characters.
+pub fn name(name: &str) -> Result<String, InvalidField> {
     let name = name.trim();
     if name.is_empty() {
-        return Err(bad("name", "is missing or empty"));
+        return Err(invalid("name", "is missing or empty"));
     }
     if name.len() > NAME_BYTES_MAX {
-        return Err(bad("name", format!("is longer than {NAME_BYTES_MAX} bytes")));
+        return Err(invalid("name", format!("is longer than {NAME_BYTES_MAX} bytes")));
     }
-    if name.chars().any(char::is_control) || !carried(name) {
-        return Err(bad("name", "holds control characters"));
+    if name.chars().any(char::is_control) || !is_xml_text(name) {
+        return Err(invalid("name", "contains control characters"));
     }
     Ok(name.to_owned())
 }
 
-/// Whether XML can carry a text, as a reference where need be (XML 1.0, 2.2): JSON can say more, and the same answer is to
-/// be had in both.
-fn carried(text: &str) -> bool {
+/// Returns whether a text can be represented in XML, if need be as a character reference (XML 1.0, 2.2). Every value
+/// must be readable in both formats; JSON alone would allow more.
+fn is_xml_text(text: &str) -> bool {
     !text.chars().any(
         |c| matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'),
     )
@@ -87,13 +87,13 @@ fn carried(text: &str) -> bool {
 /// Checks a password that an owner chose.
 ///
 /// # Errors
-/// [`Bad`] when no guest could take it.
-pub fn password(password: &str) -> Result<(), Bad> {
+/// [`InvalidField`] if it is empty, too long or contains control characters.
+pub fn password(password: &str) -> Result<(), InvalidField> {
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
-        return Err(bad("adminPass", format!("must have 1 to {PASSWORD_BYTES_MAX} bytes")));
+        return Err(invalid("adminPass", format!("must have 1 to {PASSWORD_BYTES_MAX} bytes")));
     }
     if password.chars().any(char::is_control) {
-        return Err(bad("adminPass", "holds control characters"));
+        return Err(invalid("adminPass", "contains control characters"));
     }
     Ok(())
 }
@@ -101,24 +101,27 @@ pub fn password(password: &str) -> Result<(), Bad> {
 /// Checks metadata.
 ///
 /// # Errors
-/// [`Bad`] names the item.
-pub fn metadata(metadata: &[(String, String)]) -> Result<(), Bad> {
+/// [`InvalidField`] names the item.
+pub fn metadata(metadata: &[(String, String)]) -> Result<(), InvalidField> {
     if metadata.len() > METADATA_MAX {
-        return Err(bad("metadata", format!("has more than {METADATA_MAX} items")));
+        return Err(invalid("metadata", format!("has more than {METADATA_MAX} items")));
     }
     for (index, (key, value)) in metadata.iter().enumerate() {
         let field = || format!("metadata item {key:.80}:");
         if key.is_empty() {
-            return Err(bad("metadata", "has an item with an empty key"));
+            return Err(invalid("metadata", "has an item with an empty key"));
         }
         if key.len() > METADATA_BYTES_MAX || value.len() > METADATA_BYTES_MAX {
-            return Err(bad(field(), format!("key and value may each have {METADATA_BYTES_MAX} bytes")));
+            return Err(invalid(
+                field(),
+                format!("key and value may each have at most {METADATA_BYTES_MAX} bytes"),
+            ));
         }
-        if !carried(key) || !carried(value) {
-            return Err(bad(field(), "it holds a character that XML cannot carry"));
+        if !is_xml_text(key) || !is_xml_text(value) {
+            return Err(invalid(field(), "it contains a character that XML cannot represent"));
         }
         if metadata[..index].iter().any(|(other, _)| other == key) {
-            return Err(bad(field(), "it occurs twice"));
+            return Err(invalid(field(), "it occurs twice"));
         }
     }
     Ok(())
@@ -127,24 +130,24 @@ pub fn metadata(metadata: &[(String, String)]) -> Result<(), Bad> {
 /// Checks files.
 ///
 /// # Errors
-/// [`Bad`] names the item.
-pub fn files(files: &[File]) -> Result<(), Bad> {
+/// [`InvalidField`] names the item.
+pub fn files(files: &[File]) -> Result<(), InvalidField> {
     if files.len() > FILES_MAX {
-        return Err(bad("personality", format!("has more than {FILES_MAX} files")));
+        return Err(invalid("personality", format!("has more than {FILES_MAX} files")));
     }
     for file in files {
         let field = || format!("personality file {:.80}:", file.path);
         if file.path.is_empty() || file.path.len() > PATH_BYTES_MAX {
-            return Err(bad(field(), format!("its path must have 1 to {PATH_BYTES_MAX} bytes")));
+            return Err(invalid(field(), format!("its path must have 1 to {PATH_BYTES_MAX} bytes")));
         }
         if file.path.contains('\0')
             || file.path.ends_with('/')
             || file.path.split('/').any(|part| part == "..")
         {
-            return Err(bad(field(), "its path does not name a file"));
+            return Err(invalid(field(), "its path does not name a file"));
         }
         if file.contents.len() > CONTENTS_BYTES_MAX {
-            return Err(bad(field(), format!("its contents have more than {CONTENTS_BYTES_MAX} bytes")));
+            return Err(invalid(field(), format!("its contents have more than {CONTENTS_BYTES_MAX} bytes")));
         }
     }
     Ok(())
@@ -163,11 +166,11 @@ mod tests {
         assert!(metadata(&[("k".repeat(255), "v".repeat(255))]).is_ok());
         assert_eq!(metadata(&[("ab".into(), "é".repeat(128))]).unwrap_err().field, "metadata item ab:");
         assert!(metadata(&vec![("k".into(), "v".into()); 2]).unwrap_err().reason.contains("twice"));
-        for (text, taken) in
+        for (text, valid) in
             [("a\tb\r\nc", true), ("\u{7f}\u{85}", true), ("\u{1}", false), ("\u{ffff}", false)]
         {
-            assert_eq!(metadata(&[("k".into(), text.into())]).is_ok(), taken, "{text:?}");
-            assert_eq!(metadata(&[(text.into(), "v".into())]).is_ok(), taken, "{text:?}");
+            assert_eq!(metadata(&[("k".into(), text.into())]).is_ok(), valid, "{text:?}");
+            assert_eq!(metadata(&[(text.into(), "v".into())]).is_ok(), valid, "{text:?}");
         }
         let six: Vec<_> = (0..6).map(|n| (n.to_string(), String::new())).collect();
         assert!(metadata(&six[..5]).is_ok());

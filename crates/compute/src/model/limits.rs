@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use work::Time;
 
-/// The time that a rate limit's window lasts.
+/// Duration of a rate limit's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// 60 seconds.
@@ -14,7 +14,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// As the dialect writes it.
+    /// Its name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Unit {
         }
     }
 
-    /// How long it is.
+    /// Its duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         Duration::from_secs(match self {
@@ -33,20 +33,20 @@ impl Unit {
     }
 }
 
-/// A rate limit: its place in the table, the requests it is for and its default.
+/// A rate limit: the requests that it applies to and its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name in the books.
+    /// Its name in the database and in the operator's commands.
     pub name: &'static str,
     /// The method.
     pub verb: &'static str,
-    /// For human readers.
+    /// The URI pattern that is shown to users.
     pub uri: &'static str,
-    /// For machines: searched in path and query behind the account.
+    /// The regular expression that is searched for in path and query after the account.
     pub regex: &'static str,
-    /// Requests in a window.
+    /// Default number of requests per window.
     pub value: i64,
-    /// The window.
+    /// Duration of the window.
     pub unit: Unit,
 }
 
@@ -74,10 +74,10 @@ pub const RULES: [Rule; 5] = [
 ];
 
 impl Rule {
-    /// Whether a request counts; `tail` is its path and query behind the account.
+    /// Returns whether the rule applies to a request. `tail` is its path and query after the account.
     #[must_use]
     pub fn matches(&self, verb: &str, tail: &str) -> bool {
-        // The three expressions of the table need no engine.
+        // The three expressions of the table are simple enough to be matched without a regex engine.
         self.verb == verb
             && match self.regex {
                 ".*" => true,
@@ -88,36 +88,36 @@ impl Rule {
     }
 }
 
-/// A rate limit as it stands for a tenant.
+/// The current state of a tenant's rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Which.
+    /// The rule.
     pub rule: &'static Rule,
-    /// Requests in a window, for this tenant.
+    /// Number of requests per window for this tenant.
     pub value: i64,
-    /// How many are left in this one.
+    /// Number of requests left in the current window.
     pub remaining: i64,
-    /// When the next one begins.
+    /// When the next window starts.
     pub reset: Time,
 }
 
-/// What a tenant may have and do.
+/// A tenant's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rate limits, in order; none while they are lifted.
+    /// Rate limits in order; empty if they are not enforced.
     pub rates: Vec<Rate>,
-    /// Memory of all servers together, in MiB.
+    /// Maximum memory of all servers together, in MiB.
     pub ram_mib_max: i64,
-    /// Shared IP groups.
+    /// Maximum number of shared IP groups.
     pub groups_max: i64,
-    /// Servers in one of them.
+    /// Maximum number of servers in a shared IP group.
     pub members_max: i64,
-    /// Registered images.
+    /// Maximum number of registered images.
     pub images_max: i64,
 }
 
-/// Absolute limits by their name in the books, with their defaults (errata: 25 groups, 25 members). Bytes of registered
-/// images count in no quota once their objects are gone, so that there is a limit to their number.
+/// Absolute limits by name with their defaults (errata: 25 groups, 25 members). The number of registered images is
+/// limited because their bytes count in no quota once their objects are deleted.
 pub const ABSOLUTE: [(&str, i64); 4] =
     [("ram-mib", 51_200), ("ip-groups", 25), ("ip-group-members", 25), ("registered-images", 100)];
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_searched_behind_the_account() {
+    fn expressions_are_matched_after_the_account() {
         let matching = |verb: &str, tail: &str| -> Vec<&str> {
             RULES.iter().filter(|rule| rule.matches(verb, tail)).map(|rule| rule.name).collect()
         };

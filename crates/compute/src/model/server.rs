@@ -11,19 +11,19 @@ use work::Time;
 use super::flavor::Flavor;
 use super::state::State;
 
-/// How a server is named by a dialect: both names mean the same server.
+/// A server's id in either form. Both refer to the same server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
-    /// v1.0's.
+    /// The id in v1.0.
     Number(i64),
-    /// Everyone else's.
+    /// The id in every other API.
     Uuid(Uuid),
 }
 
-/// Why a server is in error, or why what was last asked of it did not succeed.
+/// Why a server is in ERROR, or why its last action failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// In words that its owner may read.
+    /// The message that its owner may read.
     pub message: String,
     /// When, in microseconds since 1970.
     pub at: i64,
@@ -32,76 +32,77 @@ pub struct Fault {
 /// A resize that is neither confirmed nor reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resize {
-    /// What it was before.
+    /// The old flavor.
     pub from: &'static Flavor,
 }
 
-/// A second host that a server has to do with. A resize takes the server there, until it runs there; from then on it is
-/// the one with the original, which is kept, shut off, until the resize is decided; and once a resize is given up or
-/// reverted, the one that is to be cleared when the original runs again.
+/// The second host of a server during a resize to another host. It is
+/// - the target host until the new machine may run there;
+/// - then the host of the original machine, which is kept shut off until the resize is confirmed or reverted;
+/// - after a failed or reverted resize the host to be cleaned up once the original machine runs again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
     /// Its name.
     pub host: String,
-    /// The snapshot by which the disk goes over; none once the server is to go back.
+    /// The snapshot that the disk is copied from; `None` once the server is rolled back.
     pub snapshot: Option<Uuid>,
 }
 
 /// A server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its id in v2, and its machine's on the host.
+    /// Its id in v2, and the id of its machine on the host.
     pub id: Uuid,
     /// Its id in v1.0.
     pub number: i64,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
-    /// Who made it.
+    /// The id of the user who created it.
     pub user: String,
-    /// Its name in the books.
+    /// Its name in the API.
     pub name: String,
-    /// What its guest is called: the name that it was launched with.
+    /// The guest's host name: the name that the server was created with.
     pub hostname: String,
     /// The host that it is on.
     pub host: String,
-    /// Its hardware.
+    /// Its flavor.
     pub flavor: &'static Flavor,
-    /// The image that its disk was made from.
+    /// The image that its disk was created from.
     pub image: Uuid,
-    /// That image's v1.0 id, which stays when the image goes.
+    /// That image's v1.0 id, which stays known after the image is deleted.
     pub image_number: i64,
-    /// Where it is in its life.
+    /// Its state.
     pub state: State,
-    /// Whether its machine runs.
+    /// Its machine's power state.
     pub power: Power,
-    /// Hundredths of the task under way.
+    /// Progress of the current task in percent.
     pub progress: u8,
-    /// What its owner attached to it, in order.
+    /// Its metadata in order.
     pub metadata: Vec<(String, String)>,
-    /// Its ports, in the order of its cards.
+    /// Its ports in the order of its network interfaces.
     pub interfaces: Vec<Port>,
-    /// The key pair that it was launched with.
+    /// The key pair that it was created with.
     pub key_name: Option<String>,
-    /// Nobody but an operator changes it.
+    /// Whether only an operator may change it.
     pub locked: bool,
-    /// The shared IP group that it is in, by that group's number.
+    /// The v1.0 id of its shared IP group.
     pub group: Option<i64>,
-    /// What went wrong last.
+    /// The last failure.
     pub fault: Option<Fault>,
-    /// The resize that waits for a decision.
+    /// The resize that was neither confirmed nor reverted.
     pub resize: Option<Resize>,
-    /// The second host of a resize that leaves the first one.
+    /// The second host during a resize to another host.
     pub other: Option<Other>,
-    /// When it was asked for.
+    /// When its creation was requested.
     pub created: Time,
     /// When it changed last.
     pub updated: Time,
-    /// Its owner deleted it then: a tombstone for those who ask what changed.
+    /// When its owner deleted it. The row stays for `changes-since`.
     pub deleted: Option<Time>,
 }
 
 impl Server {
-    /// Its addresses in one of the networks, in order.
+    /// Returns its addresses in a network, in order.
     pub fn addresses(&self, label: Label) -> impl Iterator<Item = Ipv4Addr> + '_ {
         self.interfaces
             .iter()
@@ -109,15 +110,16 @@ impl Server {
             .flat_map(|port| port.addresses.iter().map(|held| held.address))
     }
 
-    /// Whether it is on its way back to the host that it is on: its original is there and does not run again yet.
+    /// Returns whether a resize to another host is being rolled back: the server's host has the original machine,
+    /// which does not run yet.
     #[must_use]
-    pub fn returns(&self) -> bool {
+    pub fn is_rolling_back(&self) -> bool {
         self.resize.is_none() && self.other.as_ref().is_some_and(|other| other.snapshot.is_none())
     }
 
-    /// Whether it uses an address that belongs to another server.
+    /// Returns whether it uses an address that belongs to another server.
     #[must_use]
-    pub fn shares(&self) -> bool {
+    pub fn uses_shared_address(&self) -> bool {
         self.interfaces.iter().flat_map(|port| &port.addresses).any(|held| held.shared)
     }
 }
@@ -125,7 +127,7 @@ impl Server {
 /// A shared IP group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its id in v2's manner.
+    /// Its UUID.
     pub id: Uuid,
     /// Its id in v1.0.
     pub number: i64,
@@ -135,17 +137,17 @@ pub struct Group {
     pub servers: Vec<i64>,
     /// When it or its membership changed last.
     pub updated: Time,
-    /// It is gone since then.
+    /// When it was deleted.
     pub deleted: Option<Time>,
 }
 
-/// A part of a list.
+/// Which part of a list to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Items before it.
+    /// Number of items to skip.
     pub offset: i64,
-    /// Items in it at most.
+    /// Maximum number of items.
     pub limit: i64,
-    /// Only what changed since; what was deleted since is among servers with all details alone.
+    /// Only items that changed at this time or later. Only the detailed list of servers includes deleted ones.
     pub since: Option<Time>,
 }

@@ -1,139 +1,139 @@
-//! The state machine of a server: what it is (`Vm`), what is being done to it (`Task`), and which actions that
-//! admits. One task at a time; every task ends in a state without one.
+//! The state machine of a server: its VM state, its current task, and the actions that they allow. A server has at
+//! most one task, and every task ends.
 
 use serde::{Deserialize, Serialize};
 
-/// What a server is, apart from what is being done to it.
+/// The state of a server without regard to its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vm {
-    /// Never yet ran.
+    /// It has not run yet.
     Building,
-    /// Runs.
+    /// It runs.
     Active,
     /// Its guest shut itself down, or its host lost power.
     Stopped,
     /// Held by the operator.
     Suspended,
-    /// Runs in its new size; the old one is kept until it is confirmed or reverted.
+    /// It runs in its new size; the old one is kept until the resize is confirmed or reverted.
     Resized,
-    /// Failed; the fault says why.
+    /// It failed; the fault says why.
     Error,
-    /// No more.
+    /// It was deleted.
     Deleted,
 }
 
-/// What is being done to a server.
+/// The current task of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     /// Its first build.
     Spawning,
-    /// The guest is asked to restart.
+    /// The guest was asked to reboot.
     Rebooting,
-    /// Its power is cut and comes back.
+    /// It is being powered off and on.
     RebootingHard,
     /// Its administrative password is being changed.
     UpdatingPassword,
-    /// Its disk is being made anew.
+    /// Its disk is being replaced.
     Rebuilding,
     /// A resize was accepted.
     ResizeQueued,
-    /// A resize is under way.
+    /// A resize is in progress.
     ResizePrep,
-    /// The old size is being forgotten.
+    /// A resize is being confirmed.
     ResizeConfirming,
-    /// The old size is being brought back.
+    /// A resize is being reverted.
     ResizeReverting,
-    /// It is given a shared address and told of it.
+    /// A shared address is being added, and configured in the guest.
     SharingIp,
-    /// It is given a shared address.
+    /// A shared address is being added.
     SharingIpNoConfig,
-    /// A shared address is taken from it.
+    /// A shared address is being removed.
     RemovingIp,
-    /// An image is being made of it.
+    /// An image of it is being created.
     Imaging,
-    /// The operator holds it.
+    /// The operator suspends it.
     Suspending,
-    /// The operator lets it go on.
+    /// The operator resumes it.
     Resuming,
-    /// It is started after its host was away.
+    /// It is started after its host was down.
     Starting,
-    /// It is being removed.
+    /// It is being deleted.
     Deleting,
 }
 
-/// How a server restarts.
+/// How a server is rebooted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reboot {
-    /// The guest is asked.
+    /// The guest is asked to reboot.
     Soft,
-    /// The power is cut.
+    /// The machine is powered off and on.
     Hard,
 }
 
-/// What a caller, or the cloud itself, wants done to a server.
+/// An action on a server, requested by a caller or by the cloud itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Another name in the cloud's books.
+    /// Changes its name.
     Rename,
-    /// Another administrative password.
+    /// Changes its administrative password.
     ChangePassword,
-    /// A restart.
+    /// Reboots it.
     Reboot(Reboot),
-    /// A new disk from an image.
+    /// Replaces its disk by a new one from an image.
     Rebuild,
-    /// Another flavor.
+    /// Changes its flavor.
     Resize,
-    /// The new flavor for good.
+    /// Confirms a resize.
     ConfirmResize,
-    /// The old flavor again.
+    /// Reverts a resize.
     RevertResize,
-    /// An image of its disk.
+    /// Creates an image of its disk.
     CreateImage,
-    /// A shared address, with or without telling the guest.
+    /// Adds a shared address.
     ShareIp {
-        /// Whether the guest is told.
+        /// Whether the address is configured in the guest.
         configure: bool,
     },
-    /// A shared address less.
+    /// Removes a shared address.
     UnshareIp,
-    /// Its end. During a build only where `during_build` (v1.0 answers buildInProgress).
+    /// Deletes it; during a build only with `during_build` (v1.0 responds with buildInProgress).
     Delete {
-        /// Whether a build under way is given up.
+        /// Whether a build in progress may be cancelled.
         during_build: bool,
     },
     /// Held by the operator.
     Suspend,
-    /// Let go on by the operator.
+    /// Resumed by the operator.
     Resume,
-    /// Started after its host was away.
+    /// Starts it after its host was down.
     Start,
 }
 
-/// Why an action is not admitted.
+/// Why an action is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// The server is gone.
-    #[error("the server does not exist any more")]
+    /// The server was deleted.
+    #[error("the server no longer exists")]
     Gone,
-    /// It is being built or rebuilt, or another short task is not over.
+    /// It is being built or rebuilt, or has another short task.
     #[error("the server is being built or changed")]
     BuildInProgress,
-    /// An image is being made of it, or a resize is not confirmed.
+    /// An image of it is being created, or a resize is not confirmed.
     #[error("a backup or resize of the server is in progress")]
     BackupOrResizeInProgress,
     /// There is no resize to confirm or revert.
     #[error("the server has no resize to confirm or revert")]
     NoResize,
-    /// It is in a state that the action is not for.
+    /// It is suspended.
     #[error("the server is suspended by the operator")]
     Suspended,
-    /// It failed: only rebuild, hard reboot and delete are left.
+    /// It is in ERROR: only rebuild, hard reboot and delete are allowed.
     #[error("the server is in error: rebuild, reboot (HARD) or delete it")]
     Failed,
-    /// The operator resumes only what is suspended.
+    /// Only a suspended server can be resumed.
     #[error("the server is not suspended")]
     NotSuspended,
 }
@@ -141,9 +141,9 @@ pub enum Refusal {
 /// A server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// What it is.
+    /// The VM state.
     pub vm: Vm,
-    /// What is being done to it.
+    /// The current task.
     pub task: Option<Task>,
 }
 
@@ -156,9 +156,9 @@ impl State {
     /// # Errors
     /// [`Refusal`] says why it is not.
     pub fn admit(self, action: Action) -> Result<Self, Refusal> {
-        self.refuse_busy(action)?;
+        self.check_task(action)?;
         let Some(task) = Self::task_of(action) else { return Ok(self) };
-        let admitted = match (self.vm, action) {
+        let allowed = match (self.vm, action) {
             (_, Action::Delete { .. }) => Ok(()),
             (Vm::Deleted, _) => Err(Refusal::Gone),
             (Vm::Building, _) => Err(Refusal::BuildInProgress),
@@ -172,10 +172,10 @@ impl State {
             (Vm::Error, _) => Err(Refusal::Failed),
             (Vm::Active | Vm::Stopped, _) => Ok(()),
         };
-        admitted.map(|()| Self { vm: self.vm, task: Some(task) })
+        allowed.map(|()| Self { vm: self.vm, task: Some(task) })
     }
 
-    fn refuse_busy(self, action: Action) -> Result<(), Refusal> {
+    fn check_task(self, action: Action) -> Result<(), Refusal> {
         let deletes = matches!(action, Action::Delete { .. });
         match self.task {
             None => Ok(()),
@@ -198,7 +198,7 @@ impl State {
         }
     }
 
-    /// The task that an action begins; none for what is done at once.
+    /// Returns the task that an action starts; `None` if it needs no job.
     fn task_of(action: Action) -> Option<Task> {
         Some(match action {
             Action::Rename => return None,
@@ -220,7 +220,7 @@ impl State {
         })
     }
 
-    /// The state after the task ended well.
+    /// Returns the state after the task has succeeded.
     #[must_use]
     pub fn succeeded(self) -> Self {
         let vm = match self.task {
@@ -240,8 +240,8 @@ impl State {
         Self { vm, task: None }
     }
 
-    /// The state after the task failed (guide, the transitions' "on error"): a build or rebuild leaves ERROR, a
-    /// resize the server as it was; `running` says whether the machine runs.
+    /// Returns the state after the task has failed (guide, the transitions' "on error"): ERROR after a build or
+    /// rebuild, the old state after a resize. `running` is whether the machine runs.
     #[must_use]
     pub fn failed(self, running: bool) -> Self {
         let by_power = |usual| if running { usual } else { Vm::Error };
@@ -287,27 +287,27 @@ mod tests {
 
     #[derive(Clone, Copy, Debug)]
     enum Event {
-        Wants(Action),
-        Ends { well: bool, running: bool },
+        Request(Action),
+        TaskEnds { succeeds: bool, running: bool },
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            3 => proptest::sample::select(&ACTIONS[..]).prop_map(Event::Wants),
-            2 => (any::<bool>(), any::<bool>()).prop_map(|(well, running)| Event::Ends { well, running }),
+            3 => proptest::sample::select(&ACTIONS[..]).prop_map(Event::Request),
+            2 => (any::<bool>(), any::<bool>()).prop_map(|(succeeds, running)| Event::TaskEnds { succeeds, running }),
         ]
     }
 
     proptest! {
-        /// Whatever comes in whatever order: a task is never replaced but by a deletion, every task ends, nothing
-        /// comes back from deletion, only a resize leads to a state that waits for a decision.
+        /// For any sequence of events: only a deletion replaces a task, every task ends, a deleted server stays
+        /// deleted, and only a resize leads to `Resized`.
         #[test]
-        fn no_server_stays_in_between(events in proptest::collection::vec(event(), 0..60)) {
+        fn every_task_ends_and_only_a_deletion_replaces_one(events in proptest::collection::vec(event(), 0..60)) {
             let mut state = State::NEW;
             for event in events {
                 let before = state;
                 match event {
-                    Event::Wants(action) => match state.admit(action) {
+                    Event::Request(action) => match state.admit(action) {
                         Ok(after) => {
                             prop_assert_eq!(after.vm, before.vm);
                             if let Some(task) = before.task {
@@ -319,9 +319,9 @@ mod tests {
                         }
                         Err(_) => prop_assert_eq!(state, before),
                     },
-                    Event::Ends { well, running } => {
-                        state = if well { state.succeeded() } else { state.failed(running) };
-                        if well || before.task != Some(Task::Deleting) {
+                    Event::TaskEnds { succeeds, running } => {
+                        state = if succeeds { state.succeeded() } else { state.failed(running) };
+                        if succeeds || before.task != Some(Task::Deleting) {
                             prop_assert_eq!(state.task, None);
                         }
                         let over = before.task.is_none() || before.task == Some(Task::Deleting);
@@ -333,7 +333,7 @@ mod tests {
                     }
                 }
             }
-            // From wherever that led, the owner gets rid of the server.
+            // From any state the owner can delete the server.
             let state = state.admit(Action::Delete { during_build: true }).unwrap().succeeded();
             prop_assert_eq!(state, State { vm: Vm::Deleted, task: None });
         }
@@ -344,7 +344,7 @@ mod tests {
         let active = State::NEW.succeeded();
         assert_eq!(active, State { vm: Vm::Active, task: None });
         assert_eq!(State::NEW.failed(false).vm, Vm::Error);
-        for (action, well, ill) in [
+        for (action, on_success, on_error) in [
             (Action::Reboot(Reboot::Soft), Vm::Active, Vm::Active),
             (Action::Reboot(Reboot::Hard), Vm::Active, Vm::Active),
             (Action::ChangePassword, Vm::Active, Vm::Active),
@@ -356,7 +356,7 @@ mod tests {
             (Action::Suspend, Vm::Suspended, Vm::Active),
         ] {
             let busy = active.admit(action).unwrap();
-            assert_eq!((busy.succeeded().vm, busy.failed(true).vm), (well, ill), "{action:?}");
+            assert_eq!((busy.succeeded().vm, busy.failed(true).vm), (on_success, on_error), "{action:?}");
         }
         let resized = active.admit(Action::Resize).unwrap().succeeded();
         assert_eq!(resized.admit(Action::ConfirmResize).unwrap().succeeded().vm, Vm::Active);

@@ -1,4 +1,4 @@
-//! WorkItem items: what a job does to one server, as it is stored with the job.
+//! Work items: what a job does to one server. Stored as the job's payload, so names and fields must stay readable.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Cadence, Reboot};
 
-/// What a job is to do.
+/// The work of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WorkItem {
@@ -22,7 +22,7 @@ pub(crate) enum WorkItem {
     Rebuild,
     Resize {
         flavor: i64,
-        /// The host that it goes to, if not its own.
+        /// The target host of a resize to another host.
         #[serde(default)]
         to: Option<String>,
     },
@@ -40,19 +40,20 @@ pub(crate) enum WorkItem {
     Resume,
     Start,
     Delete,
-    /// Waits until a resize is confirmed by itself.
+    /// Confirms a resize automatically.
     AutoConfirm,
-    /// Waits until a host answers that the server was moved from, or on which its resize failed.
-    Vacate {
+    /// Removes what a server left on a host, or checks a failed resize there, once the host is reachable.
+    #[serde(rename = "vacate")]
+    Cleanup {
         host: String,
-        /// What a disk went over by, if it is there.
+        /// The snapshot of the migration, if it is on this host.
         #[serde(default)]
         snapshot: Option<Uuid>,
-        /// A resize to this host failed, and nobody knows whether the machine runs there.
-        #[serde(default)]
-        unseen: bool,
+        /// Whether a resize to this host failed and it is unknown whether the machine runs there.
+        #[serde(default, rename = "unseen")]
+        check_machine: bool,
     },
-    /// Waits for a backup window.
+    /// Creates an image in a backup window.
     Backup {
         cadence: Cadence,
         start: i64,
@@ -60,12 +61,12 @@ pub(crate) enum WorkItem {
     },
 }
 
-/// A job's state.
+/// The payload of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobPayload {
     pub(crate) server: Uuid,
     pub(crate) work: WorkItem,
-    /// Its entry in the log of actions.
+    /// The id of its entry in the action log.
     pub(crate) action: Option<String>,
 }
 
@@ -76,30 +77,30 @@ impl JobPayload {
 }
 
 impl WorkItem {
-    /// The subject of the job that confirms a server's resize by itself.
+    /// Returns the subject of the job that confirms a server's resize automatically.
     pub(crate) fn confirm_subject(server: Uuid) -> String {
         format!("confirm:{server}")
     }
 
-    /// The subject of the job that waits for a server's backup window.
+    /// Returns the subject of the job of a server's backup window.
     pub(crate) fn backup_subject(server: Uuid, cadence: Cadence) -> String {
         format!("backup:{}:{server}", cadence.origin().as_str())
     }
 
-    /// Whether the job waits for something rather than changing its server.
+    /// Returns whether the job waits for an event and is not the server's current task.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self, Self::AutoConfirm | Self::Vacate { .. } | Self::Backup { .. })
+        matches!(self, Self::AutoConfirm | Self::Cleanup { .. } | Self::Backup { .. })
     }
 }
 
-/// An image to be made of a server.
+/// An image to be created from a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewImage {
     pub(crate) id: Uuid,
     pub(crate) name: String,
-    /// `None` on demand.
+    /// The schedule that requested it; `None` if the owner did.
     pub(crate) cadence: Option<Cadence>,
-    /// The end of the backup window that it serves.
+    /// The end of the backup window that it belongs to.
     #[serde(default)]
     pub(crate) window_end: Option<i64>,
 }

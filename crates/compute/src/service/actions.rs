@@ -1,4 +1,4 @@
-//! What a tenant does to its servers.
+//! Actions of a tenant on its servers.
 
 use std::net::Ipv4Addr;
 
@@ -6,21 +6,20 @@ use identity::Right;
 use images::{Image, Origin};
 use uuid::Uuid;
 
-use super::orders::{Order, Orderer};
+use super::orders::{Order, Requester};
 use super::{Compute, Context, Error};
-use crate::model::NewImage;
-use crate::model::{Flavor, Id, Reboot, Server, launch};
+use crate::model::{Flavor, Id, NewImage, Reboot, Server, launch};
 use crate::store;
 
 pub use crate::store::actions::Entry;
 
-/// Entries of an action log at most.
+/// Maximum number of returned entries of an action log.
 const LOG_PAGE: i64 = 1000;
 
 impl Compute {
     async fn order(&self, context: &Context, id: Id, right: Right, order: Order) -> Result<Server, Error> {
         context.need(right)?;
-        let by = Orderer {
+        let by = Requester {
             tenant: Some(context.tenant().to_owned()),
             user: context.user().to_owned(),
             request: context.request().to_owned(),
@@ -29,7 +28,7 @@ impl Compute {
         self.0.accept(id, order, by).await
     }
 
-    /// Changes a server's name in the books, its administrative password, or both (guide, Update Server).
+    /// Changes a server's name, its administrative password, or both (guide, Update Server). The guest's host name stays.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Refused`].
@@ -51,7 +50,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Password { sealed, name }).await
     }
 
-    /// Restarts a server.
+    /// Reboots a server.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -59,7 +58,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Reboot(kind)).await
     }
 
-    /// Makes a server's disk anew, from its image or another. Its ids and addresses stay.
+    /// Replaces a server's disk by a new one from its own or another image. Ids and addresses stay.
     ///
     /// # Errors
     /// [`Error::Invalid`] for the image, [`Error::Refused`].
@@ -79,7 +78,7 @@ impl Compute {
         self.order(context, id, Right::Create, order).await
     }
 
-    /// Gives a server another flavor; what it was is kept until this is confirmed or reverted.
+    /// Changes a server's flavor. The old size is kept until the resize is confirmed or reverted.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::ResizeNotAllowed`], [`Error::OverLimit`], [`Error::NoCapacity`],
@@ -90,7 +89,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Resize(flavor)).await
     }
 
-    /// Keeps a resized server as it is.
+    /// Confirms a resize.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -98,7 +97,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Confirm).await
     }
 
-    /// Brings a resized server back to what it was.
+    /// Reverts a resize.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -106,7 +105,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Revert).await
     }
 
-    /// Makes an image of a server's disk: QUEUED when this answers.
+    /// Creates an image of a server's disk. It is QUEUED when this returns; a job does the rest.
     ///
     /// # Errors
     /// [`Error::NotFound`] for the server, [`Error::Refused`], [`Error::Invalid`] for the name.
@@ -114,7 +113,7 @@ impl Compute {
         let name = launch::name(name)?;
         let new = NewImage { id: Uuid::new_v4(), name, cadence: None, window_end: None };
         let server = self.order(context, server, Right::Create, Order::Image(new.clone())).await?;
-        // The job makes it too, should this process die in between.
+        // If this process crashes before this call, the job inserts the image.
         let begun = images::NewImage {
             id: new.id,
             owner: server.tenant.clone(),
@@ -125,7 +124,7 @@ impl Compute {
         Ok(self.0.images.begin(begun).await?)
     }
 
-    /// Lets a server use an address of another server of its group.
+    /// Allows a server to use an address of another server of its group.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Refused`].
@@ -140,7 +139,7 @@ impl Compute {
         self.order(context, id, Right::Create, Order::Share { address, group, configure }).await
     }
 
-    /// Takes a shared address from a server.
+    /// Removes a shared address from a server.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`] for its own, [`Error::Refused`].
@@ -148,7 +147,7 @@ impl Compute {
         self.order(context, id, Right::Administer, Order::Unshare(address)).await
     }
 
-    /// Deletes a server. During a build only where `during_build`.
+    /// Deletes a server; during a build only with `during_build`.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -156,7 +155,7 @@ impl Compute {
         self.order(context, id, Right::Administer, Order::Delete { during_build }).await.map(|_| ())
     }
 
-    /// What was asked of a server, newest first.
+    /// Returns a server's action log, newest first.
     ///
     /// # Errors
     /// [`Error::NotFound`].

@@ -1,4 +1,4 @@
-//! What a guest is told at its first boot: OpenStack's config drive, read by cloud-init and by our own guest.
+//! The config drive that a guest reads at boot, in OpenStack's format for cloud-init and for the test guest.
 
 use hypervisor::ConfigDrive;
 use networks::{Config, Label};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::model::{File, Server};
 
-/// Letters of a host name at most (RFC 1035, a label).
+/// Maximum length of a host name (RFC 1035, a label).
 const HOSTNAME_MAX: usize = 63;
 
-/// The files of a server's config drive.
+/// Returns the files of a server's config drive.
 pub(super) fn build(
     server: &Server,
     password: Option<&str>,
@@ -59,7 +59,7 @@ pub(super) fn build(
     drive
 }
 
-/// A name that a guest can bear: servers may be called what host names may not.
+/// Returns a valid host name for a server's name, which may contain other characters.
 fn hostname(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let name: String = name.chars().map(allowed).take(HOSTNAME_MAX).collect();
@@ -71,7 +71,8 @@ fn content_path(index: usize) -> String {
     format!("/content/{index:04}")
 }
 
-/// cloud-init configures only the first card without it, and wants each link's hardware address.
+/// Returns `network_data.json`. Without it cloud-init configures only the first interface. It needs each link's
+/// hardware address.
 fn network_data(server: &Server, networks: &Config) -> Value {
     let (mut links, mut nets) = (Vec::new(), Vec::new());
     for (index, port) in server.interfaces.iter().enumerate() {
@@ -80,7 +81,7 @@ fn network_data(server: &Server, networks: &Config) -> Value {
             "id": link, "type": "phy", "ethernet_mac_address": port.mac.to_string(), "mtu": 1500, "vif_id": port.id,
         }));
         let pool = networks.pool(port.label);
-        // Its own address; or, launched with a shared one only, that one.
+        // The server's own address. A server that was created with only a shared address gets that one.
         let Some(held) = port.addresses.iter().find(|held| !held.shared).or(port.addresses.first()) else {
             continue;
         };
@@ -98,7 +99,8 @@ fn network_data(server: &Server, networks: &Config) -> Value {
     json!({ "links": links, "networks": nets, "services": [] })
 }
 
-/// cloud-init reads neither `admin_pass` nor a mode for files: it is told in its own words (JSON is YAML).
+/// Returns `vendor_data.json`. cloud-init ignores `admin_pass` and has no mode for files in `meta_data.json`, so both
+/// are set by a cloud-config (JSON is valid YAML).
 fn vendor_data(password: Option<&str>, files: &[File]) -> Value {
     let mut config = json!({ "ssh_pwauth": true, "disable_root": false });
     if let Some(password) = password {
@@ -119,7 +121,7 @@ mod tests {
     use super::hostname;
 
     #[test]
-    fn a_guest_gets_a_name_that_it_can_bear() {
+    fn a_server_name_becomes_a_valid_host_name() {
         assert_eq!(hostname("web1.example.com"), "web1.example.com");
         assert_eq!(hostname("My Server (ü)"), "My-Server");
         assert_eq!(hostname("日本"), "server");

@@ -1,4 +1,4 @@
-//! Who asks, for which tenant: the first argument of every operation.
+//! The caller and the tenant of a request: the first argument of every operation.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use identity::{Caller, Product, Right};
 
 use super::Error;
 
-/// A caller on a tenant's servers.
+/// A caller that uses a tenant's servers.
 #[derive(Clone, Debug)]
 pub struct Context {
     caller: Arc<Caller>,
@@ -15,7 +15,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context, if the caller may at least look at the tenant's servers.
+    /// Returns a context if the caller may at least read the tenant's servers.
     ///
     /// # Errors
     /// [`Error::Forbidden`].
@@ -25,7 +25,7 @@ impl Context {
         Ok(context)
     }
 
-    /// The one authorisation of this service: every operation calls it with what it needs.
+    /// Checks that the caller has a right. This is the only authorisation check of the service; every operation calls it.
     ///
     /// # Errors
     /// [`Error::Forbidden`].
@@ -33,7 +33,7 @@ impl Context {
         self.need_of(Product::Compute, right)
     }
 
-    /// Likewise of another product that an operation reaches into.
+    /// As [`Context::need`], for an operation that uses another product.
     ///
     /// # Errors
     /// [`Error::Forbidden`].
@@ -41,7 +41,7 @@ impl Context {
         if self.caller.may(&self.tenant, product, right) { Ok(()) } else { Err(Error::Forbidden) }
     }
 
-    /// Whose servers.
+    /// The tenant whose servers are used.
     #[must_use]
     pub fn tenant(&self) -> &str {
         &self.tenant
@@ -53,13 +53,13 @@ impl Context {
         &self.caller.user_id
     }
 
-    /// The request's id, for the log of actions.
+    /// The request's id, for the action log.
     #[must_use]
     pub fn request(&self) -> &str {
         &self.request
     }
 
-    /// Whether the caller is the cloud's operator.
+    /// Returns whether the caller is the cloud's operator.
     #[must_use]
     pub fn is_operator(&self) -> bool {
         self.caller.operator

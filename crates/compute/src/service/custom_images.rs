@@ -1,4 +1,4 @@
-//! Images of a tenant's own: registered, shared, deleted (guide, Roadmap: Custom Image Upload, Image Sharing).
+//! Registers, shares and deletes a tenant's own images (guide, Roadmap: Custom Image Upload, Image Sharing).
 
 use hypervisor::DiskFormat;
 use identity::{Product, Right};
@@ -7,23 +7,23 @@ use images::{Access, Id, Image, Registration};
 use super::{Compute, Context, Error};
 use crate::model::launch;
 
-/// An object of the tenant's own that is to be an image.
+/// An object of the tenant to be registered as an image.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// The image's name.
     pub name: String,
-    /// Where it is in the tenant's account: `container/object`.
+    /// Its path in the tenant's account: `container/object`.
     pub source: String,
-    /// What it is: `qcow2` or `raw`.
+    /// Its format: `qcow2` or `raw`.
     pub format: String,
 }
 
 impl Compute {
-    /// Makes an image of an object that the tenant put into Cloud Files: QUEUED when this answers.
+    /// Registers an object in Cloud Files as an image. It is QUEUED when this returns; a job does the rest.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NotFound`] for the object, [`Error::OverLimit`]. [`Error::Forbidden`] also to those
-    /// who may not read the tenant's objects: a server made of one would show it to them.
+    /// [`Error::Invalid`], [`Error::NotFound`] for the object, [`Error::OverLimit`]. [`Error::Forbidden`] also if the
+    /// caller may not read the tenant's objects: a server created from the image would disclose its bytes.
     pub async fn register_image(&self, context: &Context, upload: Upload) -> Result<Image, Error> {
         context.need(Right::Create)?;
         context.need_of(Product::ObjectStore, Right::Observe)?;
@@ -31,14 +31,17 @@ impl Compute {
         let format = match upload.format.as_str() {
             "qcow2" => DiskFormat::Qcow2,
             "raw" => DiskFormat::Raw,
-            _ => return Err(Error::invalid("format", "is qcow2 or raw")),
+            _ => return Err(Error::invalid("format", "must be qcow2 or raw")),
         };
         let (container, object) = upload
             .source
             .split_once('/')
             .filter(|(container, object)| !container.is_empty() && !object.is_empty())
             .ok_or_else(|| {
-                Error::invalid("source", "is the container and the object, as in images/disk.qcow2")
+                Error::invalid(
+                    "source",
+                    "must be the container and the object, for example images/disk.qcow2",
+                )
             })?;
         let (container, object) = (container.to_owned(), object.to_owned());
         let owner = context.tenant().to_owned();
@@ -47,8 +50,8 @@ impl Compute {
         Ok(self.0.images.register(new).await?)
     }
 
-    /// Lets everyone use an image of the tenant's own, or not any more. It shows in every account's list, and so takes
-    /// the right to answer for this one.
+    /// Makes a tenant's own image public or private. Needs [`Right::Administer`], because a public image appears in
+    /// every account's list.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`].
@@ -57,7 +60,7 @@ impl Compute {
         Ok(self.0.images.publish(context.tenant(), id, public).await?)
     }
 
-    /// Whom an image of the tenant's own is shared with.
+    /// Returns whom a tenant's own image is shared with.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`].
@@ -66,8 +69,8 @@ impl Compute {
         Ok(self.0.images.access(context.tenant(), id).await?)
     }
 
-    /// Lets another tenant use an image of the tenant's own; well if it may, and if there is no such tenant: which there
-    /// are is nobody's to learn by this.
+    /// Allows another tenant to use a tenant's own image. Idempotent. The other tenant need not exist, so that the
+    /// caller cannot find out which tenants do.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::OverLimit`].
@@ -76,7 +79,8 @@ impl Compute {
         Ok(self.0.images.add_member(context.tenant(), id, with).await?)
     }
 
-    /// Takes an image from another tenant again, well if it has not got it. What was made of it there goes on.
+    /// Revokes another tenant's access to an image. Idempotent: succeeds if it has none. Servers created from the
+    /// image keep running.
     ///
     /// # Errors
     /// [`Error::NotFound`] for the image, [`Error::NotOwner`].
@@ -85,7 +89,7 @@ impl Compute {
         Ok(self.0.images.remove_member(context.tenant(), id, with).await?)
     }
 
-    /// Deletes an image of the tenant's own.
+    /// Deletes a tenant's own image.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotOwner`], [`Error::Conflict`] while it is being saved.

@@ -1,57 +1,57 @@
-//! Why compute refused, in no dialect's words.
+//! Errors of the service, independent of the wire APIs.
 
 use work::Time;
 
 use crate::model::Refusal;
-use crate::model::launch::Bad;
+use crate::model::launch::InvalidField;
 
-/// Why an operation was not done. Nothing was changed.
+/// Why an operation failed. Except for [`Error::Unknown`], nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// There is none that the caller may see; `0` says of what.
+    /// There is no such object, or the caller must not see it. `0` names the kind.
     #[error("no such {0}")]
     NotFound(&'static str),
-    /// The caller's roles do not reach so far.
+    /// The caller's roles do not allow the operation.
     #[error("the roles of this user do not allow it")]
     Forbidden,
     /// The image belongs to another account, which shares it, or to the cloud.
     #[error("{0}")]
     NotOwner(String),
-    /// Something given is wrong.
+    /// A value of the request is invalid.
     #[error("{field} {reason}")]
     Invalid {
-        /// Which part of the request.
+        /// The field of the request.
         field: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The server's state does not admit it.
+    /// The server's state does not allow the action.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The resize is not possible at all.
+    /// The resize is impossible in any state.
     #[error("{0}")]
     ResizeNotAllowed(String),
-    /// No host has room.
+    /// No host has enough capacity.
     #[error("no capacity: {0}")]
     NoCapacity(String),
-    /// The service cannot do it now.
+    /// A temporary failure; a retry may succeed.
     #[error("{0}")]
     Unavailable(String),
     /// A limit of the account is reached.
     #[error("{reason}")]
     OverLimit {
-        /// Which.
+        /// Which limit.
         reason: String,
-        /// When it may be tried again, for limits that time lifts.
+        /// When to retry; only for rate limits.
         retry_at: Option<Time>,
     },
-    /// It is in use, or being made.
+    /// The object is in use or being created.
     #[error("{0}")]
     Conflict(String),
-    /// Whether the change was committed is not known. Nothing that it may have written is undone or freed.
+    /// It is unknown whether the change was committed. Nothing was undone.
     #[error("the outcome is not known: {0}")]
     Unknown(String),
-    /// A fault of this program or its engines.
+    /// A bug in this program, or a failure of a component below it.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -62,9 +62,9 @@ impl Error {
     }
 }
 
-impl From<Bad> for Error {
-    fn from(bad: Bad) -> Self {
-        Self::Invalid { field: bad.field, reason: bad.reason }
+impl From<InvalidField> for Error {
+    fn from(invalid: InvalidField) -> Self {
+        Self::Invalid { field: invalid.field, reason: invalid.reason }
     }
 }
 

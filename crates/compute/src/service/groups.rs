@@ -6,13 +6,13 @@ use identity::Right;
 use networks::Label;
 use uuid::Uuid;
 
-use super::limits::absolute;
+use super::limits::absolute_limit;
 use super::{Compute, Context, Error, Inner, Pollable};
 use crate::model::{Group, Id, Page, launch};
 use crate::store;
 
 impl Compute {
-    /// A tenant's groups.
+    /// Returns a page of a tenant's groups.
     ///
     /// # Errors
     /// The database's.
@@ -27,7 +27,7 @@ impl Compute {
         list.await
     }
 
-    /// One of a tenant's groups.
+    /// Returns one of a tenant's groups.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -36,7 +36,7 @@ impl Compute {
         self.0.group(context.tenant(), number).await
     }
 
-    /// Makes a group, empty or with its first server: all others must be launched into it.
+    /// Creates a group, empty or with its first server. Other servers join only when they are created.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::OverLimit`].
@@ -49,12 +49,12 @@ impl Compute {
         context.need(Right::Create)?;
         let name = launch::name(name)?;
         let input = (context.tenant().to_owned(), name, first, self.0.clock.now());
-        let made = self.0.db.write(input, |(tenant, name, first, now), tx| {
+        let created = self.0.db.write(input, |(tenant, name, first, now), tx| {
             Box::pin(async move {
                 let overrides = store::limits::overrides(tx, tenant).await?;
-                let limit = absolute(&overrides, "ip-groups");
+                let limit = absolute_limit(&overrides, "ip-groups");
                 if store::groups::count(tx, tenant).await? >= limit {
-                    let reason = format!("the account may have {limit} shared IP groups");
+                    let reason = format!("the account may have at most {limit} shared IP groups");
                     return Err(Error::OverLimit { reason, retry_at: None });
                 }
                 let number = store::next_number(tx, "ip_group").await?;
@@ -74,10 +74,10 @@ impl Compute {
                 Ok(group)
             })
         });
-        made.await
+        created.await
     }
 
-    /// Deletes a group that is empty or whose servers share nothing (guide, Delete Shared IP Group).
+    /// Deletes a group that is empty or whose servers share no addresses (guide, Delete Shared IP Group).
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`] while addresses are shared.
@@ -89,7 +89,7 @@ impl Compute {
                 let missing = Error::NotFound("shared IP group");
                 store::groups::get(tx, tenant, *number).await?.ok_or(missing)?;
                 let members = store::servers::in_group(tx, *number).await?;
-                if let Some(sharing) = members.iter().find(|server| server.shares()) {
+                if let Some(sharing) = members.iter().find(|server| server.uses_shared_address()) {
                     let reason = format!("has a server ({}) that uses a shared address", sharing.number);
                     return Err(Error::invalid("sharedIpGroup", reason));
                 }
@@ -127,8 +127,13 @@ impl Inner {
         found.await?.ok_or(Error::NotFound("shared IP group"))
     }
 
-    /// Whether a new server may have an address of a group as its public one.
-    pub(super) async fn shareable(&self, tenant: &str, group: i64, address: Ipv4Addr) -> Result<(), Error> {
+    /// Checks that a new server may use `address` as its public one: a server of the group must have it.
+    pub(super) async fn check_shared_address(
+        &self,
+        tenant: &str,
+        group: i64,
+        address: Ipv4Addr,
+    ) -> Result<(), Error> {
         let invalid = |_| Error::invalid("sharedIpGroupId", "names no shared IP group");
         let group = self.group(tenant, group).await.map_err(invalid)?;
         let members = self.db.read(group.number, |number, tx| {

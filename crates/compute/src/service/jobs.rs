@@ -1,15 +1,15 @@
-//! Jobs: what was accepted is carried out in small steps, each of which may run again. One job is active per server;
-//! its lease is fenced in the database, and within this process it has its machine's turn.
+//! Jobs: execute accepted actions in small, idempotent steps. At most one job per server runs at a time: its lease is fenced in
+//! the database, and it holds the machine's lock within this process.
 
 mod addresses;
-mod bookings;
 mod building;
-mod crossing;
 mod imaging;
 mod lifecycle;
-mod placing;
+mod migration;
+mod outcome;
+mod relocation;
+mod reservations;
 mod resizing;
-mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use hypervisor::Hypervisor;
 use uuid::Uuid;
 use work::{Handler, Job, Next, Time};
 
-use super::{Halt, Inner};
+use super::{Inner, Shutdown};
 use crate::model::{JobPayload, Server, WorkItem};
 use crate::store;
 
-/// Why a step did not come to its end.
+/// Why a step did not succeed.
 #[derive(Debug)]
 pub(super) enum StepError {
-    /// It may succeed later.
+    /// A temporary failure: the step is retried.
     Retry(String),
-    /// It never will.
+    /// A permanent failure.
     Failed(String),
-    /// The job is someone else's now, or its server is gone.
+    /// Another process holds the job, or its server was removed.
     LeaseLost,
 }
 
@@ -77,38 +77,42 @@ impl From<images::Error> for StepError {
     }
 }
 
-/// A job in context.
+/// A job that is being run, with its payload.
 pub(super) struct JobContext<'a> {
     pub(super) inner: &'a Arc<Inner>,
     pub(super) job: &'a Job,
     pub(super) payload: JobPayload,
 }
 
-/// Carries the jobs of one service forward.
+/// Runs the jobs of this service.
 pub(super) struct JobRunner(pub(super) Arc<Inner>);
 
 #[async_trait]
 impl Handler for JobRunner {
     async fn step(&self, job: &Job) -> Next {
         let Ok(payload) = serde_json::from_str::<JobPayload>(&job.payload) else {
-            tracing::error!(job = job.id, kind = job.kind, "a job cannot be read");
+            tracing::error!(
+                job = job.id,
+                kind = job.kind,
+                "cannot parse the payload of a job; retrying in an hour"
+            );
             return Next::After(Duration::from_secs(3600));
         };
         let context = JobContext { inner: &self.0, job, payload };
-        let mut halt = self.0.halt.subscribe();
-        let turn = tokio::select! {
-            turn = self.0.turn(context.payload.server).take() => turn,
-            _ = halt.wait_for(|halt| *halt != Halt::No) => return halted(*self.0.halt.borrow()),
+        let mut shutdown = self.0.shutdown.subscribe();
+        let guard = tokio::select! {
+            guard = self.0.machine_lock(context.payload.server).acquire() => guard,
+            _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::No) => return after_shutdown(*self.0.shutdown.borrow()),
         };
-        let left = turn.left();
-        tokio::pin!(left);
-        // Registered before the first look at the job's lease, so that a deletion in between is not missed.
-        left.as_mut().enable();
+        let interrupted = guard.interrupted();
+        tokio::pin!(interrupted);
+        // Register before the job's lease is first checked, so that a deletion in between is not missed.
+        interrupted.as_mut().enable();
         tokio::select! {
-            next = context.carry() => next,
-            // Whoever interrupts has cancelled the job, or wants it to be looked at anew.
-            () = &mut left => Next::Continue,
-            _ = halt.wait_for(|halt| *halt != Halt::No) => halted(*self.0.halt.borrow()),
+            next = context.run() => next,
+            // The caller has cancelled the job, or wants it to read its state again.
+            () = &mut interrupted => Next::Continue,
+            _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::No) => after_shutdown(*self.0.shutdown.borrow()),
             () = self.0.clock.until(job.deadline) => Next::Continue,
         }
     }
@@ -117,51 +121,51 @@ impl Handler for JobRunner {
         let Ok(payload) = serde_json::from_str::<JobPayload>(&job.payload) else { return Next::Ended };
         let context = JobContext { inner: &self.0, job, payload };
         if context.payload.work == WorkItem::Delete {
-            // Nothing may be left behind: a deletion is never given up.
-            return context.step_again().await;
+            // A deletion is retried until nothing is left of the server.
+            return context.retry_deletion().await;
         }
-        let _turn = self.0.turn(context.payload.server).take().await;
+        let _guard = self.0.machine_lock(context.payload.server).acquire().await;
         let minutes = job.deadline.since(job.created).as_secs() / 60;
-        context.end(Err(StepError::Failed(format!("it was not finished within {minutes} minutes")))).await
+        context.finish(Err(StepError::Failed(format!("it was not finished within {minutes} minutes")))).await
     }
 }
 
-fn halted(halt: Halt) -> Next {
-    match halt {
-        // The lease runs out, or is forgotten at the next start, as after a crash.
-        Halt::Abandon => Next::Ended,
-        Halt::No | Halt::Stop => Next::Continue,
+fn after_shutdown(shutdown: Shutdown) -> Next {
+    match shutdown {
+        // Keep the lease, as a crash would: it expires or is released at the next start.
+        Shutdown::Crash => Next::Ended,
+        Shutdown::No | Shutdown::Stop => Next::Continue,
     }
 }
 
 impl JobContext<'_> {
-    async fn step_again(&self) -> Next {
-        let _turn = self.inner.turn(self.payload.server).take().await;
+    async fn retry_deletion(&self) -> Next {
+        let _guard = self.inner.machine_lock(self.payload.server).acquire().await;
         tokio::select! {
-            next = self.carry() => next,
+            next = self.run() => next,
             () = self.inner.clock.sleep(self.inner.settings.deadlines.short) => Next::Continue,
         }
     }
 
-    async fn carry(&self) -> Next {
-        let outcome = self.work().await;
-        if outcome.is_err() && matches!(self.place_anew().await, Ok(true)) {
+    async fn run(&self) -> Next {
+        let outcome = self.execute().await;
+        if outcome.is_err() && matches!(self.relocate().await, Ok(true)) {
             return Next::Continue;
         }
-        self.end(outcome).await
+        self.finish(outcome).await
     }
 
-    async fn work(&self) -> Result<(), StepError> {
-        if let WorkItem::Vacate { host, snapshot, unseen } = &self.payload.work {
-            return self.vacate(host, *snapshot, *unseen).await;
+    async fn execute(&self) -> Result<(), StepError> {
+        if let WorkItem::Cleanup { host, snapshot, check_machine } = &self.payload.work {
+            return self.clean_up_host(host, *snapshot, *check_machine).await;
         }
         let server = self.server().await?;
-        if self.inner.is_given_up(&server.host) {
-            // Another process may have taken it back.
-            self.inner.learn_given_up().await?;
+        if self.inner.is_evacuated(&server.host) {
+            // Another process may have reinstated it.
+            self.inner.reload_evacuated().await?;
         }
         if !self.payload.work.waits() && self.payload.work != WorkItem::Build {
-            // What follows may set the machine's counters back.
+            // Read the traffic counters first: the action may reset them.
             self.inner.read_meter(&server).await;
         }
         match self.payload.work.clone() {
@@ -170,7 +174,7 @@ impl JobContext<'_> {
             WorkItem::Reboot { kind } => self.reboot(&server, kind).await,
             WorkItem::Password { sealed } => self.password(&server, &sealed).await,
             WorkItem::Resize { flavor, to: None } => self.resize(server, flavor).await,
-            WorkItem::Resize { flavor, to: Some(to) } => self.cross(server, flavor, &to).await,
+            WorkItem::Resize { flavor, to: Some(to) } => self.migrate(server, flavor, &to).await,
             WorkItem::Confirm => self.confirm(&server).await,
             WorkItem::Revert => self.revert(server).await,
             WorkItem::Image(image) => self.image(&server, &image).await,
@@ -180,7 +184,7 @@ impl JobContext<'_> {
             WorkItem::Resume => self.resume(&server).await,
             WorkItem::Start => self.start(&server).await,
             WorkItem::Delete => self.delete(&server).await,
-            WorkItem::Vacate { .. } => Ok(()),
+            WorkItem::Cleanup { .. } => Ok(()),
             WorkItem::AutoConfirm => self.auto_confirm(&server).await,
             WorkItem::Backup { cadence, start, end } => {
                 self.backup(&server, cadence, Time(start), Time(end)).await
@@ -188,7 +192,7 @@ impl JobContext<'_> {
         }
     }
 
-    /// The server, while the job is this holder's.
+    /// Reads the server. Fails with [`StepError::LeaseLost`] if this process does not hold the job.
     async fn server(&self) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server);
         let found = self.inner.db.read(input, |(job, server), tx| {
@@ -202,7 +206,7 @@ impl JobContext<'_> {
         found.await?.ok_or(StepError::LeaseLost)
     }
 
-    /// The server's host.
+    /// Returns the server's host.
     fn host(&self, server: &Server) -> Result<Arc<dyn Hypervisor>, StepError> {
         self.host_named(&server.host)
     }
@@ -212,10 +216,13 @@ impl JobContext<'_> {
         self.inner.host_named(name).ok_or_else(missing)
     }
 
-    /// Shows how far the job is; `Lost` when it is not this holder's any more.
-    async fn show(&self, change: impl Fn(&mut Server) + Send + Sync + 'static) -> Result<Server, StepError> {
+    /// Changes the server and returns it. Fails with [`StepError::LeaseLost`] if this process does not hold the job.
+    async fn update_server(
+        &self,
+        change: impl Fn(&mut Server) + Send + Sync + 'static,
+    ) -> Result<Server, StepError> {
         let input = (self.job.clone(), self.payload.server, change, self.inner.clock.now());
-        let shown = self.inner.db.write(input, |(job, server, change, now), tx| {
+        let updated = self.inner.db.write(input, |(job, server, change, now), tx| {
             Box::pin(async move {
                 if !job.holds(tx).await? {
                     return Ok(None);
@@ -227,11 +234,11 @@ impl JobContext<'_> {
                 Ok::<_, database::Error>(Some(server))
             })
         });
-        shown.await?.ok_or(StepError::LeaseLost)
+        updated.await?.ok_or(StepError::LeaseLost)
     }
 
-    async fn progress(&self, percent: u8) -> Result<(), StepError> {
-        self.show(move |server| server.progress = percent.min(100)).await.map(|_| ())
+    async fn set_progress(&self, percent: u8) -> Result<(), StepError> {
+        self.update_server(move |server| server.progress = percent.min(100)).await.map(|_| ())
     }
 
     async fn secret(&self, server: Uuid, name: &'static str) -> Result<Option<Vec<u8>>, StepError> {

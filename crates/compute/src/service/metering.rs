@@ -1,5 +1,5 @@
-//! What servers use, by server and UTC day: how long they exist, in which size, and what they move over the public
-//! network. Read every few minutes, and before whatever sets a machine's counters back or ends it.
+//! Usage of servers by server and UTC day: time of existence, size, and traffic on the public network. Traffic
+//! counters are read every few minutes, and before every action that resets them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,63 +9,71 @@ use networks::Label;
 use uuid::Uuid;
 use work::Time;
 
-use super::{Compute, Error, Halt, Inner};
+use super::{Compute, Error, Inner, Shutdown};
 use crate::model::Server;
 use crate::store;
-use crate::store::usage::Reading;
+use crate::store::usage::{Position, Reading};
 
 pub use crate::store::usage::ServerUsage;
 
-/// How often servers are read. What a guest's own restart takes with it is at most the traffic of so long.
-const EVERY: Duration = Duration::from_secs(300);
-/// Servers read in one unit, and rows shown in one go.
+/// Interval between readings. A restart by the guest itself loses at most this much traffic.
+const READ_INTERVAL: Duration = Duration::from_secs(300);
+/// Number of servers whose readings are stored per transaction, and of rows per query.
 const PAGE: i64 = 200;
-/// A host that is slower than this is read the next time: no operation waits for its meter.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit for reading a machine's counters, so that a slow host does not delay operations. It is read the next time.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
 const DAY_SECONDS: i64 = 86_400;
 
-/// The counters of a server's public card: bytes in, bytes out.
-type Counters = (i64, i64);
+/// The traffic of a server's public interface, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Traffic {
+    bytes_in: i64,
+    bytes_out: i64,
+}
 
-/// What a unit found to be told to the meter.
-type Counted = Vec<(String, i64, Measure, u64)>;
+/// An amount to be added to the meter once the reading is committed.
+struct Count {
+    tenant: String,
+    day: i64,
+    measure: Measure,
+    amount: u64,
+}
 
 impl Compute {
-    /// Begins to read what servers use, and tells the meter of it and of every call.
+    /// Starts reading the usage of servers and reports it, and every request, to the meter.
     pub fn report_to(&self, meter: Meter) {
         if self.0.meter.set(meter).is_ok() {
-            tokio::spawn(read_on(Arc::clone(&self.0)));
+            tokio::spawn(read_periodically(Arc::clone(&self.0)));
         }
     }
 
-    /// A call was made on a tenant's account.
-    pub(crate) fn count_call(&self, tenant: &str) {
+    /// Counts a request to a tenant's account.
+    pub(crate) fn count_request(&self, tenant: &str) {
         if let Some(meter) = self.0.meter.get() {
             meter.count(tenant, Measure::ServersOperations, 1);
         }
     }
 
-    /// What servers used from `first_day` on, as far as it is read, for one tenant or all.
+    /// Returns the recorded usage of servers from `first_day` on, of one tenant or of all.
     ///
     /// # Errors
     /// The database's.
     pub async fn usage(&self, tenant: Option<&str>, first_day: i64) -> Result<Vec<ServerUsage>, Error> {
-        let (mut found, mut after) = (Vec::new(), (first_day, String::new(), -1));
+        let mut found = Vec::new();
+        let mut after = Position { day: first_day, tenant: String::new(), number: -1 };
         loop {
             let input = (tenant.map(str::to_owned), after);
-            let page = self.0.db.scan(input, |(tenant, (day, after, number)), tx| {
-                Box::pin(async move {
-                    store::usage::page(tx, tenant.as_deref(), (*day, after, *number), PAGE).await
-                })
+            let page = self.0.db.scan(input, |(tenant, after), tx| {
+                Box::pin(async move { store::usage::page(tx, tenant.as_deref(), after, PAGE).await })
             });
             let page: Vec<ServerUsage> = page.await?;
             let Some(last) = page.last() else { return Ok(found) };
-            after = (last.day, last.tenant.clone(), last.number);
+            after = Position { day: last.day, tenant: last.tenant.clone(), number: last.number };
             found.extend(page);
         }
     }
 
-    /// Reads every server now.
+    /// Reads the usage of every server now.
     ///
     /// # Errors
     /// The database's.
@@ -74,19 +82,19 @@ impl Compute {
     }
 }
 
-async fn read_on(inner: Arc<Inner>) {
-    let mut halt = inner.halt.subscribe();
+async fn read_periodically(inner: Arc<Inner>) {
+    let mut shutdown = inner.shutdown.subscribe();
     let reading = async {
         loop {
-            inner.clock.sleep(EVERY).await;
+            inner.clock.sleep(READ_INTERVAL).await;
             if let Err(error) = inner.read_all().await {
-                tracing::warn!(%error, "what servers use is read later");
+                tracing::warn!(%error, "cannot read the usage of servers; the next reading retries");
             }
         }
     };
     tokio::select! {
         () = reading => {}
-        _ = halt.wait_for(|halt| *halt != Halt::No) => {}
+        _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::No) => {}
     }
 }
 
@@ -102,40 +110,40 @@ impl Inner {
             after = last.id.to_string();
             let mut read = Vec::with_capacity(page.len());
             for server in &page {
-                read.push((server.id, self.counters(server).await));
+                read.push((server.id, self.traffic(server).await));
             }
-            self.keep_readings(read).await?;
+            self.store_readings(read).await?;
         }
     }
 
-    /// Reads one server, as far as its host answers.
+    /// Reads one server's usage if its host is reachable.
     pub(super) async fn read_meter(&self, server: &Server) {
-        let read = vec![(server.id, self.counters(server).await)];
-        if let Err(error) = self.keep_readings(read).await {
-            tracing::warn!(%error, server = %server.id, "what a server uses is read later");
+        let read = vec![(server.id, self.traffic(server).await)];
+        if let Err(error) = self.store_readings(read).await {
+            tracing::warn!(%error, server = %server.id, "cannot store the usage of a server; the next reading retries");
         }
     }
 
-    async fn counters(&self, server: &Server) -> Option<Counters> {
-        if server.power == hypervisor::Power::Absent || self.is_lost(&server.host) {
+    async fn traffic(&self, server: &Server) -> Option<Traffic> {
+        if server.power == hypervisor::Power::Absent || self.is_unreachable(&server.host) {
             return None;
         }
-        let card = server.interfaces.iter().find(|port| port.label == Label::Public)?.mac;
+        let mac = server.interfaces.iter().find(|port| port.label == Label::Public)?.mac;
         let host = self.host_named(&server.host)?;
-        let usage = tokio::time::timeout(ANSWER_WITHIN, host.usage(server.id)).await.ok()?.ok()?;
-        let nic = usage.nics.iter().find(|nic| nic.mac == card)?;
+        let usage = tokio::time::timeout(USAGE_TIMEOUT, host.usage(server.id)).await.ok()?.ok()?;
+        let nic = usage.nics.iter().find(|nic| nic.mac == mac)?;
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        Some((number(nic.received_bytes), number(nic.sent_bytes)))
+        Some(Traffic { bytes_in: number(nic.received_bytes), bytes_out: number(nic.sent_bytes) })
     }
 
-    async fn keep_readings(&self, read: Vec<(Uuid, Option<Counters>)>) -> Result<(), Error> {
+    async fn store_readings(&self, read: Vec<(Uuid, Option<Traffic>)>) -> Result<(), Error> {
         let input = (read, self.clock.now());
         let counted = self.db.write(input, |(read, now), tx| {
             Box::pin(async move {
-                let mut counted = Counted::new();
-                for (id, counters) in read {
+                let mut counted = Vec::new();
+                for (id, traffic) in read {
                     if let Some(server) = store::servers::by_id(tx, *id).await? {
-                        keep_reading(tx, &server, *counters, *now, &mut counted).await?;
+                        store_reading(tx, &server, *traffic, *now, &mut counted).await?;
                     }
                 }
                 Ok::<_, Error>(counted)
@@ -143,7 +151,7 @@ impl Inner {
         });
         let counted = counted.await?;
         if let Some(meter) = self.meter.get() {
-            for (tenant, day, measure, amount) in counted {
+            for Count { tenant, day, measure, amount } in counted {
                 meter.count_on(&tenant, day, measure, amount);
             }
         }
@@ -151,27 +159,28 @@ impl Inner {
     }
 }
 
-async fn keep_reading(
+async fn store_reading(
     tx: &mut database::Tx,
     server: &Server,
-    counters: Option<Counters>,
+    traffic: Option<Traffic>,
     now: Time,
-    counted: &mut Counted,
+    counted: &mut Vec<Count>,
 ) -> Result<(), database::Error> {
     let last = store::usage::reading(tx, server.id).await?;
     let last = last.unwrap_or(Reading { until: server.created, bytes_in: 0, bytes_out: 0 });
-    // It is its owner's until it is deleted, not until nothing is left of it.
+    // Usage ends when the owner deletes the server, not when the deletion is complete.
     let now = server.deleted.unwrap_or(now).max(last.until);
-    let (bytes_in, bytes_out) = counters.unwrap_or((last.bytes_in, last.bytes_out));
-    // Counters that went back began anew with the machine.
+    let last_traffic = Traffic { bytes_in: last.bytes_in, bytes_out: last.bytes_out };
+    let Traffic { bytes_in, bytes_out } = traffic.unwrap_or(last_traffic);
+    // Counters that went down were reset with the machine.
     let since = |now: i64, last: i64| if now >= last { now - last } else { now };
-    let mut moved = (since(bytes_in, last.bytes_in), since(bytes_out, last.bytes_out));
+    let mut new_bytes = (since(bytes_in, last.bytes_in), since(bytes_out, last.bytes_out));
     let spans: Vec<_> = by_day(last.until.seconds(), now.seconds()).collect();
     let today = (now.seconds().div_euclid(DAY_SECONDS), 0);
-    let spans = if spans.is_empty() && moved != (0, 0) { vec![today] } else { spans };
-    // What moved is told of the last day of the time that was read.
+    let spans = if spans.is_empty() && new_bytes != (0, 0) { vec![today] } else { spans };
+    // The traffic is recorded on the last day of the span.
     for (day, seconds) in spans.into_iter().rev() {
-        let bytes = std::mem::take(&mut moved);
+        let bytes = std::mem::take(&mut new_bytes);
         store::usage::add(tx, server, day, seconds, bytes).await?;
         let mib_seconds = seconds.saturating_mul(i64::from(server.flavor.memory_mib));
         for (measure, amount) in [
@@ -180,14 +189,15 @@ async fn keep_reading(
             (Measure::ServersBytesIn, bytes.0),
             (Measure::ServersBytesOut, bytes.1),
         ] {
-            counted.push((server.tenant.clone(), day, measure, u64::try_from(amount).unwrap_or(0)));
+            let amount = u64::try_from(amount).unwrap_or(0);
+            counted.push(Count { tenant: server.tenant.clone(), day, measure, amount });
         }
     }
     let reading = Reading { until: now, bytes_in, bytes_out };
     store::usage::set_reading(tx, server.id, reading).await
 }
 
-/// The days of a span of time, each with its seconds in it.
+/// Returns the days of a span of time with the number of its seconds on each.
 fn by_day(from: i64, to: i64) -> impl Iterator<Item = (i64, i64)> {
     let first = from.div_euclid(DAY_SECONDS);
     let last = (to - 1).div_euclid(DAY_SECONDS);
@@ -202,7 +212,7 @@ mod tests {
     use super::by_day;
 
     #[test]
-    fn a_span_is_parted_at_midnight() {
+    fn a_span_is_split_at_midnight() {
         let days = |from, to| by_day(from, to).collect::<Vec<_>>();
         assert_eq!(days(100, 160), [(0, 60)]);
         assert_eq!(days(86_300, 172_900), [(0, 100), (1, 86_400), (2, 100)]);

@@ -1,17 +1,17 @@
-//! What the operator does: suspend and resume servers, drain hosts, give them up.
+//! Operations of the operator: suspends and resumes servers, drains, evacuates and reinstates hosts.
 
-use super::host_book::Host;
-use super::orders::{Order, Orderer};
+use super::host_registry::Host;
+use super::orders::{Order, Requester};
 use super::{Compute, Error, reconcile};
 use crate::model::{Id, Server};
 use crate::store;
 
 impl Compute {
     async fn operate(&self, id: Id, order: Order) -> Result<Server, Error> {
-        self.0.accept(id, order, Orderer { operator: true, ..Orderer::default() }).await
+        self.0.accept(id, order, Requester { operator: true, ..Requester::default() }).await
     }
 
-    /// Holds a server of any tenant: it shows SUSPENDED until it is resumed.
+    /// Suspends a server of any tenant: it shows SUSPENDED until it is resumed.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Refused`].
@@ -19,7 +19,7 @@ impl Compute {
         self.operate(id, Order::Suspend).await
     }
 
-    /// Lets a suspended server go on.
+    /// Resumes a suspended server.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Refused`].
@@ -27,7 +27,7 @@ impl Compute {
         self.operate(id, Order::Resume).await
     }
 
-    /// Deletes a server of any tenant in whatever state.
+    /// Deletes a server of any tenant in any state.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -35,7 +35,7 @@ impl Compute {
         self.operate(id, Order::Delete { during_build: true }).await.map(|_| ())
     }
 
-    /// Every host with its room.
+    /// Returns every host with its capacity and reservations.
     ///
     /// # Errors
     /// The database's.
@@ -43,7 +43,7 @@ impl Compute {
         Ok(self.0.db.scan((), |(), tx| Box::pin(async move { store::hosts::all(tx).await })).await?)
     }
 
-    /// Gives a host no new servers, or again some.
+    /// Sets whether a host is drained: it gets no new servers.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -54,56 +54,59 @@ impl Compute {
         if known.await? { Ok(()) } else { Err(Error::NotFound("host")) }
     }
 
-    /// Declares a host lost that does not answer. Nothing that was on it counts any more: deletions end, its servers are in
-    /// ERROR and may be rebuilt, which happens on another host. So its machines must not run: either the operator says that
-    /// it is `powered_off`, or the configured fence powers it off first.
+    /// Declares an unreachable host lost. Everything on it counts as deleted: pending deletions complete, its servers
+    /// show ERROR and can be rebuilt on another host. Its machines must therefore not run: either the operator
+    /// asserts that it is `powered_off`, or the configured fence powers it off first.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] if the host answers, or if it is not sure that it is off.
-    pub async fn give_up(&self, host: &str, powered_off: bool) -> Result<(), Error> {
-        let answers = || Error::Conflict(format!("host {host} answers: drain it, or stop it first"));
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the host is reachable, or was not powered off for certain.
+    pub async fn evacuate(&self, host: &str, powered_off: bool) -> Result<(), Error> {
+        let reachable = || Error::Conflict(format!("host {host} is reachable: drain it, or stop it first"));
         let is_up = self.0.db.read(host.to_owned(), |host, tx| {
             Box::pin(async move { Ok::<_, Error>(store::hosts::is_up(tx, host).await?) })
         });
         match is_up.await? {
             None => return Err(Error::NotFound("host")),
-            Some(true) => return Err(answers()),
+            Some(true) => return Err(reachable()),
             Some(false) => {}
         }
         if !powered_off {
             let fence = self.0.settings.fence.as_ref().ok_or_else(|| {
                 Error::Conflict(format!(
-                    "machines on host {host} may still run: power it off and say --powered-off, or configure servers.fence"
+                    "machines on host {host} may still run: power it off and pass --powered-off, or configure servers.fence"
                 ))
             })?;
-            let unsure = |reason| Error::Conflict(format!("host {host} could not be powered off: {reason}"));
-            fence.power_off(host).await.map_err(unsure)?;
+            let not_fenced =
+                |reason| Error::Conflict(format!("host {host} could not be powered off: {reason}"));
+            fence.power_off(host).await.map_err(not_fenced)?;
         }
-        self.set_given_up(host, true).await
+        self.set_evacuated(host, true).await
     }
 
-    /// Uses a host again that was given up. What it still has is removed, as far as it belongs elsewhere by then.
+    /// Reinstates an evacuated host. Machines on it whose servers were deleted or rebuilt elsewhere are removed.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn reinstate(&self, host: &str) -> Result<(), Error> {
-        self.set_given_up(host, false).await
+        self.set_evacuated(host, false).await
     }
 
-    async fn set_given_up(&self, host: &str, given_up: bool) -> Result<(), Error> {
-        let known = self.0.db.write((host.to_owned(), given_up), |(host, given_up), tx| {
+    async fn set_evacuated(&self, host: &str, evacuated: bool) -> Result<(), Error> {
+        let known = self.0.db.write((host.to_owned(), evacuated), |(host, evacuated), tx| {
             Box::pin(async move {
-                if *given_up && store::hosts::is_up(tx, host).await? == Some(true) {
-                    return Err(Error::Conflict(format!("host {host} answers: drain it, or stop it first")));
+                if *evacuated && store::hosts::is_up(tx, host).await? == Some(true) {
+                    return Err(Error::Conflict(format!(
+                        "host {host} is reachable: drain it, or stop it first"
+                    )));
                 }
-                Ok::<_, Error>(store::hosts::set_given_up(tx, host, *given_up).await?)
+                Ok::<_, Error>(store::hosts::set_evacuated(tx, host, *evacuated).await?)
             })
         });
         if !known.await? {
             return Err(Error::NotFound("host"));
         }
-        self.0.learn_given_up().await?;
-        reconcile::look_now(&self.0, host);
+        self.0.reload_evacuated().await?;
+        reconcile::check_host_now(&self.0, host);
         self.0.wake();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Orders: one action on one server, admitted by the state machine and accepted in one unit with its job.
+//! Orders: one action on one server, checked by the state machine and recorded with its job in one transaction.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -7,23 +7,24 @@ use database::Tx;
 use uuid::Uuid;
 use work::{Time, jobs};
 
-use super::limits::absolute;
+use super::enqueue::RequestedBy;
+use super::limits::absolute_limit;
 use super::{Error, Inner};
-use crate::model::WorkItem;
-use crate::model::{Action, Flavor, Id, NewImage, Other, Reboot, Refusal, Server, Task};
+use crate::model::{Action, Flavor, Id, NewImage, Other, Reboot, Refusal, Server, Task, WorkItem};
 use crate::store;
+use crate::store::hosts::Size;
 
-/// How long an order waits for a job that only has to tidy up after an image.
-const IMAGE_ENDS_WITHIN: Duration = Duration::from_secs(10);
-/// How long an order waits for a confirmation that is under way, and how often it looks.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Time that an order waits for an image's job that only has its cleanup left.
+const IMAGE_CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that an order waits for a confirmation in progress, and the interval at which it polls.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is to be done to a server, with all that it needs.
+/// An action on a server with its parameters.
 #[derive(Clone, Debug)]
 pub(super) enum Order {
     Rename(String),
-    /// The new password, sealed, and perhaps a new name with it.
+    /// The new password, encrypted, and optionally a new name.
     Password {
         sealed: Vec<u8>,
         name: Option<String>,
@@ -51,9 +52,9 @@ pub(super) enum Order {
     Start,
 }
 
-/// Who orders, and of whose servers: no tenant where the cloud itself or its operator does.
+/// Who requests an action. Without a tenant the operator or the cloud itself does, on servers of any tenant.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orderer {
+pub(super) struct Requester {
     pub(super) tenant: Option<String>,
     pub(super) user: String,
     pub(super) request: String,
@@ -80,7 +81,7 @@ impl Order {
         }
     }
 
-    /// Its name in the log of actions, and the work that it comes to; none for what is done at once.
+    /// Returns its name in the action log, and its work item; `None` if it needs no job.
     fn work(&self, server: &Server) -> (&'static str, Option<WorkItem>) {
         match self.clone() {
             Self::Rename(_) => ("rename", None),
@@ -112,19 +113,19 @@ impl Order {
 struct Accept {
     id: Id,
     order: Order,
-    by: Orderer,
+    by: Requester,
     now: Time,
     deadline: Time,
-    /// The deadline of what has to copy a disk to another host.
-    deadline_across: Time,
+    /// Deadline of a resize to another host, which has to copy the disk.
+    migration_deadline: Time,
     disk_overcommit: i64,
 }
 
 impl Inner {
-    /// Accepts an order, or refuses it and changes nothing. Answers the server as it is then.
-    pub(super) async fn accept(&self, id: Id, order: Order, by: Orderer) -> Result<Server, Error> {
+    /// Accepts an order and returns the changed server, or rejects it and changes nothing.
+    pub(super) async fn accept(&self, id: Id, order: Order, by: Requester) -> Result<Server, Error> {
         let deadlines = &self.settings.deadlines;
-        let within = match &order {
+        let time_limit = match &order {
             Order::Rebuild { .. } | Order::Resize(_) => deadlines.build,
             Order::Image(_) => deadlines.image,
             _ => deadlines.short,
@@ -132,19 +133,19 @@ impl Inner {
         let now = self.clock.now();
         let disk_overcommit = self.settings.disk_overcommit;
         let deletes = matches!(order, Order::Delete { .. });
-        let deadline_across = now.after(deadlines.build + deadlines.image);
-        let deadline = now.after(within);
-        let accept = Accept { id, order, by, now, deadline, deadline_across, disk_overcommit };
+        let migration_deadline = now.after(deadlines.build + deadlines.image);
+        let deadline = now.after(time_limit);
+        let accept = Accept { id, order, by, now, deadline, migration_deadline, disk_overcommit };
         let server = match self.write(accept.clone()).await {
             Err(Error::Refused(Refusal::BackupOrResizeInProgress))
-                if self.image_ends(&accept).await? || self.confirmation_ends(&accept).await? =>
+                if self.image_is_done(&accept).await? || self.confirmation_is_done(&accept).await? =>
             {
                 self.write(accept).await?
             }
             written => written?,
         };
         if deletes {
-            self.turn(server.id).interrupt();
+            self.machine_lock(server.id).interrupt();
         }
         self.wake();
         Ok(server)
@@ -154,59 +155,59 @@ impl Inner {
         self.db.write(accept, |accept, tx| Box::pin(write(accept, tx))).await
     }
 
-    /// Whether an order that an image kept out may be written after all: the image's job ended since, or has only to tidy
-    /// up, which is waited for. Whoever sees an image ACTIVE may order on, and is not to be told that it is still being
-    /// made.
-    async fn image_ends(&self, accept: &Accept) -> Result<bool, Error> {
-        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
+    /// Returns whether an order that was rejected because of an image may be retried: the image's job has ended, or
+    /// has only its cleanup left, which this waits for. A client that sees the image ACTIVE must be able to request
+    /// the next action.
+    async fn image_is_done(&self, accept: &Accept) -> Result<bool, Error> {
+        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(find_server(accept, tx)));
         let server = found.await?;
         match server.state.task {
             None => return Ok(true),
             Some(Task::Imaging) if !self.images.has_image_in_flight(server.id).await? => {}
             Some(_) => return Ok(false),
         }
-        // The job has the machine's turn until all of it is written.
-        let turn = self.turn(server.id);
-        Ok(tokio::time::timeout(IMAGE_ENDS_WITHIN, turn.take()).await.is_ok())
+        // The job holds the machine's lock until its outcome is committed.
+        let lock = self.machine_lock(server.id);
+        Ok(tokio::time::timeout(IMAGE_CLEANUP_TIMEOUT, lock.acquire()).await.is_ok())
     }
 
-    /// Whether an order that a confirmation kept out may be written after all, once that ended: its answer was 204, and
-    /// whoever got that may order on.
-    async fn confirmation_ends(&self, accept: &Accept) -> Result<bool, Error> {
-        // The cloud's own orders come from jobs, which have the turn that a confirmation may wait for.
+    /// Returns whether an order that was rejected because of a confirmation may be retried, after waiting for the
+    /// confirmation. A client that got its 204 must be able to request the next action.
+    async fn confirmation_is_done(&self, accept: &Accept) -> Result<bool, Error> {
+        // Orders of the cloud itself come from jobs, which hold the machine's lock that the confirmation may be waiting for.
         if accept.by.tenant.is_none() || matches!(accept.order, Order::Confirm | Order::Revert) {
             return Ok(false);
         }
-        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(named(accept, tx)));
-        self.is_confirmed(&found.await?).await
+        let found = self.db.read(accept.clone(), |accept, tx| Box::pin(find_server(accept, tx)));
+        self.wait_for_confirmation(&found.await?).await
     }
 
-    /// Waits for the end of a server's confirmation, if one is under way and ends soon.
-    pub(super) async fn is_confirmed(&self, server: &Server) -> Result<bool, Error> {
+    /// Waits for a confirmation in progress. Returns `false` if there is none or it does not end in time.
+    pub(super) async fn wait_for_confirmation(&self, server: &Server) -> Result<bool, Error> {
         if server.state.task != Some(Task::ResizeConfirming) {
             return Ok(false);
         }
         let ended = async {
             loop {
-                // The job has the turn from its first step to its last; it may not have begun.
-                drop(self.turn(server.id).take().await);
+                // The job holds the lock while it runs, but it may not have started.
+                drop(self.machine_lock(server.id).acquire().await);
                 let found = self
                     .db
                     .read(server.id, |id, tx| Box::pin(async move { store::servers::by_id(tx, *id).await }));
                 match found.await? {
                     Some(server) if server.state.task == Some(Task::ResizeConfirming) => {
-                        tokio::time::sleep(LOOK_EVERY).await;
+                        tokio::time::sleep(POLL_INTERVAL).await;
                     }
                     _ => return Ok(true),
                 }
             }
         };
-        tokio::time::timeout(CONFIRMED_WITHIN, ended).await.unwrap_or(Ok(false))
+        tokio::time::timeout(CONFIRMATION_TIMEOUT, ended).await.unwrap_or(Ok(false))
     }
 }
 
-/// The server that an order is for.
-async fn named(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
+/// Returns the server that an order is for.
+async fn find_server(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     let found = match (&accept.by.tenant, accept.id) {
         (Some(tenant), id) => store::servers::of_tenant(tx, tenant, id).await?,
         (None, Id::Uuid(id)) => store::servers::by_id(tx, id).await?,
@@ -217,7 +218,7 @@ async fn named(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
 
 async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     let Accept { order, by, now, .. } = accept;
-    let mut server = named(accept, tx).await?;
+    let mut server = find_server(accept, tx).await?;
     if server.locked && !by.operator {
         return Err(Error::Conflict("the server is locked".into()));
     }
@@ -232,9 +233,10 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     let (name, work) = order.work(&server);
     match work {
         Some(work) => {
-            let across = matches!(work, WorkItem::Resize { to: Some(_), .. });
-            let deadline = if across { accept.deadline_across } else { accept.deadline };
-            work.enqueue(tx, &server, name, (&by.request, &by.user), *now, deadline).await?;
+            let migrates = matches!(work, WorkItem::Resize { to: Some(_), .. });
+            let deadline = if migrates { accept.migration_deadline } else { accept.deadline };
+            let by = RequestedBy { request: &by.request, user: &by.user };
+            work.enqueue(tx, &server, name, by, *now, deadline).await?;
         }
         None => {
             let entry = store::actions::begin(tx, server.id, name, &by.request, &by.user, *now).await?;
@@ -244,7 +246,7 @@ async fn write(accept: &Accept, tx: &mut Tx) -> Result<Server, Error> {
     Ok(server)
 }
 
-/// What an order must check and book beside the state machine.
+/// Checks and reserves what an order needs in addition to the state machine's check.
 async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<(), Error> {
     match &accept.order {
         Order::Rename(name) | Order::Password { name: Some(name), .. } => server.name.clone_from(name),
@@ -254,9 +256,9 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
         }
         Order::Resize(flavor) => {
             server.progress = 0;
-            book_resize(accept, tx, server, flavor).await?;
+            reserve_resize(accept, tx, server, flavor).await?;
         }
-        Order::Share { address, group, .. } => share(tx, server, *address, *group).await?,
+        Order::Share { address, group, .. } => check_share(tx, server, *address, *group).await?,
         Order::Unshare(address) => {
             let held = server.interfaces.iter().flat_map(|port| &port.addresses);
             match held.into_iter().find(|held| held.address == *address) {
@@ -273,17 +275,17 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
             for cadence in crate::model::Cadence::ALL {
                 jobs::cancel_all(tx, &WorkItem::backup_subject(server.id, cadence)).await?;
             }
-            store::actions::abandon(tx, server.id, "the server was deleted", accept.now).await?;
+            store::actions::finish_all(tx, server.id, "the server was deleted", accept.now).await?;
             server.deleted = Some(accept.now);
-            let memory = store::servers::held_memory(tx, server.id).await?;
+            let memory = store::servers::reserved_memory(tx, server.id).await?;
             store::servers::add_ram(tx, &server.tenant, -memory).await?;
             if let Some(group) = server.group {
                 store::groups::touch(tx, group, accept.now).await?;
             }
         }
         Order::Image(NewImage { cadence: Some(cadence), window_end: Some(end), .. }) => {
-            // In this unit, so that a window never has two images, whenever its job dies.
-            store::schedules::serve(tx, server.id, *cadence, Time(*end)).await?;
+            // In this transaction, so that a window never gets two images even if its job crashes.
+            store::schedules::set_served_until(tx, server.id, *cadence, Time(*end)).await?;
         }
         Order::Confirm | Order::Revert => {
             jobs::cancel_all(tx, &WorkItem::confirm_subject(server.id)).await?;
@@ -293,9 +295,9 @@ async fn prepare(accept: &Accept, tx: &mut Tx, server: &mut Server) -> Result<()
     Ok(())
 }
 
-/// A resize holds the larger of both sizes until it is decided, or each on its host where the server's own has no room;
-/// limits apply as to a create (guide, Absolute Limits).
-async fn book_resize(
+/// Reserves the larger of both sizes on the server's host until the resize is confirmed or reverted. If the host
+/// lacks capacity, reserves the new size on another host. Limits apply as for a create (guide, Absolute Limits).
+async fn reserve_resize(
     accept: &Accept,
     tx: &mut Tx,
     server: &mut Server,
@@ -305,35 +307,43 @@ async fn book_resize(
         return Err(Error::ResizeNotAllowed("the server has that flavor already".into()));
     }
     if server.other.is_some() {
-        // An earlier one is not undone as a whole yet.
+        // The rollback of an earlier resize is not complete yet.
         return Err(Refusal::BackupOrResizeInProgress.into());
     }
-    let (old, new) = (i64::from(server.flavor.memory_mib), i64::from(to.memory_mib));
+    let (old, new) = (Size::of(server.flavor), Size::of(to));
+    let added = Size {
+        memory_mib: (new.memory_mib - old.memory_mib).max(0),
+        disk_gib: (new.disk_gib - old.disk_gib).max(0),
+    };
     let overrides = store::limits::overrides(tx, &server.tenant).await?;
-    let (used, limit) = (store::servers::ram_of(tx, &server.tenant).await?, absolute(&overrides, "ram-mib"));
-    if new > old && used - old + new > limit {
-        let reason =
-            format!("the account has {used} of {limit} MB RAM in use: {} more are too many", new - old);
+    let (used, limit) =
+        (store::servers::used_ram(tx, &server.tenant).await?, absolute_limit(&overrides, "ram-mib"));
+    if added.memory_mib > 0 && used + added.memory_mib > limit {
+        let reason = format!(
+            "the account uses {used} of {limit} MB RAM; {} MB more would exceed the limit",
+            added.memory_mib
+        );
         return Err(Error::OverLimit { reason, retry_at: None });
     }
-    let (old_disk, new_disk) = (i64::from(server.flavor.disk_gib), i64::from(to.disk_gib));
-    let (memory, disk) = ((new - old).max(0), (new_disk - old_disk).max(0));
-    if store::hosts::has_room(tx, &server.host, memory, disk, accept.disk_overcommit).await? {
-        let larger = (old.max(new), old_disk.max(new_disk));
-        store::servers::hold_room(tx, server.id, &server.host, larger.0, larger.1).await?;
+    if store::hosts::has_capacity(tx, &server.host, added, accept.disk_overcommit).await? {
+        let larger =
+            Size { memory_mib: old.memory_mib.max(new.memory_mib), disk_gib: old.disk_gib.max(new.disk_gib) };
+        store::servers::reserve(tx, server.id, &server.host, larger).await?;
     } else {
-        let found = store::hosts::place(tx, &server.tenant, (new, new_disk), accept.disk_overcommit).await?;
-        let no_room = || Error::NoCapacity(format!("no host has {new} MB RAM and {new_disk} GB disk free"));
-        let (host, snapshot) = (found.ok_or_else(no_room)?, Uuid::new_v4());
-        store::crossing::begin(tx, server.id, &host, snapshot, (new, new_disk)).await?;
+        let found = store::hosts::choose_host(tx, &server.tenant, new, accept.disk_overcommit).await?;
+        let Size { memory_mib, disk_gib } = new;
+        let no_capacity =
+            || Error::NoCapacity(format!("no host has {memory_mib} MB RAM and {disk_gib} GB disk free"));
+        let (host, snapshot) = (found.ok_or_else(no_capacity)?, Uuid::new_v4());
+        store::migration::begin(tx, server.id, &host, snapshot, new).await?;
         server.other = Some(Other { host, snapshot: Some(snapshot) });
     }
-    Ok(store::servers::add_ram(tx, &server.tenant, (new - old).max(0)).await?)
+    Ok(store::servers::add_ram(tx, &server.tenant, added.memory_mib).await?)
 }
 
-/// Any server of a group may use any public address of the others (guide, Shared IP Groups): also one that they share
-/// themselves, and whose own server is gone.
-async fn share(tx: &mut Tx, server: &Server, address: Ipv4Addr, group: i64) -> Result<(), Error> {
+/// Checks that a server may use an address: any server of a group may use any public address of the others (guide,
+/// Shared IP Groups), including a shared one whose owner was deleted.
+async fn check_share(tx: &mut Tx, server: &Server, address: Ipv4Addr, group: i64) -> Result<(), Error> {
     if server.group != Some(group) {
         return Err(Error::invalid("sharedIpGroupId", "names no shared IP group that the server is in"));
     }

@@ -1,5 +1,5 @@
-//! Reconcilers: what hosts show and what is written here are brought together, at the start, when a host comes back,
-//! when it says that something happened, and every minute. They take no input and may run at any time.
+//! Reconciliation: compares the hosts with the database and corrects differences. Runs at the start, when a host
+//! becomes reachable, on a host's events, and every minute. It may run at any time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,81 +11,81 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 use work::Time;
 
-use super::orders::{Order, Orderer};
-use super::{Halt, Inner, Transfer};
+use super::orders::{Order, Requester};
+use super::{Inner, Shutdown, Transfer};
 use crate::model::{Fault, Id, Server, State, Vm};
 use crate::store;
 
-/// How often a host is looked at as a whole, and ports and images are swept.
-const EVERY: Duration = Duration::from_secs(60);
-/// Ports of a server that does not exist after so long were left by a create that died.
+/// Interval of complete checks of each host, and of the sweep.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Ports older than this whose server does not exist were left by a create that crashed.
 const PORT_GRACE: Duration = Duration::from_secs(300);
-/// Servers compared in one go.
+/// Number of servers read per query.
 const PAGE: i64 = 200;
-/// The host's word for a machine that it found shut off when it came up: it lost power itself.
+/// The reason that a host gives for a machine that was shut off because the host itself lost power.
 const HOST_WAS_DOWN: &str = "unknown";
 
-/// Watches one host until the service ends.
+/// Follows one host until the service stops.
 pub(super) async fn watch(inner: Arc<Inner>, host: Arc<dyn Hypervisor>) {
-    let mut halt = inner.halt.subscribe();
+    let mut shutdown = inner.shutdown.subscribe();
     tokio::select! {
-        () = follow(&inner, &host) => {}
-        _ = halt.wait_for(|halt| *halt != Halt::No) => {}
+        () = follow_host(&inner, &host) => {}
+        _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::No) => {}
     }
 }
 
-async fn follow(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
+async fn follow_host(inner: &Arc<Inner>, host: &Arc<dyn Hypervisor>) {
     let mut events = host.events();
-    let mut known = false;
+    let mut checked_before = false;
     loop {
-        look_at_all(inner, host.host()).await;
-        if !std::mem::replace(&mut known, true) {
-            inner.unsurveyed.send_modify(|left| *left = left.saturating_sub(1));
+        check_host(inner, host.host()).await;
+        if !std::mem::replace(&mut checked_before, true) {
+            inner.unknown_capacities.send_modify(|left| *left = left.saturating_sub(1));
         }
-        let next_look = tokio::time::sleep(EVERY);
-        tokio::pin!(next_look);
+        let next_check = tokio::time::sleep(CHECK_INTERVAL);
+        tokio::pin!(next_check);
         loop {
             tokio::select! {
-                () = &mut next_look => break,
+                () = &mut next_check => break,
                 event = events.recv() => match event {
                     Ok(Event::HostLost) => inner.set_reachable(host.host(), false).await,
-                    Ok(Event::Machine(_)) if inner.is_given_up(host.host()) => {}
-                    Ok(Event::Machine(state)) => look_at_one(inner, host.as_ref(), state.id).await,
+                    Ok(Event::Machine(_)) if inner.is_evacuated(host.host()) => {}
+                    Ok(Event::Machine(state)) => check_machine(inner, host.as_ref(), state.id).await,
                     Ok(Event::HostBack) | Err(RecvError::Lagged(_)) => break,
-                    // It says nothing any more: the regular look is left.
-                    Err(RecvError::Closed) => { next_look.as_mut().await; break }
+                    // No more events: only the periodic checks are left.
+                    Err(RecvError::Closed) => { next_check.as_mut().await; break }
                 },
             }
         }
     }
 }
 
-/// Looks at a host without waiting for the next time.
-pub(super) fn look_now(inner: &Arc<Inner>, host: &str) {
+/// Starts a check of a host now.
+pub(super) fn check_host_now(inner: &Arc<Inner>, host: &str) {
     let (inner, host) = (Arc::clone(inner), host.to_owned());
-    tokio::spawn(async move { look_at_all(&inner, &host).await });
+    tokio::spawn(async move { check_host(&inner, &host).await });
 }
 
-async fn look_at_all(inner: &Arc<Inner>, host: &str) {
-    if inner.is_given_up(host) {
-        // It may have been taken back, here or by another process.
-        if let Err(error) = inner.learn_given_up().await {
-            return tracing::warn!(%error, "cannot learn which hosts are given up");
+async fn check_host(inner: &Arc<Inner>, host: &str) {
+    if inner.is_evacuated(host) {
+        // It may have been reinstated, possibly by another process.
+        if let Err(error) = inner.reload_evacuated().await {
+            return tracing::warn!(%error, "cannot read which hosts are evacuated; the next check retries");
         }
     }
-    if inner.is_given_up(host) {
+    if inner.is_evacuated(host) {
         return compare(inner, &EvacuatedHost::new(host), Vec::new()).await;
     }
     let Some(host) = inner.hosts.get(host).map(AsRef::as_ref) else { return };
     let machines = match host.machines().await {
         Ok(machines) => machines,
         Err(error) => {
-            tracing::debug!(%error, host = host.host(), "cannot look at a host");
+            tracing::debug!(%error, host = host.host(), "cannot list the machines of a host");
             return inner.set_reachable(host.host(), false).await;
         }
     };
-    if let Err(error) = inner.survey(host).await {
-        tracing::debug!(%error, host = host.host(), "cannot survey a host");
+    if let Err(error) = inner.read_capacity(host).await {
+        tracing::debug!(%error, host = host.host(), "cannot read the capacity of a host");
         return inner.set_reachable(host.host(), false).await;
     }
     inner.set_reachable(host.host(), true).await;
@@ -94,7 +94,7 @@ async fn look_at_all(inner: &Arc<Inner>, host: &str) {
     drop_old_images(inner, host).await;
 }
 
-/// Brings together what a host has and what is written here.
+/// Compares a host's machines with the database and corrects differences.
 async fn compare(inner: &Arc<Inner>, host: &dyn Hypervisor, machines: Vec<MachineState>) {
     let mut machines: HashMap<Uuid, MachineState> = machines.into_iter().map(|m| (m.id, m)).collect();
     let mut after = String::new();
@@ -106,22 +106,22 @@ async fn compare(inner: &Arc<Inner>, host: &dyn Hypervisor, machines: Vec<Machin
         let Some(last) = page.last() else { break };
         after = last.id.to_string();
         for server in page {
-            let seen = machines.remove(&server.id).map_or(Power::Absent, |machine| machine.power);
-            if server.state.task.is_none() && (seen != server.power || expects_other(&server, seen)) {
-                look_at_one(inner, host, server.id).await;
+            let power = machines.remove(&server.id).map_or(Power::Absent, |machine| machine.power);
+            if server.state.task.is_none() && (power != server.power || is_unexpected(&server, power)) {
+                check_machine(inner, host, server.id).await;
             }
         }
     }
     for (id, machine) in machines {
         if is_on(machine.power) {
-            look_at_one(inner, host, id).await;
+            check_machine(inner, host, id).await;
         }
-        remove_leftover(inner, host, id).await;
+        remove_orphan(inner, host, id).await;
     }
 }
 
-/// Images that were deleted and that no disk on the host is based on. One of which nothing is known here may be
-/// another cloud's.
+/// Deletes cached images from the host that were deleted from the cloud and that no disk is based on. An unknown
+/// image may belong to another cloud and is kept.
 async fn drop_old_images(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     let Ok(digests) = host.images().await else { return };
     for digest in digests {
@@ -129,17 +129,19 @@ async fn drop_old_images(inner: &Arc<Inner>, host: &dyn Hypervisor) {
             continue;
         }
         let transfer = Transfer::Image { host: host.host().to_owned(), digest: digest.clone() };
-        let _turn = inner.transfers.of(transfer).take().await;
+        let _guard = inner.transfer_locks.get(transfer).acquire().await;
         match host.drop_image(&digest).await {
-            Ok(()) => tracing::info!(host = host.host(), %digest, "dropped a deleted image"),
-            // A disk is based on it.
+            Ok(()) => tracing::info!(host = host.host(), %digest, "removed a deleted image from the host"),
+            // A disk is based on the image.
             Err(hypervisor::Error::Refused { .. }) => {}
-            Err(error) => tracing::warn!(%error, host = host.host(), %digest, "cannot drop a deleted image"),
+            Err(error) => {
+                tracing::warn!(%error, host = host.host(), %digest, "cannot remove a deleted image from the host; the next check retries")
+            }
         }
     }
 }
 
-/// Snapshots of images that nobody makes any more. One of which nothing is known here may be another cloud's.
+/// Deletes snapshots whose images are no longer being created. An unknown snapshot may belong to another cloud and is kept.
 async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
     let Ok(snapshots) = host.snapshots().await else { return };
     for id in snapshots {
@@ -148,33 +150,38 @@ async fn drop_old_snapshots(inner: &Arc<Inner>, host: &dyn Hypervisor) {
             continue;
         }
         if let Err(error) = host.drop_snapshot(id).await {
-            tracing::warn!(%error, host = host.host(), snapshot = %id, "cannot drop an old snapshot");
+            tracing::warn!(%error, host = host.host(), snapshot = %id, "cannot delete an old snapshot; the next check retries");
         }
     }
 }
 
-/// A machine of a server that is gone. One of which nothing is known here may be another cloud's; one of a server that is
-/// elsewhere is removed by the job that was written when it left, and by nobody else: a host may have got another name.
-async fn remove_leftover(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
-    let gone = inner.db.read(id, |id, tx| Box::pin(async move { store::servers::is_gone(tx, *id).await }));
-    match gone.await {
+/// Deletes the machine of a server whose deletion is complete. An unknown machine may belong to another cloud and is
+/// kept. The machine of a server that moved to another host is deleted only by that move's cleanup job: the host may
+/// have been renamed.
+async fn remove_orphan(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
+    let archived =
+        inner.db.read(id, |id, tx| Box::pin(async move { store::servers::is_archived(tx, *id).await }));
+    match archived.await {
         Ok(true) => {
-            let _turn = inner.turn(id).take().await;
+            let _guard = inner.machine_lock(id).acquire().await;
             tracing::warn!(host = host.host(), machine = %id, "removing the machine of a deleted server");
             if let Err(error) = host.delete(id).await {
-                tracing::warn!(%error, machine = %id, "cannot remove it");
+                tracing::warn!(%error, machine = %id, "cannot remove the machine of a deleted server; the next check retries");
             }
         }
-        Ok(false) => tracing::debug!(host = host.host(), machine = %id, "a machine that is not ours"),
-        Err(error) => tracing::warn!(%error, "cannot look up a machine"),
+        Ok(false) => tracing::debug!(host = host.host(), machine = %id, "ignoring an unknown machine"),
+        Err(error) => {
+            tracing::warn!(%error, "cannot look up the server of a machine; the next check retries")
+        }
     }
 }
 
-fn expects_other(server: &Server, seen: Power) -> bool {
+/// Returns whether a machine's power state does not fit its server's state.
+fn is_unexpected(server: &Server, power: Power) -> bool {
     match server.state.vm {
-        Vm::Active => seen != Power::Running,
-        // Also where a job has noted that already.
-        Vm::Stopped | Vm::Resized => seen == Power::Absent,
+        Vm::Active => power != Power::Running,
+        // Even if a job has already recorded that the machine is absent.
+        Vm::Stopped | Vm::Resized => power == Power::Absent,
         _ => false,
     }
 }
@@ -183,135 +190,140 @@ fn is_on(power: Power) -> bool {
     matches!(power, Power::Running | Power::Paused)
 }
 
-/// What a look at a machine asks for.
-enum Noted {
-    /// Nothing more.
-    Enough,
-    /// Its host lost power and is back: it is started.
-    WasCutOff,
-    /// A resize keeps it, off, for its owner to go back to: somebody started it.
-    RunsTwice,
+/// What to do after a machine's state was recorded.
+enum FollowUp {
+    /// Nothing.
+    None,
+    /// Start the machine: it was running when its host lost power.
+    Start,
+    /// Stop the machine: it is the original of a resize to another host and must be off.
+    StopOriginal,
 }
 
-/// Compares one server with its machine, in the machine's turn, asking the host anew: an event may be old.
-async fn look_at_one(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
-    let Ok(_turn) = tokio::time::timeout(EVERY, inner.turn(id).take()).await else { return };
+/// Compares one server with its machine while holding the machine's lock. Reads the machine's state again, because
+/// the state in an event may be outdated.
+async fn check_machine(inner: &Arc<Inner>, host: &dyn Hypervisor, id: Uuid) {
+    let Ok(_guard) = tokio::time::timeout(CHECK_INTERVAL, inner.machine_lock(id).acquire()).await else {
+        return;
+    };
     let Ok(state) = host.state(id).await else { return };
-    let input = (id, host.host().to_owned(), state.clone(), inner.given_up_names(), inner.clock.now());
-    let noted = inner.db.write(input, |(id, host, state, given_up, now), tx| {
+    let input = (id, host.host().to_owned(), state.clone(), inner.evacuated_names(), inner.clock.now());
+    let follow_up = inner.db.write(input, |(id, host, state, evacuated, now), tx| {
         Box::pin(async move {
-            let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(Noted::Enough) };
+            let Some(mut server) = store::servers::by_id(tx, *id).await? else { return Ok(FollowUp::None) };
             if server.state.task.is_some() {
-                return Ok(Noted::Enough);
+                return Ok(FollowUp::None);
             }
             if server.host != *host {
                 let kept = server.other.is_some_and(|other| other.host == *host);
-                return Ok(if kept && is_on(state.power) { Noted::RunsTwice } else { Noted::Enough });
+                return Ok(if kept && is_on(state.power) { FollowUp::StopOriginal } else { FollowUp::None });
             }
             let before = (server.state, server.power);
-            note(&mut server, state, given_up, *now);
+            apply_power(&mut server, state, evacuated, *now);
             if (server.state, server.power) != before {
                 server.updated = *now;
                 store::servers::update(tx, &server).await?;
             }
-            let was_cut_off = server.state.vm == Vm::Stopped && state.reason == HOST_WAS_DOWN;
-            Ok::<_, database::Error>(if was_cut_off { Noted::WasCutOff } else { Noted::Enough })
+            let host_was_down = server.state.vm == Vm::Stopped && state.reason == HOST_WAS_DOWN;
+            Ok::<_, database::Error>(if host_was_down { FollowUp::Start } else { FollowUp::None })
         })
     });
-    match noted.await {
-        Ok(Noted::WasCutOff) => {
+    match follow_up.await {
+        Ok(FollowUp::Start) => {
             tracing::info!(server = %id, "starting a server whose host was down");
-            if let Err(error) = inner.accept(Id::Uuid(id), Order::Start, Orderer::default()).await {
-                tracing::warn!(%error, server = %id, "cannot start it");
+            if let Err(error) = inner.accept(Id::Uuid(id), Order::Start, Requester::default()).await {
+                tracing::warn!(%error, server = %id, "cannot start a server whose host was down; the next check retries");
             }
         }
-        Ok(Noted::RunsTwice) => {
-            tracing::warn!(host = host.host(), server = %id, "stopping the machine that a resize keeps");
+        Ok(FollowUp::StopOriginal) => {
+            tracing::warn!(host = host.host(), server = %id, "stopping the original machine of a resize: only the new one may run");
             if let Err(error) = host.stop(id).await {
-                tracing::warn!(%error, server = %id, "cannot stop it");
+                tracing::warn!(%error, server = %id, "cannot stop the original machine of a resize; the next check retries");
             }
         }
-        Ok(Noted::Enough) => {}
-        Err(error) => tracing::warn!(%error, server = %id, "cannot note a machine's state"),
+        Ok(FollowUp::None) => {}
+        Err(error) => {
+            tracing::warn!(%error, server = %id, "cannot store a machine's state; the next check retries")
+        }
     }
 }
 
-/// What a machine's state says of a server to which nothing is being done, where these hosts are given up.
-fn note(server: &mut Server, machine: &MachineState, given_up: &[String], now: Time) {
+/// Updates a server without a task from its machine's power state. `evacuated` names the evacuated hosts.
+fn apply_power(server: &mut Server, machine: &MachineState, evacuated: &[String], now: Time) {
     server.power = machine.power;
     let vm = match (server.state.vm, machine.power) {
         (Vm::Active | Vm::Stopped, Power::Running | Power::Paused) => Vm::Active,
         (Vm::Active, Power::ShutOff) => Vm::Stopped,
         (Vm::Active | Vm::Resized, Power::Crashed) => {
-            let message = format!("the machine ended without being asked ({})", machine.reason);
+            let message = format!("the machine stopped unexpectedly ({})", machine.reason);
             server.fault = Some(Fault { message, at: now.0 });
             if server.state.vm == Vm::Resized { Vm::Resized } else { Vm::Error }
         }
-        (Vm::Active | Vm::Stopped, Power::Absent) => lost(server, now),
-        // The original of a resize to another host is there for its owner to go back to, unless it is gone, too.
-        (Vm::Resized, Power::Absent) if server.other.as_ref().is_none_or(|o| given_up.contains(&o.host)) => {
-            lost(server, now)
+        (Vm::Active | Vm::Stopped, Power::Absent) => fail_without_machine(server, now),
+        // After a resize to another host the owner can still revert to the original, unless that is lost too.
+        (Vm::Resized, Power::Absent) if server.other.as_ref().is_none_or(|o| evacuated.contains(&o.host)) => {
+            fail_without_machine(server, now)
         }
         (other, _) => other,
     };
     server.state = State { vm, task: None };
 }
 
-fn lost(server: &mut Server, now: Time) -> Vm {
-    let message = "the machine is not on its host any more".to_owned();
+fn fail_without_machine(server: &mut Server, now: Time) -> Vm {
+    let message = "the machine no longer exists on its host".to_owned();
     server.fault = Some(Fault { message, at: now.0 });
     Vm::Error
 }
 
-struct Known<'a>(&'a Inner);
+struct ExistingServers<'a>(&'a Inner);
 
 #[async_trait]
-impl networks::Servers for Known<'_> {
+impl networks::Servers for ExistingServers<'_> {
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, database::Error> {
         let ids = ids.to_vec();
         self.0.db.scan(ids, |ids, tx| Box::pin(async move { store::servers::existing(tx, ids).await })).await
     }
 }
 
-/// Sweeps what no host knows: ports, images that nobody makes any more, bytes to let go of.
+/// Removes what no host knows of: ports without servers, unfinished images without jobs, and the bytes of deleted images.
 pub(super) async fn sweep(inner: Arc<Inner>) {
-    let mut halt = inner.halt.subscribe();
+    let mut shutdown = inner.shutdown.subscribe();
     let sweeping = async {
         loop {
-            if let Err(error) = inner.learn_given_up().await {
-                tracing::warn!(%error, "cannot learn which hosts are given up");
+            if let Err(error) = inner.reload_evacuated().await {
+                tracing::warn!(%error, "cannot read which hosts are evacuated; the next sweep retries");
             }
-            if let Err(error) = inner.networks.sweep(&Known(&inner), PORT_GRACE).await {
-                tracing::warn!(%error, "cannot sweep ports");
+            if let Err(error) = inner.networks.sweep(&ExistingServers(&inner), PORT_GRACE).await {
+                tracing::warn!(%error, "cannot release the ports of deleted servers; the next sweep retries");
             }
             if let Err(error) = fail_orphaned_images(&inner).await {
-                tracing::warn!(%error, "cannot sweep images");
+                tracing::warn!(%error, "cannot check unfinished images; the next sweep retries");
             }
             if let Err(error) = inner.images.unpin_discarded().await {
-                tracing::warn!(%error, "cannot let go of images' bytes");
+                tracing::warn!(%error, "cannot unpin the bytes of deleted images; the next sweep retries");
             }
             if let Err(error) = inner.images.delete_old_access().await {
-                tracing::warn!(%error, "cannot forget whom images were taken from");
+                tracing::warn!(%error, "cannot delete old rows of revoked access to images; the next sweep retries");
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     };
     tokio::select! {
         () = sweeping => {}
-        _ = halt.wait_for(|halt| *halt != Halt::No) => {}
+        _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::No) => {}
     }
 }
 
-/// An image in flight whose server is not making one will never be finished.
+/// Sets images to FAILED whose servers have no task: they will never be finished.
 async fn fail_orphaned_images(inner: &Arc<Inner>) -> Result<(), super::Error> {
     for image in inner.images.in_flight().await? {
         let Some((server, _)) = image.server else { continue };
         let found = inner.db.read(server, |id, tx| {
             Box::pin(async move { Ok::<_, super::Error>(store::servers::by_id(tx, *id).await?) })
         });
-        let making = found.await?.is_some_and(|server| server.state.task.is_some());
-        if !making {
-            inner.images.fail(image.id, "nobody makes it any more").await?;
+        let in_progress = found.await?.is_some_and(|server| server.state.task.is_some());
+        if !in_progress {
+            inner.images.fail(image.id, "its server is no longer creating it").await?;
         }
     }
     Ok(())

@@ -1,19 +1,18 @@
-//! Backup schedules: kept here, run by jobs that wait for their windows.
+//! Backup schedules. A job per schedule and cadence waits for the next window.
 
 use identity::Right;
 use uuid::Uuid;
 use work::{NewJob, Time, jobs};
 
 use super::{Compute, Context, Error};
-use crate::model::{Cadence, Id, Refusal, Schedule, Task, Vm};
-use crate::model::{JobPayload, WorkItem};
+use crate::model::{Cadence, Id, JobPayload, Refusal, Schedule, Task, Vm, WorkItem};
 use crate::store;
 
-/// A job that waits for a window ends by itself, never by its deadline.
+/// A backup job has no deadline: it ends with its window.
 const NEVER: Time = Time(i64::MAX);
 
 impl Compute {
-    /// A server's backup schedule, and when it was changed last: as old as the server if it never was.
+    /// Returns a server's backup schedule and the time of its last change: the server's creation if it was never set.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -29,16 +28,16 @@ impl Compute {
         Ok((schedule, changed.unwrap_or(server.created)))
     }
 
-    /// Makes or changes a server's backup schedule.
+    /// Sets a server's backup schedule.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Refused`] while the server is built, resized or being deleted.
+    /// [`Error::NotFound`], [`Error::Refused`] while the server is being built, resized or being deleted.
     pub async fn set_schedule(&self, context: &Context, id: Id, schedule: Schedule) -> Result<(), Error> {
         context.need(Right::Create)?;
         self.write_schedule(context, id, schedule).await
     }
 
-    /// Ends a server's backup schedule; its images stay.
+    /// Deletes a server's backup schedule. Its images are kept.
     ///
     /// # Errors
     /// As [`Compute::set_schedule`].
@@ -51,7 +50,7 @@ impl Compute {
         match self.try_schedule(context, id, schedule).await {
             Err(Error::Refused(Refusal::BackupOrResizeInProgress)) => {
                 let server = self.get(context, id).await?;
-                if !self.0.is_confirmed(&server).await? {
+                if !self.0.wait_for_confirmation(&server).await? {
                     return Err(Refusal::BackupOrResizeInProgress.into());
                 }
                 self.try_schedule(context, id, schedule).await
@@ -79,9 +78,9 @@ impl Compute {
                 store::schedules::set(tx, server.id, *schedule, *now).await?;
                 for cadence in Cadence::ALL {
                     jobs::cancel_all(tx, &WorkItem::backup_subject(server.id, cadence)).await?;
-                    // A window that had its image is over, however often the schedule is sent.
+                    // A window whose image was requested is over, even if the schedule is set again.
                     let served = store::schedules::served_until(tx, server.id, cadence).await?;
-                    arm(tx, server.id, *schedule, cadence, served.max(*now), *now).await?;
+                    enqueue_backup(tx, server.id, *schedule, cadence, served.max(*now), *now).await?;
                 }
                 Ok(())
             })
@@ -92,8 +91,8 @@ impl Compute {
     }
 }
 
-/// Writes the job that waits for the first window which ends after `from`.
-pub(super) async fn arm(
+/// Enqueues the job for the first window that ends after `from`.
+pub(super) async fn enqueue_backup(
     tx: &mut database::Tx,
     server: Uuid,
     schedule: Schedule,

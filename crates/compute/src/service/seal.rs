@@ -1,4 +1,4 @@
-//! Secrets at rest: AES-256-GCM, bound to what they belong to.
+//! Encryption of secrets at rest: AES-256-GCM, with the owner as associated data.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
@@ -6,12 +6,12 @@ use aws_lc_rs::rand;
 use super::Error;
 
 const NONCE_BYTES: usize = 12;
-/// Without those that look alike.
+/// Letters and digits without those that look alike.
 const LETTERS: &[u8; 56] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789";
-/// The guide's sample has eight; more cost nothing.
+/// Length of generated passwords. The guide's sample has eight letters.
 const PASSWORD_LETTERS: usize = 12;
 
-/// Seals and opens with one key.
+/// Encrypts and decrypts with one key.
 pub(super) struct Seal([u8; 32]);
 
 impl Seal {
@@ -21,22 +21,25 @@ impl Seal {
 
     fn key(&self) -> Result<RandomizedNonceKey, Error> {
         RandomizedNonceKey::new(&AES_256_GCM, &self.0)
-            .map_err(|_| Error::Internal("the sealing key is unusable".into()))
+            .map_err(|_| Error::Internal("the encryption key is invalid".into()))
     }
 
-    /// Seals `plain`; only the same `owner` opens it again.
+    /// Encrypts `plain`. Only [`Seal::open`] with the same `owner` decrypts it.
     pub(super) fn seal(&self, owner: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let mut bytes = plain.to_vec();
         let nonce = self
             .key()?
             .seal_in_place_append_tag(Aad::from(owner.as_bytes()), &mut bytes)
-            .map_err(|_| Error::Internal("a secret cannot be sealed".into()))?;
+            .map_err(|_| Error::Internal("cannot encrypt a secret".into()))?;
         Ok([nonce.as_ref().as_slice(), &bytes].concat())
     }
 
-    /// Opens what [`Seal::seal`] made.
+    /// Decrypts the output of [`Seal::seal`].
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for another owner, another key or changed bytes.
     pub(super) fn open(&self, owner: &str, sealed: &[u8]) -> Result<Vec<u8>, Error> {
-        let unreadable = || Error::Internal("a secret cannot be opened: was the master key changed?".into());
+        let unreadable = || Error::Internal("cannot decrypt a secret: was the master key changed?".into());
         let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(unreadable)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| unreadable())?;
         let mut bytes = rest.to_vec();
@@ -48,13 +51,13 @@ impl Seal {
     }
 }
 
-/// A random password that is easily typed.
+/// Returns a random password that is easy to type.
 pub(super) fn password() -> Result<String, Error> {
     let mut out = String::with_capacity(PASSWORD_LETTERS);
     while out.len() < PASSWORD_LETTERS {
         let mut byte = [0];
-        rand::fill(&mut byte).map_err(|_| Error::Internal("no random numbers".into()))?;
-        // Bytes past the last whole multiple would favour the first letters.
+        rand::fill(&mut byte).map_err(|_| Error::Internal("the random number generator failed".into()))?;
+        // Reject bytes above the last whole multiple: they would make the first letters more likely.
         if usize::from(byte[0]) < 256 / LETTERS.len() * LETTERS.len() {
             out.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
         }
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_owner_opens_a_secret() {
+    fn only_the_owner_can_decrypt_a_secret() {
         let seal = Seal::new(&[7; 32]);
         let sealed = seal.seal("a", b"GFf1j9aP").unwrap();
         assert_eq!(seal.open("a", &sealed).unwrap(), b"GFf1j9aP");
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_differ_and_can_be_typed() {
+    fn passwords_differ_and_are_easy_to_type() {
         let (one, two) = (password().unwrap(), password().unwrap());
         assert_ne!(one, two);
         assert_eq!(one.len(), 12);

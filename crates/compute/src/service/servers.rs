@@ -1,4 +1,4 @@
-//! Servers: listed, looked at, launched.
+//! Lists, shows and creates servers.
 
 use std::time::Duration;
 
@@ -9,34 +9,36 @@ use networks::{Port, PublicAddress};
 use uuid::Uuid;
 use work::Time;
 
-use super::limits::absolute;
+use super::enqueue::RequestedBy;
+use super::limits::absolute_limit;
 use super::{Compute, Context, Error, Inner, NO_HYPERVISOR, seal};
 use crate::model::WorkItem;
 use crate::model::{Flavor, Id, Launch, Page, Server, State, launch};
 use crate::store;
+use crate::store::hosts::Size;
 
-/// How long a create waits for the hosts to say what they can carry, after a start.
-const SURVEY_WITHIN: Duration = Duration::from_secs(15);
+/// Time that a create waits after a start until the hosts' capacities are known.
+const CAPACITY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A list, and when anything in it changed last.
+/// A page of a list, with the time of the list's last change.
 #[derive(Clone, Debug)]
 pub struct Pollable<T> {
-    /// The part that was asked for.
+    /// The requested page.
     pub items: Vec<T>,
-    /// The last change of all of it, deletions included.
+    /// The last change of the whole list, deletions included.
     pub changed: Option<Time>,
 }
 
-/// A server that was just launched.
+/// A new server.
 #[derive(Clone, Debug)]
 pub struct Launched {
-    /// It.
+    /// The server.
     pub server: Server,
-    /// Its administrative password, told this once.
+    /// Its administrative password, which is returned only here.
     pub password: String,
 }
 
-/// What a server is made of, found and checked before anything is written.
+/// Everything that a new server needs, looked up and checked before anything is written.
 struct Plan {
     launch: Launch,
     flavor: &'static Flavor,
@@ -54,7 +56,7 @@ struct Plan {
 }
 
 impl Compute {
-    /// A tenant's servers.
+    /// Returns a page of a tenant's servers.
     ///
     /// # Errors
     /// [`Error::Forbidden`] and the database's.
@@ -70,10 +72,10 @@ impl Compute {
         list.await
     }
 
-    /// The numbers and names alone of a tenant's servers.
+    /// Returns the numbers and names of a page of a tenant's servers.
     ///
     /// # Errors
-    /// As of [`Compute::list`].
+    /// As [`Compute::list`].
     pub async fn names(&self, context: &Context, page: Page) -> Result<Pollable<(i64, String)>, Error> {
         context.need(Right::Observe)?;
         let input = (context.tenant().to_owned(), page);
@@ -86,7 +88,7 @@ impl Compute {
         list.await
     }
 
-    /// One of a tenant's servers; a deleted one until nothing is left of it.
+    /// Returns one of a tenant's servers; a deleted one until its deletion is complete.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -99,21 +101,21 @@ impl Compute {
         found.await?.ok_or(Error::NotFound("server"))
     }
 
-    /// Launches a server: its host and addresses are decided before this answers, the rest follows.
+    /// Creates a server. Its host and addresses are allocated before this returns; a job does the rest.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::OverLimit`], [`Error::NoCapacity`], [`Error::Unavailable`] without hypervisor.
+    /// [`Error::Invalid`], [`Error::OverLimit`], [`Error::NoCapacity`]; [`Error::Unavailable`] if no host is reachable.
     pub async fn create(&self, context: &Context, launch: Launch) -> Result<Launched, Error> {
         context.need(Right::Create)?;
         let launch = checked(launch)?;
         let flavor =
             Flavor::by_number(launch.flavor).ok_or_else(|| Error::invalid("flavorId", "names no flavor"))?;
         let image = self.0.usable_image(context.tenant(), launch.image, flavor).await?;
-        self.0.hosts_are_known().await?;
+        self.0.wait_for_capacities().await?;
         let id = Uuid::new_v4();
         let public = match (launch.group, launch.public) {
             (Some(group), Some(address)) => {
-                self.0.shareable(context.tenant(), group, address).await?;
+                self.0.check_shared_address(context.tenant(), group, address).await?;
                 PublicAddress::Shared(address)
             }
             (None, Some(_)) => {
@@ -138,10 +140,10 @@ impl Compute {
             disk_overcommit: self.0.settings.disk_overcommit,
             launch,
         };
-        let written = self.0.db.write(plan, |plan, tx| Box::pin(write(plan, tx))).await;
+        let written = self.0.db.write(plan, |plan, tx| Box::pin(insert(plan, tx))).await;
         if written.as_ref().is_err_and(|error| !matches!(error, Error::Unknown(_))) {
-            // Addresses that cannot be released now, or whose server may exist, are left to the sweep, which looks at
-            // the servers' rows.
+            // If the release fails, the sweep releases the addresses. If the outcome is unknown, the server may
+            // exist; then only the sweep can tell.
             let _ = self.0.networks.release(id).await;
         }
         let server = written?;
@@ -157,14 +159,14 @@ fn checked(mut launch: Launch) -> Result<Launch, Error> {
     Ok(launch)
 }
 
-/// The unit that makes a server: limits, place, numbers, row, job.
-async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
+/// The transaction that creates a server: checks limits, chooses a host, inserts the row and enqueues the job.
+async fn insert(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
     let (tenant, flavor) = (&plan.tenant, plan.flavor);
     let overrides = store::limits::overrides(tx, tenant).await?;
-    let (used, limit) = (store::servers::ram_of(tx, tenant).await?, absolute(&overrides, "ram-mib"));
+    let (used, limit) = (store::servers::used_ram(tx, tenant).await?, absolute_limit(&overrides, "ram-mib"));
     if used + i64::from(flavor.memory_mib) > limit {
         let reason = format!(
-            "the account has {used} of {limit} MB RAM in use: {} more are too many",
+            "the account uses {used} of {limit} MB RAM; {} MB more would exceed the limit",
             flavor.memory_mib
         );
         return Err(Error::OverLimit { reason, retry_at: None });
@@ -172,15 +174,16 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
     if let Some(group) = plan.launch.group {
         let invalid = || Error::invalid("sharedIpGroupId", "names no shared IP group");
         let found = store::groups::get(tx, tenant, group).await?.ok_or_else(invalid)?;
-        let limit = absolute(&overrides, "ip-group-members");
+        let limit = absolute_limit(&overrides, "ip-group-members");
         if i64::try_from(found.servers.len()).unwrap_or(i64::MAX) >= limit {
             let reason = format!("a shared IP group has at most {limit} members");
             return Err(Error::OverLimit { reason, retry_at: None });
         }
         store::groups::touch(tx, group, plan.now).await?;
     }
-    let (memory, disk) = (i64::from(flavor.memory_mib), i64::from(flavor.disk_gib));
-    let host = store::hosts::place(tx, tenant, (memory, disk), plan.disk_overcommit)
+    let size = Size::of(flavor);
+    let Size { memory_mib: memory, disk_gib: disk } = size;
+    let host = store::hosts::choose_host(tx, tenant, size, plan.disk_overcommit)
         .await?
         .ok_or_else(|| Error::NoCapacity(format!("no host has {memory} MB RAM and {disk} GB disk free")))?;
     let server = Server {
@@ -211,18 +214,17 @@ async fn write(plan: &Plan, tx: &mut database::Tx) -> Result<Server, Error> {
     };
     store::servers::insert(tx, &server).await?;
     store::servers::add_ram(tx, tenant, memory).await?;
-    store::servers::keep_secret(tx, plan.id, "password", &plan.password).await?;
+    store::servers::set_secret(tx, plan.id, "password", &plan.password).await?;
     if let Some(files) = &plan.files {
-        store::servers::keep_secret(tx, plan.id, "files", files).await?;
+        store::servers::set_secret(tx, plan.id, "files", files).await?;
     }
-    WorkItem::Build
-        .enqueue(tx, &server, "create", (&plan.request, &plan.user), plan.now, plan.deadline)
-        .await?;
+    let by = RequestedBy { request: &plan.request, user: &plan.user };
+    WorkItem::Build.enqueue(tx, &server, "create", by, plan.now, plan.deadline).await?;
     Ok(server)
 }
 
 impl Inner {
-    /// An image that a server of this flavor can be made of.
+    /// Returns an image that a server of this flavor can be created from.
     pub(super) async fn usable_image(
         &self,
         tenant: &str,
@@ -246,20 +248,20 @@ impl Inner {
         Ok(image)
     }
 
-    /// Why an image is not found: there is none of that id, or none at all, as in a cloud that was just set up.
+    /// Returns the error for an unknown image id. In a new cloud without any image it explains how to add one.
     async fn no_such_image(&self, tenant: &str) -> Result<Error, Error> {
         let first = images::Page { offset: 0, limit: 1, since: None, deleted: false };
         let reason = if self.images.list(tenant, first).await?.is_empty() {
-            "names no image: this cloud has none yet; its operator brings one with `nephos image import`, or you register \
-             an object of yours in Cloud Files as one"
+            "names no image: this cloud has none yet; its operator can add one with `nephos image import`, or you can \
+             register an object in Cloud Files"
         } else {
             "names no image"
         };
         Ok(Error::invalid("imageId", reason))
     }
 
-    /// The image that a server was made of, to make it anew. Its owner may have deleted it since: its bytes are on the
-    /// server's host as long as the server's disk is based on them.
+    /// Returns the image that a server was created from, for a rebuild. It may have been deleted: its bytes stay on
+    /// the server's host as long as the server's disk is based on them.
     pub(super) async fn own_image(&self, tenant: &str, server: &Server) -> Result<Image, Error> {
         let unusable = |reason: String| Error::invalid("rebuild", format!("names no imageId, and {reason}"));
         let number = server.image_number;
@@ -271,9 +273,9 @@ impl Inner {
                         "the server's own image ({number}) is not shared any more"
                     )));
                 }
-                // What another account shared and deleted is not to be had of a host either.
+                // A deleted image of another account must not be used, even if the host still has it.
                 let others = image.owner.as_deref().is_some_and(|owner| owner != tenant);
-                if others || !self.is_held(&image, &server.host).await? {
+                if others || !self.host_has_image(&image, &server.host).await? {
                     return Err(unusable(format!("the server's own image ({number}) was deleted")));
                 }
                 image
@@ -293,14 +295,14 @@ impl Inner {
         Ok(image)
     }
 
-    /// Whether a host has an image's bytes.
-    async fn is_held(&self, image: &Image, host: &str) -> Result<bool, Error> {
+    /// Returns whether a host has an image's bytes.
+    async fn host_has_image(&self, image: &Image, host: &str) -> Result<bool, Error> {
         let (Some(content), Some(host)) = (&image.content, self.host_named(host)) else { return Ok(false) };
-        let held = host.holds_image(&content.digest).await;
-        held.map_err(|error| Error::Unavailable(error.to_string()))
+        let found = host.holds_image(&content.digest).await;
+        found.map_err(|error| Error::Unavailable(error.to_string()))
     }
 
-    /// The files of a launch, sealed until the build is done.
+    /// Returns the encrypted personality files, which are stored until the build is done.
     fn sealed_files(&self, id: Uuid, launch: &Launch) -> Result<Option<Vec<u8>>, Error> {
         if launch.files.is_empty() {
             return Ok(None);
@@ -311,16 +313,16 @@ impl Inner {
         self.seal.seal(&id.to_string(), &plain).map(Some)
     }
 
-    /// Waits, some seconds at most, until every host has said what it can carry or that it cannot be reached.
-    async fn hosts_are_known(&self) -> Result<(), Error> {
+    /// Waits a limited time until the capacity of every host was read or the host was found unreachable.
+    async fn wait_for_capacities(&self) -> Result<(), Error> {
         if self.hosts.is_empty() {
             return Err(Error::Unavailable(NO_HYPERVISOR.into()));
         }
-        let mut unsurveyed = self.unsurveyed.subscribe();
-        let _ = tokio::time::timeout(SURVEY_WITHIN, unsurveyed.wait_for(|left| *left == 0)).await;
-        if self.hosts.keys().all(|host| self.is_lost(host) || self.is_given_up(host)) {
+        let mut unknown = self.unknown_capacities.subscribe();
+        let _ = tokio::time::timeout(CAPACITY_TIMEOUT, unknown.wait_for(|left| *left == 0)).await;
+        if self.hosts.keys().all(|host| self.is_unreachable(host) || self.is_evacuated(host)) {
             let names: Vec<&str> = self.hosts.keys().map(String::as_str).take(3).collect();
-            let reason = format!("no host answers ({}): {NO_HYPERVISOR}", names.join(", "));
+            let reason = format!("no host is reachable ({}): {NO_HYPERVISOR}", names.join(", "));
             return Err(Error::Unavailable(reason));
         }
         Ok(())

@@ -1,31 +1,31 @@
-//! What the operator decides about compute.
+//! The operator's settings of compute.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-/// Cuts a host's power before its servers may run elsewhere.
+/// Powers off a host before its servers may run elsewhere.
 #[async_trait]
 pub trait Fence: Send + Sync {
-    /// Makes sure that a host is off, and returns only then.
+    /// Powers off a host. Returns once it is certain that the host is off.
     ///
     /// # Errors
-    /// Why that is not sure.
+    /// Why it is not certain.
     async fn power_off(&self, host: &str) -> Result<(), String>;
 }
 
-/// Which codes and bodies v1.0 answers where the guide and the service of its day differed.
+/// Which status codes and bodies v1.0 uses where the guide and Rackspace's live service differed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Answers {
-    /// The guide's.
+pub enum ResponseStyle {
+    /// Those of the guide.
     #[default]
     Guide,
-    /// The live service's, which some clients insist on.
+    /// Those of the live service, which some clients require.
     Live,
 }
 
-/// When a job that has not ended is failed.
+/// Time limits after which unfinished jobs fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// Build, rebuild and resize, a first image transfer included.
@@ -34,7 +34,7 @@ pub struct Deadlines {
     pub image: Duration,
     /// Everything else.
     pub short: Duration,
-    /// When a resize is confirmed by itself (guide, Resize Server: 24 hours).
+    /// When a resize is confirmed automatically (guide, Resize Server: 24 hours).
     pub auto_confirm: Duration,
 }
 
@@ -45,28 +45,28 @@ impl Default for Deadlines {
     }
 }
 
-/// What the operator decides about compute.
+/// The operator's settings of compute.
 #[derive(Clone)]
 pub struct Settings {
     /// The region's name.
     pub region: String,
-    /// Whether the guide's rate limits hold.
+    /// Whether the guide's rate limits are enforced.
     pub rate_limits: bool,
-    /// Which answers v1.0 gives.
-    pub answers: Answers,
-    /// Whether images outlive the server that v1.0 made them of (the guide's roadmap) or go with it.
+    /// Which responses v1.0 uses.
+    pub response_style: ResponseStyle,
+    /// Whether a server's images are kept when it is deleted (the guide's roadmap) or deleted with it.
     pub keep_images: bool,
-    /// Where `/servers` is reached from outside, without a slash at its end.
+    /// Public URL of `/servers`, without a trailing slash.
     pub public_url: String,
-    /// Seals passwords and files at rest; hangs on the master key.
+    /// Key that encrypts passwords and files at rest; derived from the master key.
     pub secret: [u8; 32],
-    /// When jobs are given up.
+    /// Time limits of jobs.
     pub deadlines: Deadlines,
-    /// How often a host's disk may be promised: guests' disks are sparse.
+    /// Factor by which disk reservations may exceed a host's disk: guests' disks are sparse.
     pub disk_overcommit: i64,
-    /// Job steps at once; each host bounds what is done on it.
+    /// Maximum number of job steps at the same time. Each host has its own limit in addition.
     pub concurrency: usize,
-    /// What powers off a host that is given up, where the operator does not do it.
+    /// Powers off a host before it is evacuated, unless the operator has done so.
     pub fence: Option<Arc<dyn Fence>>,
 }
 
@@ -75,7 +75,7 @@ impl Default for Settings {
         Self {
             region: "DFW".into(),
             rate_limits: true,
-            answers: Answers::Guide,
+            response_style: ResponseStyle::Guide,
             keep_images: false,
             public_url: "http://127.0.0.1:8080/servers".into(),
             secret: [0; 32],

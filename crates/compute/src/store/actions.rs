@@ -1,4 +1,4 @@
-//! The log of what was asked of each server, and what came of it.
+//! The action log of each server: what was requested and with which result.
 
 use database::{Error, Tx, params};
 use uuid::Uuid;
@@ -7,21 +7,21 @@ use work::Time;
 /// An entry of a server's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What: `create`, `reboot`, …
+    /// The action: `create`, `reboot`, …
     pub action: String,
-    /// The id of the request that asked for it; empty for what the cloud did by itself.
+    /// The id of the request; empty for actions of the cloud itself.
     pub request: String,
-    /// Who asked.
+    /// The id of the user who requested it.
     pub user: String,
     /// When it was accepted.
     pub started: Time,
-    /// When it ended.
+    /// When it finished.
     pub finished: Option<Time>,
-    /// Why it did not succeed.
+    /// Why it failed.
     pub message: Option<String>,
 }
 
-/// Begins an entry and answers its id.
+/// Inserts an entry and returns its id.
 pub(crate) async fn begin(
     tx: &mut Tx,
     server: Uuid,
@@ -42,8 +42,8 @@ pub(crate) async fn finish(tx: &mut Tx, id: &str, message: Option<&str>, now: Ti
     tx.execute(sql, params![id, now.0, message]).await.map(|_| ())
 }
 
-/// Ends what was under way when something stronger came.
-pub(crate) async fn abandon(tx: &mut Tx, server: Uuid, message: &str, now: Time) -> Result<(), Error> {
+/// Finishes all unfinished entries of a server with this message.
+pub(crate) async fn finish_all(tx: &mut Tx, server: Uuid, message: &str, now: Time) -> Result<(), Error> {
     let sql = "UPDATE actions SET finished = $2, message = $3 WHERE server = $1 AND finished IS NULL";
     tx.execute(sql, params![server.to_string(), now.0, message]).await.map(|_| ())
 }

@@ -12,7 +12,7 @@ macro_rules! select {
     };
 }
 
-async fn filled(tx: &mut Tx, mut row: Row) -> Result<Group, Error> {
+async fn with_members(tx: &mut Tx, mut row: Row) -> Result<Group, Error> {
     let deleted: i64 = row.take(4)?;
     let number: i64 = row.take(1)?;
     let sql = "SELECT number FROM servers WHERE ip_group = $1 AND deleted = 0 ORDER BY number";
@@ -37,7 +37,7 @@ pub(crate) async fn insert(tx: &mut Tx, tenant: &str, group: &Group) -> Result<(
 pub(crate) async fn get(tx: &mut Tx, tenant: &str, number: i64) -> Result<Option<Group>, Error> {
     let sql = select!("WHERE number = $2 AND tenant = $1 AND deleted = 0");
     match tx.row(sql, params![tenant, number]).await? {
-        Some(row) => filled(tx, row).await.map(Some),
+        Some(row) => with_members(tx, row).await.map(Some),
         None => Ok(None),
     }
 }
@@ -57,7 +57,7 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Gr
     };
     let mut groups = Vec::with_capacity(rows.len());
     for row in rows {
-        groups.push(filled(tx, row).await?);
+        groups.push(with_members(tx, row).await?);
     }
     Ok(groups)
 }
@@ -72,7 +72,7 @@ pub(crate) async fn latest_change(tx: &mut Tx, tenant: &str) -> Result<Option<Ti
     Ok(row.map(|row| row.get::<Option<i64>>(0)).transpose()?.flatten().map(Time))
 }
 
-/// A group's membership changed.
+/// Records that a group's membership changed.
 pub(crate) async fn touch(tx: &mut Tx, number: i64, now: Time) -> Result<(), Error> {
     let sql = "UPDATE ip_groups SET updated = $2 WHERE number = $1";
     tx.execute(sql, params![number, now.0]).await.map(|_| ())

@@ -1,11 +1,11 @@
-//! Windows of rate limits, and what the operator set for a tenant.
+//! Windows of rate limits, and the operator's limits for single tenants.
 
 use std::collections::HashMap;
 
 use database::{Error, Tx, params};
 use work::Time;
 
-/// What the operator set for a tenant, by name.
+/// Returns the operator's limits for a tenant, by name.
 pub(crate) async fn overrides(tx: &mut Tx, tenant: &str) -> Result<HashMap<String, i64>, Error> {
     let rows = tx.rows("SELECT name, value FROM tenant_limits WHERE tenant = $1", params![tenant]).await?;
     rows.into_iter().map(|mut row| Ok((row.take(0)?, row.take(1)?))).collect()
@@ -22,7 +22,7 @@ pub(crate) async fn unset(tx: &mut Tx, tenant: &str, name: &str) -> Result<(), E
     tx.execute(sql, params![tenant, name]).await.map(|_| ())
 }
 
-/// A tenant's windows by rule: when each began, and how many requests it has seen.
+/// Returns a tenant's current windows by rule: the start of each and the number of its requests.
 pub(crate) async fn windows(tx: &mut Tx, tenant: &str) -> Result<HashMap<String, (Time, i64)>, Error> {
     let rows = tx.rows("SELECT rule, started, used FROM windows WHERE tenant = $1", params![tenant]).await?;
     rows.into_iter().map(|mut row| Ok((row.take(0)?, (Time(row.take(1)?), row.take(2)?)))).collect()

@@ -31,7 +31,7 @@ pub(crate) async fn changed(tx: &mut Tx, server: Uuid) -> Result<Option<Time>, E
     row.map(|row| row.get(0).map(Time)).transpose()
 }
 
-/// The end of the last window that had its image.
+/// Returns the end of the last window whose image was requested.
 pub(crate) async fn served_until(tx: &mut Tx, server: Uuid, cadence: Cadence) -> Result<Time, Error> {
     let sql = match cadence {
         Cadence::Daily => "SELECT daily_served FROM schedules WHERE server = $1",
@@ -41,7 +41,12 @@ pub(crate) async fn served_until(tx: &mut Tx, server: Uuid, cadence: Cadence) ->
     Ok(Time(row.map(|row| row.get(0)).transpose()?.unwrap_or(0)))
 }
 
-pub(crate) async fn serve(tx: &mut Tx, server: Uuid, cadence: Cadence, until: Time) -> Result<(), Error> {
+pub(crate) async fn set_served_until(
+    tx: &mut Tx,
+    server: Uuid,
+    cadence: Cadence,
+    until: Time,
+) -> Result<(), Error> {
     let sql = match cadence {
         Cadence::Daily => "UPDATE schedules SET daily_served = $2 WHERE server = $1",
         Cadence::Weekly => "UPDATE schedules SET weekly_served = $2 WHERE server = $1",

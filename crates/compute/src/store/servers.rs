@@ -1,4 +1,7 @@
-//! Servers, their secrets, and what their tenants use.
+//! Servers, their secrets and the memory used by tenants.
+//!
+//! `deleted` is the time at which the owner deleted a server, `gone` the time at which its deletion was complete and
+//! the row archived.
 
 use std::collections::HashSet;
 
@@ -10,6 +13,7 @@ use uuid::Uuid;
 use work::Time;
 
 use super::bad;
+use super::hosts::Size;
 use crate::model::{Flavor, Id, Other, Page, Resize, Server, State};
 
 macro_rules! select {
@@ -27,12 +31,12 @@ fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|_| bad(what))
 }
 
-/// A unit-like enum as its own word.
-fn word<T: Serialize>(value: &T) -> String {
+/// Returns the serialised name of a variant without fields.
+fn variant_name<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn from_word<T: DeserializeOwned>(text: String, what: &str) -> Result<T, Error> {
+fn parse_variant<T: DeserializeOwned>(text: String, what: &str) -> Result<T, Error> {
     serde_json::from_value(serde_json::Value::String(text)).map_err(|_| bad(what))
 }
 
@@ -68,10 +72,10 @@ fn server(mut row: Row) -> Result<Server, Error> {
         image: uuid(&row.take::<String>(8)?)?,
         image_number: row.take(9)?,
         state: State {
-            vm: from_word(row.take(10)?, "vm state")?,
-            task: task.map(|task| from_word(task, "task")).transpose()?,
+            vm: parse_variant(row.take(10)?, "vm state")?,
+            task: task.map(|task| parse_variant(task, "task")).transpose()?,
         },
-        power: from_word::<Power>(row.take(12)?, "power state")?,
+        power: parse_variant::<Power>(row.take(12)?, "power state")?,
         progress: u8::try_from(row.take::<i64>(13)?).map_err(|_| bad("progress"))?,
         metadata: json(&row.take::<String>(14)?, "metadata")?,
         interfaces: json(&row.take::<String>(15)?, "interfaces")?,
@@ -110,9 +114,9 @@ pub(crate) async fn insert(tx: &mut Tx, server: &Server) -> Result<(), Error> {
             server.flavor.number,
             server.image.to_string(),
             server.image_number,
-            word(&server.state.vm),
-            server.state.task.as_ref().map(word),
-            word(&server.power),
+            variant_name(&server.state.vm),
+            server.state.task.as_ref().map(variant_name),
+            variant_name(&server.power),
             i64::from(server.progress),
             text(&server.metadata),
             text(&server.interfaces),
@@ -128,7 +132,7 @@ pub(crate) async fn insert(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Writes what may change of a server.
+/// Updates the columns of a server that may change.
 pub(crate) async fn update(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     let sql = "UPDATE servers SET name = $2, flavor = $3, image = $4, image_number = $5, vm = $6, task = $7, power = $8,
                                   progress = $9, interfaces = $10, ip_group = $11, fault = $12, resize_from = $13,
@@ -141,9 +145,9 @@ pub(crate) async fn update(tx: &mut Tx, server: &Server) -> Result<(), Error> {
             server.flavor.number,
             server.image.to_string(),
             server.image_number,
-            word(&server.state.vm),
-            server.state.task.as_ref().map(word),
-            word(&server.power),
+            variant_name(&server.state.vm),
+            server.state.task.as_ref().map(variant_name),
+            variant_name(&server.power),
             i64::from(server.progress),
             text(&server.interfaces),
             server.group,
@@ -158,13 +162,13 @@ pub(crate) async fn update(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// A server whoever asks, until it is gone.
+/// Returns a server that is not archived, without an access check.
 pub(crate) async fn by_id(tx: &mut Tx, id: Uuid) -> Result<Option<Server>, Error> {
     let row = tx.row(select!("WHERE id = $1 AND gone = 0"), params![id.to_string()]).await?;
     row.map(server).transpose()
 }
 
-/// A tenant's server, until it is gone.
+/// Returns a tenant's server that is not archived.
 pub(crate) async fn of_tenant(tx: &mut Tx, tenant: &str, id: Id) -> Result<Option<Server>, Error> {
     let row = match id {
         Id::Number(number) => {
@@ -179,13 +183,13 @@ pub(crate) async fn of_tenant(tx: &mut Tx, tenant: &str, id: Id) -> Result<Optio
     row.map(server).transpose()
 }
 
-/// Any server by its number, for the operator.
+/// Returns a server that is not archived by its v1.0 id, without an access check.
 pub(crate) async fn by_number(tx: &mut Tx, number: i64) -> Result<Option<Server>, Error> {
     let row = tx.row(select!("WHERE number = $1 AND gone = 0"), params![number]).await?;
     row.map(server).transpose()
 }
 
-/// Where a page of a tenant's servers begins and ends. Only the index is walked to its first row.
+/// Conditions that select a page of a tenant's servers. Only the index is read up to the page's first row.
 macro_rules! page {
     (all) => {
         "WHERE tenant = $1 AND deleted = 0 AND number >=
@@ -195,7 +199,7 @@ macro_rules! page {
     (since) => {
         "WHERE tenant = $1 AND updated >= $4 ORDER BY number LIMIT $2 OFFSET $3"
     };
-    (living since) => {
+    (not deleted since) => {
         "WHERE tenant = $1 AND updated >= $4 AND deleted = 0 ORDER BY number LIMIT $2 OFFSET $3"
     };
 }
@@ -209,7 +213,7 @@ pub(crate) async fn page(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<Se
     })
 }
 
-/// The numbers and names alone of a page of a tenant's servers, none of which is deleted.
+/// Returns the numbers and names of a page of a tenant's servers that are not deleted.
 pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(i64, String)>, Error> {
     let rows = match page.since {
         None => {
@@ -217,7 +221,7 @@ pub(crate) async fn names(tx: &mut Tx, tenant: &str, page: Page) -> Result<Vec<(
             tx.rows(sql, params![tenant, page.limit, page.offset]).await?
         }
         Some(since) => {
-            let sql = concat!("SELECT number, name FROM servers ", page!(living since));
+            let sql = concat!("SELECT number, name FROM servers ", page!(not deleted since));
             tx.rows(sql, params![tenant, page.limit, page.offset, since.0]).await?
         }
     };
@@ -234,25 +238,25 @@ pub(crate) async fn in_group(tx: &mut Tx, group: i64) -> Result<Vec<Server>, Err
     servers(tx.rows(sql, params![group]).await?)
 }
 
-/// The servers on a host that are not gone, in order of their ids, behind `after`.
+/// Returns up to `limit` servers on a host that are not archived, with ids greater than `after`, in order.
 pub(crate) async fn on_host(tx: &mut Tx, host: &str, after: &str, limit: i64) -> Result<Vec<Server>, Error> {
     let sql = select!("WHERE host = $1 AND gone = 0 AND id > $2 ORDER BY id LIMIT $3");
     servers(tx.rows(sql, params![host, after, limit]).await?)
 }
 
-/// The servers that are not gone, in order of their ids, behind `after`.
+/// Returns up to `limit` servers that are not archived, with ids greater than `after`, in order.
 pub(crate) async fn all(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Server>, Error> {
     let sql = select!("WHERE gone = 0 AND id > $1 ORDER BY id LIMIT $2");
     servers(tx.rows(sql, params![after, limit]).await?)
 }
 
-/// A host was lost or came back: what its servers show changed.
-pub(crate) async fn touch_host(tx: &mut Tx, host: &str, now: Time) -> Result<u64, Error> {
+/// Marks all servers on a host as changed, because the host became unreachable or reachable. Returns their number.
+pub(crate) async fn touch_servers_on(tx: &mut Tx, host: &str, now: Time) -> Result<u64, Error> {
     let sql = "UPDATE servers SET updated = $2 WHERE host = $1 AND gone = 0 AND deleted = 0";
     tx.execute(sql, params![host, now.0]).await
 }
 
-/// Those of `ids` whose servers are not gone.
+/// Returns those of `ids` whose servers are not archived.
 pub(crate) async fn existing(tx: &mut Tx, ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
     let mut found = HashSet::new();
     for id in ids {
@@ -264,34 +268,31 @@ pub(crate) async fn existing(tx: &mut Tx, ids: &[Uuid]) -> Result<HashSet<Uuid>,
     Ok(found)
 }
 
-/// Whether a server was here and is gone.
-pub(crate) async fn is_gone(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
+/// Returns whether a server existed and is archived.
+pub(crate) async fn is_archived(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM servers WHERE id = $1 AND gone > 0";
     Ok(tx.row(sql, params![id.to_string()]).await?.is_some())
 }
 
-/// Nothing is left of a deleted server but its tombstone: its room on the host is free.
-pub(crate) async fn bury(tx: &mut Tx, server: &Server, now: Time) -> Result<(), Error> {
+/// Archives a server whose deletion is complete: frees its reservations and deletes everything but the row, which
+/// stays as a tombstone for `changes-since`.
+pub(crate) async fn archive(tx: &mut Tx, server: &Server, now: Time) -> Result<(), Error> {
     let sql = "UPDATE servers SET gone = $2, vm = 'deleted', task = NULL WHERE id = $1 AND gone = 0";
     if tx.execute(sql, params![server.id.to_string(), now.0]).await? == 0 {
         return Ok(());
     }
-    hold_room(tx, server.id, &server.host, 0, 0).await?;
-    super::crossing::end(tx, server).await?;
+    reserve(tx, server.id, &server.host, Size::ZERO).await?;
+    super::migration::end(tx, server).await?;
     let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
     tx.execute(sql, params![server.tenant, server.host]).await?;
     tx.execute("DELETE FROM secrets WHERE server = $1", params![server.id.to_string()]).await?;
-    super::usage::forget_reading(tx, server.id).await?;
+    super::usage::delete_reading(tx, server.id).await?;
     tx.execute("DELETE FROM schedules WHERE server = $1", params![server.id.to_string()]).await.map(|_| ())
 }
 
-/// The server is on another host from now on, where its room is booked already.
-pub(crate) async fn move_to(
-    tx: &mut Tx,
-    server: &Server,
-    host: &str,
-    (memory_mib, disk_gib): (i64, i64),
-) -> Result<(), Error> {
+/// Moves a server to another host, whose capacity was reserved by `choose_other_host`, and frees the reservation on
+/// the old host.
+pub(crate) async fn move_to(tx: &mut Tx, server: &Server, host: &str, size: Size) -> Result<(), Error> {
     let sql = "UPDATE hosts SET used_memory_mib = used_memory_mib - s.held_memory_mib,
                                 used_disk_gib = used_disk_gib - s.held_disk_gib
                FROM servers s WHERE s.id = $1 AND hosts.name = $2";
@@ -299,36 +300,30 @@ pub(crate) async fn move_to(
     let sql = "UPDATE placements SET servers = servers - 1 WHERE tenant = $1 AND host = $2";
     tx.execute(sql, params![server.tenant, server.host]).await?;
     let sql = "UPDATE servers SET host = $2, held_memory_mib = $3, held_disk_gib = $4 WHERE id = $1";
-    tx.execute(sql, params![server.id.to_string(), host, memory_mib, disk_gib]).await.map(|_| ())
+    tx.execute(sql, params![server.id.to_string(), host, size.memory_mib, size.disk_gib]).await.map(|_| ())
 }
 
-/// Books so much room for a server on its host, instead of what it had booked.
-pub(crate) async fn hold_room(
-    tx: &mut Tx,
-    id: Uuid,
-    host: &str,
-    memory_mib: i64,
-    disk_gib: i64,
-) -> Result<(), Error> {
+/// Replaces a server's reservation on its host.
+pub(crate) async fn reserve(tx: &mut Tx, id: Uuid, host: &str, size: Size) -> Result<(), Error> {
     let sql = "SELECT held_memory_mib, held_disk_gib FROM servers WHERE id = $1";
     let row = tx.row(sql, params![id.to_string()]).await?.ok_or_else(|| bad("server"))?;
     let (memory, disk): (i64, i64) = (row.get(0)?, row.get(1)?);
     let sql = "UPDATE servers SET held_memory_mib = $2, held_disk_gib = $3 WHERE id = $1";
-    tx.execute(sql, params![id.to_string(), memory_mib, disk_gib]).await?;
+    tx.execute(sql, params![id.to_string(), size.memory_mib, size.disk_gib]).await?;
     let sql = "UPDATE hosts SET used_memory_mib = used_memory_mib + $2, used_disk_gib = used_disk_gib + $3
                WHERE name = $1";
-    tx.execute(sql, params![host, memory_mib - memory, disk_gib - disk]).await.map(|_| ())
+    tx.execute(sql, params![host, size.memory_mib - memory, size.disk_gib - disk]).await.map(|_| ())
 }
 
-/// The memory that a server counts for, in MiB: while a resize is undecided, the larger of both.
-pub(crate) async fn held_memory(tx: &mut Tx, id: Uuid) -> Result<i64, Error> {
+/// Returns a server's reserved memory in MiB; during a resize to another host the larger of both reservations.
+pub(crate) async fn reserved_memory(tx: &mut Tx, id: Uuid) -> Result<i64, Error> {
     let sql =
         "SELECT CASE WHEN other_memory_mib > held_memory_mib THEN other_memory_mib ELSE held_memory_mib END
                FROM servers WHERE id = $1";
     tx.row(sql, params![id.to_string()]).await?.ok_or_else(|| bad("server"))?.take(0)
 }
 
-pub(crate) async fn keep_secret(tx: &mut Tx, server: Uuid, name: &str, sealed: &[u8]) -> Result<(), Error> {
+pub(crate) async fn set_secret(tx: &mut Tx, server: Uuid, name: &str, sealed: &[u8]) -> Result<(), Error> {
     let sql = "INSERT INTO secrets (server, name, sealed) VALUES ($1, $2, $3)
                ON CONFLICT (server, name) DO UPDATE SET sealed = $3";
     tx.execute(sql, params![server.to_string(), name, sealed]).await.map(|_| ())
@@ -340,13 +335,13 @@ pub(crate) async fn secret(tx: &mut Tx, server: Uuid, name: &str) -> Result<Opti
     row.map(|mut row| row.take(0)).transpose()
 }
 
-pub(crate) async fn forget_secret(tx: &mut Tx, server: Uuid, name: &str) -> Result<(), Error> {
+pub(crate) async fn delete_secret(tx: &mut Tx, server: Uuid, name: &str) -> Result<(), Error> {
     let sql = "DELETE FROM secrets WHERE server = $1 AND name = $2";
     tx.execute(sql, params![server.to_string(), name]).await.map(|_| ())
 }
 
-/// Memory of all of a tenant's servers together, in MiB.
-pub(crate) async fn ram_of(tx: &mut Tx, tenant: &str) -> Result<i64, Error> {
+/// Returns the memory of all of a tenant's servers together, in MiB.
+pub(crate) async fn used_ram(tx: &mut Tx, tenant: &str) -> Result<i64, Error> {
     let row = tx.row("SELECT ram_mib FROM tenants WHERE tenant = $1", params![tenant]).await?;
     Ok(row.map(|row| row.get(0)).transpose()?.unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! What servers used, by day, and how far it is read.
+//! Usage of servers by day, and the last reading of each server.
 
 use database::{Error, Tx, params};
 use serde::Serialize;
@@ -8,33 +8,41 @@ use work::Time;
 use super::bad;
 use crate::model::Server;
 
-/// What one server used on one day.
+/// Usage of one server on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerUsage {
     /// Days since 1970-01-01 UTC.
     pub day: i64,
-    /// Whose it was.
+    /// The tenant that owned it.
     pub tenant: String,
     /// Its id in v1.0.
     pub number: i64,
     /// Its id.
     pub server: Uuid,
-    /// How long it existed.
+    /// Seconds that it existed.
     pub seconds: i64,
-    /// The same, times its memory in MiB.
+    /// Those seconds multiplied by its memory in MiB.
     pub mib_seconds: i64,
     /// Bytes that it received from the public network.
     pub bytes_in: i64,
-    /// Bytes that it sent to it.
+    /// Bytes that it sent to the public network.
     pub bytes_out: i64,
 }
 
-/// How far a server was read, and what the counters of its public card said then.
+/// The last reading of a server: its time and the traffic counters of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) until: Time,
     pub(crate) bytes_in: i64,
     pub(crate) bytes_out: i64,
+}
+
+/// The position of a row in the order of day, tenant and number.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    pub(crate) day: i64,
+    pub(crate) tenant: String,
+    pub(crate) number: i64,
 }
 
 pub(crate) async fn reading(tx: &mut Tx, server: Uuid) -> Result<Option<Reading>, Error> {
@@ -52,7 +60,7 @@ pub(crate) async fn set_reading(tx: &mut Tx, server: Uuid, reading: Reading) -> 
     tx.execute(sql, params![server.to_string(), until.0, bytes_in, bytes_out]).await.map(|_| ())
 }
 
-pub(crate) async fn forget_reading(tx: &mut Tx, server: Uuid) -> Result<(), Error> {
+pub(crate) async fn delete_reading(tx: &mut Tx, server: Uuid) -> Result<(), Error> {
     tx.execute("DELETE FROM readings WHERE server = $1", params![server.to_string()]).await.map(|_| ())
 }
 
@@ -76,18 +84,19 @@ pub(crate) async fn add(
         .map(|_| ())
 }
 
-/// Part of what was used from `first_day` on: what comes behind `after`, in the order of day, tenant and number.
+/// Returns up to `limit` rows after the position, in order.
 pub(crate) async fn page(
     tx: &mut Tx,
     tenant: Option<&str>,
-    (day, after_tenant, number): (i64, &str, i64),
+    after: &Position,
     limit: i64,
 ) -> Result<Vec<ServerUsage>, Error> {
     let sql =
         "SELECT day, tenant, number, server, seconds, mib_seconds, bytes_in, bytes_out FROM server_usage
                WHERE (day > $1 OR (day = $1 AND (tenant > $2 OR (tenant = $2 AND number > $3))))
                  AND ($4 = '' OR tenant = $4) ORDER BY day, tenant, number LIMIT $5";
-    let rows = tx.rows(sql, params![day, after_tenant, number, tenant.unwrap_or(""), limit]).await?;
+    let rows =
+        tx.rows(sql, params![after.day, after.tenant, after.number, tenant.unwrap_or(""), limit]).await?;
     rows.into_iter()
         .map(|mut row| {
             Ok(ServerUsage {

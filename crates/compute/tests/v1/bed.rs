@@ -1,4 +1,4 @@
-//! A cloud of simulated hosts behind an in-process router, its time in the test's hands.
+//! A cloud of simulated hosts behind an in-process router, with a frozen clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,31 +23,32 @@ use uuid::Uuid;
 use web::xml::{self, Element};
 use work::{Clock, Time};
 
-pub use crate::alike::{assert_json, assert_xml};
+pub use crate::assertions::{assert_json, assert_xml};
 use crate::documents;
 
 pub const TENANT: &str = "345812";
 pub const NAMESPACE: &str = "http://docs.rackspacecloud.com/servers/api/v1.0";
-/// How long tests wait for what must happen. Shorter than a job's lease of 30 s, so that a test fails where something waits
-/// needlessly for a lease to run out.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit for conditions that must become true. Shorter than a job's lease of 30 s, so that a test fails if
+/// something waits for a lease to expire.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The newest migration of the service.
 const TABLES_VERSION: i64 = 6;
 /// 2010-10-10T12:00:00Z, as in the guide's samples.
 pub const NOON: i64 = 1_286_712_000;
 
-/// Tokens are `user` or `user@tenant`; `operator` is the operator, `servers` may do all to servers and nothing else.
-struct Book;
+/// Accepts tokens of the form `user` or `user@tenant`. `operator` is the operator; `servers` has all rights on
+/// servers and none on other products.
+struct TestTokens;
 
 #[async_trait]
-impl Tokens for Book {
+impl Tokens for TestTokens {
     async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Denied> {
         let (user, tenant) = token.split_once('@').unwrap_or((token, TENANT));
         let right = match user {
             "jdoe" | "operator" | "servers" => Right::Administer,
             "creator" => Right::Create,
             "observer" => Right::Observe,
-            "away" => return Err(Denied::Unavailable("identity is away".into())),
+            "away" => return Err(Denied::Unavailable("identity is unavailable".into())),
             _ => return Err(Denied::Invalid),
         };
         Ok(Arc::new(Caller {
@@ -65,13 +66,13 @@ impl Tokens for Book {
     }
 }
 
-pub struct Answer {
+pub struct TestResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
@@ -87,7 +88,7 @@ impl Answer {
     }
 }
 
-pub struct Bed {
+pub struct TestBed {
     pub compute: Compute,
     pub clock: Clock,
     pub hosts: Vec<SimulatedHost>,
@@ -98,7 +99,7 @@ pub struct Bed {
     networks: Arc<Networks>,
     router: Router,
     location: Location,
-    /// Held for writing, no image is stored or read.
+    /// Held for writing: no image is stored or read.
     pub vault: Arc<tokio::sync::RwLock<()>>,
     dir: Arc<tempfile::TempDir>,
     scratch: Option<Scratch>,
@@ -118,16 +119,16 @@ pub fn pools() -> Config {
     }
 }
 
-/// A vault that stores and gives nothing while a test holds its gate.
-struct Gated {
+/// A vault that a test can block.
+struct BlockingVault {
     vault: Directory,
     gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 #[async_trait]
-impl Vault for Gated {
+impl Vault for BlockingVault {
     async fn put(&self, object: &Object, bytes: Reader) -> Result<Stored, VaultError> {
-        let _open = self.gate.read().await;
+        let _guard = self.gate.read().await;
         self.vault.put(object, bytes).await
     }
 
@@ -136,7 +137,7 @@ impl Vault for Gated {
     }
 
     async fn open(&self, pin: &str) -> Result<Reader, VaultError> {
-        let _open = self.gate.read().await;
+        let _guard = self.gate.read().await;
         self.vault.open(pin).await
     }
 
@@ -149,15 +150,15 @@ fn dynamic(hosts: &[Arc<Faulty<SimulatedHost>>]) -> Vec<Arc<dyn Hypervisor>> {
     hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Hypervisor>).collect()
 }
 
-/// A request whose path is behind the dialect's place, or whole.
-fn in_place(mut request: Request<Body>) -> Request<Body> {
+/// Prefixes the path with `/servers` unless it has that prefix.
+fn with_prefix(mut request: Request<Body>) -> Request<Body> {
     if !request.uri().path().starts_with("/servers") {
         *request.uri_mut() = format!("/servers{}", request.uri()).parse().unwrap();
     }
     request
 }
 
-impl Bed {
+impl TestBed {
     pub async fn new() -> Self {
         Self::with(HostSettings::default(), Settings::default()).await
     }
@@ -191,8 +192,10 @@ impl Bed {
         let location = location.clone();
         let faulty: Vec<_> = hosts.iter().map(|host| Arc::new(Faulty::new(host.clone()))).collect();
         let gate = Arc::new(tokio::sync::RwLock::new(()));
-        let vault =
-            Arc::new(Gated { vault: Directory::new(dir.path().join("vault")), gate: Arc::clone(&gate) });
+        let vault = Arc::new(BlockingVault {
+            vault: Directory::new(dir.path().join("vault")),
+            gate: Arc::clone(&gate),
+        });
         let image_settings = images::Settings {
             scratch: dir.path().join("scratch"),
             virtual_bytes_max: 1 << 40,
@@ -213,7 +216,7 @@ impl Bed {
         );
         let compute = opened.await.unwrap();
         let steps = hosts.first().map(|host| host.steps().clone()).unwrap_or_default();
-        let router = compute.router(Arc::new(Book));
+        let router = compute.router(Arc::new(TestTokens));
         Self {
             compute,
             clock,
@@ -232,9 +235,9 @@ impl Bed {
         }
     }
 
-    /// As a crash and a new start: every task of the service is dropped where it is; the hosts live on.
+    /// Simulates a crash and a restart: all tasks of the service are dropped; the hosts continue.
     pub async fn crash_and_reopen(&mut self) {
-        self.compute.abandon().await;
+        self.compute.crash().await;
         self.reopen().await;
     }
 
@@ -248,10 +251,10 @@ impl Bed {
             self.settings.clone(),
         );
         self.compute = opened.await.unwrap();
-        self.router = self.compute.router(Arc::new(Book));
+        self.router = self.compute.router(Arc::new(TestTokens));
     }
 
-    /// The service's own database, to look into and to lay out what a death leaves.
+    /// Opens the service's database, to read it and to create the state after a crash.
     pub async fn database(&self) -> Database {
         let open = async || {
             let known: Vec<_> = (1..=TABLES_VERSION).map(|version| Migration { version, sql: "" }).collect();
@@ -260,50 +263,50 @@ impl Bed {
         self.database.get_or_init(open).await.clone()
     }
 
-    /// The kinds of the jobs that a machine has, in hand or waiting.
+    /// Returns the kinds of a machine's jobs, claimed or not.
     pub async fn jobs_of(&self, machine: Uuid) -> Vec<String> {
         let sql = "SELECT kind FROM jobs WHERE subject LIKE $1";
         let rows = self.database().await.rows(sql, params![format!("%{machine}%")]).await.unwrap();
         rows.into_iter().map(|mut row| row.take(0).unwrap()).collect()
     }
 
-    /// A meter that what servers use is told to.
+    /// Returns a meter that the usage of servers is reported to.
     pub async fn meter(&self) -> meter::Meter {
         let meter = meter::Meter::open(&self.location, self.clock.clone()).await.unwrap();
         self.compute.report_to(meter.clone());
         meter
     }
 
-    /// Lets the next call of an operation on the first host meet a fault.
+    /// Injects a fault into the next call of an operation on the first host.
     pub fn fail_next(&self, operation: &str, fault: Fault) {
         let host = &self.faulty[0];
         host.inject(operation, host.calls(operation) + 1, fault);
     }
 
-    /// Lets the `nth` call of an operation on any host, counted from its beginning, meet a fault.
+    /// Injects a fault into the `nth` call of an operation on a host, counted from 1.
     pub fn fail_on(&self, host: usize, operation: &str, nth: u32, fault: Fault) {
         self.faulty[host].inject(operation, nth, fault);
     }
 
-    /// How often an operation of any host has been called.
+    /// Returns how often an operation of a host was called.
     pub fn calls_on(&self, host: usize, operation: &str) -> u32 {
         self.faulty[host].calls(operation)
     }
 
-    /// How often an operation of the first host has been called.
+    /// Returns how often an operation of the first host was called.
     pub fn calls(&self, operation: &str) -> u32 {
         self.faulty[0].calls(operation)
     }
 
-    /// Where an object of an account is kept.
+    /// Returns the file of an object of an account.
     pub fn object(&self, tenant: &str, container: &str, object: &str) -> std::path::PathBuf {
         let container = self.dir.path().join("vault").join(tenant).join(container);
         std::fs::create_dir_all(&container).unwrap();
         container.join(object)
     }
 
-    /// What is left of images: pinned objects, and files put aside.
-    pub fn left(&self) -> (usize, usize) {
+    /// Returns the numbers of pinned objects and of files in the scratch directory.
+    pub fn remaining_files(&self) -> (usize, usize) {
         let count = |path: &str| std::fs::read_dir(self.dir.path().join(path)).map_or(0, Iterator::count);
         (count("vault/pins"), count("scratch"))
     }
@@ -316,24 +319,24 @@ impl Bed {
         &self.networks
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
+    pub async fn send(&self, request: Request<Body>) -> TestResponse {
+        let response = self.router.clone().oneshot(with_prefix(request)).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let name = response.extensions().get::<web::listener::ServiceName>().map(|name| name.0);
         assert_eq!(name, Some("servers"));
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
+        TestResponse { status, headers, body: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
-    /// Headers and bytes of an answer.
+    /// Sends a request and returns headers and bytes of the response.
     pub async fn send_raw(&self, request: Request<Body>) -> (HeaderMap, Vec<u8>) {
-        let response = self.router.clone().oneshot(in_place(request)).await.unwrap();
+        let response = self.router.clone().oneshot(with_prefix(request)).await.unwrap();
         let headers = response.headers().clone();
         (headers, response.into_body().collect().await.unwrap().to_bytes().to_vec())
     }
 
-    /// A request of `jdoe`; `path` is behind the account, or whole where it begins with `//`.
-    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    /// Sends a request of `jdoe`. `path` is relative to the account, or absolute if it begins with `//`.
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TestResponse {
         let uri = match path.strip_prefix('/').filter(|rest| rest.starts_with('/')) {
             Some(whole) => whole.to_owned(),
             None => format!("/v1.0/{TENANT}{path}"),
@@ -348,29 +351,29 @@ impl Bed {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    /// A request of another tenant's `jdoe`.
-    pub async fn call_as(&self, tenant: &str, method: &str, path: &str, body: &str) -> Answer {
+    /// Sends a request of another tenant's `jdoe`.
+    pub async fn call_as(&self, tenant: &str, method: &str, path: &str, body: &str) -> TestResponse {
         let token = format!("jdoe@{tenant}");
         let headers = [("x-auth-token", token.as_str()), ("content-type", "application/json")];
         self.call(method, &format!("//v1.0/{tenant}{path}"), &headers, body).await
     }
 
-    /// An image of the tenant's own, ACTIVE, made of an object.
+    /// Registers an object as an image and waits until it is ACTIVE.
     pub async fn uploaded(&self, name: &str) -> i64 {
         std::fs::write(self.object(TENANT, "disks", name), vec![7; 1024]).unwrap();
         let body = format!(r#"{{"image": {{"name": "{name}", "source": "disks/{name}", "format": "raw"}}}}"#);
         let answer = self.post("/images", &body).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         let number = answer.json()["image"]["id"].as_i64().unwrap();
-        assert_eq!(self.image_settled(number).await["status"], "ACTIVE");
+        assert_eq!(self.finished_image(number).await["status"], "ACTIVE");
         number
     }
 
-    /// An image once it is in flight no more.
-    pub async fn image_settled(&self, number: i64) -> Value {
+    /// Waits until an image is ACTIVE or FAILED and returns it.
+    pub async fn finished_image(&self, number: i64) -> Value {
         let path = format!("/images/{number}");
-        self.eventually("an image settles", || async {
-            self.pass(Duration::from_millis(1)).await;
+        self.eventually("the image is finished", || async {
+            self.advance(Duration::from_millis(1)).await;
             let image = self.get(&path).await.json();
             ["ACTIVE", "FAILED"].contains(&image["image"]["status"].as_str().unwrap())
         })
@@ -378,11 +381,11 @@ impl Bed {
         self.get(&path).await.json()["image"].clone()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> TestResponse {
         self.call("GET", path, &[], "").await
     }
 
-    /// Whether the database's files hold these bytes anywhere.
+    /// Returns whether the database's files contain these bytes.
     pub fn is_written(&self, needle: &str) -> bool {
         let Location::Sqlite(dir) = &self.location else { panic!("SQLite only") };
         let files =
@@ -390,30 +393,30 @@ impl Bed {
         files.into_iter().any(|bytes| bytes.windows(needle.len()).any(|part| part == needle.as_bytes()))
     }
 
-    pub async fn get_xml(&self, path: &str) -> Answer {
+    pub async fn get_xml(&self, path: &str) -> TestResponse {
         self.call("GET", path, &[("accept", "application/xml")], "").await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub async fn delete(&self, path: &str) -> TestResponse {
         self.call("DELETE", path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: &str) -> Answer {
+    pub async fn post(&self, path: &str, body: &str) -> TestResponse {
         self.body("POST", path, body).await
     }
 
-    /// Orders what is to be accepted.
+    /// Sends a POST that must be accepted.
     pub async fn order(&self, path: &str, body: &str) {
         let answer = self.post(path, body).await;
         assert!(answer.status.is_success(), "{body}: {}", answer.body);
     }
 
-    pub async fn put(&self, path: &str, body: &str) -> Answer {
+    pub async fn put(&self, path: &str, body: &str) -> TestResponse {
         self.body("PUT", path, body).await
     }
 
-    /// Sends JSON or XML, and wants the same back.
-    async fn body(&self, method: &str, path: &str, body: &str) -> Answer {
+    /// Sends JSON or XML and requests the same format.
+    async fn body(&self, method: &str, path: &str, body: &str) -> TestResponse {
         let media = if body.trim_start().starts_with('<') { "application/xml" } else { "application/json" };
         let answer = self.call(method, path, &[("content-type", media), ("accept", media)], body).await;
         if body.contains(NAMESPACE) && answer.status.is_success() {
@@ -422,7 +425,7 @@ impl Bed {
         answer
     }
 
-    /// A server's status, or `gone`.
+    /// Returns a server's status, or `gone` if it does not exist.
     pub async fn status(&self, number: i64) -> String {
         let answer = self.get(&format!("/servers/{number}")).await;
         if answer.status == StatusCode::NOT_FOUND {
@@ -431,10 +434,10 @@ impl Bed {
         answer.json()["server"]["status"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until a server has that status.
+    /// Waits until a server has this status.
     pub async fn until(&self, number: i64, wanted: &str) {
         let mut last = String::new();
-        let reached = tokio::time::timeout(PATIENCE, async {
+        let reached = tokio::time::timeout(TIMEOUT, async {
             loop {
                 last = self.status(number).await;
                 if last == wanted {
@@ -445,14 +448,14 @@ impl Bed {
         });
         if reached.await.is_err() {
             let server = self.get(&format!("/servers/{number}")).await.body;
-            panic!("server {number} is {last}, not {wanted}: {server}\n{}", self.described().await);
+            panic!("server {number} is {last}, not {wanted}: {server}\n{}", self.describe().await);
         }
     }
 
-    /// Sends so many creates at once; the answers.
-    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<Answer> {
+    /// Sends `count` creates at once and returns the responses.
+    pub async fn all_at_once(&self, body: &str, count: usize) -> Vec<TestResponse> {
         let mut calls: Vec<_> = (0..count).map(|_| Box::pin(self.post("/servers", body))).collect();
-        let mut answers: Vec<Option<Answer>> = (0..count).map(|_| None).collect();
+        let mut answers: Vec<Option<TestResponse>> = (0..count).map(|_| None).collect();
         std::future::poll_fn(|context| {
             for (call, answer) in calls.iter_mut().zip(&mut answers) {
                 if answer.is_none()
@@ -471,31 +474,30 @@ impl Bed {
         answers.into_iter().flatten().collect()
     }
 
-    /// Lets time pass in steps, so that what is due in between happens in between.
-    pub async fn pass(&self, by: Duration) {
+    /// Advances the clock in steps, so that jobs due in between run in between.
+    pub async fn advance(&self, by: Duration) {
         let end = self.clock.now().after(by);
         while self.clock.now() < end {
             self.clock.advance(end.since(self.clock.now()).min(Duration::from_secs(10)));
-            // Jobs get on meanwhile: their deadlines must not pass because the machine is busy.
+            // Let jobs run: their deadlines must not pass because the test machine is busy.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds.
     pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
-        let held = tokio::time::timeout(PATIENCE, async {
+        let held = tokio::time::timeout(TIMEOUT, async {
             while !holds().await {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
         if held.await.is_err() {
-            panic!("never: {what}\n{}", self.described().await);
+            panic!("never: {what}\n{}", self.describe().await);
         }
     }
 
-    /// The jobs that wait or run, the machines of every host, and how long a write to the database takes, for messages of
-    /// tests that fail.
-    async fn described(&self) -> String {
+    /// Describes all jobs, the machines of every host, and the duration of a database write, for messages of failing tests.
+    async fn describe(&self) -> String {
         let sql = "SELECT kind, subject, attempts, due, lease_until - now_micros() FROM jobs ORDER BY due";
         let mut text = format!("at {}:\n", self.clock.now().iso_millis());
         for mut row in self.database().await.rows(sql, params![]).await.unwrap() {
@@ -512,11 +514,11 @@ impl Bed {
             }
         }
         let began = std::time::Instant::now();
-        let written = work::lease::take(&self.database().await, "bed", "bed", PATIENCE).await;
+        let written = work::lease::take(&self.database().await, "bed", "bed", TIMEOUT).await;
         text + &format!("a write took {:?}: {written:?}\n", began.elapsed())
     }
 
-    /// Launches a server and waits until it is there; its number and machine.
+    /// Creates a server and waits until it is ACTIVE. Returns its number and the id of its machine.
     pub async fn active(&self, name: &str, flavor: i64) -> (i64, Uuid) {
         let body = format!(r#"{{"server": {{"name": "{name}", "imageId": 1, "flavorId": {flavor}}}}}"#);
         let answer = self.post("/servers", &body).await;
@@ -526,7 +528,7 @@ impl Bed {
         (number, self.uuid(number).await)
     }
 
-    /// The machine of a server.
+    /// Returns the id of a server's machine.
     pub async fn uuid(&self, number: i64) -> Uuid {
         self.server(number).await.id
     }
@@ -551,25 +553,27 @@ impl Bed {
         compute::Context::new(Arc::new(caller), TENANT, "req-test").unwrap()
     }
 
-    /// The host that a machine is on.
+    /// Returns the host of a machine.
     pub fn host_of(&self, machine: Uuid) -> &SimulatedHost {
-        self.hosts.iter().find(|host| host.spec(machine).is_some()).expect("a host has it")
+        self.hosts.iter().find(|host| host.spec(machine).is_some()).expect("a host has the machine")
     }
 
-    /// Two hosts, and a server `1` of 256 MB on the first one, which server `2` fills up: what `1` is resized to is on the
-    /// second one.
-    pub async fn crowded() -> Self {
+    /// Two hosts. The first one has server `1` of 256 MB and is filled by server `2`, so that a resize of server `1`
+    /// migrates it to the second one.
+    pub async fn with_full_host() -> Self {
         let scratch = Scratch::sqlite();
-        let mut bed = Self::crowded_at(&scratch.location).await;
+        let mut bed = Self::with_full_host_at(&scratch.location).await;
         bed.scratch = Some(scratch);
         bed
     }
 
-    pub async fn crowded_at(location: &Location) -> Self {
+    pub async fn with_full_host_at(location: &Location) -> Self {
         let hosts = HostSettings { hosts: 2, memory_mib: 1280, ..HostSettings::default() };
         let bed = Self::at(location, hosts, Settings { rate_limits: false, ..Settings::default() }).await;
-        bed.eventually("both hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 })
-            .await;
+        bed.eventually("the capacity of both hosts is known", || async {
+            bed.compute.hosts().await.unwrap().len() == 2
+        })
+        .await;
         bed.compute.drain("simulated-2", true).await.unwrap();
         bed.active("small", 1).await;
         bed.active("neighbour", 3).await;
@@ -577,10 +581,11 @@ impl Bed {
         bed
     }
 
-    /// A machine runs on one host at most, and one host at most lets it use addresses. The host it runs on, if it does.
-    pub async fn runs_once(&self, machine: Uuid) -> Option<usize> {
+    /// Asserts that a machine runs on at most one host and that at most one host allows its addresses. Returns the
+    /// host that it runs on, if any.
+    pub async fn assert_runs_once(&self, machine: Uuid) -> Option<usize> {
         let (mut running, mut allowing) = (Vec::new(), Vec::new());
-        // All hosts at one moment: a machine that moves between two looks would seem to be on both or on neither.
+        // Read all hosts atomically: otherwise a machine that moves between two reads would seem to be on both or on neither.
         for (number, found) in SimulatedHost::machine_on_each(&self.hosts, machine).into_iter().enumerate() {
             let Some((power, spec)) = found else { continue };
             if matches!(power, hypervisor::Power::Running | hypervisor::Power::Paused) {
@@ -595,10 +600,10 @@ impl Bed {
         running.first().copied()
     }
 
-    /// Waits until hosts are cleared of what servers left there, which happens behind them.
-    pub async fn is_cleared(&self) {
-        self.eventually("nothing is left", || async {
-            self.pass(Duration::from_secs(1)).await;
+    /// Waits until cleanup jobs have removed all machines and snapshots from the hosts.
+    pub async fn wait_until_cleaned(&self) {
+        self.eventually("all machines and snapshots are removed", || async {
+            self.advance(Duration::from_secs(1)).await;
             let mut left = 0;
             for host in &self.hosts {
                 left += host.machines().await.unwrap().len() + host.snapshots().await.unwrap().len();
@@ -608,7 +613,7 @@ impl Bed {
         .await;
     }
 
-    /// Nothing of any server is left anywhere.
+    /// Asserts that no machine, snapshot or reservation is left.
     pub async fn assert_clean(&self) {
         for host in &self.hosts {
             assert!(host.machines().await.unwrap().is_empty(), "machines are left on {}", host.host());

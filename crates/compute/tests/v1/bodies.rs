@@ -1,10 +1,10 @@
-//! How bodies are read, and what those who err in them are told.
+//! Parsing of bodies, and the messages for invalid ones.
 
 use http::StatusCode;
 
-use crate::bed::{Bed, NAMESPACE, TENANT};
+use crate::bed::{NAMESPACE, TENANT, TestBed};
 
-async fn refused(bed: &Bed, path: &str, media: &str, body: &str) -> String {
+async fn refused(bed: &TestBed, path: &str, media: &str, body: &str) -> String {
     let headers = [("content-type", media), ("accept", "application/json")];
     let answer = bed.call("POST", path, &headers, body).await;
     assert_eq!(answer.status, 400, "{body}: {}", answer.body);
@@ -12,8 +12,8 @@ async fn refused(bed: &Bed, path: &str, media: &str, body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_say_what_is_to_be_done() {
-    let bed = Bed::unlimited().await;
+async fn messages_name_the_error_in_the_body() {
+    let bed = TestBed::unlimited().await;
     let (json, xml) = ("application/json", "application/xml");
     let server =
         |fields: &str| format!(r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": 1{fields}}}}}"#);
@@ -63,7 +63,7 @@ async fn messages_say_what_is_to_be_done() {
             "/servers",
             json,
             server(r#", "metadata": {"k": "a\u0001b"}"#),
-            "metadata item k: it holds a character that XML cannot carry",
+            "metadata item k: it contains a character that XML cannot represent",
         ),
         ("/servers", json, server(r#", "metadata": {"k": {}}"#), "metadata item k: it must be a string"),
         (
@@ -94,8 +94,8 @@ async fn messages_say_what_is_to_be_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn xml_is_read_as_it_is_defined() {
-    let bed = Bed::unlimited().await;
+async fn xml_is_parsed_as_specified() {
+    let bed = TestBed::unlimited().await;
     let (first, _) = bed.active("one", 1).await;
     let name = async |body: &[u8]| {
         let request = http::Request::post(format!("/v1.0/{TENANT}/shared_ip_groups"))
@@ -128,10 +128,10 @@ async fn xml_is_read_as_it_is_defined() {
     assert_eq!(bed.post("/shared_ip_groups", marked).await.status, StatusCode::CREATED);
 }
 
-/// What JSON carries and XML can, if only as a reference, comes back in both.
+/// Metadata that XML can represent, even if only by references, is returned unchanged in both formats.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metadata_comes_back_in_both_formats() {
-    let bed = Bed::unlimited().await;
+async fn metadata_is_returned_in_both_formats() {
+    let bed = TestBed::unlimited().await;
     let body =
         r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1, "metadata": {"a\tb": "c\r\nd\u0085"}}}"#;
     let answer = bed.call("POST", "/servers.xml", &[("content-type", "application/json")], body).await;
@@ -141,10 +141,10 @@ async fn metadata_comes_back_in_both_formats() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_announced_too_long_is_refused_unread() {
-    let bed = Bed::unlimited().await;
+async fn a_body_with_a_too_large_content_length_is_rejected_unread() {
+    let bed = TestBed::unlimited().await;
     for format in ["json", "xml"] {
-        // Nothing of it has come.
+        // No byte of it was read.
         let headers = [("content-type", "application/json"), ("content-length", "262145")];
         let answer = bed.call("POST", &format!("/servers.{format}"), &headers, "").await;
         assert_eq!(answer.status, 413, "{}", answer.body);
@@ -153,8 +153,8 @@ async fn a_body_that_is_announced_too_long_is_refused_unread() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_lines_of_accept_are_one_list() {
-    let bed = Bed::unlimited().await;
+async fn several_accept_headers_are_one_list() {
+    let bed = TestBed::unlimited().await;
     for (accepts, media) in [
         (["application/json;Q=0.1", "application/xml"], "application/xml; charset=UTF-8"),
         (["application/xml;Q=0.1", "application/json"], "application/json"),
@@ -165,8 +165,8 @@ async fn several_lines_of_accept_are_one_list() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_unknown_is_told_how_to_be_known() {
-    let bed = Bed::unlimited().await;
+async fn a_401_has_a_challenge() {
+    let bed = TestBed::unlimited().await;
     let answer = bed.call("GET", "/servers", &[("x-auth-token", "stranger")], "").await;
     assert_eq!(
         (answer.status.as_u16(), answer.header("www-authenticate")),
@@ -176,8 +176,8 @@ async fn whoever_is_unknown_is_told_how_to_be_known() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cloud_without_images_says_so() {
-    let bed = Bed::unlimited().await;
+async fn the_error_in_a_cloud_without_images_explains_how_to_add_one() {
+    let bed = TestBed::unlimited().await;
     let launch = |image: i64| format!(r#"{{"server": {{"name": "x", "imageId": {image}, "flavorId": 1}}}}"#);
     let message = refused(&bed, "/servers", "application/json", &launch(9)).await;
     assert_eq!(message, "imageId names no image");

@@ -1,4 +1,4 @@
-//! A crash in the middle of each operation, at every step of it: whoever comes next ends it as promised.
+//! Crashes at every step of each operation: the next process completes it.
 
 use database::on_each_engine;
 use hypervisor::Hypervisor;
@@ -7,16 +7,16 @@ use hypervisor::simulated::Settings as HostSettings;
 
 use compute::Settings;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 
-/// An operation: what is sent, the status that it ends in, and a way to bring the server where it is possible.
+/// An operation: its request, the status after it, and an action that prepares the server for it.
 struct Operation {
     name: &'static str,
     method: &'static str,
     path: &'static str,
     body: &'static str,
     before: Option<(&'static str, &'static str)>,
-    /// Whether the server's host is full, so that a resize leads to another.
+    /// Whether the server's host is full, so that a resize migrates to another host.
     full: bool,
     ends: &'static str,
 }
@@ -59,29 +59,29 @@ const OPERATIONS: [Operation; 14] = [
     Operation { before: RESIZE, ..operation("delete resized", "DELETE", "/servers/1", "", "gone") },
     Operation {
         full: true,
-        ..operation("cross", "POST", ACTION, r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE")
+        ..operation("migrate", "POST", ACTION, r#"{"resize": {"flavorId": 2}}"#, "VERIFY_RESIZE")
     },
     Operation {
         before: RESIZE,
         full: true,
-        ..operation("confirm crossed", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE")
+        ..operation("confirm migrated", "POST", ACTION, r#"{"confirmResize": null}"#, "ACTIVE")
     },
     Operation {
         before: RESIZE,
         full: true,
-        ..operation("revert crossed", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE")
+        ..operation("revert migrated", "POST", ACTION, r#"{"revertResize": null}"#, "ACTIVE")
     },
     Operation {
         before: RESIZE,
         full: true,
-        ..operation("delete crossed", "DELETE", "/servers/1", "", "gone")
+        ..operation("delete migrated", "DELETE", "/servers/1", "", "gone")
     },
 ];
 
-/// More steps than any operation has.
+/// Upper bound of the number of steps of an operation.
 const STEPS_MAX: usize = 20;
 
-fn busy(bed: &Bed) -> impl Future<Output = bool> + use<> {
+fn busy(bed: &TestBed) -> impl Future<Output = bool> + use<> {
     let (compute, context) = (bed.compute.clone(), bed.context());
     async move {
         let found = compute.get(&context, compute::model::Id::Number(1)).await;
@@ -89,9 +89,9 @@ fn busy(bed: &Bed) -> impl Future<Output = bool> + use<> {
     }
 }
 
-/// A bed in which `operation` can be sent.
-async fn prepared(operation: &Operation) -> Bed {
-    let bed = if operation.full { Bed::crowded().await } else { Bed::unlimited().await };
+/// Returns a test bed in which `operation` is allowed.
+async fn prepared(operation: &Operation) -> TestBed {
+    let bed = if operation.full { TestBed::with_full_host().await } else { TestBed::unlimited().await };
     if operation.name != "create" && !operation.full {
         bed.active("x", 1).await;
     }
@@ -103,21 +103,21 @@ async fn prepared(operation: &Operation) -> Bed {
 }
 
 /// Deletes the server that fills up the first host.
-async fn delete_neighbour(bed: &Bed, operation: &Operation) {
+async fn delete_neighbour(bed: &TestBed, operation: &Operation) {
     if operation.full {
         assert_eq!(bed.delete("/servers/2").await.status, 202);
         bed.until(2, "gone").await;
-        bed.is_cleared().await;
+        bed.wait_until_cleaned().await;
     }
 }
 
-async fn send(bed: &Bed, operation: &Operation) {
+async fn send(bed: &TestBed, operation: &Operation) {
     let headers = [("content-type", "application/json")];
     let answer = bed.call(operation.method, operation.path, &headers, operation.body).await;
     assert!(answer.status.is_success(), "{}: {}", operation.name, answer.body);
 }
 
-/// Runs `operation` up to its `step`th change of a host and crashes there; `false` when it has not so many.
+/// Runs `operation` up to its `step`th change of a host and crashes there. Returns `false` if it has fewer changes.
 async fn crash_at(operation: &Operation, step: usize) -> bool {
     let mut bed = prepared(operation).await;
     let machine = if operation.full { Some(bed.uuid(1).await) } else { None };
@@ -125,7 +125,7 @@ async fn crash_at(operation: &Operation, step: usize) -> bool {
     send(&bed, operation).await;
     for _ in 0..step {
         if let Some(machine) = machine {
-            bed.runs_once(machine).await;
+            bed.assert_runs_once(machine).await;
         }
         let next = tokio::select! {
             next = bed.steps.next() => Some(next),
@@ -144,13 +144,13 @@ async fn crash_at(operation: &Operation, step: usize) -> bool {
     bed.steps.free();
     bed.until(1, operation.ends).await;
     if operation.name == "image" {
-        bed.eventually("the image is there", || async {
+        bed.eventually("the image is ACTIVE", || async {
             bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
         })
         .await;
     }
-    // It can be used as ever, and leaves nothing when it goes.
-    bed.eventually("nothing is under way", || async { !busy(&bed).await }).await;
+    // The server works as before and can be deleted completely.
+    bed.eventually("the server has no task", || async { !busy(&bed).await }).await;
     if operation.ends != "gone" {
         if operation.name == "create" {
             let server = bed.server(1).await;
@@ -182,7 +182,7 @@ async fn every_operation_survives_a_crash_at_every_step() {
     assert!(total >= 40, "{total}");
 }
 
-/// What a host does for the operations, and may fail to do.
+/// The calls of hosts that the operations make.
 const CALLS: [&str; 18] = [
     "ensure_network",
     "upload_image",
@@ -204,7 +204,7 @@ const CALLS: [&str; 18] = [
     "delete",
 ];
 
-/// Runs `operation` with its `nth` call of `call` on a host failing, and then deletes the server.
+/// Runs `operation` while the `nth` call of `call` on a host fails, and then deletes the server.
 async fn fail_at(operation: &Operation, host: usize, call: &'static str, nth: u32, done: bool) {
     let bed = prepared(operation).await;
     let error = hypervisor::Error::Failed { operation: call, reason: "broken".into() };
@@ -212,31 +212,31 @@ async fn fail_at(operation: &Operation, host: usize, call: &'static str, nth: u3
     bed.fail_on(host, call, before + nth, if done { Fault::After(error) } else { Fault::Before(error) });
     send(&bed, operation).await;
     let what = format!("{}: {call} {nth} of host {host}", operation.name);
-    bed.eventually(&format!("{what}: nothing is under way"), || async {
-        // A deletion is tried again until it succeeds.
-        bed.pass(std::time::Duration::from_secs(1)).await;
+    bed.eventually(&format!("{what}: the server has no task"), || async {
+        // A deletion is retried until it succeeds.
+        bed.advance(std::time::Duration::from_secs(1)).await;
         !busy(&bed).await
     })
     .await;
     if operation.ends != "gone" || !operation.full {
-        // What is cleared up behind a server comes when it comes.
+        // Cleanup jobs run some time after the deletion.
         bed.eventually(&format!("{what} is reached"), || async { bed.calls_on(host, call) >= before + nth })
             .await;
     }
-    // What a failed operation left undone is taken up behind it.
-    bed.eventually(&format!("{what}: it is at rest"), || async {
-        bed.pass(std::time::Duration::from_secs(1)).await;
+    // Cleanup jobs complete what a failed operation left undone.
+    bed.eventually(&format!("{what}: the server has a final status"), || async {
+        bed.advance(std::time::Duration::from_secs(1)).await;
         ["ACTIVE", "ERROR", "VERIFY_RESIZE", "gone"].contains(&bed.status(1).await.as_str())
     })
     .await;
     let status = bed.status(1).await;
     if operation.full && status != "gone" {
-        bed.runs_once(bed.uuid(1).await).await;
+        bed.assert_runs_once(bed.uuid(1).await).await;
     }
     if status != "gone" {
         assert_eq!(bed.delete("/servers/1").await.status, 202, "{what}");
-        bed.eventually(&format!("{what}: it is gone"), || async {
-            bed.pass(std::time::Duration::from_secs(1)).await;
+        bed.eventually(&format!("{what}: the server is deleted"), || async {
+            bed.advance(std::time::Duration::from_secs(1)).await;
             bed.status(1).await == "gone"
         })
         .await;
@@ -247,7 +247,7 @@ async fn fail_at(operation: &Operation, host: usize, call: &'static str, nth: u3
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_operation_survives_a_failure_of_every_call() {
+async fn every_operation_survives_the_failure_of_every_call() {
     let mut failed = 0;
     for operation in &OPERATIONS {
         let bed = prepared(operation).await;
@@ -255,7 +255,7 @@ async fn every_operation_survives_a_failure_of_every_call() {
         let calls: Vec<_> = hosts.flat_map(|host| CALLS.map(|call| (host, call))).collect();
         let before: Vec<_> = calls.iter().map(|(host, call)| bed.calls_on(*host, call)).collect();
         send(&bed, operation).await;
-        bed.eventually("it is done", || async { !busy(&bed).await }).await;
+        bed.eventually("the operation is done", || async { !busy(&bed).await }).await;
         for ((host, call), before) in calls.into_iter().zip(before) {
             for nth in 1..=bed.calls_on(host, call) - before {
                 for done in [false, true] {
@@ -270,9 +270,9 @@ async fn every_operation_survives_a_failure_of_every_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_died_between_networks_and_compute_leaves_no_addresses() {
+async fn a_create_that_crashed_between_networks_and_compute_leaves_no_addresses() {
     let mut bed =
-        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+        TestBed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
     let orphan = uuid::Uuid::new_v4();
     bed.networks().allocate(orphan, networks::PublicAddress::Own).await.unwrap();
     let (_, machine) = bed.active("x", 1).await;
@@ -286,9 +286,9 @@ async fn a_create_that_died_between_networks_and_compute_leaves_no_addresses() {
 }
 
 on_each_engine! {
-    async fn a_servers_life_is_the_same(location: &Location) {
+    async fn the_lifecycle_of_servers_works_on_each_engine(location: &Location) {
         let settings = Settings { rate_limits: false, ..Settings::default() };
-        let bed = Bed::at(location, HostSettings { hosts: 2, ..HostSettings::default() }, settings).await;
+        let bed = TestBed::at(location, HostSettings { hosts: 2, ..HostSettings::default() }, settings).await;
         let (server, machine) = bed.active("web", 1).await;
         let action = format!("/servers/{server}/action");
         for (body, status) in [
@@ -306,13 +306,13 @@ on_each_engine! {
         assert_eq!(bed.host_of(machine).spec(machine).unwrap().memory_mib, 1024);
         let image = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
         assert_eq!(bed.post("/images", &image).await.status, 202);
-        bed.eventually("the image is there", || async {
+        bed.eventually("the image is ACTIVE", || async {
             bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
         })
         .await;
         let group = format!(r#"{{"sharedIpGroup": {{"name": "g", "server": {server}}}}}"#);
         assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
-        // Many at once.
+        // Many concurrent creates.
         let launch = r#"{"server": {"name": "many", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1}}"#;
         for answer in bed.all_at_once(launch, 20).await {
             assert_eq!(answer.status, 202, "{}", answer.body);

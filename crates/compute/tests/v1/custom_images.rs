@@ -1,4 +1,4 @@
-//! Custom image upload (guide, Roadmap): an object of the tenant's own becomes an image that servers are made of.
+//! Custom image upload (guide, Roadmap): an object is registered as an image, from which servers are created.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use database::on_each_engine;
 use hypervisor::simulated::Settings as HostSettings;
 use serde_json::json;
 
-use crate::bed::{Bed, NAMESPACE, TENANT, assert_json, assert_xml};
+use crate::bed::{NAMESPACE, TENANT, TestBed, assert_json, assert_xml};
 
 on_each_engine! {
     async fn an_object_becomes_an_image_and_a_server(location: &Location) {
         let settings = Settings { rate_limits: false, ..Settings::default() };
-        let bed = Bed::at(location, HostSettings::default(), settings).await;
+        let bed = TestBed::at(location, HostSettings::default(), settings).await;
         std::fs::write(bed.object(TENANT, "disks", "mine.raw"), vec![7; 4096]).unwrap();
         let request = r#"{"image": {"name": "Mine", "source": "disks/mine.raw", "format": "raw"}}"#;
         let closed = bed.vault.write().await;
@@ -25,38 +25,38 @@ on_each_engine! {
             bed.get("/images/2").await.json()["image"]["status"] == "PREPARING"
         })
         .await;
-        // It is no image yet.
+        // No image exists yet.
         let server = r#"{"server": {"name": "s", "imageId": 2, "flavorId": 1}}"#;
         let early = bed.post("/servers", server).await;
         assert_eq!((early.status.as_u16(), early.body.contains("PREPARING")), (400, true), "{}", early.body);
         assert_eq!(bed.delete("/images/2").await.status, 409);
         drop(closed);
-        let image = bed.image_settled(2).await;
+        let image = bed.finished_image(2).await;
         assert_json(&image, &json!({ "id": 2, "name": "Mine", "created": "*", "updated": "*", "status": "ACTIVE" }));
         let server = bed.post("/servers", server).await;
         assert_eq!(server.status, 202, "{}", server.body);
         bed.until(server.json()["server"]["id"].as_i64().unwrap(), "ACTIVE").await;
 
-        // XML says it by attributes, and the same name takes the place of the first.
+        // In XML the values are attributes. An image of the same name replaces the first.
         let request = format!(r#"<image xmlns="{NAMESPACE}" name="Mine" source="disks/mine.raw" format="raw"/>"#);
         let answer = bed.post("/images", &request).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         assert_xml(&answer.xml(), r#"<image id="3" name="Mine" created="*" updated="*" status="QUEUED" progress="0"/>"#);
-        bed.image_settled(3).await;
+        bed.finished_image(3).await;
         assert_eq!(bed.get("/images/2").await.status, 404);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_says_why_and_leaves_nothing() {
-    let bed = Bed::unlimited().await;
-    let kept = bed.left();
+async fn a_rejected_registration_shows_its_reason_and_leaves_nothing() {
+    let bed = TestBed::unlimited().await;
+    let kept = bed.remaining_files();
     std::fs::write(bed.object(TENANT, "disks", "plain"), vec![0; 1024]).unwrap();
     std::fs::File::create(bed.object(TENANT, "disks", "vast")).unwrap().set_len(1 << 21).unwrap();
     let answer =
         bed.post("/images", r#"{"image": {"name": "x", "source": "disks/plain", "format": "qcow2"}}"#).await;
     assert_eq!(answer.status, 202);
-    let failed = bed.image_settled(2).await;
+    let failed = bed.finished_image(2).await;
     assert_json(
         &failed,
         &json!({ "id": 2, "name": "x", "created": "*", "updated": "*", "status": "FAILED",
@@ -69,7 +69,7 @@ async fn what_is_refused_says_why_and_leaves_nothing() {
         400
     );
     assert_eq!(bed.delete("/images/2").await.status, 204);
-    bed.eventually("nothing is left", || async { bed.left() == kept }).await;
+    bed.eventually("nothing is left", || async { bed.remaining_files() == kept }).await;
 
     let long = "x".repeat(300);
     for (fields, status, element, said) in [
@@ -102,7 +102,7 @@ async fn what_is_refused_says_why_and_leaves_nothing() {
         let answer = bed.post("/images", &request).await;
         assert_eq!((answer.status.as_u16(), answer.body.contains("name")), (400, true), "{}", answer.body);
     }
-    // Another account's object is as if it were not.
+    // Objects of another account count as absent.
     std::fs::write(bed.object("200000", "disks", "theirs"), vec![0; 1024]).unwrap();
     let theirs =
         bed.post("/images", r#"{"image": {"name": "x", "source": "disks/theirs", "format": "raw"}}"#).await;
@@ -110,13 +110,16 @@ async fn what_is_refused_says_why_and_leaves_nothing() {
     let up = bed
         .post("/images", r#"{"image": {"name": "x", "source": "../200000/disks/theirs", "format": "raw"}}"#);
     assert_eq!(up.await.status, 404);
-    assert_eq!((bed.left(), bed.get("/images").await.json()["images"].as_array().unwrap().len()), (kept, 1));
+    assert_eq!(
+        (bed.remaining_files(), bed.get("/images").await.json()["images"].as_array().unwrap().len()),
+        (kept, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_hold_for_uploads_as_well() {
-    let bed = Bed::unlimited().await;
-    // The bed takes disks of 1 TiB.
+async fn limits_apply_to_registered_images() {
+    let bed = TestBed::unlimited().await;
+    // The test bed accepts disks of up to 1 TiB.
     std::fs::File::create(bed.object(TENANT, "disks", "plain")).unwrap().set_len(512).unwrap();
     let request = r#"{"image": {"name": "x", "source": "disks/plain", "format": "raw"}}"#;
     let closed = bed.vault.write().await;
@@ -131,9 +134,9 @@ async fn limits_hold_for_uploads_as_well() {
         over.body
     );
     drop(closed);
-    bed.image_settled(11).await;
+    bed.finished_image(11).await;
 
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     for n in 0..10 {
         assert_eq!(bed.post("/images", request).await.status, 404, "{n}");
     }
@@ -143,10 +146,10 @@ async fn limits_hold_for_uploads_as_well() {
     assert_eq!(bed.post("/images", request).await.status, 404);
 }
 
-/// A server made of an object shows it, so it takes the right to read the tenant's objects.
+/// A server created from an object discloses it, so registration needs the right to read the tenant's objects.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_may_not_read_objects_may_not_boot_them() {
-    let bed = Bed::unlimited().await;
+async fn registering_an_object_needs_the_right_to_read_it() {
+    let bed = TestBed::unlimited().await;
     std::fs::write(bed.object(TENANT, "disks", "plain"), vec![0; 1024]).unwrap();
     let request = r#"{"image": {"name": "x", "source": "disks/plain", "format": "raw"}}"#;
     for (token, status) in [("servers", 403), ("observer", 403), ("creator", 202), ("jdoe", 202)] {
@@ -154,5 +157,5 @@ async fn whoever_may_not_read_objects_may_not_boot_them() {
         let answer = bed.call("POST", "/images", &headers, request).await;
         assert_eq!(answer.status.as_u16(), status, "{token}: {}", answer.body);
     }
-    bed.image_settled(3).await;
+    bed.finished_image(3).await;
 }

@@ -1,5 +1,4 @@
-//! What the dialect says of itself, and whether it is true of what is served: every XML answer that a test looks at, and
-//! every XML request that is accepted, is valid by the schema.
+//! Schema, WADL and guide. Every XML response that a test checks, and every accepted XML request, must be valid by the schema.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -9,9 +8,9 @@ use std::sync::OnceLock;
 
 use web::xml::Element;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 
-/// The schema as `xmllint` reads it.
+/// Returns a file with the schema for `xmllint`.
 fn schema() -> &'static Path {
     static SCHEMA: OnceLock<PathBuf> = OnceLock::new();
     SCHEMA.get_or_init(|| {
@@ -21,7 +20,7 @@ fn schema() -> &'static Path {
     })
 }
 
-/// Whether a document is valid by the schema; what is wrong with it where it is not.
+/// Validates a document by the schema. Returns `xmllint`'s message if it is invalid.
 fn validate(document: &str) -> Result<(), String> {
     let mut xmllint = Command::new("xmllint")
         .args(["--noout", "--nonet", "--schema"])
@@ -44,7 +43,7 @@ pub fn assert_valid(document: &str) {
 }
 
 #[test]
-fn the_schema_tells_what_is_not_served() {
+fn the_schema_rejects_invalid_documents() {
     let ns = crate::bed::NAMESPACE;
     for wrong in [
         format!(r#"<server xmlns="{ns}" id="x"/>"#),
@@ -66,8 +65,8 @@ fn names<'a>(parent: &'a Element, kind: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_of_the_guide_extends_the_one_type() {
-    let bed = Bed::new().await;
+async fn every_fault_of_the_guide_extends_the_common_type() {
+    let bed = TestBed::new().await;
     let xsd = bed.get("//v1.0/docs/servers.xsd").await;
     assert_eq!((xsd.status.as_u16(), xsd.body.as_str()), (200, compute::api::v1::schema().as_str()));
     let xsd = web::xml::parse(xsd.body.as_bytes()).unwrap();
@@ -96,7 +95,7 @@ async fn every_fault_of_the_guide_extends_the_one_type() {
     }
 }
 
-/// The one of that name inside.
+/// Returns the child element with this name.
 fn find<'a>(parent: &'a Element, kind: &str) -> &'a Element {
     parent.find(kind).unwrap_or_else(|| panic!("no {kind} in {}", parent.to_document()))
 }
@@ -106,8 +105,8 @@ fn elements(of: &Element) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_wadl_has_every_operation_whole() {
-    let bed = Bed::new().await;
+async fn the_wadl_describes_every_operation() {
+    let bed = TestBed::new().await;
     let answer = bed.get("//v1.0/application.wadl").await;
     assert_eq!(answer.header("content-type"), "application/vnd.sun.wadl+xml");
     let wadl = web::xml::parse(answer.body.as_bytes()).unwrap();
@@ -156,15 +155,15 @@ async fn the_wadl_has_every_operation_whole() {
     }
     assert_eq!(described, served);
     assert!(used.is_subset(&declared), "{:?}", used.difference(&declared));
-    // What nobody sends or gets is not declared: but the faults that the guide lists and Nephos does not know.
+    // The schema declares only elements that are used, and the guide's faults that Nephos never returns.
     let mut unused: Vec<_> = declared.difference(&used).map(String::as_str).collect();
     unused.sort_unstable();
     assert_eq!(unused, ["api:badMethod", "api:rescueModeInUse", "api:rescueModelInUse"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_guide_names_each_operation_behind_its_base() {
-    let bed = Bed::new().await;
+async fn the_guide_lists_every_operation() {
+    let bed = TestBed::new().await;
     let guide = bed.get("//v1.0/docs/guide.html").await;
     assert_eq!(guide.header("content-type"), "text/html; charset=UTF-8");
     assert!(guide.body.contains("<code>http://127.0.0.1:8080/servers/v1.0/{tenant}</code>"));

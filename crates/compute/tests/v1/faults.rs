@@ -1,14 +1,14 @@
-//! What bad input gets: the dialect's own faults, in both formats, with nothing changed.
+//! Invalid requests: they get the API's own faults in both formats and change nothing.
 
 use http::StatusCode;
 use identity::Right;
 use serde_json::json;
 
-use crate::bed::{Bed, TENANT, assert_json, assert_xml};
+use crate::bed::{TENANT, TestBed, assert_json, assert_xml};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_has_code_message_and_details_in_both_formats() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let expected = json!({ "itemNotFound": { "code": 404, "message": "no such server", "details": "" } });
     assert_json(&bed.get("/servers/12").await.json(), &expected);
     let xml = bed.get("/servers/12.xml").await;
@@ -19,12 +19,12 @@ async fn a_fault_has_code_message_and_details_in_both_formats() {
     );
 }
 
-/// Method, path, headers and body; code and element of the fault, and what its message says.
+/// Method, path, headers and body; code and element of the fault, and a part of its message.
 type Case<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, String, u16, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_mistake_has_its_fault() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let json_type = ("content-type", "application/json");
     let xml_type = ("content-type", "application/xml");
     let server =
@@ -217,7 +217,7 @@ async fn each_mistake_has_its_fault() {
             String::new(),
             503,
             "serviceUnavailable",
-            "identity is away",
+            "identity is unavailable",
         ),
     ];
     for (method, path, headers, body, status, element, said) in cases {
@@ -251,7 +251,7 @@ async fn each_mistake_has_its_fault() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_token_is_401() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let request =
         http::Request::get(format!("/v1.0/{TENANT}/servers")).body(axum::body::Body::empty()).unwrap();
     let answer = bed.send(request).await;
@@ -259,11 +259,11 @@ async fn a_missing_token_is_401() {
     assert_eq!(answer.json()["unauthorized"]["message"], "X-Auth-Token is missing");
 }
 
-/// Every route as every role: no role reaches further than its right, and no route is served without one.
+/// Every route as every role: each needs its right, and none is served without a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_route_is_open_to_less_than_its_right() {
-    let bed = Bed::unlimited().await;
-    let mut walked = 0;
+async fn every_route_requires_its_right() {
+    let bed = TestBed::unlimited().await;
+    let mut checked = 0;
     for entry in compute::api::v1::routes().entries() {
         let path = entry.path.replace("{tenant}", TENANT).replace("{id}", "77");
         let path = path.replace("{address}", "67.23.0.9").replace("{member}", "200000");
@@ -278,19 +278,19 @@ async fn no_route_is_open_to_less_than_its_right() {
             let refused = answer.status == StatusCode::FORBIDDEN;
             let allowed = right.is_some_and(|right| right >= entry.right);
             assert_eq!(refused, !allowed, "{} {} as {role}: {}", entry.method, entry.path, answer.body);
-            walked += 1;
+            checked += 1;
         }
         let headers = [("x-auth-token", "stranger")];
         let answer = bed.call(entry.method.as_str(), &format!("/{path}"), &headers, "").await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{} {}", entry.method, entry.path);
     }
-    assert_eq!(walked, 33 * 4);
+    assert_eq!(checked, 33 * 4);
 }
 
-/// Another tenant's server is as if it were not.
+/// Another tenant's server counts as absent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_tenant_sees_another() {
-    let bed = Bed::unlimited().await;
+async fn tenants_cannot_see_each_other() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("mine", 1).await;
     let group = format!(r#"{{"sharedIpGroup": {{"name": "g", "server": {server}}}}}"#);
     assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);

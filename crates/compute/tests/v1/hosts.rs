@@ -1,4 +1,4 @@
-//! Hosts: where servers go, what becomes of them when a host or a machine fails.
+//! Hosts: placement of servers, and failures of hosts and machines.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use hypervisor::faulty::Fault;
 use hypervisor::simulated::Settings as HostSettings;
 use images::Images;
 
-use crate::bed::{Bed, TENANT};
+use crate::bed::{TENANT, TestBed};
 
 fn unlimited() -> Settings {
     Settings { rate_limits: false, ..Settings::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_hypervisor_everything_serves_and_create_says_what_to_install() {
-    let bed = Bed::hostless().await;
+async fn without_a_hypervisor_only_create_fails_and_says_what_to_install() {
+    let bed = TestBed::hostless().await;
     for path in ["/servers", "/flavors/detail", "/images", "/limits", "/shared_ip_groups"] {
         assert_eq!(bed.get(path).await.status, 200, "{path}");
     }
@@ -32,9 +32,9 @@ async fn without_hypervisor_everything_serves_and_create_says_what_to_install() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_tenants_servers_are_spread_until_no_host_has_room() {
+async fn a_tenants_servers_are_spread_over_hosts_until_all_are_full() {
     let three = HostSettings { hosts: 3, memory_mib: 1024, ..HostSettings::default() };
-    let bed = Bed::with(three, unlimited()).await;
+    let bed = TestBed::with(three, unlimited()).await;
     bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 3 }).await;
     let mut hosts = HashSet::new();
     let mut ids = HashSet::new();
@@ -54,9 +54,9 @@ async fn one_tenants_servers_are_spread_until_no_host_has_room() {
     assert_eq!(bed.delete("/servers/2").await.status, 202);
     bed.until(2, "gone").await;
     bed.active("s", 2).await;
-    // The host's id is the account's own.
+    // The host id differs per account.
     assert_ne!(Compute::host_id(TENANT, "simulated-1"), Compute::host_id("1", "simulated-1"));
-    // No room to grow on a full host.
+    // A resize fails on full hosts.
     let answer = bed.post("/servers/1/action", r#"{"resize": {"flavorId": 3}}"#).await;
     assert_eq!(answer.status, 503, "{}", answer.body);
 }
@@ -64,7 +64,7 @@ async fn one_tenants_servers_are_spread_until_no_host_has_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_host_gets_no_new_servers() {
     let two = HostSettings { hosts: 2, ..HostSettings::default() };
-    let bed = Bed::with(two, unlimited()).await;
+    let bed = TestBed::with(two, unlimited()).await;
     bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
     bed.compute.drain("simulated-1", true).await.unwrap();
     for _ in 0..3 {
@@ -78,19 +78,19 @@ async fn a_drained_host_gets_no_new_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_host_shows_unknown_and_comes_back() {
-    let bed = Bed::with(HostSettings::default(), unlimited()).await;
+async fn servers_of_an_unreachable_host_show_unknown_until_it_is_back() {
+    let bed = TestBed::with(HostSettings::default(), unlimited()).await;
     let (server, _) = bed.active("web", 1).await;
     bed.hosts[0].disconnect();
     bed.until(server, "UNKNOWN").await;
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     assert_eq!(answer.status, 503);
-    // What is asked meanwhile is done when it answers again.
+    // Actions requested meanwhile run once it is reachable.
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     assert_eq!(bed.status(server).await, "DELETED");
     bed.hosts[0].reconnect();
     bed.eventually("the deletion goes on", || async {
-        bed.pass(Duration::from_secs(1)).await;
+        bed.advance(Duration::from_secs(1)).await;
         bed.status(server).await == "gone"
     })
     .await;
@@ -99,11 +99,11 @@ async fn a_lost_host_shows_unknown_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_first() {
+async fn a_build_on_a_failing_host_moves_to_another_and_leaves_nothing_on_the_first() {
     let two = HostSettings { hosts: 2, ..HostSettings::default() };
-    let bed = Bed::with(two, unlimited()).await;
+    let bed = TestBed::with(two, unlimited()).await;
     bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == 2 }).await;
-    // On the first host a build comes as far as a defined machine; then the host is lost.
+    // The first host becomes unreachable once the machine is defined there.
     bed.compute.drain("simulated-2", true).await.unwrap();
     bed.fail_next("start", Fault::Hang);
     let launch = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
@@ -116,7 +116,7 @@ async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_firs
     let mut bed = bed;
     bed.crash_and_reopen().await;
     bed.eventually("another host is tried", || async {
-        bed.pass(Duration::from_secs(10)).await;
+        bed.advance(Duration::from_secs(10)).await;
         bed.status(server).await == "ACTIVE"
     })
     .await;
@@ -124,10 +124,10 @@ async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_firs
     assert_eq!((moved.host.as_str(), &moved.interfaces), ("simulated-2", &addresses));
     let room = |hosts: Vec<compute::Host>| hosts.iter().map(|host| host.used_memory_mib).collect::<Vec<_>>();
     assert_eq!(room(bed.compute.hosts().await.unwrap()), [0, 256]);
-    // It comes back with what the build had left there.
+    // It becomes reachable again and still has the machine.
     bed.hosts[0].reconnect();
     bed.eventually("the first host is clean", || async {
-        bed.pass(Duration::from_secs(10)).await;
+        bed.advance(Duration::from_secs(10)).await;
         bed.hosts[0].spec(machine).is_none()
     })
     .await;
@@ -136,14 +136,14 @@ async fn a_build_whose_host_fails_goes_to_another_and_leaves_nothing_on_the_firs
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_machine_that_ends_by_itself_is_told_and_revived() {
-    let bed = Bed::with(HostSettings::default(), unlimited()).await;
+async fn a_crashed_machine_shows_error_and_can_be_rebooted() {
+    let bed = TestBed::with(HostSettings::default(), unlimited()).await;
     let (server, machine) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     bed.hosts[0].crash(machine);
     bed.until(server, "ERROR").await;
     let fault = bed.server(server).await.fault.unwrap();
-    assert!(fault.message.contains("without being asked"), "{}", fault.message);
+    assert!(fault.message.contains("stopped unexpectedly"), "{}", fault.message);
     assert_eq!(bed.post(&action, r#"{"reboot": {"type": "SOFT"}}"#).await.status, 409);
     assert_eq!(bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#).await.status, 202);
     bed.until(server, "ACTIVE").await;
@@ -155,8 +155,8 @@ async fn a_machine_that_ends_by_itself_is_told_and_revived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happened_while_the_process_was_down_is_seen_at_the_start() {
-    let mut bed = Bed::with(HostSettings::default(), unlimited()).await;
+async fn changes_during_a_downtime_are_detected_at_the_start() {
+    let mut bed = TestBed::with(HostSettings::default(), unlimited()).await;
     let (crashed, machine) = bed.active("crashed", 1).await;
     let (shut, other) = bed.active("shut", 1).await;
     let (deleted, leftover) = bed.active("deleted", 1).await;
@@ -167,7 +167,7 @@ async fn what_happened_while_the_process_was_down_is_seen_at_the_start() {
     bed.compute.stop().await;
     bed.hosts[0].crash(machine);
     bed.hosts[0].shut_down_from_within(other);
-    // A machine of a server that is gone, and one of which nothing is known: only the first is removed.
+    // A machine of a deleted server is removed, an unknown machine is kept.
     let foreign = hypervisor::MachineSpec { id: uuid::Uuid::new_v4(), ..spec.clone() };
     for spec in [&spec, &foreign] {
         bed.hosts[0].ensure_disk(spec).await.unwrap();
@@ -184,8 +184,8 @@ async fn what_happened_while_the_process_was_down_is_seen_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_stay_where_the_operator_keeps_them() {
-    let bed = Bed::with(HostSettings::default(), Settings { keep_images: true, ..unlimited() }).await;
+async fn images_of_deleted_servers_are_kept_if_configured() {
+    let bed = TestBed::with(HostSettings::default(), Settings { keep_images: true, ..unlimited() }).await;
     let (server, _) = bed.active("web", 1).await;
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
     let image = bed.post("/images", &body).await.json()["image"]["id"].as_i64().unwrap();
@@ -198,9 +198,9 @@ async fn images_stay_where_the_operator_keeps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_go_to_a_host_each() {
+async fn concurrent_creates_are_spread_over_hosts() {
     const MANY: u32 = 200;
-    let bed = Bed::with(HostSettings { hosts: MANY, ..HostSettings::default() }, unlimited()).await;
+    let bed = TestBed::with(HostSettings { hosts: MANY, ..HostSettings::default() }, unlimited()).await;
     let all = usize::try_from(MANY).unwrap();
     bed.eventually("all hosts are known", || async { bed.compute.hosts().await.unwrap().len() == all }).await;
     let launch = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
@@ -214,13 +214,13 @@ async fn many_at_once_go_to_a_host_each() {
     .await;
     let hosts = bed.compute.hosts().await.unwrap();
     assert!(hosts.iter().all(|host| host.used_memory_mib == 256), "{hosts:?}");
-    // The account has its 50 GB in use.
+    // The account's limit of 50 GB is reached.
     assert_eq!(bed.post("/servers", launch).await.status, 413);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_forgets_deleted_images_once_no_disk_needs_them() {
-    let mut bed = Bed::with(HostSettings::default(), unlimited()).await;
+async fn a_host_deletes_removed_images_once_no_disk_needs_them() {
+    let mut bed = TestBed::with(HostSettings::default(), unlimited()).await;
     let (server, _) = bed.active("web", 1).await;
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
     assert_eq!(bed.post("/images", &body).await.status, 202);
@@ -231,7 +231,7 @@ async fn a_host_forgets_deleted_images_once_no_disk_needs_them() {
     let launch = r#"{"server": {"name": "copy", "imageId": 2, "flavorId": 1}}"#;
     let copy = bed.post("/servers", launch).await.json()["server"]["id"].as_i64().unwrap();
     bed.until(copy, "ACTIVE").await;
-    let held = async |bed: &Bed| bed.hosts[0].images().await.unwrap().len();
+    let held = async |bed: &TestBed| bed.hosts[0].images().await.unwrap().len();
     assert_eq!(held(&bed).await, 2);
     assert_eq!(bed.delete("/images/2").await.status, 204);
     let (calls, needed) = (bed.calls("drop_image"), held(&bed).await);

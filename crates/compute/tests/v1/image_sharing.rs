@@ -1,4 +1,4 @@
-//! Image sharing (guide, Roadmap): public, or with named tenants, who see and build and do nothing else.
+//! Image sharing (guide, Roadmap): public, or with single tenants, which may list the image and create servers from it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use database::on_each_engine;
 use hypervisor::simulated::Settings as HostSettings;
 use serde_json::{Value, json};
 
-use crate::bed::{Answer, Bed, NAMESPACE, NOON, TENANT, assert_json, assert_xml};
+use crate::bed::{NAMESPACE, NOON, TENANT, TestBed, TestResponse, assert_json, assert_xml};
 
 const FRIEND: &str = "200000";
 const STRANGER: &str = "300000";
@@ -16,14 +16,14 @@ fn ids(answer: &Value) -> Vec<i64> {
     answer["images"].as_array().unwrap().iter().map(|image| image["id"].as_i64().unwrap()).collect()
 }
 
-async fn seen(bed: &Bed, tenant: &str) -> Vec<i64> {
+async fn seen(bed: &TestBed, tenant: &str) -> Vec<i64> {
     ids(&bed.call_as(tenant, "GET", "/images", "").await.json())
 }
 
 on_each_engine! {
-    async fn an_image_is_public_or_its_access_group_names_tenants(location: &Location) {
+    async fn an_image_is_public_or_shared_with_single_tenants(location: &Location) {
         let settings = Settings { rate_limits: false, ..Settings::default() };
-        let bed = Bed::at(location, HostSettings::default(), settings).await;
+        let bed = TestBed::at(location, HostSettings::default(), settings).await;
         let image = bed.uploaded("gold").await;
         let access = format!("/images/{image}/access");
         let group = async |public: bool, tenants: &[&str]| {
@@ -60,7 +60,7 @@ on_each_engine! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_mistake_has_its_fault() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let image = bed.uploaded("gold").await;
     let own = format!("/images/{image}");
     let to = |tenant: &str| format!("{own}/access/{tenant}");
@@ -102,7 +102,7 @@ async fn each_mistake_has_its_fault() {
         }
     }
     assert_eq!(bed.call("PUT", &own, &[], r#"{"image": {"public": true}}"#).await.status, 415);
-    // Whoever shares does not learn which tenants there are, by this answer or by the list.
+    // Neither the response nor the list reveals which tenants exist.
     for tenant in [FRIEND, "nobody"] {
         assert_eq!(bed.put(&to(tenant), "").await.status, 204);
         assert_json(&bed.get(&format!("{own}/access")).await.json()["access"]["tenants"], &json!([tenant]));
@@ -121,10 +121,10 @@ async fn each_mistake_has_its_fault() {
     assert_json(&bed.get(&format!("{own}/access")).await.json()["access"]["public"], &json!(false));
 }
 
-/// Each route as its owner, its owner's observer, a member, a stranger and nobody.
+/// Each route as the owner, the owner's observer, a member, another tenant, and without a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_owner_shares_on() {
-    let bed = Bed::unlimited().await;
+async fn only_the_owner_can_share() {
+    let bed = TestBed::unlimited().await;
     let image = bed.uploaded("gold").await;
     let own = format!("/images/{image}");
     assert_eq!(bed.put(&format!("{own}/access/{FRIEND}"), "").await.status, 204);
@@ -141,7 +141,7 @@ async fn only_the_owner_shares_on() {
     ];
     let owner = format!("jdoe@{TENANT}");
     let observer = format!("observer@{TENANT}");
-    // Who may do everything but take away does not answer for what all others see.
+    // A creator must not change what all tenants see.
     let headers = [("x-auth-token", "creator"), ("content-type", "application/json")];
     for public in [public, r#"{"image": {"public": true}}"#] {
         assert_eq!(bed.call("PUT", &own, &headers, public).await.status, 403);
@@ -163,10 +163,10 @@ async fn only_the_owner_shares_on() {
             assert_eq!(answer.status.as_u16(), *status, "{method} {path} as {token}: {}", answer.body);
         }
     }
-    // Nobody acts in another's account, whatever is shared.
+    // Sharing gives no access to another account.
     let headers = [("x-auth-token", "jdoe@200000"), ("content-type", "application/json")];
     assert_eq!(bed.call("PUT", &own, &headers, public).await.status, 403);
-    // A namesake of the member's own takes the place of none but its own.
+    // A member's image of the same name replaces only the member's own images.
     std::fs::write(bed.object(FRIEND, "disks", "gold"), vec![0; 512]).unwrap();
     let request = r#"{"image": {"name": "gold", "source": "disks/gold", "format": "raw"}}"#;
     for _ in 0..2 {
@@ -182,13 +182,13 @@ async fn only_the_owner_shares_on() {
 }
 
 on_each_engine! {
-    async fn access_given_and_taken_shows_in_lists_and_copies(location: &Location) {
+    async fn granting_and_revoking_access_changes_lists_and_304s(location: &Location) {
         let settings = Settings { rate_limits: false, ..Settings::default() };
-        let bed = Bed::at(location, HostSettings::default(), settings).await;
+        let bed = TestBed::at(location, HostSettings::default(), settings).await;
         let (server, _) = bed.active("origin", 1).await;
         assert_eq!(bed.post("/images", &format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#)).await.status, 202);
-        assert_eq!(bed.image_settled(2).await["serverId"], server);
-        // A copy of the list that is current, the time, and what changed since then.
+        assert_eq!(bed.finished_image(2).await["serverId"], server);
+        // Checks the conditional request, the time of the change, and `changes-since`.
         let copy = async || {
             bed.clock.advance(Duration::from_secs(5));
             let stamp = bed.call_as(FRIEND, "GET", "/images/detail", "").await.header("last-modified").to_owned();
@@ -214,7 +214,7 @@ on_each_engine! {
             assert_eq!((list.status.as_u16(), ids(&list.json())), (200, vec![1, 2]), "{path}");
             let changed = since(then).await.json();
             assert_eq!(ids(&changed), [2]);
-            // Which server of another's it was made of is nobody's business.
+            // Other tenants do not see the server that it was created from.
             let expected = json!({ "id": 2, "name": "gold", "status": "ACTIVE", "created": "*", "updated": "*", "owner": TENANT });
             assert_json(&changed["images"][0], &expected);
             let one = bed.call_as(FRIEND, "GET", "/images/2", "").await;
@@ -238,25 +238,25 @@ on_each_engine! {
             assert_eq!((ids(&changed), &changed["images"][0]["status"]), (vec![2], &json!("DELETED")));
             assert_eq!(bed.call_as(FRIEND, "GET", "/images/2", "").await.status, 404);
         }
-        assert_eq!(bed.get(&format!("/images?changes-since={}", NOON + 3)).await.status, 304, "its owner sees no change");
+        assert_eq!(bed.get(&format!("/images?changes-since={}", NOON + 3)).await.status, 304, "the owner must see no change");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_build_and_what_they_built_outlives_the_share() {
-    let bed = Bed::unlimited().await;
+async fn servers_of_members_survive_the_end_of_sharing() {
+    let bed = TestBed::unlimited().await;
     let image = bed.uploaded("gold").await;
     let access = format!("/images/{image}/access/{FRIEND}");
     let build = format!(r#"{{"server": {{"name": "s", "imageId": {image}, "flavorId": 1}}}}"#);
     let act = async |action: &str| bed.call_as(FRIEND, "POST", "/servers/1/action", action).await;
     let until = async |wanted: &str| {
         bed.eventually(wanted, || async {
-            bed.pass(Duration::from_millis(1)).await;
+            bed.advance(Duration::from_millis(1)).await;
             bed.call_as(FRIEND, "GET", "/servers/1", "").await.json()["server"]["status"] == wanted
         })
         .await;
     };
-    let refuses = |answer: Answer| {
+    let refuses = |answer: TestResponse| {
         let said = (answer.status.as_u16(), answer.body.contains("names no image"));
         assert_eq!(said, (400, true), "{}", answer.body);
     };
@@ -288,13 +288,13 @@ async fn members_build_and_what_they_built_outlives_the_share() {
     }
     assert_eq!(act(r#"{"confirmResize": null}"#).await.status, 204);
     until("ACTIVE").await;
-    // An image of it is the member's own.
+    // An image of such a server belongs to the member.
     let snapshot = r#"{"image": {"serverId": 1, "name": "gold"}}"#;
     assert_eq!(bed.call_as(FRIEND, "POST", "/images", snapshot).await.status, 202);
     bed.eventually("it is made", || async { bed.images().in_flight().await.unwrap().is_empty() }).await;
     assert_eq!(seen(&bed, FRIEND).await, [1, image + 1]);
     assert_eq!(seen(&bed, TENANT).await, [1, image]);
-    // A rebuild from another image leads back.
+    // A rebuild from another image works.
     until("ACTIVE").await;
     assert_eq!(act(r#"{"rebuild": {"imageId": 1}}"#).await.status, 202);
     until("ACTIVE").await;

@@ -1,4 +1,4 @@
-//! Rate limits and absolute limits, with the time in the test's hands.
+//! Rate limits and absolute limits, with a frozen clock.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use database::on_each_engine;
 use hypervisor::simulated::Settings as HostSettings;
 use serde_json::json;
 
-use crate::bed::{Bed, NOON, assert_json, assert_xml};
+use crate::bed::{NOON, TestBed, assert_json, assert_xml};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_eleventh_post_of_a_minute_waits_for_the_next() {
-    let mut bed = Bed::new().await;
+    let mut bed = TestBed::new().await;
     bed.clock.advance(Duration::from_millis(500));
     for _ in 0..10 {
         assert_eq!(bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await.status, 201);
@@ -21,16 +21,16 @@ async fn the_eleventh_post_of_a_minute_waits_for_the_next() {
     assert_eq!(answer.status, 413);
     assert_eq!((answer.header("retry-after"), answer.header("reply-after")), ("40", "40"));
     let expected = json!({ "overLimit": {
-        "code": 413, "message": "OverLimit Please Retry...", "details": "only 10 POST requests to * a minute",
+        "code": 413, "message": "OverLimit Please Retry...", "details": "only 10 POST requests to * per minute are allowed",
         "retryAfter": "2010-10-10T12:01:01Z" } });
     assert_json(&answer.json(), &expected);
     let answer = bed.post("/shared_ip_groups", "<sharedIpGroup name='g'/>").await;
     assert_xml(
         &answer.xml(),
         r#"<overLimit code="413" retryAfter="2010-10-10T12:01:01Z"><message>OverLimit Please Retry...</message>
-           <details>only 10 POST requests to * a minute</details></overLimit>"#,
+           <details>only 10 POST requests to * per minute are allowed</details></overLimit>"#,
     );
-    // Another verb has a window of its own, and a restart forgets nothing.
+    // Another verb has its own window, and windows survive a restart.
     assert_eq!(bed.delete("/shared_ip_groups/1").await.status, 204);
     bed.compute.stop().await;
     bed.reopen().await;
@@ -40,8 +40,8 @@ async fn the_eleventh_post_of_a_minute_waits_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_are_counted_by_the_day_as_well() {
-    let bed = Bed::new().await;
+async fn creates_have_a_limit_per_day() {
+    let bed = TestBed::new().await;
     for sent in 0..25 {
         if sent % 10 == 0 {
             bed.clock.advance(Duration::from_secs(60));
@@ -52,8 +52,8 @@ async fn servers_are_counted_by_the_day_as_well() {
     let answer = bed.post("/servers", "{}").await;
     assert_eq!(answer.status, 413);
     let details = answer.json()["overLimit"]["details"].as_str().unwrap().to_owned();
-    assert_eq!(details, "only 25 POST requests to */servers a day");
-    // The refused one was not counted against the minute; another address is free.
+    assert_eq!(details, "only 25 POST requests to */servers per day are allowed");
+    // The rejected request did not count for the minute; other paths are not limited.
     assert_eq!(bed.post("/images", "{}").await.status, 400);
     let rates = bed.get("/limits").await.json();
     let remaining = |index: usize| rates["limits"]["rate"][index]["remaining"].as_i64().unwrap();
@@ -64,8 +64,8 @@ async fn servers_are_counted_by_the_day_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_polls_for_changes_are_limited_among_gets() {
-    let bed = Bed::new().await;
+async fn among_gets_only_changes_since_is_limited() {
+    let bed = TestBed::new().await;
     for _ in 0..20 {
         assert_eq!(bed.get("/servers/detail").await.status, 200);
     }
@@ -76,10 +76,10 @@ async fn only_polls_for_changes_are_limited_among_gets() {
     assert_eq!(bed.get("/images").await.status, 200);
 }
 
-/// What the router decodes is what counts: another spelling of a request is the same request.
+/// Rate limits use the decoded path, as the router does: an encoded request counts the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_spelling_of_a_request_escapes_its_limit() {
-    let bed = Bed::new().await;
+async fn percent_encoding_does_not_evade_rate_limits() {
+    let bed = TestBed::new().await;
     let since = format!("changes-since={NOON}");
     let polls = [
         ("GET", format!("/images?{since}")),
@@ -105,8 +105,8 @@ async fn no_spelling_of_a_request_escapes_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_operator_sets_an_accounts_limits() {
-    let bed = Bed::new().await;
+async fn the_operator_can_set_an_accounts_limits() {
+    let bed = TestBed::new().await;
     bed.compute.set_limit("345812", "post", Some(2)).await.unwrap();
     bed.compute.set_limit("345812", "ram-mib", Some(1024)).await.unwrap();
     assert!(bed.compute.set_limit("345812", "moon", Some(2)).await.is_err());
@@ -122,7 +122,7 @@ async fn the_operator_sets_an_accounts_limits() {
     let answer = bed.post("/servers", &launch(1)).await;
     assert_eq!(answer.header("retry-after"), "60");
     bed.compute.set_limit("345812", "post", None).await.unwrap();
-    // A resize counts what it adds; what is deleted is free at once.
+    // A resize counts the additional memory; a deletion frees it at once.
     let action = format!("/servers/{server}/action");
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 4}}"#).await.status, 413);
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await.status, 202);
@@ -138,7 +138,7 @@ async fn the_operator_sets_an_accounts_limits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_and_their_members_are_limited() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     for _ in 0..25 {
         assert_eq!(bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await.status, 201);
     }
@@ -155,17 +155,17 @@ async fn groups_and_their_members_are_limited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rate_limits_can_be_lifted() {
+async fn rate_limits_can_be_disabled() {
     let bed =
-        Bed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
+        TestBed::with(HostSettings::default(), Settings { rate_limits: false, ..Settings::default() }).await;
     for _ in 0..30 {
         assert_eq!(bed.post("/servers", "{}").await.status, 400);
     }
 }
 
 on_each_engine! {
-    async fn limits_schedules_groups_and_polls_are_the_same(location: &Location) {
-        let bed = Bed::at(location, HostSettings::default(), Settings::default()).await;
+    async fn limits_schedules_groups_and_polls_work_on_each_engine(location: &Location) {
+        let bed = TestBed::at(location, HostSettings::default(), Settings::default()).await;
         let (server, machine) = bed.active("one", 1).await;
         let schedule = r#"{"backupSchedule": {"enabled": true, "weekly": "FRIDAY", "daily": "H_2200_0000"}}"#;
         let path = format!("/servers/{server}/backup_schedule");

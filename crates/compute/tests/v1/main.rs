@@ -1,23 +1,23 @@
-//! The v1.0 dialect over simulated hosts, by the guide's own samples and rules.
+//! Tests of the v1.0 API on simulated hosts, by the guide's samples and rules.
 
-mod alike;
+mod assertions;
 mod bed;
 mod bodies;
 mod crash;
-mod crossing;
 mod custom_images;
 mod documents;
+mod evacuation;
 mod faults;
-mod given_up;
 mod hosts;
 mod image_sharing;
 mod limits;
 mod metering;
+mod migration;
 mod orders;
 mod polling;
+mod random_operations;
 mod samples;
 mod sharing;
-mod strangers;
 mod transitions;
-mod unknown;
-mod walk;
+mod unauthorized;
+mod unknown_outcome;

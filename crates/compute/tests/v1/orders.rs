@@ -1,5 +1,5 @@
-//! Orders whose way is not clear at first: an image that is gone, a decision under way, an address whose server is gone,
-//! a backup that was made.
+//! Orders in special situations: a deleted image, a confirmation in progress, an address whose server was deleted, a
+//! backup that exists.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use hypervisor::faulty::Fault;
 use hypervisor::{Error, Hypervisor};
 use serde_json::json;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 
 const REBUILD: &str = r#"{"rebuild": {}}"#;
 
-async fn image(bed: &Bed, server: i64, name: &str) -> i64 {
+async fn image(bed: &TestBed, server: i64, name: &str) -> i64 {
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "{name}"}}}}"#);
     let answer = bed.post("/images", &body).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
@@ -25,7 +25,7 @@ async fn image(bed: &Bed, server: i64, name: &str) -> i64 {
     image
 }
 
-async fn launched(bed: &Bed, image: i64, flavor: i64) -> i64 {
+async fn launched(bed: &TestBed, image: i64, flavor: i64) -> i64 {
     let body = format!(r#"{{"server": {{"name": "copy", "imageId": {image}, "flavorId": {flavor}}}}}"#);
     let answer = bed.post("/servers", &body).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
@@ -34,15 +34,15 @@ async fn launched(bed: &Bed, image: i64, flavor: i64) -> i64 {
     server
 }
 
-async fn refusal(bed: &Bed, server: i64, body: &str) -> String {
+async fn refusal(bed: &TestBed, server: i64, body: &str) -> String {
     let answer = bed.post(&format!("/servers/{server}/action"), body).await;
     assert_eq!(answer.status, 400, "{}", answer.body);
     answer.json()["badRequest"]["message"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_rebuilt_of_its_image_though_that_is_deleted() {
-    let bed = Bed::unlimited().await;
+async fn a_server_can_be_rebuilt_from_its_deleted_image() {
+    let bed = TestBed::unlimited().await;
     let (origin, _) = bed.active("web", 2).await;
     let gold = image(&bed, origin, "gold").await;
     let copy = launched(&bed, gold, 2).await;
@@ -54,10 +54,10 @@ async fn a_server_is_rebuilt_of_its_image_though_that_is_deleted() {
     let server = bed.get(&format!("/servers/{copy}")).await.json();
     assert_eq!(server["server"]["imageId"], gold);
     assert_eq!(bed.hosts[0].spec(bed.uuid(copy).await).unwrap().image, digest);
-    // Named, it is as gone as it looks.
+    // By id it cannot be used.
     let named = format!(r#"{{"rebuild": {{"imageId": {gold}}}}}"#);
     assert_eq!(refusal(&bed, copy, &named).await, "imageId names no image");
-    // In a smaller flavor its disk does not fit.
+    // Its disk does not fit a smaller flavor.
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 1}}"#).await.status, 202);
     bed.until(copy, "VERIFY_RESIZE").await;
     assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
@@ -72,10 +72,10 @@ async fn a_server_is_rebuilt_of_its_image_though_that_is_deleted() {
     bed.until(copy, "ACTIVE").await;
 }
 
-/// A build that failed before its disk was made left nothing of the image on the host.
+/// After a build that failed before the disk was created, the host does not have the image.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rebuild_says_that_the_servers_own_image_is_gone() {
-    let bed = Bed::unlimited().await;
+async fn a_rebuild_reports_that_the_servers_own_image_was_deleted() {
+    let bed = TestBed::unlimited().await;
     let (origin, _) = bed.active("web", 1).await;
     let gold = image(&bed, origin, "gold").await;
     let reason = "the disk is full".to_owned();
@@ -93,8 +93,8 @@ async fn a_rebuild_says_that_the_servers_own_image_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_confirmed_may_order_on() {
-    let bed = Bed::unlimited().await;
+async fn the_next_action_is_accepted_after_a_confirmation() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     let schedule = format!("/servers/{server}/backup_schedule");
@@ -113,18 +113,18 @@ async fn whoever_confirmed_may_order_on() {
         bed.until(server, "VERIFY_RESIZE").await;
         bed.steps.hold();
         assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
-        // Decided is decided.
+        // A confirmed resize cannot be reverted.
         assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 409);
         let ordered = bed.post(path, body);
         tokio::pin!(ordered);
         let early = tokio::time::timeout(Duration::from_millis(50), &mut ordered).await;
-        assert!(early.is_err(), "it waits for the confirmation: {:?}", early.unwrap().body);
+        assert!(early.is_err(), "the request must wait for the confirmation: {:?}", early.unwrap().body);
         bed.steps.free();
         assert_eq!(ordered.await.status, status, "{body}");
         bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
             .await;
     }
-    // Where the confirmation fails, what came meanwhile is refused as ever.
+    // If the confirmation fails, requests that waited for it are rejected.
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 1}}"#).await.status, 202);
     bed.until(server, "VERIFY_RESIZE").await;
     let reason = "the disk is broken".to_owned();
@@ -136,8 +136,8 @@ async fn whoever_confirmed_may_order_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_confirmation_that_hangs_keeps_orders_waiting_for_ten_seconds() {
-    let bed = Bed::unlimited().await;
+async fn a_hanging_confirmation_delays_requests_by_ten_seconds() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await.status, 202);
@@ -145,15 +145,15 @@ async fn a_confirmation_that_hangs_keeps_orders_waiting_for_ten_seconds() {
     bed.fail_next("confirm_resize", Fault::Hang);
     assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
     let ordered = bed.post(&action, r#"{"reboot": {"type": "HARD"}}"#);
-    let answer = tokio::time::timeout(Duration::from_secs(60), ordered).await.expect("it is answered");
+    let answer = tokio::time::timeout(Duration::from_secs(60), ordered).await.expect("the request returns");
     assert_eq!(answer.status, 409, "{}", answer.body);
     assert!(answer.body.contains("backupOrResizeInProgress"), "{}", answer.body);
-    assert!(bed.server(server).await.state.task.is_some(), "the confirmation hangs still");
+    assert!(bed.server(server).await.state.task.is_some(), "the confirmation must still hang");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
-    let bed = Bed::unlimited().await;
+async fn an_address_can_be_shared_as_long_as_a_member_of_the_group_has_it() {
+    let bed = TestBed::unlimited().await;
     let (owner, _) = bed.active("one", 1).await;
     let group = format!(r#"{{"sharedIpGroup": {{"name": "ha", "server": {owner}}}}}"#);
     assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
@@ -175,7 +175,7 @@ async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
     assert_eq!(share(second).await, 202);
     assert_eq!(bed.delete(&format!("/servers/{owner}")).await.status, 202);
     bed.until(owner, "gone").await;
-    // By the same rule for one that is there and for one that is launched.
+    // The rule is the same for existing and for new servers.
     assert_eq!(share(third).await, 202);
     let launch = format!(
         r#"{{"server": {{"name": "x", "imageId": 1, "flavorId": 1, "sharedIpGroupId": 1, "addresses": {{"public": ["{shared}"]}}}}}}"#
@@ -183,7 +183,7 @@ async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
     let fourth = bed.post("/servers", &launch).await;
     assert_eq!(fourth.status, 202, "{}", fourth.body);
     bed.until(fourth.json()["server"]["id"].as_i64().unwrap(), "ACTIVE").await;
-    // And once nobody has it, to neither.
+    // Once no member has it, it cannot be shared.
     assert_eq!(bed.delete(&format!("/servers/{}", fourth.json()["server"]["id"])).await.status, 202);
     for server in [second, third] {
         assert_eq!(bed.delete(&format!("/servers/{server}/ips/public/{shared}")).await.status, 202);
@@ -193,8 +193,8 @@ async fn an_address_is_the_groups_as_long_as_a_member_has_it() {
     assert_eq!(bed.post("/servers", &launch).await.status, 400);
 }
 
-/// Images but the first, by number and name.
-async fn images(bed: &Bed) -> Vec<(i64, String)> {
+/// All images except the first, by number and name.
+async fn images(bed: &TestBed) -> Vec<(i64, String)> {
     let list = bed.get("/images/detail").await.json();
     let images = list["images"].as_array().unwrap().iter().skip(1);
     let mut images: Vec<_> = images
@@ -206,8 +206,8 @@ async fn images(bed: &Bed) -> Vec<(i64, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
-    let bed = Bed::unlimited().await;
+async fn a_window_has_one_image_even_if_its_schedule_is_set_again() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let path = format!("/servers/{server}/backup_schedule");
     let set = async |daily: &str| {
@@ -227,7 +227,7 @@ async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
     set("H_1200_1400").await;
     bed.clock.advance(Duration::from_secs(86_400));
     bed.eventually("the next window's", || async { images(&bed).await == made(3) }).await;
-    // No other was begun, nor waited for in vain.
+    // No other image was started, and no job waits for one.
     let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(server)).await.unwrap();
     let mut log: Vec<_> =
         log.iter().map(|entry| (entry.action.as_str(), entry.started.iso_seconds())).collect();
@@ -241,8 +241,8 @@ async fn a_window_has_one_image_however_often_its_schedule_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_whose_job_dies_after_its_order_has_one_image() {
-    let mut bed = Bed::unlimited().await;
+async fn a_window_has_one_image_even_if_its_job_crashes() {
+    let mut bed = TestBed::unlimited().await;
     let (server, machine) = bed.active("web", 1).await;
     let daily = r#"{"backupSchedule": {"enabled": true, "daily": "H_1400_1600"}}"#;
     assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), daily).await.status, 204);
@@ -256,8 +256,8 @@ async fn a_window_whose_job_dies_after_its_order_has_one_image() {
         bed.server(server).await.state.task.is_none() && bed.jobs_of(machine).await == ["backup"]
     })
     .await;
-    // As if the process had died when the image was ordered, and the next window's job was not written.
-    bed.compute.abandon().await;
+    // Create the state of a crash after the image was requested and before the next window's job was enqueued.
+    bed.compute.crash().await;
     let back = "UPDATE jobs SET payload = $1, due = $2, lease_until = 0 WHERE kind = 'backup'";
     assert_eq!(database.execute(back, params![payload, due]).await.unwrap(), 1);
     bed.reopen().await;
@@ -271,8 +271,8 @@ async fn a_window_whose_job_dies_after_its_order_has_one_image() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_on_demand_and_scheduled_ones_replace_each_other_by_name() {
-    let bed = Bed::unlimited().await;
+async fn requested_and_scheduled_images_replace_each_other_by_name() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let (other, _) = bed.active("db", 1).await;
     let enabled = r#"{"backupSchedule": {"enabled": true, "daily": "H_1200_1400"}}"#;
@@ -280,7 +280,7 @@ async fn images_on_demand_and_scheduled_ones_replace_each_other_by_name() {
     let daily = |id: i64| (id, "daily".to_owned());
     bed.eventually("the other's", || async { images(&bed).await == [daily(2)] }).await;
     assert_eq!(image(&bed, server, "daily").await, 3);
-    // Another server's schedule is its own, though its images have the same name.
+    // Images of another server's schedule have the same name but are not replaced.
     assert_eq!(images(&bed).await, [daily(2), daily(3)]);
     assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), enabled).await.status, 204);
     bed.eventually("scheduled for on demand", || async { images(&bed).await == [daily(2), daily(4)] }).await;

@@ -1,10 +1,10 @@
-//! Lists in pieces, and what changed since.
+//! Pagination and `changes-since`.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, NOON, assert_json};
+use crate::bed::{NOON, TestBed, assert_json};
 
 fn ids(list: &Value, name: &str) -> Vec<i64> {
     list[name].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect()
@@ -12,7 +12,7 @@ fn ids(list: &Value, name: &str) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_come_in_pages() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     for _ in 0..5 {
         bed.active("s", 1).await;
     }
@@ -25,8 +25,8 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_changed_is_told() {
-    let bed = Bed::unlimited().await;
+async fn changes_since_lists_only_changed_servers() {
+    let bed = TestBed::unlimited().await;
     let (first, _) = bed.active("one", 1).await;
     let (second, _) = bed.active("two", 1).await;
     bed.clock.advance(Duration::from_secs(100));
@@ -37,14 +37,14 @@ async fn only_what_changed_is_told() {
     let changed = bed.get(&since).await.json();
     assert_eq!(ids(&changed, "servers"), [second]);
     assert_eq!(changed["servers"][0]["name"], "renamed");
-    // Deleted ones are told too, here alone.
+    // Only this list shows deleted ones.
     bed.delete(&format!("/servers/{first}")).await;
     bed.until(first, "gone").await;
     let changed = bed.get(&since).await.json();
     assert_eq!(ids(&changed, "servers"), [first, second]);
     assert_eq!(changed["servers"][0]["status"], "DELETED");
     assert_eq!(ids(&bed.get("/servers").await.json(), "servers"), [second]);
-    // A short list could not say which of them is gone (guide, List Servers: "not included in this list").
+    // The short list leaves out deleted servers (guide, List Servers: "not included in this list").
     let dated = bed.get("/servers?changes-since=2010-10-10T12:00:50Z").await.json();
     assert_eq!(ids(&dated, "servers"), [second]);
     let one = format!("/servers/{second}?changes-since=");
@@ -60,14 +60,14 @@ async fn only_what_changed_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_is_told_to_be_current_only_when_it_is() {
-    let bed = Bed::unlimited().await;
+async fn a_304_is_returned_only_if_nothing_changed() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("one", 1).await;
     let path = format!("/servers/{server}");
     let get =
         async |path: &str, since: &str| bed.call("GET", path, &[("if-modified-since", since)], "").await;
     for path in [path.as_str(), "/servers", "/servers/detail"] {
-        // Within the second of the change nothing is certain.
+        // In the second of the change another change may follow.
         let stamp = bed.get(path).await.header("last-modified").to_owned();
         assert_eq!(stamp, web::conditional::http_date(bed.clock.now().seconds()));
         assert_eq!(get(path, &stamp).await.status, 200);
@@ -89,10 +89,10 @@ async fn a_copy_is_told_to_be_current_only_when_it_is() {
     assert_eq!(get("/servers", &stamp).await.status, 200);
 }
 
-/// What is gone is a change like any other; a list that cannot say so does not show it as if it were there.
+/// A deletion is a change. A list without statuses must not show a deleted object as existing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deletions_are_told_where_they_can_be_seen() {
-    let bed = Bed::unlimited().await;
+async fn deletions_are_shown_only_in_detailed_lists() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("one", 1).await;
     let image = format!(r#"{{"image": {{"serverId": {server}, "name": "i"}}}}"#);
     assert_eq!(bed.post("/images", &image).await.status, 202);
@@ -126,7 +126,7 @@ async fn deletions_are_told_where_they_can_be_seen() {
         for extension in ["json", "xml"] {
             let answer = bed.get(&format!("{path}.{extension}?{since}")).await;
             assert_eq!(answer.status, 200, "{path}.{extension}");
-            let told: Vec<String> = if extension == "json" {
+            let statuses: Vec<String> = if extension == "json" {
                 let list = answer.json()[name].as_array().unwrap().clone();
                 list.iter().map(|item| item["status"].as_str().unwrap_or_default().to_owned()).collect()
             } else {
@@ -135,15 +135,15 @@ async fn deletions_are_told_where_they_can_be_seen() {
                 answer.xml().children.iter().map(status).collect()
             };
             let shows = matches!(path, "/servers/detail" | "/images/detail");
-            assert_eq!(told, vec!["DELETED"; usize::from(shows)], "{path}.{extension}");
+            assert_eq!(statuses, vec!["DELETED"; usize::from(shows)], "{path}.{extension}");
         }
     }
 }
 
-/// The end of a list is no news, and no lack of news (guide, Paginated Collections).
+/// A page after the end of a list is empty; it is neither a 304 nor an error (guide, Paginated Collections).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_beyond_the_end_of_what_changed_is_empty() {
-    let bed = Bed::unlimited().await;
+async fn a_page_after_the_end_of_the_changes_is_empty() {
+    let bed = TestBed::unlimited().await;
     bed.active("one", 1).await;
     assert_eq!(bed.post("/shared_ip_groups", r#"{"sharedIpGroup": {"name": "g"}}"#).await.status, 201);
     for (path, name) in [
@@ -167,8 +167,8 @@ async fn a_page_beyond_the_end_of_what_changed_is_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_since_is_understood_everywhere() {
-    let bed = Bed::unlimited().await;
+async fn changes_since_works_on_every_list() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("one", 1).await;
     let group = format!(r#"{{"sharedIpGroup": {{"name": "g", "server": {server}}}}}"#);
     assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
@@ -201,8 +201,8 @@ async fn changes_since_is_understood_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copys_date_comes_in_any_of_https_forms() {
-    let bed = Bed::unlimited().await;
+async fn if_modified_since_accepts_all_http_date_formats() {
+    let bed = TestBed::unlimited().await;
     bed.active("one", 1).await;
     bed.clock.advance(Duration::from_secs(5));
     let get =
@@ -212,7 +212,7 @@ async fn a_copys_date_comes_in_any_of_https_forms() {
         ("Sunday, 10-Oct-10 12:00:01 GMT", 304),
         ("Sun Oct 10 12:00:01 2010", 304),
         ("Sun Oct 10 12:00:00 2010", 200),
-        // Still to come.
+        // In the future.
         ("Sun, 10 Oct 2010 12:00:06 GMT", 200),
     ] {
         assert_eq!(get(since).await.as_u16(), status, "{since}");

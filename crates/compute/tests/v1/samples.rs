@@ -1,18 +1,18 @@
-//! Every sample of the guide: request and response, JSON and XML. Ids, addresses, times and host ids are this
-//! cloud's; everything else is the guide's letter.
+//! All samples of the guide: requests and responses in JSON and XML. Ids, addresses, times and host ids differ;
+//! everything else must be equal.
 
 use compute::Compute;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, NAMESPACE, NOON, TENANT, assert_json, assert_xml};
+use crate::bed::{NAMESPACE, NOON, TENANT, TestBed, assert_json, assert_xml};
 
 fn host_id() -> String {
     Compute::host_id(TENANT, "simulated-1")[..32].to_owned()
 }
 
-/// One request and what it is answered with, in both formats where there is a body.
-pub async fn sample(bed: &Bed, (method, path): (&str, &str), status: u16, json: Value, xml: &str) {
+/// Sends a request and checks the response, in both formats if it has a body.
+pub async fn sample(bed: &TestBed, (method, path): (&str, &str), status: u16, json: Value, xml: &str) {
     let answer = bed.call(method, path, &[], "").await;
     assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
     assert_eq!(answer.header("content-type"), "application/json");
@@ -25,8 +25,8 @@ pub async fn sample(bed: &Bed, (method, path): (&str, &str), status: u16, json: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn versions_are_told_to_anyone() {
-    let bed = Bed::new().await;
+async fn versions_need_no_token() {
+    let bed = TestBed::new().await;
     for path in ["//", "//v1.0"] {
         let answer = bed.call("GET", path, &[("x-auth-token", "nobody")], "").await;
         assert_eq!(answer.status, 200);
@@ -48,7 +48,7 @@ async fn versions_are_told_to_anyone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flavors() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let all = [(1, "256 MB Server", 256, 10), (2, "512 MB Server", 512, 20)];
     let json: Vec<Value> = all
         .iter()
@@ -71,7 +71,7 @@ async fn flavors() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     for _ in 0..8 {
         bed.post("/servers", "{}").await;
     }
@@ -131,7 +131,7 @@ fn created_xml(id: i64, last: u8) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_list_details_addresses_delete() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     bed.steps.hold();
     let answer = bed.post("/servers", CREATE_JSON).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
@@ -142,18 +142,18 @@ async fn create_list_details_addresses_delete() {
     assert_json(&answer.json(), &expected);
     let password = answer.json()["server"]["adminPass"].as_str().unwrap().to_owned();
     assert!(password.len() >= 8);
-    // Sealed at rest, the files too; their server's name shows that the search finds what is there.
+    // Password and files are encrypted at rest. The search for the server's name shows that the check works.
     assert!(bed.is_written("new-server-test"));
     assert!(!bed.is_written(&password) && !bed.is_written("/etc/banner.txt") && !bed.is_written("Hello\n"));
     let answer = bed.post("/servers", &create_xml()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
     assert_xml(&answer.xml(), &created_xml(2, 3));
-    // A request in one format, its answer in the other (guide, Request/Response Types).
+    // A request in one format with its response in the other (guide, Request/Response Types).
     let headers = [("content-type", "application/json")];
     let answer = bed.call("POST", "/servers.xml", &headers, CREATE_JSON).await;
     assert_xml(&answer.xml(), &created_xml(3, 4));
 
-    // Progress moves while it is built.
+    // Progress increases during the build.
     let progress = async || bed.get("/servers/1").await.json()["server"]["progress"].as_i64().unwrap();
     let machine = bed.uuid(1).await;
     let mut seen = vec![progress().await];
@@ -180,7 +180,7 @@ async fn create_list_details_addresses_delete() {
     for number in [1, 2, 3] {
         bed.until(number, "ACTIVE").await;
     }
-    // What the guest is told.
+    // The config drive.
     let drive = bed.hosts[0].config_drive(machine).unwrap();
     let file =
         |path: &str| drive.iter().find(|(found, _)| found == path).map(|(_, bytes)| bytes.clone()).unwrap();
@@ -199,7 +199,7 @@ async fn create_list_details_addresses_delete() {
     assert_eq!((spec.memory_mib, spec.disk_bytes, spec.cpu_shares, spec.vcpus), (256, 10 << 30, 128, 1));
     assert_eq!(spec.nics.len(), 2);
 
-    // The password is told once.
+    // The password is returned only once.
     let server = json!({
         "id": 1, "name": "new-server-test", "imageId": 1, "flavorId": 1, "hostId": host_id(), "status": "ACTIVE",
         "metadata": { "My Server Name": "Apache1" },
@@ -240,7 +240,7 @@ async fn create_list_details_addresses_delete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn update_and_actions_in_both_formats() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let (number, machine) = bed.active("sample-server", 1).await;
     let path = format!("/servers/{number}");
     let action = format!("{path}/action");
@@ -286,7 +286,7 @@ async fn update_and_actions_in_both_formats() {
     }
     assert_eq!(bed.hosts[0].password(machine).as_deref(), Some("newPassword"));
     assert_eq!(bed.get(&path).await.json()["server"]["name"], "new-server-test");
-    // The name in the books is not the guest's.
+    // Renaming does not change the guest's host name.
     let drive = bed.hosts[0].config_drive(machine).unwrap();
     let meta: Value = serde_json::from_slice(&drive[0].1).unwrap();
     assert_eq!((&meta["hostname"], &meta["admin_pass"]), (&json!("sample-server"), &json!("newPassword")));
@@ -318,7 +318,7 @@ async fn update_and_actions_in_both_formats() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let (server, _) = bed.active("web", 1).await;
     bed.steps.hold();
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "Just in case"}}}}"#);
@@ -373,7 +373,7 @@ async fn images() {
     let xml_brief = r#"<images><image id="1" name="Simulated"/><image id="2" name="Just in case"/></images>"#;
     sample(&bed, ("GET", "/images"), 200, brief, xml_brief).await;
 
-    // The same name again replaces it; the XML request, and its answer by extension.
+    // An image of the same name replaces it. The request is XML, and the response format is given by an extension.
     bed.steps.hold();
     let request = format!(r#"<image xmlns="{NAMESPACE}" name="Just in case" serverId="{server}"/>"#);
     let answer = bed.post("/images", &request).await;
@@ -383,7 +383,7 @@ async fn images() {
     bed.eventually("the new image replaces the old", || async { bed.get("/images/2").await.status == 404 })
         .await;
     assert_eq!(bed.get("/images/3").await.json()["image"]["status"], "ACTIVE");
-    // A server is made of it, and outlives it.
+    // A server created from it survives its deletion.
     bed.until(server, "ACTIVE").await;
     let answer = bed.post("/servers", r#"{"server": {"name": "copy", "imageId": 3, "flavorId": 1}}"#).await;
     let copy = answer.json()["server"]["id"].as_i64().unwrap();
@@ -396,7 +396,7 @@ async fn images() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backup_schedules() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let (server, _) = bed.active("web", 1).await;
     let path = format!("/servers/{server}/backup_schedule");
     let off = json!({ "backupSchedule": { "enabled": false } });
@@ -418,8 +418,8 @@ async fn backup_schedules() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_are_packed_both_ways_when_asked() {
-    let bed = Bed::new().await;
+async fn bodies_can_be_compressed_in_both_directions() {
+    let bed = TestBed::new().await;
     let plain = bed.get("/flavors/detail").await;
     assert_eq!(plain.header("content-encoding"), "");
     let request = |method: &str, path: &str| {
@@ -447,10 +447,13 @@ async fn bodies_are_packed_both_ways_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_live_services_answers() {
-    let live =
-        compute::Settings { answers: compute::Answers::Live, rate_limits: false, ..Default::default() };
-    let bed = Bed::with(Default::default(), live).await;
+async fn responses_of_the_live_service() {
+    let live = compute::Settings {
+        response_style: compute::ResponseStyle::Live,
+        rate_limits: false,
+        ..Default::default()
+    };
+    let bed = TestBed::with(Default::default(), live).await;
     let (server, _) = bed.active("web", 1).await;
     let path = format!("/servers/{server}");
     assert_eq!(bed.get(&path).await.json()["server"]["progress"], 100);
@@ -460,10 +463,10 @@ async fn the_live_services_answers() {
     assert_json(&schedule, &off);
 }
 
-/// The path's extension, or nothing, decides the form; its root is no different (guide, API Version).
+/// The extension of the path, if any, decides the format, also of the root (guide, API Version).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_served_at_its_place_with_and_without_extension() {
-    let bed = Bed::new().await;
+async fn every_path_works_with_and_without_extension() {
+    let bed = TestBed::new().await;
     let request = async |method: &str, path: &str, accept: &str| {
         let request = http::Request::builder()
             .method(method)
@@ -506,16 +509,16 @@ async fn it_is_served_at_its_place_with_and_without_extension() {
     }
     let list = request("GET", "/servers.xml", any).await;
     assert_xml(&list.xml(), r#"<versions><version status="CURRENT" id="v1.0"/></versions>"#);
-    // Counted as the path behind the account, wherever the dialect hangs.
+    // Rate limits use the path after the account, wherever the API is mounted.
     let limits = bed.get("/limits").await.json();
     assert_eq!(limits["limits"]["rate"][3]["remaining"], 2);
 }
 
-/// Answers whose form the request's headers decide say which (RFC 9110, 12.5.5).
+/// Responses that depend on request headers name them in `Vary` (RFC 9110, 12.5.5).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_say_what_they_vary_by() {
-    let bed = Bed::unlimited().await;
-    let vary = |answer: &crate::bed::Answer| {
+async fn responses_have_the_right_vary_header() {
+    let bed = TestBed::unlimited().await;
+    let vary = |answer: &crate::bed::TestResponse| {
         let lines: Vec<_> =
             answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
         lines.join(", ")

@@ -1,15 +1,15 @@
-//! Shared IP groups and shared addresses: the guide's samples, and what they mean on a host.
+//! Shared IP groups and shared addresses: the guide's samples and their effect on hosts.
 
 use http::StatusCode;
 use hypervisor::faulty::Fault;
 use serde_json::json;
 
-use crate::bed::{Bed, NAMESPACE, assert_json, assert_xml};
+use crate::bed::{NAMESPACE, TestBed, assert_json, assert_xml};
 use crate::samples::sample;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shared_ip_groups() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let (first, _) = bed.active("one", 1).await;
     let request = format!(r#"{{"sharedIpGroup": {{"name": "Shared IP Group 1", "server": {first}}}}}"#);
     let answer = bed.post("/shared_ip_groups", &request).await;
@@ -59,7 +59,7 @@ async fn shared_ip_groups() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_are_shared_within_a_group() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let (owner, _) = bed.active("one", 1).await;
     let group = format!(r#"{{"sharedIpGroup": {{"name": "ha", "server": {owner}}}}}"#);
     assert_eq!(bed.post("/shared_ip_groups", &group).await.status, 201);
@@ -97,7 +97,7 @@ async fn addresses_are_shared_within_a_group() {
         assert_eq!(public["public"].as_array().unwrap().len(), 2);
         assert_eq!(public["public"][1], shared.as_str());
         assert_eq!(allowed(), 2);
-        // A group is not deleted while its servers share.
+        // A group cannot be deleted while its servers share addresses.
         assert_eq!(bed.delete("/shared_ip_groups/1").await.status, 400);
 
         bed.steps.hold();
@@ -107,7 +107,7 @@ async fn addresses_are_shared_within_a_group() {
         bed.until(other, "ACTIVE").await;
         assert_eq!(allowed(), 1);
     }
-    // A host that fails leaves the server without the address.
+    // If the host fails, the server does not get the address.
     let reason = "no filter".to_owned();
     bed.fail_next(
         "set_addresses",
@@ -118,7 +118,7 @@ async fn addresses_are_shared_within_a_group() {
     let public = bed.get(&format!("/servers/{other}/ips/public")).await.json();
     assert_eq!(public["public"].as_array().unwrap().len(), 1);
     assert_eq!(bed.networks().ports(machine).await.unwrap()[0].addresses.len(), 1);
-    // Its own stays its own; what it has not cannot be taken; outside of the group nothing is shared.
+    // Own addresses and absent ones cannot be removed, and sharing is limited to the group.
     let own = bed.get(&format!("/servers/{other}/ips/public")).await.json()["public"][0]
         .as_str()
         .unwrap()
@@ -131,7 +131,7 @@ async fn addresses_are_shared_within_a_group() {
     assert_eq!(bed.put(&format!("/servers/{other}/ips/public/67.23.9.9"), body).await.status, 400);
     assert_eq!(bed.put(&path, r#"{"shareIp": {}}"#).await.status, 400);
 
-    // A server launched with nothing but the shared address.
+    // A server created with only the shared address.
     let extra = format!(r#", "sharedIpGroupId": 1, "addresses": {{"public": ["{shared}"]}}"#);
     let answer = bed.post("/servers", &launch(&extra)).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
@@ -148,7 +148,7 @@ async fn addresses_are_shared_within_a_group() {
     let members =
         bed.get("/shared_ip_groups/1").await.json()["sharedIpGroup"]["servers"].as_array().unwrap().len();
     assert_eq!(members, 4);
-    // The owner goes; the address stays with those who share it.
+    // If the owner is deleted, the address stays with the servers that share it.
     assert_eq!(bed.delete(&format!("/servers/{owner}")).await.status, 202);
     bed.until(owner, "gone").await;
     let (late, _) = bed.active("late", 1).await;

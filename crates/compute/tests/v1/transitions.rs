@@ -1,4 +1,4 @@
-//! The guide's status transitions, each status seen; what conflicts; what fails; what time does by itself.
+//! The guide's status transitions: every status, conflicts, failures, and actions after a delay.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use hypervisor::faulty::Fault;
 use hypervisor::{Error, Hypervisor};
 use serde_json::json;
 
-use crate::bed::{Bed, NAMESPACE, NOON};
+use crate::bed::{NAMESPACE, NOON, TestBed};
 
 fn broken(operation: &'static str) -> Fault {
     Fault::Before(Error::Failed { operation, reason: "the disk is broken".into() })
 }
 
-/// Orders, the status while each is under way, and the one after it.
+/// Actions with the status during each and the one after it.
 const ORDERS: [(&str, &str, &str, &str); 7] = [
     ("action", r#"{"reboot": {"type": "SOFT"}}"#, "REBOOT", "ACTIVE"),
     ("action", r#"{"reboot": {"type": "HARD"}}"#, "HARD_REBOOT", "ACTIVE"),
@@ -24,19 +24,19 @@ const ORDERS: [(&str, &str, &str, &str); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_status_is_passed_through_and_seen() {
-    let bed = Bed::unlimited().await;
+async fn each_status_is_shown() {
+    let bed = TestBed::unlimited().await;
     let (server, machine) = bed.active("web", 1).await;
     for (path, order, during, after) in ORDERS {
         bed.steps.hold();
         let answer = bed.post(&format!("/servers/{server}/{path}"), order).await;
         assert!(answer.status.is_success(), "{order}: {}", answer.body);
         if during == "QUEUE_RESIZE" {
-            // Queued until its job begins, which happens at once.
+            // QUEUE_RESIZE is shown only until the job starts, which is at once.
             assert!(["QUEUE_RESIZE", "PREP_RESIZE"].contains(&bed.status(server).await.as_str()));
             bed.until(server, "PREP_RESIZE").await;
         } else {
-            // A rebuild looks after its networks first.
+            // A rebuild starts with the networks.
             let step = bed.steps.next().await;
             assert_eq!(bed.status(server).await, during, "{order} at {}", step.operation);
             step.release();
@@ -53,7 +53,7 @@ async fn each_status_is_passed_through_and_seen() {
     bed.steps.free();
     bed.until(server, "ACTIVE").await;
     assert_eq!(bed.hosts[0].password(machine).as_deref(), Some("s3cret"));
-    // After a rebuild the guest still has the password that its owner knows.
+    // A rebuild keeps the password.
     bed.post(&format!("/servers/{server}/action"), r#"{"rebuild": {}}"#).await;
     bed.until(server, "ACTIVE").await;
     let drive = bed.hosts[0].config_drive(machine).unwrap();
@@ -72,8 +72,8 @@ async fn each_status_is_passed_through_and_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_sees_an_image_active_may_order_on() {
-    let bed = Bed::unlimited().await;
+async fn a_client_that_sees_an_image_active_can_request_the_next_action() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     bed.steps.hold();
     let image = format!(r#"{{"image": {{"serverId": {server}, "name": "saved"}}}}"#);
@@ -91,17 +91,17 @@ async fn whoever_sees_an_image_active_may_order_on() {
     let ordered = bed.post(&action, &rebuild);
     tokio::pin!(ordered);
     let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut ordered).await;
-    assert!(early.is_err(), "it waits for the job's end: {:?}", early.unwrap().body);
+    assert!(early.is_err(), "the request must wait for the job's end: {:?}", early.unwrap().body);
     tidying.release();
     bed.steps.free();
     assert_eq!(ordered.await.status, 202);
     bed.until(server, "ACTIVE").await;
 }
 
-/// The order comes just as the image's job ends: refused by what it saw first, it must look again.
+/// The request arrives just as the image's job ends: rejected by the state read first, it must read the state again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_orders_as_an_image_ends_is_not_refused() {
-    let bed = Bed::unlimited().await;
+async fn a_request_at_the_end_of_an_images_job_is_not_rejected() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let image = format!(r#"{{"image": {{"serverId": {server}, "name": "saved"}}}}"#);
     let action = format!("/servers/{server}/action");
@@ -119,7 +119,7 @@ async fn whoever_orders_as_an_image_ends_is_not_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_suspends_and_resumes() {
-    let bed = Bed::unlimited().await;
+    let bed = TestBed::unlimited().await;
     let (server, machine) = bed.active("web", 1).await;
     let id = compute::model::Id::Number(server);
     bed.compute.suspend(id).await.unwrap();
@@ -142,8 +142,8 @@ async fn the_operator_suspends_and_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_conflicts_is_refused_in_the_guides_words() {
-    let bed = Bed::unlimited().await;
+async fn conflicting_actions_are_rejected_with_the_guides_faults() {
+    let bed = TestBed::unlimited().await;
     bed.steps.hold();
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     assert_eq!(answer.status, 202);
@@ -204,9 +204,9 @@ async fn what_conflicts_is_refused_in_the_guides_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_end_as_the_guides_transitions_say() {
-    let bed = Bed::unlimited().await;
-    // A build: ERROR with the reason, and nothing is left once it is deleted.
+async fn failures_end_in_the_guides_statuses() {
+    let bed = TestBed::unlimited().await;
+    // A failed build: ERROR with the reason; nothing is left after the deletion.
     bed.fail_next("define", broken("define"));
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     let failed = answer.json()["server"]["id"].as_i64().unwrap();
@@ -223,7 +223,7 @@ async fn failures_end_as_the_guides_transitions_say() {
 
     let (server, machine) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
-    // A resize: ACTIVE unchanged, with its room given back.
+    // A failed resize: ACTIVE and unchanged, with the reservation released.
     bed.fail_next("begin_resize", broken("begin_resize"));
     assert_eq!(bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await.status, 202);
     bed.until(server, "ACTIVE").await;
@@ -231,7 +231,7 @@ async fn failures_end_as_the_guides_transitions_say() {
     assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 256);
     assert_eq!(bed.hosts[0].state(machine).await.unwrap().power, hypervisor::Power::Running);
     assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 256);
-    // An image: FAILED, the server unharmed.
+    // A failed image: FAILED; the server is not affected.
     bed.fail_next("take_snapshot", broken("take_snapshot"));
     let answer = bed.post("/images", &format!(r#"{{"image": {{"serverId": {server}, "name": "i"}}}}"#)).await;
     let image = answer.json()["image"]["id"].as_i64().unwrap();
@@ -242,7 +242,7 @@ async fn failures_end_as_the_guides_transitions_say() {
     bed.until(server, "ACTIVE").await;
     assert!(bed.hosts[0].snapshots().await.unwrap().is_empty());
     assert_eq!(bed.delete(&format!("/images/{image}")).await.status, 204);
-    // A password: ACTIVE, the old one stays.
+    // A failed password change: ACTIVE with the old password.
     bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
     bed.fail_next("set_password", broken("set_password"));
     assert_eq!(
@@ -251,7 +251,7 @@ async fn failures_end_as_the_guides_transitions_say() {
     );
     bed.until(server, "ACTIVE").await;
     assert_eq!(bed.hosts[0].password(machine), None);
-    // A rebuild: ERROR, from which another rebuild leads out.
+    // A failed rebuild: ERROR, which another rebuild ends.
     bed.fail_next("replace_disk", broken("replace_disk"));
     assert_eq!(bed.post(&action, r#"{"rebuild": {}}"#).await.status, 202);
     bed.until(server, "ERROR").await;
@@ -263,8 +263,8 @@ async fn failures_end_as_the_guides_transitions_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_that_fails_is_taken_again() {
-    let bed = Bed::unlimited().await;
+async fn a_failed_confirmation_or_revert_can_be_repeated() {
+    let bed = TestBed::unlimited().await;
     let (server, machine) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     let free = async || {
@@ -272,7 +272,7 @@ async fn a_decision_that_fails_is_taken_again() {
     };
     bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
-    // Confirming fails, by the owner and after a day; the next day it succeeds.
+    // The owner's confirmation and the automatic one after a day fail; the one after another day succeeds.
     bed.fail_next("confirm_resize", broken("confirm_resize"));
     assert_eq!(bed.post(&action, r#"{"confirmResize": null}"#).await.status, 204);
     free().await;
@@ -280,7 +280,7 @@ async fn a_decision_that_fails_is_taken_again() {
     bed.clock.advance(Duration::from_secs(86_400));
     bed.until(server, "ACTIVE").await;
     assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 512);
-    // Reverting fails with the machine off: ERROR; started again it waits for its decision, and may be reverted.
+    // The revert fails with the machine off: ERROR. After a reboot the resize can be reverted.
     bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
     bed.fail_next("revert_resize", broken("revert_resize"));
@@ -291,7 +291,7 @@ async fn a_decision_that_fails_is_taken_again() {
     assert_eq!(bed.post(&action, r#"{"revertResize": null}"#).await.status, 202);
     bed.until(server, "ACTIVE").await;
     assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
-    // Reverted, and then it does not start: it is the old size that a reboot revives.
+    // The revert succeeds but the start fails: a reboot starts the old size.
     bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
     bed.fail_next("start", broken("start"));
@@ -302,7 +302,7 @@ async fn a_decision_that_fails_is_taken_again() {
     assert_eq!(bed.server(server).await.flavor.number, 2);
     assert_eq!(bed.hosts[0].spec(machine).unwrap().memory_mib, 512);
     assert_eq!(bed.compute.hosts().await.unwrap()[0].used_memory_mib, 512);
-    // Or rebuilt: that decides for the new size.
+    // A rebuild instead confirms the new size.
     bed.post(&action, r#"{"resize": {"flavorId": 3}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
     bed.fail_next("revert_resize", broken("revert_resize"));
@@ -315,8 +315,8 @@ async fn a_decision_that_fails_is_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_hangs_is_failed_at_its_deadline() {
-    let bed = Bed::unlimited().await;
+async fn a_hanging_action_fails_at_its_deadline() {
+    let bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     bed.fail_next("start", Fault::Hang);
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
@@ -335,14 +335,14 @@ async fn what_hangs_is_failed_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_resize_is_confirmed_by_itself_after_a_day() {
-    let mut bed = Bed::unlimited().await;
+async fn a_resize_is_confirmed_automatically_after_a_day() {
+    let mut bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
     bed.clock.advance(Duration::from_secs(86_399));
-    // Also when the process was down in between.
+    // Also if the process was restarted in between.
     bed.compute.stop().await;
     bed.reopen().await;
     assert_eq!(bed.status(server).await, "VERIFY_RESIZE");
@@ -353,23 +353,23 @@ async fn a_resize_is_confirmed_by_itself_after_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backups_are_made_in_their_windows_and_rotated() {
-    let mut bed = Bed::unlimited().await;
+async fn backups_are_created_in_their_windows_and_rotated() {
+    let mut bed = TestBed::unlimited().await;
     let (server, _) = bed.active("web", 1).await;
     // 2010-10-10, noon, was a Sunday.
     let schedule = format!(
         r#"<backupSchedule xmlns="{NAMESPACE}" enabled="true" weekly="TUESDAY" daily="H_1400_1600"/>"#
     );
     assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), &schedule).await.status, 204);
-    let free = async |bed: &Bed| {
+    let free = async |bed: &TestBed| {
         bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
             .await;
     };
-    let to = |bed: &Bed, seconds: i64| {
+    let to = |bed: &TestBed, seconds: i64| {
         let by = seconds - bed.clock.now().seconds();
         bed.clock.advance(Duration::from_secs(u64::try_from(by).unwrap()));
     };
-    let images = async |bed: &Bed| -> Vec<(i64, String, String)> {
+    let images = async |bed: &TestBed| -> Vec<(i64, String, String)> {
         let list = bed.get("/images/detail").await.json();
         let mut images = list["images"]
             .as_array()
@@ -395,21 +395,21 @@ async fn backups_are_made_in_their_windows_and_rotated() {
     to(&bed, window + day);
     bed.eventually("Monday's in its place", || async { images(&bed).await == [made(3, "daily")] }).await;
     free(&bed).await;
-    // On Tuesday both; the second waits while the first is made.
+    // Both are due on Tuesday; the second waits for the first.
     to(&bed, window + 2 * day);
-    let fresh = async |bed: &Bed| {
+    let fresh = async |bed: &TestBed| {
         let images = images(bed).await;
         images.iter().filter(|(id, _, status)| *id > 3 && status == "ACTIVE").count()
     };
     bed.eventually("one of Tuesday's", || async { fresh(&bed).await >= 1 }).await;
     free(&bed).await;
-    bed.pass(Duration::from_secs(60)).await;
+    bed.advance(Duration::from_secs(60)).await;
     bed.eventually("both of Tuesday's", || async { fresh(&bed).await == 2 }).await;
     assert_eq!(images(&bed).await.len(), 2);
     let mut names: Vec<_> = images(&bed).await.into_iter().map(|(_, name, _)| name).collect();
     names.sort();
     assert_eq!(names, ["daily", "weekly"]);
-    // Down through a whole window: skipped, said so, and the next one is kept.
+    // The process is down during a whole window: the backup is skipped and logged, and the next window is used.
     free(&bed).await;
     bed.compute.stop().await;
     to(&bed, window + 3 * day + 3 * 3600);
@@ -426,14 +426,14 @@ async fn backups_are_made_in_their_windows_and_rotated() {
         now != before && now.len() == 2 && now.iter().all(|(_, _, status)| status == "ACTIVE")
     })
     .await;
-    // Deleting the schedule ends it.
+    // Deleting the schedule ends the backups.
     free(&bed).await;
     assert_eq!(bed.delete(&format!("/servers/{server}/backup_schedule")).await.status, 204);
     let before = images(&bed).await;
     to(&bed, window + 9 * day);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(images(&bed).await, before);
-    // Its images go with the server (guide, Delete Server).
+    // Its images are deleted with the server (guide, Delete Server).
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     bed.until(server, "gone").await;
     assert_eq!(images(&bed).await, []);

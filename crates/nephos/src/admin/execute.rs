@@ -93,7 +93,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
         Order::GiveUpHost { host, powered_off } => {
-            cloud.compute.give_up(&host, powered_off).await.map(|()| Value::Null).map_err(text)
+            cloud.compute.evacuate(&host, powered_off).await.map(|()| Value::Null).map_err(text)
         }
         Order::ReinstateHost { host } => {
             cloud.compute.reinstate(&host).await.map(|()| Value::Null).map_err(text)
@@ -149,7 +149,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             let hosts = cloud.compute.hosts().await.map_err(text)?;
             let shown = hosts.iter().map(|host| {
                 json!({
-                    "name": host.name, "up": host.up, "drained": host.drained, "given_up": host.given_up,
+                    "name": host.name, "up": host.up, "drained": host.drained, "given_up": host.evacuated,
                     "memory_mib": host.memory_mib, "used_memory_mib": host.used_memory_mib,
                     "disk_gib": host.disk_gib, "used_disk_gib": host.used_disk_gib,
                 })

@@ -38,7 +38,7 @@ async fn acted(api: &Api, call: &Call, body: Body) -> Result<Response, Fault> {
         "confirmResize" => (compute.confirm_resize(context, id).await, StatusCode::NO_CONTENT),
         "revertResize" => (compute.revert_resize(context, id).await, StatusCode::ACCEPTED),
         other => {
-            return Err(Fault::new("notImplemented", 501, format!("there is no action {other:.80}")));
+            return Err(Fault::new("notImplemented", 501, format!("the action {other:.80} does not exist")));
         }
     };
     accepted.map_err(|error| Fault::of(&error, call.now))?;

@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::respond::empty;
 use crate::model::{Id, Server};
 
-/// Addresses by network, as JSON.
+/// A server's addresses by network, serialised as JSON.
 pub(super) struct Addresses<'a>(pub(super) &'a Server, pub(super) &'static [Label]);
 
 impl Serialize for Addresses<'_> {
@@ -33,7 +33,7 @@ fn network(server: &Server, label: Label) -> Element {
     Element::new(label.as_str()).children(server.addresses(label).map(ip))
 }
 
-/// Likewise, as an element.
+/// Returns a server's addresses by network as an XML element.
 pub(super) fn xml(server: &Server) -> Element {
     Element::new("addresses").children(Label::ALL.iter().map(|label| network(server, *label)))
 }

@@ -1,4 +1,4 @@
-//! Request bodies: JSON or XML by Content-Type, read into one shape. JSON's members are XML's attributes.
+//! Parses request bodies, JSON or XML by Content-Type, into one type. Members in JSON correspond to attributes in XML.
 
 use axum::body::Body;
 use http::HeaderMap;
@@ -9,16 +9,16 @@ use web::{Format, body, gzip, json, xml};
 
 use super::fault::Fault;
 
-/// The longest body that any operation needs: five files of 10 KB in base64 with room for white space.
+/// Maximum length of a body in bytes: five files of 10 KB in base64 with white space.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// A body that was read.
+/// A parsed body.
 pub(super) enum Document {
     Json(Value),
     Xml(Element),
 }
 
-/// An object of a body.
+/// An object in JSON or an element in XML.
 #[derive(Clone, Copy)]
 pub(super) enum Node<'a> {
     Json(&'a Value),
@@ -33,10 +33,10 @@ fn unreadable(error: body::Error) -> Fault {
 }
 
 impl Document {
-    /// Reads a body.
+    /// Reads and parses a body.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Fault> {
         let Some(format) = Format::of_body(headers) else {
-            let message = "the body must be application/json or application/xml, as Content-Type says";
+            let message = "Content-Type must be application/json or application/xml";
             return Err(Fault::new("badMediaType", 415, message));
         };
         body::announced(headers, BODY_BYTES_MAX).map_err(unreadable)?;
@@ -46,7 +46,9 @@ impl Document {
             Some(b"gzip" | b"x-gzip") => {
                 bytes = gzip::unpacked(&bytes, BODY_BYTES_MAX).map_err(unreadable)?.into();
             }
-            Some(_) => return Err(Fault::new("badMediaType", 415, "Content-Encoding may be gzip alone")),
+            Some(_) => {
+                return Err(Fault::new("badMediaType", 415, "the only supported Content-Encoding is gzip"));
+            }
         }
         match format {
             Format::Json => json::parse(&bytes)
@@ -58,7 +60,7 @@ impl Document {
         }
     }
 
-    /// The one object of the body, which may be null, and its name.
+    /// Returns the only object of the body, which may be null, and its name.
     pub(super) fn only(&self) -> Result<(&str, Node<'_>), Fault> {
         match self {
             Self::Xml(root) => Ok((root.name.as_str(), Node::Xml(root))),
@@ -75,7 +77,7 @@ impl Document {
         }
     }
 
-    /// The object of that name.
+    /// Returns the object with this name, which must be the only one.
     pub(super) fn root(&self, expected: &str) -> Result<Node<'_>, Fault> {
         let missing = |found: &str| {
             Fault::bad_request(format!("the object {expected} is missing: the body holds {found:.80}"))
@@ -99,7 +101,7 @@ impl Document {
     }
 }
 
-/// What a JSON value is.
+/// Returns the kind of a JSON value.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -111,7 +113,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The one element of that name inside, if there is one.
+/// Returns the only child element with this name, if any.
 fn single<'a>(element: &'a Element, name: &str) -> Result<Option<&'a Element>, Fault> {
     let mut found = element.children.iter().filter(|child| child.name == name);
     match (found.next(), found.next()) {
@@ -121,7 +123,7 @@ fn single<'a>(element: &'a Element, name: &str) -> Result<Option<&'a Element>, F
 }
 
 impl<'a> Node<'a> {
-    /// A member of a JSON object that is not null.
+    /// Returns a member of a JSON object unless it is null.
     fn member(self, name: &str) -> Option<&'a Value> {
         match self {
             Self::Json(value) => value.get(name).filter(|value| !value.is_null()),
@@ -129,7 +131,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A text.
+    /// Returns a text value.
     pub(super) fn text(self, name: &str) -> Result<Option<String>, Fault> {
         match (self, self.member(name)) {
             (Self::Xml(element), _) => Ok(element.attribute(name).map(str::to_owned)),
@@ -140,7 +142,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A number, which may come as text.
+    /// Returns a number, which may also be given as text.
     pub(super) fn number(self, name: &str) -> Result<Option<i64>, Fault> {
         if matches!(self.member(name), Some(Value::Bool(_) | Value::Array(_) | Value::Object(_))) {
             return Err(Fault::bad_request(format!("{name} must be a number or text")));
@@ -150,12 +152,12 @@ impl<'a> Node<'a> {
         number.map(Some).map_err(|_| Fault::bad_request(format!("{name} must be a whole number")))
     }
 
-    /// A number that must be there.
+    /// Returns a required number.
     pub(super) fn required(self, name: &str) -> Result<i64, Fault> {
         self.number(name)?.ok_or_else(|| Fault::bad_request(format!("{name} is missing")))
     }
 
-    /// Yes or no.
+    /// Returns a boolean, which may also be given as text.
     pub(super) fn flag(self, name: &str) -> Result<Option<bool>, Fault> {
         if let Some(Value::Bool(flag)) = self.member(name) {
             return Ok(Some(*flag));
@@ -168,11 +170,11 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Keys and values: a JSON object, or `<metadata><meta key="…">…</meta></metadata>`.
+    /// Returns keys and values: a JSON object, or `<metadata><meta key="…">…</meta></metadata>`.
     pub(super) fn metadata(self) -> Result<Vec<(String, String)>, Fault> {
         if let Self::Xml(element) = self {
             let Some(metadata) = single(element, "metadata")? else { return Ok(Vec::new()) };
-            let missing = || Fault::bad_request("metadata has an item without key");
+            let missing = || Fault::bad_request("metadata has an item without a key");
             return metadata
                 .children
                 .iter()
@@ -194,7 +196,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Paths and contents in base64, still encoded.
+    /// Returns paths and contents of files. The contents are still base64.
     pub(super) fn personality(self) -> Result<Vec<(String, String)>, Fault> {
         let missing = |what: &str| Fault::bad_request(format!("personality has a file without {what}"));
         if let Self::Xml(element) = self {
@@ -222,7 +224,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The public addresses that a server is to have: `"addresses": {"public": ["…"]}`, or its XML.
+    /// Returns the requested public addresses of a server: `"addresses": {"public": ["…"]}`, or its XML.
     pub(super) fn public_addresses(self) -> Result<Vec<String>, Fault> {
         if let Self::Xml(element) = self {
             let public = match single(element, "addresses")? {
@@ -248,8 +250,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The one server of a new group: `server`, in XML an element with its id, too. Several are refused (guide, Create
-    /// Shared IP Group).
+    /// Returns the first server of a new group: the member or attribute `server`, or in XML an element with its id.
+    /// Several are rejected (guide, Create Shared IP Group).
     pub(super) fn first_server(self) -> Result<Option<i64>, Fault> {
         let one = || Fault::bad_request("a shared IP group is created empty or with a single server");
         let several = match self {

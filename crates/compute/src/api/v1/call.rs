@@ -1,5 +1,5 @@
-//! A call: who, for which account, in which format, with which parameters. Extracting it authenticates, authorises and
-//! counts, so that no handler runs without.
+//! The extractor of every handler: caller, account, format and parameters of a request. It authenticates, authorises
+//! and counts the request, so that no handler can skip that.
 
 use std::collections::HashMap;
 
@@ -21,16 +21,16 @@ use crate::api::Denied;
 use crate::model::{Id, Page, Server};
 use crate::{Context, Error};
 
-/// Items in a list at most (guide, Paginated Collections).
+/// Maximum number of items in a list (guide, Paginated Collections).
 pub(super) const PAGE_MAX: i64 = 1000;
 
-/// An authorised call.
+/// An authorised request.
 pub(super) struct Call {
     pub(super) context: Context,
     pub(super) format: Format,
     pub(super) headers: HeaderMap,
     pub(super) now: Time,
-    /// `changes-since`, of a GET.
+    /// The parameter `changes-since` of a GET.
     since: Option<Time>,
     query: Query,
     params: HashMap<String, String>,
@@ -65,8 +65,8 @@ async fn extract(parts: &mut Parts, api: &Api, format: Format, now: Time) -> Res
     let of = |error: Error| Fault::of(&error, now);
     let context = Context::new(caller, &tenant, request).map_err(of)?;
     context.need(right).map_err(of)?;
-    api.compute.count_call(&tenant);
-    // A HEAD costs what its GET does.
+    api.compute.count_request(&tenant);
+    // A HEAD counts as a GET.
     let verb = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
     api.compute.count(&tenant, verb.as_str(), &tail(&parts.uri)).await.map_err(of)?;
     let query = Query::parse(parts.uri.query());
@@ -74,36 +74,37 @@ async fn extract(parts: &mut Parts, api: &Api, format: Format, now: Time) -> Res
     Ok(Call { context, format, headers: parts.headers.clone(), now, since, query, params })
 }
 
-/// Path and query behind the account, decoded as routes and handlers see them: another spelling is the same request.
+/// Returns path and query after the account, percent-decoded as routes and handlers see them, so that an encoded
+/// request counts the same.
 fn tail(uri: &Uri) -> String {
     let behind = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     let query = uri.query().unwrap_or_default();
     format!("/{}?{}", decoded(behind), decoded(query))
 }
 
-/// `changes-since`: seconds since 1970, as the guide has it, or a date, as later clients send it.
+/// Parses `changes-since`: seconds since 1970 as in the guide, or a timestamp as later clients send it.
 fn changes_since(query: &Query) -> Result<Option<Time>, Fault> {
     let Some(text) = query.text("changes-since") else { return Ok(None) };
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(Some(Time::from_seconds(seconds)));
     }
-    let bad = |_| Fault::bad_request("changes-since is a number of seconds since 1970-01-01T00:00:00Z");
+    let bad = |_| Fault::bad_request("changes-since must be a number of seconds since 1970-01-01T00:00:00Z");
     text.parse::<jiff::Timestamp>().map(|at| Some(Time(at.as_microsecond()))).map_err(bad)
 }
 
 impl Call {
-    /// The number that a path names; what is no number names nothing.
+    /// Returns the id in the path. An id that is not a number is an unknown one.
     pub(super) fn id(&self, what: &'static str) -> Result<i64, Fault> {
         let text = self.param("id");
         text.parse().map_err(|_| Fault::of(&Error::NotFound(what), self.now))
     }
 
-    /// A part of the path.
+    /// Returns a parameter of the path.
     pub(super) fn param(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
     }
 
-    /// `limit`, `offset` and `changes-since`. No limit, or one over the most, is the most.
+    /// Returns `limit`, `offset` and `changes-since`. A missing limit, or one above the maximum, means the maximum.
     pub(super) fn page(&self) -> Result<Page, Fault> {
         let limit = self.count("limit")?.filter(|limit| (1..=PAGE_MAX).contains(limit)).unwrap_or(PAGE_MAX);
         Ok(Page { offset: self.count("offset")?.unwrap_or(0), limit, since: self.since })
@@ -113,7 +114,7 @@ impl Call {
         let Some(text) = self.query.text(name) else { return Ok(None) };
         match text.parse::<i64>() {
             Ok(number) if number >= 0 => Ok(Some(number)),
-            _ => Err(Fault::bad_request(format!("{name} is a number that is not negative"))),
+            _ => Err(Fault::bad_request(format!("{name} must be a number that is not negative"))),
         }
     }
 
@@ -121,7 +122,7 @@ impl Call {
         Fault::of(error, self.now).render(self.format)
     }
 
-    /// An answer in the format that was asked for.
+    /// Returns a response in the requested format.
     pub(super) fn answer<J: Serialize>(
         &self,
         status: StatusCode,
@@ -139,24 +140,24 @@ impl Call {
         respond(status, self.format, body)
     }
 
-    /// Finds the server that the path names.
+    /// Returns the server in the path.
     pub(super) async fn server(&self, api: &Api) -> Result<Server, Fault> {
         let id = Id::Number(self.id("server")?);
         api.compute.get(&self.context, id).await.map_err(|error| Fault::of(&error, self.now))
     }
 
-    /// An answer that the client may have already: 304 where nothing changed since `changes-since`, or since it asked last
-    /// (`If-Modified-Since`), and otherwise `Last-Modified`. Exact: a change within the second of the last one is told as
-    /// well, since a second is only given as the last change's once it is over.
-    pub(super) fn cached(&self, changed: Option<Time>, answer: impl FnOnce() -> Response) -> Response {
+    /// Returns 304 if nothing changed since `changes-since` or `If-Modified-Since`, else the response with
+    /// `Last-Modified`. Two changes within the same second are not missed: a second is returned as `Last-Modified`
+    /// only once it has passed.
+    pub(super) fn cached(&self, changed: Option<Time>, respond: impl FnOnce() -> Response) -> Response {
         if self.since.is_some_and(|since| changed.is_none_or(|changed| changed < since)) {
             return empty(StatusCode::NOT_MODIFIED);
         }
-        let Some(changed) = changed else { return answer() };
+        let Some(changed) = changed else { return respond() };
         let over = changed.seconds() + 1;
         let mut response = match conditional::modified_since(&self.headers, self.now.seconds()) {
-            Some(asked) if asked >= over => empty(StatusCode::NOT_MODIFIED),
-            _ => answer(),
+            Some(since) if since >= over => empty(StatusCode::NOT_MODIFIED),
+            _ => respond(),
         };
         let stamp = conditional::http_date(over.min(self.now.seconds()));
         if let Ok(value) = HeaderValue::from_str(&stamp) {

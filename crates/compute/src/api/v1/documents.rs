@@ -1,4 +1,4 @@
-//! Documents that describe this dialect, for people and for what binds XML: the guide and the schema.
+//! Documents that describe this API: the guide and the XML schema.
 
 use axum::extract::State;
 use http::header::CONTENT_TYPE;
@@ -10,7 +10,7 @@ use super::servers::STATUSES;
 use super::{Api, NAMESPACE, routes};
 use crate::model::{Daily, Weekly};
 
-/// The faults of the guide's table, with their codes; the one that it misspells in both spellings.
+/// The faults of the guide's table with their codes. The misspelt one appears in both spellings.
 pub(super) const FAULTS: [(&str, &str); 15] = [
     ("cloudServersFault", "500, 400, 403, 409"),
     ("serviceUnavailable", "503"),
@@ -36,7 +36,7 @@ pub(super) fn document(media: &'static str, body: String) -> Response {
     response
 }
 
-/// The schema of every request and answer in XML.
+/// Returns the XML schema of all requests and responses.
 #[must_use]
 pub fn schema() -> String {
     let values = |names: &mut dyn Iterator<Item = &'static str>, indent: &str| -> String {

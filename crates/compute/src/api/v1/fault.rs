@@ -12,14 +12,14 @@ use super::respond::respond;
 use crate::Error;
 use crate::model::Refusal;
 
-/// A fault as it is written.
+/// A fault response.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     element: &'static str,
     code: u16,
     message: String,
     details: String,
-    /// When to come again, and how many seconds from now that is.
+    /// When to retry, as a time and in seconds from now.
     retry: Option<(Time, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Fault {
         Self::new("badRequest", 400, message)
     }
 
-    /// The one mapping from the service's errors.
+    /// Returns the fault for an error of the service.
     pub(super) fn of(error: &Error, now: Time) -> Self {
         let text = error.to_string();
         match error {
@@ -51,7 +51,7 @@ impl Fault {
             Error::Unavailable(_) | Error::Unknown(_) => Self::new("serviceUnavailable", 503, text),
             Error::OverLimit { retry_at: None, .. } => Self::new("overLimit", 413, text),
             Error::OverLimit { retry_at: Some(at), .. } => {
-                // A part of a second is a whole one: whoever comes then is let in.
+                // Round up, so that a request at that time is accepted.
                 let seconds = u64::try_from(at.since(now).as_micros().div_ceil(1_000_000)).unwrap_or(1);
                 let at = Time::from_seconds(at.0.div_euclid(1_000_000) + i64::from(at.0 % 1_000_000 != 0));
                 Self {
@@ -61,7 +61,7 @@ impl Fault {
                 }
             }
             Error::Internal(reason) => {
-                tracing::error!(reason, "a request failed");
+                tracing::error!(reason, "a request failed with an internal error");
                 Self::new("cloudServersFault", 500, "the service met an unexpected condition")
             }
         }
@@ -90,7 +90,7 @@ impl Fault {
         let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = respond(status, format, body);
         if status == StatusCode::UNAUTHORIZED {
-            // The scheme has no registered name; a browser that is told Basic would ask its user for what helps nobody.
+            // The scheme has no registered name. "Basic" would make browsers ask for a password, which is useless here.
             let challenge = HeaderValue::from_static("Token realm=\"Cloud Servers\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use crate::Error;
 use crate::model::{FLAVORS, Flavor};
 
-/// They have been these since the guide: 2009-07-13.
+/// Flavors have not changed since the guide: 2009-07-13.
 const CHANGED: Time = Time(1_247_443_200_000_000);
 
 fn json(flavor: &Flavor, detailed: bool) -> Value {

@@ -20,23 +20,24 @@ fn status(image: &Image) -> &'static str {
     if image.deleted.is_some() { "DELETED" } else { image.status.as_str() }
 }
 
-/// Shown only in flight (guide, List Images: "the conditional progress element").
+/// Returns the progress, which is shown only while the image is being created (guide, List Images: "the conditional
+/// progress element").
 fn progress(image: &Image) -> Option<u8> {
     (image.deleted.is_none() && image.status.in_flight()).then_some(image.progress)
 }
 
-/// The server that it was made of, which others know nothing of.
+/// Returns the server that it was created from. Other tenants do not see it.
 fn server(image: &Image, tenant: &str) -> Option<i64> {
     image.server.filter(|_| image.owner.as_deref() == Some(tenant)).map(|(_, number)| number)
 }
 
-/// Why it failed, for its owner.
+/// Returns why it failed. Only its owner sees it.
 fn reason<'a>(image: &'a Image, tenant: &str) -> Option<&'a str> {
     let failed = image.status == Status::Failed && image.owner.as_deref() == Some(tenant);
     image.reason.as_deref().filter(|_| failed && image.deleted.is_none())
 }
 
-/// Whose it is, where it is another tenant's: a shared image is not to pass for the cloud's own.
+/// Returns the owner if it is another tenant, so that a shared image cannot be mistaken for the cloud's.
 fn owner<'a>(image: &'a Image, tenant: &str) -> Option<&'a str> {
     image.owner.as_deref().filter(|owner| *owner != tenant)
 }
@@ -79,7 +80,7 @@ fn xml(image: &Image, tenant: &str) -> Element {
 
 async fn page(api: &Api, call: &Call, detailed: bool) -> Result<Response, Fault> {
     let page = call.page()?;
-    // A short list shows no status, so that what was deleted would look alive in it.
+    // The short list shows no status, so a deleted image would look available.
     let page = Page { offset: page.offset, limit: page.limit, since: page.since, deleted: detailed };
     let of = |error: images::Error| Fault::of(&error.into(), call.now);
     let tenant = call.context.tenant();
@@ -127,21 +128,21 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
     shown.await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
-/// What an image is to be made of.
-enum Wanted {
+/// The source of a new image.
+enum Source {
     Snapshot(model::Id, String),
     Upload(Upload),
 }
 
-/// A server, or an object in Cloud Files.
-fn wanted(new: Node<'_>) -> Result<Wanted, Fault> {
+/// Returns the source in a request: a server, or an object in Cloud Files.
+fn source(new: Node<'_>) -> Result<Source, Fault> {
     let name = new.text("name")?.unwrap_or_default();
     match (new.number("serverId")?, new.text("source")?, new.text("format")?) {
-        (Some(server), None, None) => Ok(Wanted::Snapshot(model::Id::Number(server), name)),
-        (None, Some(source), Some(format)) => Ok(Wanted::Upload(Upload { name, source, format })),
+        (Some(server), None, None) => Ok(Source::Snapshot(model::Id::Number(server), name)),
+        (None, Some(source), Some(format)) => Ok(Source::Upload(Upload { name, source, format })),
         (Some(_), Some(_), _) => Err(Fault::bad_request("serverId and source exclude each other")),
         (Some(_), None, Some(_)) => Err(Fault::bad_request("format goes with source, not with serverId")),
-        (None, Some(_), None) => Err(Fault::bad_request("format is missing: qcow2 or raw")),
+        (None, Some(_), None) => Err(Fault::bad_request("format is missing: it must be qcow2 or raw")),
         (None, None, _) => Err(Fault::bad_request("serverId or source is missing")),
     }
 }
@@ -150,9 +151,9 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
     let created = async {
         let document = Document::read(&call.headers, body).await?;
         let new = document.root("image")?;
-        let created = match wanted(new)? {
-            Wanted::Snapshot(server, name) => api.compute.create_image(&call.context, server, &name).await,
-            Wanted::Upload(upload) => api.compute.register_image(&call.context, upload).await,
+        let created = match source(new)? {
+            Source::Snapshot(server, name) => api.compute.create_image(&call.context, server, &name).await,
+            Source::Upload(upload) => api.compute.register_image(&call.context, upload).await,
         };
         let image = created.map_err(|error: Error| Fault::of(&error, call.now))?;
         Ok::<_, Fault>(answer(&call, StatusCode::ACCEPTED, &image))
@@ -160,7 +161,7 @@ pub(super) async fn create(State(api): State<Api>, call: Call, body: Body) -> Re
     created.await.unwrap_or_else(|fault| fault.render(call.format))
 }
 
-/// The guide has no such operation, every client of its time does.
+/// Deletes an image. The guide has no such operation, but all clients use it.
 pub(super) async fn delete(State(api): State<Api>, call: Call) -> Response {
     let deleted = async {
         let id = Id::Number(call.id("image")?);

@@ -6,14 +6,14 @@ use http::{HeaderValue, StatusCode};
 use web::format::Formatted;
 use web::{Format, Response};
 
-/// An answer without body.
+/// Returns a response without a body.
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-/// An answer with body.
+/// Returns a response with a body.
 pub(super) fn respond(status: StatusCode, format: Format, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -12,7 +12,7 @@ use super::body::Document;
 use super::call::Call;
 use super::fault::Fault;
 use super::respond::empty;
-use crate::Answers;
+use crate::ResponseStyle;
 use crate::model::{Daily, Id, Schedule, Weekly};
 
 pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
@@ -20,8 +20,8 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Response {
         let id = Id::Number(call.id("server")?);
         let found = api.compute.schedule(&call.context, id).await;
         let (schedule, changed) = found.map_err(|error| Fault::of(&error, call.now))?;
-        // Disabled: neither day nor window by the guide's text, both as DISABLED by the live service.
-        let whole = schedule.enabled || api.compute.settings().answers == Answers::Live;
+        // A disabled schedule has neither day nor window in the guide; the live service returns both as DISABLED.
+        let whole = schedule.enabled || api.compute.settings().response_style == ResponseStyle::Live;
         let (weekly, daily) = (schedule.weekly.as_str(), schedule.daily.as_str());
         let json = || {
             let mut out = json!({ "enabled": schedule.enabled });

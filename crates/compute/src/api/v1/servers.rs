@@ -19,11 +19,10 @@ use super::call::Call;
 use super::fault::Fault;
 use super::respond::empty;
 use crate::model::{File, Id, Launch, Server, Task, Vm};
-use crate::{Answers, Compute, Pollable};
+use crate::{Compute, Pollable, ResponseStyle};
 
-/// A server's status in the guide's words (List Servers). A machine that does not run shows SUSPENDED, one on a host
-/// that does not answer UNKNOWN.
-pub(super) fn status(server: &Server, lost: bool) -> &'static str {
+/// Returns a server's status (guide, List Servers). A machine that is off shows SUSPENDED, one on an unreachable host UNKNOWN.
+pub(super) fn status(server: &Server, unreachable: bool) -> &'static str {
     match (server.state.vm, server.state.task) {
         (Vm::Deleted, _) | (_, Some(Task::Deleting)) => "DELETED",
         (_, Some(Task::Spawning)) => "BUILD",
@@ -37,7 +36,7 @@ pub(super) fn status(server: &Server, lost: bool) -> &'static str {
         (_, Some(Task::SharingIpNoConfig)) => "SHARE_IP_NO_CONFIG",
         (_, Some(Task::RemovingIp)) => "DELETE_IP",
         (Vm::Error, _) => "ERROR",
-        _ if lost => "UNKNOWN",
+        _ if unreachable => "UNKNOWN",
         (Vm::Building, _) => "BUILD",
         (Vm::Resized, _) => "VERIFY_RESIZE",
         (Vm::Suspended | Vm::Stopped, _) => "SUSPENDED",
@@ -45,7 +44,7 @@ pub(super) fn status(server: &Server, lost: bool) -> &'static str {
     }
 }
 
-/// Every status, and the guide's RESCUE, which comes with no operation of it.
+/// All statuses, including the guide's RESCUE, which no operation sets.
 pub(super) const STATUSES: [&str; 17] = [
     "ACTIVE",
     "BUILD",
@@ -66,15 +65,15 @@ pub(super) const STATUSES: [&str; 17] = [
     "UNKNOWN",
 ];
 
-/// Whether the status is one in which progress is shown.
-fn moves(server: &Server) -> bool {
+/// Returns whether progress is shown in the current status.
+fn shows_progress(server: &Server) -> bool {
     matches!(
         server.state.task,
         Some(Task::Spawning | Task::Rebuilding | Task::ResizeQueued | Task::ResizePrep)
     )
 }
 
-/// What both formats are made of, in JSON's words.
+/// A server's representation: serialised as JSON, and the source of the XML.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct View<'a> {
@@ -110,12 +109,12 @@ impl<T: Serialize> Serialize for Only<T> {
 
 impl<'a> View<'a> {
     fn of(compute: &Compute, server: &'a Server, admin_pass: Option<&'a str>) -> Self {
-        let live = compute.settings().answers == Answers::Live;
+        let live = compute.settings().response_style == ResponseStyle::Live;
         // The guide's samples have 32 digits.
         let mut host_id = Compute::host_id(&server.tenant, &server.host);
         host_id.truncate(32);
         let progress = match server.state.task {
-            _ if moves(server) => Some(server.progress),
+            _ if shows_progress(server) => Some(server.progress),
             _ if live => Some(100),
             _ => None,
         };
@@ -125,7 +124,7 @@ impl<'a> View<'a> {
             image_id: server.image_number,
             flavor_id: server.flavor.number,
             host_id,
-            status: status(server, compute.is_lost(&server.host)),
+            status: status(server, compute.is_unreachable(&server.host)),
             progress,
             shared_ip_group_id: server.group,
             admin_pass,
@@ -152,7 +151,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A list, or 304.
+/// Returns a list, or 304 if nothing changed.
 fn listed<'a, T, J: Serialize>(
     call: &Call,
     list: &'a Pollable<T>,
@@ -229,10 +228,10 @@ fn launch(server: Node<'_>) -> Result<Launch, Fault> {
     let public: Vec<Ipv4Addr> = server
         .public_addresses()?
         .iter()
-        .map(|text| text.parse().map_err(|_| Fault::bad_request(format!("{text:.80} is no address"))))
+        .map(|text| text.parse().map_err(|_| Fault::bad_request(format!("{text:.80} is not an address"))))
         .collect::<Result<_, _>>()?;
     if public.len() > 1 {
-        return Err(Fault::bad_request("addresses may hold one public address"));
+        return Err(Fault::bad_request("addresses may contain at most one public address"));
     }
     Ok(Launch {
         name: server.text("name")?.unwrap_or_default(),
@@ -245,7 +244,7 @@ fn launch(server: Node<'_>) -> Result<Launch, Fault> {
     })
 }
 
-/// Decodes base64 with white space in it, as the guide's XML sample has it.
+/// Decodes base64 that may contain white space, as in the guide's XML sample.
 fn decoded(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     let dense: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(dense)
@@ -259,10 +258,10 @@ pub(super) async fn update(State(api): State<Api>, call: Call, body: Body) -> Re
         let (name, password) = (server.text("name")?, server.text("adminPass")?);
         let updated = api.compute.update(&call.context, id, name.as_deref(), password.as_deref()).await;
         updated.map_err(|error| Fault::of(&error, call.now))?;
-        // The live service's clients insist on 204.
-        Ok::<_, Fault>(empty(match api.compute.settings().answers {
-            Answers::Guide => StatusCode::ACCEPTED,
-            Answers::Live => StatusCode::NO_CONTENT,
+        // Clients of the live service require 204.
+        Ok::<_, Fault>(empty(match api.compute.settings().response_style {
+            ResponseStyle::Guide => StatusCode::ACCEPTED,
+            ResponseStyle::Live => StatusCode::NO_CONTENT,
         }))
     };
     updated.await.unwrap_or_else(|fault| fault.render(call.format))

@@ -1,5 +1,5 @@
-//! Sharing of images (guide, Cloud Servers API Roadmap: Image Sharing, which announces it and gives no wire): an image is
-//! public, or its access group names tenants.
+//! Sharing of images: an image is public, or its access group names tenants (guide, Cloud Servers API Roadmap: Image
+//! Sharing, which announces the feature without a wire format).
 
 use axum::body::Body;
 use axum::extract::State;

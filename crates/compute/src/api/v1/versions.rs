@@ -1,4 +1,4 @@
-//! Versions: for anyone, without a token (guide, API Version).
+//! API versions; no token needed (guide, API Version).
 
 use axum::Extension;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! The machine processable description (guide, API Version): the table of routes, with what each takes and answers.
+//! The WADL description (guide, API Version), generated from the table of routes with their parameters and representations.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use super::{Api, NAMESPACE, routes};
 const WADL: &str = "http://wadl.dev.java.net/2009/02";
 const XML_SCHEMA: &str = "http://www.w3.org/2001/XMLSchema";
 
-/// Faults that every operation may answer, by the guide's table, and of those that name something, have a body or change a
-/// server.
+/// Faults that every operation may return (guide's table); the others depend on whether the operation has an id, has
+/// a body or changes a server.
 const EXPECTED: [&str; 5] =
     ["cloudServersFault", "serviceUnavailable", "unauthorized", "badRequest", "overLimit"];
 const CHANGING: [&str; 4] =
     ["buildInProgress", "backupOrResizeInProgress", "resizeNotAllowed", "serverCapacityUnavailable"];
 
-/// What a list takes, with the types.
+/// Query parameters of lists with their types.
 const PAGE: [(&str, &str); 2] = [("limit", "xsd:int"), ("offset", "xsd:int")];
 
-/// What an operation takes and answers, beside what its path says.
+/// Request and response of an operation.
 #[derive(Clone, Copy)]
 struct Operation {
     method: &'static str,
-    /// Behind the account, or whole where there is none.
+    /// Path after the account; the whole path if it has none.
     path: &'static str,
-    /// The elements that its body may be.
+    /// The possible root elements of the request body.
     takes: &'static [&'static str],
     status: u16,
-    /// The element that it answers.
+    /// The root element of the response.
     gives: Option<&'static str>,
 }
 
@@ -87,12 +87,12 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 impl Operation {
-    /// Its path from the dialect's root.
+    /// Returns its path relative to the API's root.
     fn whole(&self) -> String {
         if self.is_open() { self.path.to_owned() } else { format!("/v1.0/{{tenant}}{}", self.path) }
     }
 
-    /// Whether it is for anyone, without a token.
+    /// Returns whether it needs no token.
     fn is_open(&self) -> bool {
         matches!(self.path, "/" | "/v1.0")
     }
@@ -168,7 +168,7 @@ impl Operation {
         let faults = self.faults();
         let mut by_code: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
         for (name, codes) in FAULTS.iter().filter(|(name, _)| faults.contains(name)) {
-            // Nothing that is only looked at conflicts with anything.
+            // Read-only operations cannot conflict.
             let codes = codes.split(", ").filter_map(|code| code.parse().ok());
             for code in codes.filter(|code| self.method != "GET" || *code != 409) {
                 by_code.entry(code).or_default().push(name);
@@ -182,7 +182,7 @@ impl Operation {
     }
 }
 
-/// Elements of the schema, any of which it may be, and the same in JSON, which has none.
+/// Returns the possible representations: XML elements of the schema, and JSON, which has no schema.
 fn representations(elements: &[&str]) -> Vec<Element> {
     let representation = |media| Element::new("representation").attr("mediaType", media);
     let xml = |element| representation("application/xml").attr("element", format!("api:{element}"));
@@ -200,7 +200,7 @@ fn resource(path: &str, methods: Vec<Element>) -> Element {
     resource.children(parameters).children(methods)
 }
 
-/// The description of the dialect at `base`; `live` where it answers with the codes of the service of its day.
+/// Returns the description of the API at `base`. With `live` it uses the status codes of Rackspace's live service.
 #[must_use]
 pub fn description(base: &str, live: bool) -> String {
     let table = routes();
@@ -229,6 +229,6 @@ pub fn description(base: &str, live: bool) -> String {
 
 pub(super) async fn show(State(api): State<Api>) -> Response {
     let settings = api.compute.settings();
-    let live = settings.answers == crate::Answers::Live;
+    let live = settings.response_style == crate::ResponseStyle::Live;
     document("application/vnd.sun.wadl+xml", description(&settings.public_url, live))
 }

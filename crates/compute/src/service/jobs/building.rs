@@ -1,4 +1,4 @@
-//! Building a machine: networks, image, disk, config drive, definition, start.
+//! Builds a machine: networks, image, disk, config drive, definition, start.
 
 use std::time::Duration;
 
@@ -10,82 +10,83 @@ use super::{JobContext, StepError};
 use crate::model::{File, Flavor, Server};
 use crate::service::Transfer;
 
-/// How far a build is at the end of each step, in hundredths.
+/// Progress in percent at the end of each step.
 const AFTER_NETWORKS: u8 = 5;
 const AFTER_IMAGE: u8 = 70;
 const AFTER_DISK: u8 = 80;
 const AFTER_DRIVE: u8 = 85;
 const AFTER_DEFINITION: u8 = 90;
 const AFTER_START: u8 = 95;
-/// How often a transfer's progress is shown.
-const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// How often a machine that was started is looked at.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often it is looked at until it counts as shut down again.
-const LOOKS_MAX: u32 = 300;
+/// Interval at which a transfer's progress is written to the database.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval at which the power state of a machine is polled.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Number of polls after which a machine that does not run counts as failed.
+const POLLS_MAX: u32 = 300;
 
 impl JobContext<'_> {
     pub(super) async fn build(&self, server: Server) -> Result<(), StepError> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
-        self.progress(AFTER_NETWORKS).await?;
+        self.set_progress(AFTER_NETWORKS).await?;
         let image = self.inner.images.by_id(server.image).await?;
-        self.bring_image(host.as_ref(), &image, AFTER_IMAGE).await?;
+        self.ensure_image(host.as_ref(), &image, AFTER_IMAGE).await?;
         let spec = self.spec(&server, server.flavor, &image)?;
         host.ensure_disk(&spec).await?;
-        self.progress(AFTER_DISK).await?;
+        self.set_progress(AFTER_DISK).await?;
         self.launch(&server, &spec).await
     }
 
     pub(super) async fn rebuild(&self, server: Server) -> Result<(), StepError> {
         let host = self.host(&server)?;
         self.networks(host.as_ref()).await?;
-        self.progress(AFTER_NETWORKS).await?;
-        // It may be deleted since, and is on the host still.
+        self.set_progress(AFTER_NETWORKS).await?;
+        // The image may have been deleted; its bytes are still on the host.
         let image = self.inner.images.by_id_or_tombstone(server.image).await?;
-        self.bring_image(host.as_ref(), &image, AFTER_IMAGE).await?;
+        self.ensure_image(host.as_ref(), &image, AFTER_IMAGE).await?;
         if server.resize.is_some() && server.other.is_none() {
-            // It failed while it was reverted: a new disk decides for the size that it has.
+            // The resize failed during its revert. The new disk has the current size, so keep that.
             match host.confirm_resize(server.id).await {
-                // Its host was given up: here it has nothing yet.
+                // Its host was evacuated, so there is no machine on this one yet.
                 Err(error) if error.is_absent() => {}
                 confirmed => confirmed?,
             }
         }
         match host.stop(server.id).await {
-            // A build that failed early left no machine.
+            // A build that failed early has no machine.
             Err(error) if error.is_absent() => {}
             stopped => stopped?,
         }
         let spec = self.spec(&server, server.flavor, &image)?;
         host.replace_disk(&spec).await?;
-        self.progress(AFTER_DISK).await?;
+        self.set_progress(AFTER_DISK).await?;
         self.launch(&server, &spec).await
     }
 
-    /// From a disk to a running machine.
+    /// Writes the config drive, defines the machine and starts it. The disk must exist.
     async fn launch(&self, server: &Server, spec: &MachineSpec) -> Result<(), StepError> {
         let host = self.host(server)?;
         self.write_drive(server).await?;
-        self.progress(AFTER_DRIVE).await?;
+        self.set_progress(AFTER_DRIVE).await?;
         host.define(spec).await?;
-        self.progress(AFTER_DEFINITION).await?;
+        self.set_progress(AFTER_DEFINITION).await?;
         host.start(server.id).await?;
-        self.progress(AFTER_START).await?;
+        self.set_progress(AFTER_START).await?;
         self.until_running(server).await
     }
 
     pub(super) async fn networks(&self, host: &dyn Hypervisor) -> Result<(), StepError> {
         let transfer = Transfer::Networks { host: host.host().to_owned() };
-        let _turn = self.inner.transfers.of(transfer).take().await;
+        let _guard = self.inner.transfer_locks.get(transfer).acquire().await;
         for network in self.inner.networks.specs() {
             host.ensure_network(&network).await?;
         }
         Ok(())
     }
 
-    /// Brings an image to the host, showing how far that is, up to `end`. Builds that want the same one wait for the first.
-    pub(super) async fn bring_image(
+    /// Copies an image to the host unless it is there, and advances the progress up to `end` percent. Concurrent builds that
+    /// need the same image on the same host wait for one transfer.
+    pub(super) async fn ensure_image(
         &self,
         host: &dyn Hypervisor,
         image: &Image,
@@ -94,41 +95,41 @@ impl JobContext<'_> {
         let content = image.content.as_ref().ok_or(StepError::Failed("the image has no content".into()))?;
         let spec = content.spec();
         if host.holds_image(&spec.digest).await? {
-            return self.progress(end).await;
+            return self.set_progress(end).await;
         }
         let transfer = Transfer::Image { host: host.host().to_owned(), digest: spec.digest.clone() };
-        let _turn = self.inner.transfers.of(transfer).take().await;
+        let _guard = self.inner.transfer_locks.get(transfer).acquire().await;
         let source = self.inner.images.source(image).await?;
         let progress = Progress::new();
         let upload = host.upload_image(&spec, source, &progress);
-        self.showing_transfer((AFTER_NETWORKS, end), &progress, upload).await?;
-        self.progress(end).await
+        self.with_transfer_progress((AFTER_NETWORKS, end), &progress, upload).await?;
+        self.set_progress(end).await
     }
 
-    /// Shows how far bytes are that a server waits for.
-    pub(super) async fn showing_transfer<T>(
+    /// Runs a transfer and writes the server's progress meanwhile, scaled to the range `from..to` percent.
+    pub(super) async fn with_transfer_progress<T>(
         &self,
         (from, to): (u8, u8),
         progress: &Progress,
         running: impl Future<Output = hypervisor::Result<T>>,
     ) -> Result<T, StepError> {
         tokio::pin!(running);
-        let mut shown = 0;
+        let mut written = 0;
         loop {
             tokio::select! {
                 done = &mut running => return done.map_err(Into::into),
-                () = tokio::time::sleep(SHOW_EVERY) => {
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
                     let percent = u16::from(progress.percent()) * u16::from(to - from) / 100;
-                    if percent != shown {
-                        shown = percent;
-                        self.progress(from + u8::try_from(percent).unwrap_or(to - from)).await?;
+                    if percent != written {
+                        written = percent;
+                        self.set_progress(from + u8::try_from(percent).unwrap_or(to - from)).await?;
                     }
                 }
             }
         }
     }
 
-    /// The machine that a server of this flavor and image is.
+    /// Returns the specification of a server's machine with this flavor and image.
     pub(super) fn spec(
         &self,
         server: &Server,
@@ -149,7 +150,7 @@ impl JobContext<'_> {
         })
     }
 
-    /// Writes the config drive; files are in it only until the build is done.
+    /// Writes the config drive. It contains the personality files only until the build is done.
     pub(super) async fn write_drive(&self, server: &Server) -> Result<(), StepError> {
         self.write_drive_on(self.host(server)?.as_ref(), server).await
     }
@@ -173,15 +174,17 @@ impl JobContext<'_> {
 
     pub(super) async fn until_running(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
-        for _ in 0..LOOKS_MAX {
+        for _ in 0..POLLS_MAX {
             let state = host.state(server.id).await?;
             match state.power {
                 Power::Running => return Ok(()),
-                Power::Crashed => return Err(StepError::Failed(format!("it crashed ({})", state.reason))),
-                Power::Absent => return Err(StepError::Failed("its machine is gone".into())),
-                Power::ShutOff | Power::Paused => tokio::time::sleep(LOOK_EVERY).await,
+                Power::Crashed => {
+                    return Err(StepError::Failed(format!("the machine crashed ({})", state.reason)));
+                }
+                Power::Absent => return Err(StepError::Failed("the machine no longer exists".into())),
+                Power::ShutOff | Power::Paused => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
-        Err(StepError::Failed("its machine does not stay on".into()))
+        Err(StepError::Failed("the machine does not stay running".into()))
     }
 }

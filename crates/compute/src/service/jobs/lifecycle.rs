@@ -1,32 +1,33 @@
-//! Power, passwords and the end.
+//! Power state, password changes and deletion.
 
 use database::{BoxFuture, Tx};
-use hypervisor::{Power, Reboot as How};
+use hypervisor::{Power, Reboot as RebootKind};
 use uuid::Uuid;
 
-use super::bookings::vacate_later;
+use super::reservations::enqueue_cleanup;
 use super::{JobContext, StepError};
 use crate::model::{Reboot, Server};
 use crate::store;
+use crate::store::hosts::Size;
 
-/// Whose password the administrative one is.
+/// The user whose password is the administrative one.
 const ADMINISTRATOR: &str = "root";
-/// How often a guest whose agent is silent is asked.
-const SILENCE_MAX: i64 = 6;
+/// Maximum number of attempts if the guest's agent does not respond.
+const SILENT_ATTEMPTS_MAX: i64 = 6;
 
 impl JobContext<'_> {
     pub(super) async fn reboot(&self, server: &Server, kind: Reboot) -> Result<(), StepError> {
         let host = self.host(server)?;
         let running = host.state(server.id).await?.power == Power::Running;
         if server.other.is_some() {
-            // A way over or back that failed may have left it without addresses.
-            host.define(&self.respec(server, server.flavor).await?).await?;
+            // A failed migration or rollback may have removed its addresses.
+            host.define(&self.spec_with_flavor(server, server.flavor).await?).await?;
         }
         match kind {
-            Reboot::Soft if running => host.reboot(server.id, How::Soft).await?,
-            // There is no guest to ask.
+            Reboot::Soft if running => host.reboot(server.id, RebootKind::Soft).await?,
+            // No guest is running that could be asked to reboot.
             Reboot::Soft => host.start(server.id).await?,
-            Reboot::Hard => host.reboot(server.id, How::Hard).await?,
+            Reboot::Hard => host.reboot(server.id, RebootKind::Hard).await?,
         }
         self.until_running(server).await
     }
@@ -36,16 +37,16 @@ impl JobContext<'_> {
         let plain = self.inner.seal.open(&server.id.to_string(), &sealed)?;
         let password = String::from_utf8(plain).map_err(|error| StepError::Failed(error.to_string()))?;
         match self.host(server)?.set_password(server.id, ADMINISTRATOR, &password).await {
-            // The guest may just be booting.
-            Err(error @ hypervisor::Error::GuestSilent { .. }) if self.job.attempts < SILENCE_MAX => {
+            // The guest may still be booting.
+            Err(error @ hypervisor::Error::GuestSilent { .. }) if self.job.attempts < SILENT_ATTEMPTS_MAX => {
                 return Err(StepError::Retry(error.to_string()));
             }
             set => set?,
         }
-        let kept = self.inner.db.write((server.id, sealed), |(server, sealed), tx| {
-            Box::pin(async move { store::servers::keep_secret(tx, *server, "password", sealed).await })
+        let stored = self.inner.db.write((server.id, sealed), |(server, sealed), tx| {
+            Box::pin(async move { store::servers::set_secret(tx, *server, "password", sealed).await })
         });
-        Ok(kept.await?)
+        Ok(stored.await?)
     }
 
     pub(super) async fn suspend(&self, server: &Server) -> Result<(), StepError> {
@@ -60,7 +61,7 @@ impl JobContext<'_> {
         let host = self.host(server)?;
         match host.state(server.id).await?.power {
             Power::Paused => host.resume(server.id).await?,
-            // One that runs already may be half started.
+            // Start even a running machine: a start may have been interrupted.
             _ => host.start(server.id).await?,
         }
         self.until_running(server).await
@@ -73,10 +74,11 @@ impl JobContext<'_> {
         self.until_running(server).await
     }
 
-    /// Removes everything that a server has anywhere. Every part is well if it is gone already. A host that stays away
-    /// keeps only its own part waiting.
+    /// Removes everything that belongs to a server. Every step is idempotent: it succeeds if absent. An unreachable
+    /// host delays only its own part.
     pub(super) async fn delete(&self, server: &Server) -> Result<(), StepError> {
-        let (own, other) = tokio::join!(self.clear_own(server), self.clear_other(server));
+        let (own, other) =
+            tokio::join!(self.delete_from_own_host(server), self.delete_from_other_host(server));
         own?;
         other?;
         self.inner.networks.release(server.id).await?;
@@ -86,8 +88,8 @@ impl JobContext<'_> {
         Ok(())
     }
 
-    /// The server's own host.
-    async fn clear_own(&self, server: &Server) -> Result<(), StepError> {
+    /// Deletes everything from the server's own host.
+    async fn delete_from_own_host(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
         for image in self.inner.images.of_server(server.id).await? {
             if image.status.in_flight() {
@@ -99,34 +101,34 @@ impl JobContext<'_> {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        self.free(server, &server.host, None, |server, tx| {
-            Box::pin(async move { store::servers::hold_room(tx, server.id, &server.host, 0, 0).await })
+        self.release_host(server, &server.host, None, |server, tx| {
+            Box::pin(async move { store::servers::reserve(tx, server.id, &server.host, Size::ZERO).await })
         })
         .await
     }
 
-    /// The second host of a resize that leaves the first one.
-    async fn clear_other(&self, server: &Server) -> Result<(), StepError> {
+    /// Deletes everything from the second host of a resize to another host.
+    async fn delete_from_other_host(&self, server: &Server) -> Result<(), StepError> {
         let Some(other) = &server.other else { return Ok(()) };
         let host = self.host_named(&other.host)?;
         if let Some(snapshot) = other.snapshot {
             host.drop_snapshot(snapshot).await?;
         }
         host.delete(server.id).await?;
-        self.free(server, &other.host, other.snapshot, |server, tx| {
-            Box::pin(async move { store::crossing::end(tx, server).await })
+        self.release_host(server, &other.host, other.snapshot, |server, tx| {
+            Box::pin(async move { store::migration::end(tx, server).await })
         })
         .await
     }
 
-    /// Gives back what was booked for a part that is gone, while the job is this holder's. What a host that is given up may
-    /// still have of it is removed when that is taken back.
-    async fn free<F>(
+    /// Runs `release`, which frees the reservation on a host, in a transaction that checks the job's lease. If the host is
+    /// evacuated, also enqueues a cleanup for when it is reinstated.
+    async fn release_host<F>(
         &self,
         server: &Server,
         host: &str,
         snapshot: Option<Uuid>,
-        unit: F,
+        release: F,
     ) -> Result<(), StepError>
     where
         F: for<'a> Fn(&'a Server, &'a mut Tx) -> BoxFuture<'a, Result<(), database::Error>>
@@ -134,20 +136,20 @@ impl JobContext<'_> {
             + Sync
             + 'static,
     {
-        let left = self.inner.is_given_up(host).then(|| (host.to_owned(), self.inner.clock.now()));
-        let input = (self.job.clone(), server.clone(), left, snapshot, unit);
-        let freed = self.inner.db.write(input, |(job, server, left, snapshot, unit), tx| {
+        let evacuated = self.inner.is_evacuated(host).then(|| (host.to_owned(), self.inner.clock.now()));
+        let input = (self.job.clone(), server.clone(), evacuated, snapshot, release);
+        let released = self.inner.db.write(input, |(job, server, evacuated, snapshot, release), tx| {
             Box::pin(async move {
                 if !job.holds(tx).await? {
                     return Ok(None);
                 }
-                if let Some((host, now)) = left {
-                    vacate_later(tx, server.id, host, *snapshot, *now).await?;
+                if let Some((host, now)) = evacuated {
+                    enqueue_cleanup(tx, server.id, host, *snapshot, *now).await?;
                 }
-                unit(server, tx).await?;
+                release(server, tx).await?;
                 Ok::<_, database::Error>(Some(()))
             })
         });
-        freed.await?.ok_or(StepError::LeaseLost)
+        released.await?.ok_or(StepError::LeaseLost)
     }
 }

@@ -1,24 +1,24 @@
-//! Resizes: the old size is kept until it is confirmed, by its owner or after a day by itself.
+//! Resize: the old size is kept until the resize is confirmed by the owner, or automatically after a day.
 
 use hypervisor::Power;
 
 use super::{JobContext, StepError};
 use crate::model::{Flavor, Server, Task};
 use crate::service::Error;
-use crate::service::orders::{Order, Orderer};
+use crate::service::orders::{Order, Requester};
 
 impl JobContext<'_> {
     pub(super) async fn resize(&self, server: Server, flavor: i64) -> Result<(), StepError> {
         let (server, flavor) = self.prepare_resize(server, flavor).await?;
         let host = self.host(&server)?;
-        let spec = self.respec(&server, flavor).await?;
-        self.power_down(&server).await?;
-        self.progress(30).await?;
+        let spec = self.spec_with_flavor(&server, flavor).await?;
+        self.shut_down(&server).await?;
+        self.set_progress(30).await?;
         host.begin_resize(&spec).await?;
-        self.progress(60).await?;
+        self.set_progress(60).await?;
         host.define(&spec).await?;
         host.start(server.id).await?;
-        self.progress(90).await?;
+        self.set_progress(90).await?;
         self.until_running(&server).await
     }
 
@@ -28,17 +28,17 @@ impl JobContext<'_> {
         flavor: i64,
     ) -> Result<(Server, &'static Flavor), StepError> {
         let flavor =
-            Flavor::by_number(flavor).ok_or_else(|| StepError::Failed("there is no such flavor".into()))?;
+            Flavor::by_number(flavor).ok_or_else(|| StepError::Failed("the flavor does not exist".into()))?;
         if server.state.task != Some(Task::ResizeQueued) {
             return Ok((server, flavor));
         }
-        Ok((self.show(|server| server.state.task = Some(Task::ResizePrep)).await?, flavor))
+        Ok((self.update_server(|server| server.state.task = Some(Task::ResizePrep)).await?, flavor))
     }
 
-    /// What a failed resize left is undone, as far as its host answers: the server is to run as it was.
+    /// Undoes a failed resize: the server runs again in its old size.
     pub(super) async fn undo_resize(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
-        let spec = self.respec(server, server.flavor).await?;
+        let spec = self.spec_with_flavor(server, server.flavor).await?;
         host.stop(server.id).await?;
         host.revert_resize(&spec).await?;
         host.define(&spec).await?;
@@ -48,23 +48,23 @@ impl JobContext<'_> {
 
     pub(super) async fn confirm(&self, server: &Server) -> Result<(), StepError> {
         if server.other.is_some() {
-            return self.confirm_crossing(server).await;
+            return self.confirm_migration(server).await;
         }
         Ok(self.host(server)?.confirm_resize(server.id).await?)
     }
 
     pub(super) async fn revert(&self, server: Server) -> Result<(), StepError> {
         if server.other.is_some() {
-            return self.revert_crossing(server).await;
+            return self.revert_migration(server).await;
         }
         let host = self.host(&server)?;
         if let Some(resize) = server.resize {
-            let spec = self.respec(&server, resize.from).await?;
+            let spec = self.spec_with_flavor(&server, resize.from).await?;
             host.stop(server.id).await?;
             host.revert_resize(&spec).await?;
             host.define(&spec).await?;
-            // It is decided: whatever happens from here on happens to the old size.
-            self.show(|server| {
+            // The revert is decided: from here on a failure concerns the old size.
+            self.update_server(|server| {
                 if let Some(resize) = server.resize.take() {
                     server.flavor = resize.from;
                 }
@@ -75,17 +75,18 @@ impl JobContext<'_> {
         self.until_running(&server).await
     }
 
-    /// The day is over: what was not decided is confirmed.
+    /// Confirms a resize that was neither confirmed nor reverted in time.
     pub(super) async fn auto_confirm(&self, server: &Server) -> Result<(), StepError> {
         let id = crate::model::Id::Uuid(server.id);
-        match self.inner.accept(id, Order::Confirm, Orderer::default()).await {
+        match self.inner.accept(id, Order::Confirm, Requester::default()).await {
             Ok(_) | Err(Error::Refused(_) | Error::NotFound(_)) => Ok(()),
             Err(other) => Err(other.into()),
         }
     }
 
-    /// The machine in another size. Its image may be deleted since: the disk is there, only its boot is needed.
-    pub(super) async fn respec(
+    /// Returns the specification of the server's machine with this flavor. Works with a deleted image: the disk
+    /// exists, only the boot settings are needed.
+    pub(super) async fn spec_with_flavor(
         &self,
         server: &Server,
         flavor: &Flavor,
@@ -94,21 +95,21 @@ impl JobContext<'_> {
         self.spec(server, flavor, &image)
     }
 
-    /// Asks the guest to shut down, and cuts the power if it does not.
-    pub(super) async fn power_down(&self, server: &Server) -> Result<(), StepError> {
+    /// Asks the guest to shut down, and powers it off if it does not do so in time.
+    pub(super) async fn shut_down(&self, server: &Server) -> Result<(), StepError> {
         let host = self.host(server)?;
-        // Where asking fails nobody knows whether the guest was asked, so it must not be left to itself: it would be
-        // off some time after the resize was given up. Its power is cut as if it had not listened.
+        // If the request fails, the guest may have received it anyway and would shut down at any time, even after the job was
+        // cancelled. Therefore power it off as well.
         if host.state(server.id).await?.power == Power::Running
             && host.ask_to_shut_down(server.id).await.is_ok()
         {
             let down = async {
                 while host.state(server.id).await?.power == Power::Running {
-                    tokio::time::sleep(super::building::LOOK_EVERY).await;
+                    tokio::time::sleep(super::building::POLL_INTERVAL).await;
                 }
                 Ok::<_, StepError>(())
             };
-            if let Ok(down) = tokio::time::timeout(GUEST_GOES_DOWN_WITHIN, down).await {
+            if let Ok(down) = tokio::time::timeout(GUEST_SHUTDOWN_TIMEOUT, down).await {
                 down?;
             }
         }
@@ -116,5 +117,5 @@ impl JobContext<'_> {
     }
 }
 
-/// A guest has so long to shut down before its power is cut.
-const GUEST_GOES_DOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+/// Time that a guest has to shut down before it is powered off.
+const GUEST_SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,12 +1,12 @@
-//! Random operations against the model: what the state machine admits is accepted, what it refuses is refused, a host
-//! may fail at any time, and nothing is ever left in between.
+//! Random operations, compared with the state machine: an action is accepted if and only if the state machine allows
+//! it. Hosts fail at random, and every task ends.
 
 use compute::model::{Action, Reboot, State, Vm};
 use hypervisor::faulty::Fault;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 
-/// A small generator whose walks can be repeated.
+/// A small random number generator with reproducible sequences.
 struct Random(u64);
 
 impl Random {
@@ -46,37 +46,37 @@ const FAILING: [&str; 13] = [
     "resume",
 ];
 
-async fn idle(bed: &Bed, server: i64) -> State {
-    bed.eventually("nothing is under way", || async {
-        bed.pass(std::time::Duration::from_secs(1)).await;
+async fn idle(bed: &TestBed, server: i64) -> State {
+    bed.eventually("the server has no task", || async {
+        bed.advance(std::time::Duration::from_secs(1)).await;
         bed.server(server).await.state.task.is_none()
     })
     .await;
     bed.server(server).await.state
 }
 
-/// The state of a server to which nothing is done, and whether that stays so: what a resize to another host left half
-/// undone is cleared up by a job of the cloud's own, which may order a reboot or a revert.
-async fn left_alone(bed: &Bed, server: i64, machine: uuid::Uuid) -> (State, bool) {
+/// Waits until a server has no task. Returns its state, and whether it has no pending job either: the cleanup job of
+/// a failed resize to another host may start a reboot or a revert at any time.
+async fn idle_state(bed: &TestBed, server: i64, machine: uuid::Uuid) -> (State, bool) {
     loop {
         idle(bed, server).await;
         let jobs = bed.jobs_of(machine).await;
         let state = bed.server(server).await.state;
         if state.task.is_none() {
-            // A confirmation waits for a day that a walk does not last.
+            // The automatic confirmation is due after a day, which a run does not last.
             return (state, jobs.iter().all(|kind| kind == "autoConfirm"));
         }
     }
 }
 
-async fn send(bed: &Bed, server: i64, operation: usize, flavor: i64) -> bool {
+async fn send(bed: &TestBed, server: i64, operation: usize, flavor: i64) -> bool {
     let (method, path, body, _) = OPERATIONS[operation];
     let id = compute::model::Id::Number(server);
     let answer = match (method, path) {
         (_, "suspend") => return bed.compute.suspend(id).await.is_ok(),
         (_, "resume") => return bed.compute.resume(id).await.is_ok(),
         (_, "/images") => {
-            let body = format!(r#"{{"image": {{"serverId": {server}, "name": "walk"}}}}"#);
+            let body = format!(r#"{{"image": {{"serverId": {server}, "name": "random"}}}}"#);
             bed.post("/images", &body).await
         }
         ("PUT", _) => bed.put(&format!("/servers/{server}"), body).await,
@@ -90,50 +90,53 @@ async fn send(bed: &Bed, server: i64, operation: usize, flavor: i64) -> bool {
     answer.status.is_success()
 }
 
-/// Memory booked on all hosts.
-async fn booked(bed: &Bed) -> i64 {
+/// Memory reserved on all hosts.
+async fn reserved_memory(bed: &TestBed) -> i64 {
     bed.compute.hosts().await.unwrap().iter().map(|host| host.used_memory_mib).sum()
 }
 
-async fn walk(seed: u64, bed: &Bed, server: i64) -> (usize, usize) {
+async fn run(seed: u64, bed: &TestBed, server: i64) -> (usize, usize) {
     let mut random = Random(seed);
     let machine = bed.uuid(server).await;
-    let neighbours = booked(bed).await - i64::from(bed.server(server).await.flavor.memory_mib);
-    let (mut accepted, mut refused, mut between) = (0, 0, 0);
+    let others = reserved_memory(bed).await - i64::from(bed.server(server).await.flavor.memory_mib);
+    let (mut accepted, mut rejected, mut unchecked) = (0, 0, 0);
     for step in 0..60 {
-        let (before, alone) = left_alone(bed, server, machine).await;
+        let (before, is_idle) = idle_state(bed, server, machine).await;
         assert!(before.vm != Vm::Building && before.vm != Vm::Deleted, "{before:?}");
         if random.below(4) == 0 {
             let call = FAILING[random.below(FAILING.len())];
-            let reason = "by chance".to_owned();
+            let reason = "injected".to_owned();
             let error = hypervisor::Error::Failed { operation: call, reason };
             let fault = if random.below(2) == 0 { Fault::Before(error) } else { Fault::After(error) };
             let host = random.below(bed.hosts.len());
             bed.fail_on(host, call, bed.calls_on(host, call) + 1, fault);
         }
         let operation = random.below(OPERATIONS.len());
-        bed.runs_once(machine).await;
+        bed.assert_runs_once(machine).await;
         let flavor = bed.server(server).await.flavor.number % 3 + 1;
-        let admitted = before.admit(OPERATIONS[operation].3).is_ok();
+        let allowed = before.admit(OPERATIONS[operation].3).is_ok();
         let done = send(bed, server, operation, flavor).await;
-        if !alone {
-            between += 1;
+        if !is_idle {
+            unchecked += 1;
         }
         assert!(
-            done == admitted || !alone,
+            done == allowed || !is_idle,
             "seed {seed}, step {step}: {before:?}, {:?}",
             OPERATIONS[operation]
         );
-        if done { accepted += 1 } else { refused += 1 }
+        if done { accepted += 1 } else { rejected += 1 }
     }
-    // Nearly every step is held against the model.
-    assert!(between < 20 && (between == 0 || bed.hosts.len() > 1), "seed {seed}: {between} were not alone");
+    // Most steps must be compared with the model.
+    assert!(
+        unchecked < 20 && (unchecked == 0 || bed.hosts.len() > 1),
+        "seed {seed}: {unchecked} steps not compared"
+    );
     let end = idle(bed, server).await;
-    // A day later nothing waits for a decision any more.
+    // After a day every resize is confirmed automatically.
     bed.clock.advance(std::time::Duration::from_secs(86_400));
     let end = if end.vm == Vm::Resized {
-        bed.eventually("a resize is decided", || async {
-            // A confirmation that failed is tried again a day later; while a job runs, its deadline must not pass.
+        bed.eventually("the resize is confirmed", || async {
+            // A failed confirmation is retried a day later. While a job runs, its deadline must not pass.
             let waits = bed.jobs_of(machine).await == ["autoConfirm"];
             let time = if waits { 3600 } else { 1 };
             bed.clock.advance(std::time::Duration::from_secs(time));
@@ -145,52 +148,52 @@ async fn walk(seed: u64, bed: &Bed, server: i64) -> (usize, usize) {
         end
     };
     if end.vm != Vm::Error {
-        bed.eventually("nothing is booked twice", || async { bed.server(server).await.other.is_none() })
+        bed.eventually("the other host is released", || async { bed.server(server).await.other.is_none() })
             .await;
     }
-    let booked = booked(bed).await - neighbours;
+    let reserved = reserved_memory(bed).await - others;
     let found = bed.server(server).await;
     if end.vm != Vm::Error {
-        assert_eq!(booked, i64::from(found.flavor.memory_mib), "seed {seed}: {end:?}");
+        assert_eq!(reserved, i64::from(found.flavor.memory_mib), "seed {seed}: {end:?}");
     }
     for server in [1, 2] {
         if bed.delete(&format!("/servers/{server}")).await.status == 404 {
             continue;
         }
-        bed.eventually("it is gone", || async {
-            bed.pass(std::time::Duration::from_secs(1)).await;
+        bed.eventually("the server is deleted", || async {
+            bed.advance(std::time::Duration::from_secs(1)).await;
             bed.status(server).await == "gone"
         })
         .await;
     }
-    bed.is_cleared().await;
+    bed.wait_until_cleaned().await;
     bed.assert_clean().await;
-    (accepted, refused)
+    (accepted, rejected)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_operations_agree_with_the_state_machine() {
-    let (mut accepted, mut refused) = (0, 0);
+    let (mut accepted, mut rejected) = (0, 0);
     for seed in 1..=12 {
-        let bed = Bed::unlimited().await;
-        let (server, _) = bed.active("walker", 1).await;
-        let (yes, no) = walk(seed, &bed, server).await;
-        accepted += yes;
-        refused += no;
+        let bed = TestBed::unlimited().await;
+        let (server, _) = bed.active("random", 1).await;
+        let run = run(seed, &bed, server).await;
+        accepted += run.0;
+        rejected += run.1;
     }
-    println!("accepted {accepted}, refused {refused}");
-    assert!(accepted > 100 && refused > 100, "{accepted} {refused}");
+    println!("accepted {accepted}, rejected {rejected}");
+    assert!(accepted > 100 && rejected > 100, "{accepted} {rejected}");
 }
 
-/// The same where the host is full: whatever fails on either, the machine runs once at most, and the room is right.
+/// The same with a full first host: whichever host fails, the machine runs at most once, and the reservations are correct.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_operations_between_two_hosts_leave_one_machine() {
-    let (mut accepted, mut crossed) = (0, 0);
+    let (mut accepted, mut migrations) = (0, 0);
     for seed in 101..=108 {
-        let bed = Bed::crowded().await;
-        accepted += walk(seed, &bed, 1).await.0;
-        crossed += bed.calls_on(1, "receive_disk");
+        let bed = TestBed::with_full_host().await;
+        accepted += run(seed, &bed, 1).await.0;
+        migrations += bed.calls_on(1, "receive_disk");
     }
-    println!("accepted {accepted}, ways to another host {crossed}");
-    assert!(accepted > 60 && crossed > 8, "{accepted} {crossed}");
+    println!("accepted {accepted}, migrations {migrations}");
+    assert!(accepted > 60 && migrations > 8, "{accepted} {migrations}");
 }

@@ -1,30 +1,30 @@
-//! A server that has to do with two hosts, since a resize takes it from one to the other: its row names the other one,
-//! with the room that is booked for it there.
+//! Servers on two hosts during a resize to another host: the row names the other host and the capacity reserved there.
 
 use database::{Error, Tx, params};
 use uuid::Uuid;
 use work::Time;
 
 use super::bad;
+use super::hosts::Size;
 use crate::model::Server;
 
-/// The server has to do with a second host from now on, where its room is booked already.
+/// Records the second host of a server. The capacity there was reserved by `choose_host`.
 pub(crate) async fn begin(
     tx: &mut Tx,
     id: Uuid,
     host: &str,
     snapshot: Uuid,
-    (memory_mib, disk_gib): (i64, i64),
+    size: Size,
 ) -> Result<(), Error> {
     let sql =
         "UPDATE servers SET other_host = $2, other_snapshot = $3, other_memory_mib = $4, other_disk_gib = $5
                WHERE id = $1";
     let (id, snapshot) = (id.to_string(), snapshot.to_string());
-    tx.execute(sql, params![id, host, snapshot, memory_mib, disk_gib]).await.map(|_| ())
+    tx.execute(sql, params![id, host, snapshot, size.memory_mib, size.disk_gib]).await.map(|_| ())
 }
 
-/// Its own host is the other one now, and the other one its own. What is booked stays booked.
-pub(crate) async fn change_sides(tx: &mut Tx, id: Uuid, now: Time) -> Result<(), Error> {
+/// Swaps a server's host and its other host, with their reservations.
+pub(crate) async fn switch_host(tx: &mut Tx, id: Uuid, now: Time) -> Result<(), Error> {
     let sql = "UPDATE servers SET host = other_host, other_host = host, held_memory_mib = other_memory_mib,
                                   other_memory_mib = held_memory_mib, held_disk_gib = other_disk_gib,
                                   other_disk_gib = held_disk_gib, updated = $2
@@ -32,13 +32,13 @@ pub(crate) async fn change_sides(tx: &mut Tx, id: Uuid, now: Time) -> Result<(),
     tx.execute(sql, params![id.to_string(), now.0]).await.map(|_| ())
 }
 
-/// The snapshot that was to go over is of no use any more.
-pub(crate) async fn forget_snapshot(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
+/// Removes the migration's snapshot from a server.
+pub(crate) async fn clear_snapshot(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
     let sql = "UPDATE servers SET other_snapshot = NULL WHERE id = $1";
     tx.execute(sql, params![id.to_string()]).await.map(|_| ())
 }
 
-/// Frees the room on the other host, which the server has nothing to do with any more.
+/// Removes a server's other host and frees the reservation there.
 pub(crate) async fn end(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     let id = server.id.to_string();
     let sql = "SELECT other_host, other_memory_mib, other_disk_gib FROM servers WHERE id = $1";

@@ -1,4 +1,4 @@
-//! Creates whose commit is not answered.
+//! Creates whose commit has an unknown outcome.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -7,16 +7,16 @@ use compute::Settings;
 use database::testing::{Cut, Proxy, Scratch};
 use hypervisor::simulated::Settings as HostSettings;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 
 const SERVER: &str = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_commit_was_not_answered_keeps_its_addresses() {
+async fn a_server_keeps_its_addresses_if_the_reply_to_its_commit_is_lost() {
     let scratch = Scratch::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let settings = Settings { rate_limits: false, ..Settings::default() };
-    let bed = Bed::at(&proxy.location, HostSettings::default(), settings).await;
+    let bed = TestBed::at(&proxy.location, HostSettings::default(), settings).await;
     proxy.cut(Cut::BeforeCommit, "INSERT INTO servers");
     assert_eq!(bed.post("/servers", SERVER).await.status, 503);
     assert_eq!(bed.get("/servers").await.json()["servers"].as_array().unwrap().len(), 0);
@@ -24,9 +24,9 @@ async fn a_server_whose_commit_was_not_answered_keeps_its_addresses() {
     assert_eq!(bed.post("/servers", SERVER).await.status, 503);
     assert_eq!(proxy.cuts(), 2);
     let servers = bed.get("/servers").await.json()["servers"].clone();
-    let number = servers[0]["id"].as_i64().expect("the server was made");
+    let number = servers[0]["id"].as_i64().expect("the server was created");
     bed.until(number, "ACTIVE").await;
-    // What it was given is its own, and is given to nobody else.
+    // Its addresses are recorded and are not allocated again.
     let ports = bed.networks().ports(bed.uuid(number).await).await.unwrap();
     assert_eq!(ports, bed.server(number).await.interfaces);
     let mut seen: HashSet<Ipv4Addr> = HashSet::new();
@@ -36,7 +36,7 @@ async fn a_server_whose_commit_was_not_answered_keeps_its_addresses() {
     for number in bed.get("/servers").await.json()["servers"].as_array().unwrap() {
         let server = bed.server(number["id"].as_i64().unwrap()).await;
         for held in server.interfaces.iter().flat_map(|port| &port.addresses) {
-            assert!(seen.insert(held.address), "{} is given twice", held.address);
+            assert!(seen.insert(held.address), "{} is allocated twice", held.address);
         }
     }
     assert_eq!(seen.len(), 12);

@@ -1,19 +1,19 @@
-//! Nobody gets a body read before they are authorised.
+//! Bodies of unauthorised requests are not read.
 
 use http::Request;
 use web::probe::Probe;
 
-use crate::bed::{Bed, TENANT};
+use crate::bed::{TENANT, TestBed};
 
 const PIECE: usize = 16 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_route_reads_a_strangers_body() {
-    let bed = Bed::hostless().await;
-    let mut asked = 0;
+async fn no_route_reads_the_body_of_an_unauthorised_request() {
+    let bed = TestBed::hostless().await;
+    let mut rejected = 0;
     for entry in compute::api::v1::routes().entries() {
         let path = entry.path.replace("{tenant}", TENANT).replace("{id}", "1").replace(['{', '}'], "");
-        for token in ["", "stranger"] {
+        for token in ["", "unknown"] {
             for content_type in ["application/json", "application/xml"] {
                 for (coding, stalls) in [("identity", false), ("gzip", false), ("gzip", true)] {
                     let probe = Probe::default();
@@ -26,10 +26,10 @@ async fn no_route_reads_a_strangers_body() {
                     let status = answer.map(|answer| answer.status);
                     let what = format!("{} {path} as {token:?}: {status:?}", entry.method);
                     assert_eq!(probe.bytes(), 0, "{what}");
-                    asked += usize::from(status.is_some_and(|status| status == 401));
+                    rejected += usize::from(status.is_some_and(|status| status == 401));
                 }
             }
         }
     }
-    assert!(asked > 200, "{asked} were refused");
+    assert!(rejected > 200, "only {rejected} requests were rejected");
 }

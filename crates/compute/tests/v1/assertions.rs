@@ -1,9 +1,9 @@
-//! Answers beside what is expected of them, where the order of attributes and some values do not matter.
+//! Assertions on responses that ignore the order of attributes and chosen values.
 
 use serde_json::Value;
 use web::xml::{self, Element};
 
-/// Asserts that an XML answer is the expected element, whatever the order of attributes; `*` stands for any value.
+/// Asserts that an XML response equals the expected element. The order of attributes does not matter; `*` matches any value.
 pub fn assert_xml(found: &Element, expected: &str) {
     let expected = xml::parse(expected.as_bytes()).unwrap();
     let found_text = found.to_document();
@@ -23,7 +23,7 @@ fn same(found: &Element, expected: &Element) -> bool {
         && found.children.iter().zip(&expected.children).all(|(found, expected)| same(found, expected))
 }
 
-/// Likewise for JSON, where order means something in arrays alone.
+/// Asserts that a JSON response equals the expected value. The order of members does not matter; `*` matches any value.
 pub fn assert_json(found: &Value, expected: &Value) {
     assert!(same_json(found, expected), "found {found:#}\nexpected {expected:#}");
 }
