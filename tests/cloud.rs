@@ -43,6 +43,7 @@ pub struct Cloud {
     /// The URL of its API, such as `http://127.0.0.1:40001`; https with TLS.
     pub url: String,
     port: u16,
+    edge_port: u16,
     /// Arguments of `serve` at the next launch.
     pub arguments: Vec<String>,
     wrapper: Vec<String>,
@@ -79,6 +80,7 @@ impl Cloud {
             dir: tempfile::tempdir().expect("a directory"),
             url: format!("{scheme}://127.0.0.1:{port}"),
             port,
+            edge_port: free_port(),
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             wrapper: wrapper.iter().map(|text| (*text).to_owned()).collect(),
             variables: HashMap::new(),
@@ -121,6 +123,12 @@ impl Cloud {
         self.port
     }
 
+    /// Returns the port of its edge.
+    #[must_use]
+    pub fn edge_port(&self) -> u16 {
+        self.edge_port
+    }
+
     /// Returns the command that runs this cloud.
     #[must_use]
     pub fn serve(&self) -> Command {
@@ -129,7 +137,8 @@ impl Cloud {
         words.push(program.display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("serve").arg("--data-dir").arg(self.data());
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.arguments);
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.args(["--edge-listen", &format!("127.0.0.1:{}", self.edge_port)]).args(&self.arguments);
         clean(&mut command);
         command.env("NEPHOS_ADMIN_PASSWORD", PASSWORD).env("NEPHOS_ADMIN_API_KEY", API_KEY);
         command.env("NEPHOS_SERVERS_RATE_LIMITS", "off").envs(&self.variables);

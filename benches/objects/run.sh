@@ -18,7 +18,7 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }'; 
 export NEPHOS_ADMIN_PASSWORD=bench NEPHOS_ADMIN_API_KEY=bench-bench-bench
 start() {
   began=$EPOCHREALTIME
-  "$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --hypervisor simulated: \
+  "$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --edge-listen off --hypervisor simulated: \
     >"$work/ready" 2>"$work/log" &
   server=$!
   pids=("$server" "${pids[@]:1}")

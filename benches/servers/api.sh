@@ -39,7 +39,7 @@ url=http://127.0.0.1:$port
 start() {
   began=$EPOCHREALTIME
   : >"$work/ready"
-  "$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --hypervisor "simulated:?delay=0&hosts=$1" \
+  "$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --edge-listen off --hypervisor "simulated:?delay=0&hosts=$1" \
     >"$work/ready" 2>"$work/log" &
   server=$!
   until grep -q ^ready "$work/ready"; do kill -0 "$server" || { cat "$work/log" >&2; exit 1; }; done

@@ -40,7 +40,7 @@ pool=$work/host/pool
 port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export NEPHOS_ADMIN_PASSWORD=bench NEPHOS_ADMIN_API_KEY=bench-bench-bench NEPHOS_SERVERS_RATE_LIMITS=off
 : >"$work/ready"
-"$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --hypervisor "$uri&accel=tcg&pool=$pool" \
+"$program" serve --data-dir "$work/data" --listen "127.0.0.1:$port" --edge-listen off --hypervisor "$uri&accel=tcg&pool=$pool" \
   >"$work/ready" 2>"$work/log" &
 server=$!
 until grep -q ^ready "$work/ready"; do kill -0 "$server" || { cat "$work/log" >&2; exit 1; }; done

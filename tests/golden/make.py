@@ -27,7 +27,7 @@ VARIABLES = {
 class Cloud:
     def __init__(self, binary, data):
         self.binary, self.data, self.token = binary, data, None
-        arguments = ["serve", "--data-dir", data, "--listen", f"127.0.0.1:{PORT}", "--hypervisor", "simulated:?delay=1"]
+        arguments = ["serve", "--data-dir", data, "--listen", f"127.0.0.1:{PORT}", "--edge-listen", "off", "--hypervisor", "simulated:?delay=1"]
         self.environment = dict(os.environ, **VARIABLES)
         self.server = subprocess.Popen([binary, *arguments], env=self.environment, stdout=subprocess.PIPE)
         assert self.server.stdout.readline().startswith(b"ready "), "it does not start"

@@ -28,7 +28,7 @@ print(*(each.getsockname()[1] for each in taken))'))
 pids+=($!)
 rm -rf "$dir/cloud"
 mkdir -p "$dir/cloud"
-NEPHOS_ADMIN_PASSWORD=secret "$program" serve --data-dir "$dir/cloud/data" --listen "127.0.0.1:${ports[1]}" \
+NEPHOS_ADMIN_PASSWORD=secret "$program" serve --data-dir "$dir/cloud/data" --listen "127.0.0.1:${ports[1]}" --edge-listen off \
   --hypervisor simulated: >"$dir/cloud/ready" 2>"$dir/cloud/log" &
 pids+=($!)
 for url in "http://127.0.0.1:${ports[0]}/v3" "http://127.0.0.1:${ports[1]}/healthz"; do

@@ -25,7 +25,7 @@ rm -rf "$dir/cloud"
 mkdir -p "$dir/cloud"
 printf '%s\n' '[files.container_sync]' 'interval = 1' '[files.container_sync.realms.both]' "key = 'of both'" \
   "clusters = { swift = '$swift/v1/', nephos = '$ORACLE_BESIDE/v1/' }" >"$dir/cloud/nephos.toml"
-"$program" serve --data-dir "$dir/cloud/data" --listen "127.0.0.1:$port" --hypervisor simulated: \
+"$program" serve --data-dir "$dir/cloud/data" --listen "127.0.0.1:$port" --edge-listen off --hypervisor simulated: \
   --config "$dir/cloud/nephos.toml" >"$dir/cloud/ready" 2>"$dir/cloud/log" &
 nephos=$!
 tries=0

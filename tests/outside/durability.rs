@@ -80,7 +80,17 @@ fn a_second_process_on_one_postgresql_is_rejected_and_a_killed_one_blocks_nobody
     std::fs::create_dir(&data).unwrap();
     std::fs::copy(first.data().join("master.key"), data.join("master.key")).unwrap();
     let mut second = std::process::Command::new(program());
-    let words = ["serve", "--listen", "127.0.0.1:0", "--hypervisor", "simulated:", "--database", &database];
+    let words = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--edge-listen",
+        "off",
+        "--hypervisor",
+        "simulated:",
+        "--database",
+        &database,
+    ];
     second.args(words).arg("--data-dir").arg(&data);
     clean(&mut second);
     let second = second.output().unwrap();

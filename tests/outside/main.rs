@@ -3,6 +3,7 @@
 mod access;
 mod backups;
 mod browser;
+mod cdn;
 mod clients;
 mod custom_images;
 mod disk;

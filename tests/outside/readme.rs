@@ -28,6 +28,7 @@ fn the_tour_works_as_it_is_written() {
         .env("NEPHOS_DATA_DIR", &data)
         .env("NEPHOS_HYPERVISOR", "simulated:?delay=10");
     run.env("NEPHOS_LISTEN", format!("127.0.0.1:{}", free_port()));
+    run.env("NEPHOS_EDGE_LISTEN", format!("127.0.0.1:{}", free_port()));
     let target = program().parent().and_then(Path::parent).unwrap().to_owned();
     run.env("CARGO_TARGET_DIR", target);
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
@@ -46,9 +47,16 @@ fn the_tour_works_as_it_is_written() {
     succeed(Command::new("kill").args(["-s", "TERM", &running.id().to_string()]));
     running.wait().unwrap();
     assert!(output.status.success(), "{script}\n{out}\n{err}\n{}", said());
-    for expected in
-        ["204 No Content", "Hello World", "\"name\": \"hello.txt\"", "adminPass", "status=\"", "acme", "ann"]
-    {
+    for expected in [
+        "204 No Content",
+        "Hello World",
+        "max-age=3600, public",
+        "\"name\": \"hello.txt\"",
+        "adminPass",
+        "status=\"",
+        "acme",
+        "ann",
+    ] {
         assert!(out.contains(expected), "the tour does not show {expected:?}:\n{out}\n{err}");
     }
 }

@@ -108,7 +108,8 @@ fn the_first_seeds_curls() {
     assert_eq!((enable.status, enable.header("content-length")), (202, "0"));
     assert!(enable.header("content-type").starts_with("text/plain"), "{}", enable.header("content-type"));
     let uri = enable.header("x-cdn-uri");
-    assert!(uri.starts_with("http://") && uri.ends_with(".cdn.localhost:8081"), "{uri}");
+    let edge = format!(".cdn.localhost:{}", cloud.edge_port());
+    assert!(uri.starts_with("http://") && uri.ends_with(&edge), "{uri}");
     assert!(enable.header("x-cdn-ssl-uri").starts_with("https://"), "{}", enable.header("x-cdn-ssl-uri"));
     let head = curl(&["-I", "-H", token, published]);
     assert_eq!((head.status, head.header("x-cdn-uri"), head.header("x-ttl")), (204, uri, "259200"));

@@ -55,6 +55,9 @@ fn startup_errors_are_reported_in_one_line() {
     assert!(line.contains("data_dir") && line.contains("in use by process"), "{line}");
     let line = refused(&serve(&[&["--data-dir", fresh, "--listen", &busy], &simulated[..]].concat()));
     assert!(line.contains("listen") && line.contains(&busy), "{line}");
+    let words = ["--data-dir", fresh, "--listen", "127.0.0.1:0", "--edge-listen", &busy];
+    let line = refused(&serve(&[&words, &simulated[..]].concat()));
+    assert!(line.contains("edge_listen") && line.contains(&busy), "{line}");
     let line = refused(&serve(&["--data-dir", "/proc/nephos", "--listen", "127.0.0.1:0"]));
     assert!(line.contains("data_dir"), "{line}");
     let line = refused(&serve(&["--data-dir", fresh, "--database", "mysql://x"]));

@@ -236,7 +236,12 @@ fn an_unusable_certificate_is_reported_in_one_line() {
     ];
     for (named, variables, words) in cases {
         let mut command = Command::new(program());
-        command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", "127.0.0.1:0"]).args(SIMULATED);
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(&data)
+            .args(["--listen", "127.0.0.1:0", "--edge-listen", "off"])
+            .args(SIMULATED);
         clean(&mut command);
         command.args(words).envs(variables.iter().copied()).stdin(Stdio::null());
         let output = command.output().unwrap();

@@ -193,7 +193,12 @@ fn cut(record: &Record, line: usize, keep: Keep, ignored: &dyn Fn(&Path) -> bool
     let port = free_port();
     let log = std::fs::File::create(dir.path().join("log")).expect("a log");
     let mut command = Command::new(program());
-    command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", &format!("127.0.0.1:{port}")]);
+    command.arg("serve").arg("--data-dir").arg(&data).args([
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--edge-listen",
+        "off",
+    ]);
     command.args(["--hypervisor", "simulated:?delay=1", "--files-scrub-rate", "0"]);
     clean(&mut command);
     command.env("NEPHOS_ADMIN_PASSWORD", PASSWORD).env("NEPHOS_ADMIN_API_KEY", API_KEY);

@@ -39,7 +39,7 @@ cloud() {
   rm -rf "$cloud"
   mkdir -p "$cloud"
   : >"$cloud/ready"
-  "$program" serve --config "$here/nephos.toml" --data-dir "$cloud/data" --listen "127.0.0.1:$port" \
+  "$program" serve --config "$here/nephos.toml" --data-dir "$cloud/data" --listen "127.0.0.1:$port" --edge-listen off \
     --hypervisor simulated: >"$cloud/ready" 2>"$log" &
   pids+=($!)
   local tries=0

@@ -2,6 +2,8 @@
 
 mod names;
 mod publication;
+mod site;
 
-pub use names::{Hash, Names, Scheme, Uris};
+pub use names::{BadHost, Hash, Names, Scheme, Uris};
 pub use publication::{Change, Publication, Ttl};
+pub use site::Site;

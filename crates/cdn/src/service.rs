@@ -3,10 +3,11 @@
 mod limits;
 mod publishing;
 mod purging;
+mod sites;
 
 use std::sync::Arc;
 
-use database::{Database, Location};
+use database::{BoxFuture, Database, Location, Tx};
 use identity::{Caller, MasterKey, Product, Right};
 use work::Clock;
 
@@ -32,6 +33,7 @@ struct Inner {
     names: Names,
     /// Enters into containers' hashes.
     secret: [u8; 32],
+    sites: sites::Sites,
 }
 
 /// The service. Clones share their state.
@@ -75,13 +77,40 @@ impl Cdn {
         let db = Database::open(location, "cdn", store::MIGRATIONS).await?;
         let names = Names::new(&settings.host, &settings.master.derive("cdn host names"));
         let secret = settings.master.derive("cdn containers");
-        Ok(Self(Arc::new(Inner { db, clock, names, secret })))
+        Ok(Self(Arc::new(Inner { db, clock, names, secret, sites: sites::Sites::default() })))
     }
 
     /// The URIs that a published container is read by.
     #[must_use]
     pub fn uris(&self, publication: &Publication) -> Uris {
         self.0.names.uris(publication.hash)
+    }
+
+    /// The host names that containers are published under.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    /// Runs a unit that changes a container's publication. Whatever comes of it, edges look the container up again.
+    async fn change<S, T>(
+        &self,
+        (tenant, container): (&str, &str),
+        input: S,
+        unit: impl for<'a> Fn(&'a S, &'a mut Tx) -> BoxFuture<'a, Result<T>> + Send + Sync + 'static,
+    ) -> Result<T>
+    where
+        S: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        // The unit runs to its end even if the caller goes away, and the container is forgotten after that.
+        let (cdn, hash) = (self.clone(), self.hash(tenant, container));
+        let changing = tokio::spawn(async move {
+            let outcome = cdn.0.db.write(input, unit).await;
+            cdn.0.sites.forget(hash);
+            outcome
+        });
+        changing.await.map_err(|error| Error::Internal(error.to_string()))?
     }
 
     fn hash(&self, tenant: &str, container: &str) -> Hash {

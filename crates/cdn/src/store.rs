@@ -59,6 +59,12 @@ pub(crate) async fn find(tx: &mut Tx, tenant: &str, container: &str) -> Result<O
     tx.row(sql, params![tenant, container.as_bytes()]).await?.map(publication).transpose()
 }
 
+pub(crate) async fn find_by_hash(tx: &mut Tx, hash: Hash) -> Result<Option<Publication>, Error> {
+    let sql = "SELECT hash, tenant, container, enabled, ttl, log_retention, removed, generation, purged, user_agents,
+               referrers FROM publications WHERE hash = $1";
+    tx.row(sql, params![hash.to_bytes()]).await?.map(publication).transpose()
+}
+
 /// Inserts a publication or replaces the one of the same container.
 pub(crate) async fn put(tx: &mut Tx, new: &Publication) -> Result<(), Error> {
     let sql = "INSERT INTO publications (hash, tenant, container, enabled, ttl, log_retention, removed, generation,

@@ -171,6 +171,8 @@ pub struct Context {
     pub referrer: Option<String>,
     /// The access that a signature grants in place of a caller.
     pub pass: Option<Pass>,
+    /// For a container that a CDN reads for a visitor: the path that the visitor requested there.
+    pub published: Option<Arc<str>>,
     /// Whether to show expired objects to their owners.
     pub open_expired: bool,
     /// Records whether the container wants the request logged.
@@ -188,6 +190,25 @@ pub struct Context {
 pub trait Recheck: std::fmt::Debug + Send + Sync {
     /// Returns the caller; `None` if the token was revoked or has expired.
     async fn caller(&self) -> Option<Arc<Caller>>;
+}
+
+impl Context {
+    /// Whether a signature stands in place of a caller.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.pass.is_some() && self.published.is_none()
+    }
+
+    /// What the segments of a static large object are read with. Its writer could read them when it was stored, and each
+    /// must still have the ETag that it had. So a published large object may have them in other containers of its account;
+    /// nothing there can be listed.
+    fn for_segments(&self) -> Self {
+        match (&self.published, &self.pass) {
+            (Some(_), Some(pass)) => {
+                Self { pass: Some(Pass { container: None, ..pass.clone() }), ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
 }
 
 /// The access granted by a signature with a key of an account or container: the objects in that account or container.

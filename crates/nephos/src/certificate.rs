@@ -33,7 +33,7 @@ pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
         Some(Source::SelfSigned) => {
             let (certificate, key) = (dir.join(OWN_CERTIFICATE), dir.join(OWN_KEY));
             if !certificate.exists() {
-                make(&config.public_url, &certificate, &key)?;
+                make(own_names(&config.public_url)?, &certificate, &key)?;
             }
             Tls::load(&certificate, &key).map_err(|error| Bad::new("tls", error))?
         }
@@ -46,9 +46,31 @@ pub fn authority(config: &Config) -> Option<PathBuf> {
     (config.tls == Some(Source::SelfSigned)).then(|| config.data_dir.join(OWN_CERTIFICATE))
 }
 
-/// Creates a certificate for this machine and the host in `url`. Writes the key first, so that an existing certificate
-/// always has its key.
-fn make(url: &str, certificate: &Path, key: &Path) -> Result<(), Bad> {
+/// The edge's certificate: the API's, if that is given, and otherwise one that the cloud makes for the names by which
+/// containers are read over HTTPS.
+///
+/// # Errors
+/// [`Bad`] when it cannot be used.
+pub fn of_edge(config: &Config, dir: &DataDir, api: Option<&Arc<Tls>>) -> Result<Arc<Tls>, Bad> {
+    if let (Some(Source::Files { .. }), Some(tls)) = (&config.tls, api) {
+        return Ok(Arc::clone(tls));
+    }
+    let domain = config.edge.host.split(':').next().unwrap_or_default();
+    // Another host name has a certificate of its own.
+    let (certificate, key) =
+        (dir.join(&format!("edge-cert-{domain}.pem")), dir.join(&format!("edge-key-{domain}.pem")));
+    if !certificate.exists() {
+        make(
+            vec![domain.to_owned(), format!("*.ssl.{domain}"), format!("*.iosr.{domain}")],
+            &certificate,
+            &key,
+        )?;
+    }
+    Tls::load(&certificate, &key).map(Arc::new).map_err(|error| Bad::new("cdn_host", error))
+}
+
+/// The names of this machine, and the host in `url`.
+fn own_names(url: &str) -> Result<Vec<String>, Bad> {
     let mut names = OWN_NAMES.map(str::to_owned).to_vec();
     let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
     let host = host.ok_or_else(|| Bad::new("public_url", format!("{url:?}: expected a URL with a host")))?;
@@ -56,6 +78,11 @@ fn make(url: &str, certificate: &Path, key: &Path) -> Result<(), Bad> {
     if !names.contains(&host) {
         names.push(host);
     }
+    Ok(names)
+}
+
+/// Makes a certificate for these names. The key is written first: a certificate that is there has its key.
+fn make(names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), Bad> {
     let failed = |error: rcgen::Error| Bad::new("tls", format!("cannot make a certificate: {error}"));
     let mut params = CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();

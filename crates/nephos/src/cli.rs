@@ -121,7 +121,10 @@ pub struct Common {
     /// URL of this cloud as clients see it [default: http:// or https:// and the address of the API]
     #[arg(long, global = true, value_name = "URL", env = "NEPHOS_PUBLIC_URL")]
     pub public_url: Option<String>,
-    /// Host name that containers are published under, with the edge's port [default: cdn.localhost:8081]
+    /// Address of the edge, which serves published containers, or `off` [default: 127.0.0.1:8081]
+    #[arg(long, global = true, value_name = "ADDR", env = "NEPHOS_EDGE_LISTEN")]
+    pub edge_listen: Option<String>,
+    /// Host name that containers are published under, perhaps with a port [default: cdn.localhost and the edge's port]
     #[arg(long, global = true, value_name = "NAME", env = "NEPHOS_CDN_HOST")]
     pub cdn_host: Option<String>,
     /// Serve HTTPS with this certificate chain, PEM; reread at SIGHUP

@@ -87,7 +87,7 @@ impl Cloud {
         cloud_id::check_named(&files, &stores).await?;
         files.carry(Arc::new(Clouds::default()));
         bootstrap(config, &identity).await?;
-        let cdn_settings = cdn::Settings { host: config.cdn_host.clone(), master: Arc::clone(&key) };
+        let cdn_settings = cdn::Settings { host: config.edge.host.clone(), master: Arc::clone(&key) };
         let cdn = Cdn::open(&config.database, clock.clone(), cdn_settings).await.map_err(|e| database(&e))?;
         let images = Arc::new(open_images(config, &clock, &files).await?);
         images.start();

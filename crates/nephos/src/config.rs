@@ -9,6 +9,7 @@ mod storage;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+pub use cdn::EdgeConfig;
 use ipnet::IpNet;
 pub use listening::Connections;
 use serde::Deserialize;
@@ -46,7 +47,9 @@ pub struct File {
     blobs: Option<String>,
     hypervisor: Vec<String>,
     public_url: Option<String>,
+    edge_listen: Option<String>,
     cdn_host: Option<String>,
+    edge: cdn::EdgeKeys,
     trusted_proxies: Vec<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -173,8 +176,8 @@ pub struct Config {
     pub hypervisors: Vec<String>,
     /// The cloud's URL as clients see it.
     pub public_url: String,
-    /// The host name under which containers are published, with an optional port.
-    pub cdn_host: String,
+    /// The edge, and the host name under which containers are published.
+    pub edge: EdgeConfig,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The API's certificate; `None` for plain HTTP.
@@ -225,7 +228,8 @@ impl Config {
         let tls = said.or(Said { word: file.tls, certificate: file.tls_cert, key: file.tls_key }).source()?;
         let public_url = common.public_url.clone().or(file.public_url);
         let public_url = public_url.map_or_else(|| Ok(own_url(listen, tls.is_some())), checked_url)?;
-        let cdn_host = cdn::host(common.cdn_host.clone().or(file.cdn_host))?;
+        let edge_listen = common.edge_listen.clone().or(file.edge_listen);
+        let edge = EdgeConfig::load(edge_listen, common.cdn_host.clone().or(file.cdn_host), &file.edge)?;
         let fence = file.servers.fence.map(|command| {
             let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
             if words.is_empty() {
@@ -252,7 +256,7 @@ impl Config {
             database,
             hypervisors,
             public_url,
-            cdn_host,
+            edge,
             trusted_proxies,
             tls,
             region: file.region.name,

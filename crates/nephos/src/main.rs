@@ -13,6 +13,7 @@ mod config;
 mod data_dir;
 mod descriptors;
 mod doctor;
+mod edge;
 mod fence;
 mod mail;
 mod manual;

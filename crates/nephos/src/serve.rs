@@ -24,7 +24,7 @@ use crate::cloud::Cloud;
 use crate::config::{Bad, Config};
 use crate::data_dir::DataDir;
 use crate::tokens::IdentityTokens;
-use crate::{Failure, admin, descriptors, refuse, runtime};
+use crate::{Failure, admin, descriptors, edge, refuse, runtime};
 
 /// Serves until asked to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
@@ -42,6 +42,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| Bad::new("listen", format!("{}: {e}", config.listen)))?;
+    let edge = edge::bind(config, &dir, tls.as_ref()).await?;
     let metrics_listener = match config.metrics_listen {
         None => None,
         Some(address) => {
@@ -78,6 +79,13 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let limits = Limits { proxies: config.trusted_proxies.clone(), ..config.connections.limits(files) };
     let options = |tls, limits| Options { tls, clock: cloud.clock.clone(), refuse: refuse::refuse, limits };
     let listening = tokio::spawn(web::listener::serve(listener, router, options(tls, limits), asked()));
+    let serving_edge = edge.map(|edge| {
+        // The API's connections may take three quarters of all files.
+        let limits =
+            Limits { proxies: config.trusted_proxies.clone(), ..config.connections.limits(files / 4) };
+        let (config, cloud, asked) = (config.clone(), Arc::clone(&cloud), asked());
+        tokio::spawn(async move { edge.serve(&config, &cloud, limits, asked).await })
+    });
     if let Some(listener) = metrics_listener {
         let router = Router::new().route("/metrics", get(show_metrics).with_state(metrics));
         let options = options(None, Limits::for_files(0));
@@ -94,6 +102,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     tracing::info!("asked to stop; finishing the requests in progress");
     stop.send_replace(true);
     let _ = listening.await;
+    if let Some(serving) = serving_edge {
+        let _ = serving.await;
+    }
     let _ = administration.await;
     if let Ok(cloud) = Arc::try_unwrap(cloud) {
         cloud.close().await;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod conditional;
 mod connections;
 mod counted;
+pub mod direct;
 mod early;
 pub mod format;
 pub mod forwarded;

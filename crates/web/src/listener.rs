@@ -73,9 +73,27 @@ pub struct Options {
 
 /// Serves `router` on `listener` until `stop` resolves, then lets requests in progress finish.
 pub async fn serve(listener: TcpListener, router: Router, options: Options, stop: impl Future<Output = ()>) {
+    let limits = options.limits.clone();
+    accept(listener, limits, stop, |is_stopping| {
+        let shared = Arc::new(Shared { builder: builder(), router, options, is_stopping });
+        move |stream, peer, seat| {
+            tokio::spawn(Arc::clone(&shared).take(stream, peer, seat));
+        }
+    })
+    .await;
+}
+
+/// Accepts connections until `stop` resolves, then lets requests under way end. `serving` is given what says when to stop
+/// and returns what takes a connection, at once.
+pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Seat)>(
+    listener: TcpListener,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+    serving: impl FnOnce(watch::Receiver<bool>) -> T,
+) {
     let (stopping, is_stopping) = watch::channel(false);
-    let connections = Connections::new(options.limits.clone());
-    let shared = Arc::new(Shared { builder: builder(), router, options, is_stopping });
+    let connections = Connections::new(limits);
+    let mut take = serving(is_stopping);
     let mut shortage = Shortage::default();
     let accepting = async {
         loop {
@@ -83,7 +101,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, stop
                 Ok((stream, peer)) => {
                     if let Some(seat) = seat(&connections, peer.ip(), &mut shortage).await {
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(Arc::clone(&shared).take(stream, Peer(peer), seat));
+                        take(stream, Peer(peer), seat);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -150,7 +168,7 @@ impl Shortage {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+pub(crate) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -222,38 +240,55 @@ impl Shared {
                 Ok::<_, Infallible>(response.map(|body| Answered::new(body, busy)))
             }
         });
-        let mut connection = pin!(self.builder.serve_connection(stream, service));
-        let mut is_stopping = self.is_stopping.clone();
-        let mut is_closing = false;
-        let mut check = tokio::time::Instant::now() + HEAD_WITHIN;
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "connection ended");
-                    }
+        attend(self.builder.serve_connection(stream, service), peer, &seat, self.is_stopping.clone()).await;
+    }
+}
+
+/// Drives a connection to its end: it closes when it is idle, when its client does not read, when room is short, and when
+/// the listener stops.
+pub(crate) async fn attend<I, S, B>(
+    connection: auto::Connection<'_, I, S, TokioExecutor>,
+    peer: Peer,
+    seat: &Seat,
+    mut is_stopping: watch::Receiver<bool>,
+) where
+    S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut connection = pin!(connection);
+    let mut is_closing = false;
+    let mut check = tokio::time::Instant::now() + HEAD_WITHIN;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = seat.evicted() => return,
+            _ = is_stopping.wait_for(|stops| *stops), if !is_closing => {
+                connection.as_mut().graceful_shutdown();
+                is_closing = true;
+            }
+            () = tokio::time::sleep_until(check) => {
+                let now = tokio::time::Instant::now();
+                if seat.close_if_unread() {
+                    tracing::debug!(peer = %peer.0, "closing the connection: the client does not read its response");
                     return;
                 }
-                () = seat.evicted() => return,
-                _ = is_stopping.wait_for(|stops| *stops), if !is_closing => {
-                    connection.as_mut().graceful_shutdown();
-                    is_closing = true;
-                }
-                () = tokio::time::sleep_until(check) => {
-                    let now = tokio::time::Instant::now();
-                    if seat.close_if_unread() {
-                        tracing::debug!(peer = %peer.0, "closing the connection: the client does not read its response");
-                        return;
+                match seat.idle() {
+                    Some(idle) if idle >= HEAD_WITHIN && is_closing => return,
+                    Some(idle) if idle >= HEAD_WITHIN => {
+                        connection.as_mut().graceful_shutdown();
+                        is_closing = true;
+                        check = now + CLOSE_WITHIN;
                     }
-                    match seat.idle() {
-                        Some(idle) if idle >= HEAD_WITHIN && is_closing => return,
-                        Some(idle) if idle >= HEAD_WITHIN => {
-                            connection.as_mut().graceful_shutdown();
-                            is_closing = true;
-                            check = now + CLOSE_WITHIN;
-                        }
-                        idle => check = now + HEAD_WITHIN.saturating_sub(idle.unwrap_or_default()),
-                    }
+                    idle => check = now + HEAD_WITHIN.saturating_sub(idle.unwrap_or_default()),
                 }
             }
         }

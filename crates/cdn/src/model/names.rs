@@ -56,6 +56,19 @@ impl fmt::Debug for Hash {
     }
 }
 
+/// Why a host names no container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHost {
+    /// It is not below the CDN's own host.
+    Unknown,
+    /// It has no hash.
+    NoHash,
+    /// Its hash is not hexadecimal.
+    HashNotHex,
+    /// Its token is not one of this cloud's.
+    WrongToken,
+}
+
 /// Which of a container's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -123,6 +136,40 @@ impl Names {
         }
     }
 
+    /// The container that a request's host names. A port in it is ignored, and so is a dot at the end.
+    ///
+    /// # Errors
+    /// [`BadHost`] for what names none.
+    pub fn parse(&self, host: &str) -> Result<Hash, BadHost> {
+        let (host, port) = host.split_once(':').unwrap_or((host, ""));
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadHost::Unknown);
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let labels = host.strip_suffix(&self.domain).and_then(|rest| rest.strip_suffix('.'));
+        let labels = labels.ok_or(BadHost::Unknown)?;
+        let (first, kind) = labels.split_once('.').ok_or(BadHost::NoHash)?;
+        let (token, hash) = first.split_once('-').ok_or(BadHost::NoHash)?;
+        let is_hex = hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hash = u128::from_str_radix(hash, 16).ok().filter(|_| is_hex).ok_or(BadHost::HashNotHex)?;
+        let hash = Hash(hash);
+        let schemes = [Scheme::Plain, Scheme::Ssl, Scheme::Streaming, Scheme::Ios];
+        let is_own = schemes.into_iter().any(|scheme| {
+            let rest = self.without_token(hash, scheme);
+            rest.strip_prefix(&format!("{hash}."))
+                .and_then(|rest| rest.strip_suffix(&format!(".{}", self.domain)))
+                == Some(kind)
+                && self.token(&rest) == token
+        });
+        if is_own { Ok(hash) } else { Err(BadHost::WrongToken) }
+    }
+
+    /// The common part of all names, without a port.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
     fn without_token(&self, hash: Hash, scheme: Scheme) -> String {
         let (n, domain) = (hash.subdomain(), &self.domain);
         match scheme {
@@ -164,6 +211,45 @@ mod tests {
         let different: std::collections::BTreeSet<_> = tokens.iter().collect();
         assert_eq!(different.len(), 4, "each name has a token of its own");
         assert!(uris.plain.split(['/', '.']).all(|label| label.len() <= 63));
+    }
+
+    #[test]
+    fn hosts_are_read_back_and_others_are_refused() {
+        let names = Names::new("cdn.test:81", b"key");
+        let hash = Hash::of_container("1", "c", b"secret");
+        let uris = names.uris(hash);
+        let host = |uri: &str| uri.split_once("://").unwrap().1.to_owned();
+        for uri in [&uris.plain, &uris.ssl, &uris.streaming, &uris.ios] {
+            let host = host(uri);
+            assert_eq!(names.parse(&host), Ok(hash), "{host}");
+            assert_eq!(names.parse(&host.to_ascii_uppercase()), Ok(hash), "{host}");
+            assert_eq!(names.parse(host.split(':').next().unwrap()), Ok(hash));
+            assert_eq!(names.parse(&format!("{}.", host.split(':').next().unwrap())), Ok(hash));
+            // Each name has a token of its own; no digit of it may differ.
+            let mut other = host.clone().into_bytes();
+            other[0] = if other[0] == b'0' { b'1' } else { b'0' };
+            assert_eq!(names.parse(std::str::from_utf8(&other).unwrap()), Err(BadHost::WrongToken));
+        }
+        let plain = host(&uris.plain);
+        let (token, rest) = plain.split_once('-').unwrap();
+        for (host, bad) in [
+            ("cdn.test".to_owned(), BadHost::Unknown),
+            ("".to_owned(), BadHost::Unknown),
+            (plain.replace("cdn.test", "cdn.other"), BadHost::Unknown),
+            (format!("{plain}.cdn.test.evil.org"), BadHost::Unknown),
+            ("x.cdn.test".to_owned(), BadHost::NoHash),
+            (rest.to_owned(), BadHost::NoHash),
+            (format!("{token}-zz{}", &rest[2..]), BadHost::HashNotHex),
+            (format!("{token}-+{}", &rest[1..]), BadHost::HashNotHex),
+            (format!("{token}-{}", &rest[1..]), BadHost::HashNotHex),
+            (format!("{token}-{hash}.ssl.cdn.test"), BadHost::WrongToken),
+            (format!("{token}-{hash}.r100.cdn.test"), BadHost::WrongToken),
+            (format!("x.{plain}"), BadHost::NoHash),
+            (format!("-{rest}"), BadHost::WrongToken),
+        ] {
+            assert_eq!(names.parse(&host), Err(bad), "{host}");
+        }
+        assert_eq!(Names::new("cdn.test", b"other").parse(&plain), Err(BadHost::WrongToken));
     }
 
     #[test]

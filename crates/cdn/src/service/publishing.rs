@@ -50,29 +50,27 @@ impl Cdn {
         check_name(container)?;
         check_patterns(&change)?;
         let input = (Publication::new(self.hash(tenant, container), tenant, container), change);
-        self.0
-            .db
-            .write(input, |(new, change), tx| {
-                Box::pin(async move {
-                    let found = store::find(tx, &new.tenant, &new.container).await?;
-                    let is_new = found.as_ref().is_none_or(|found| found.removed);
-                    let mut publication = match found {
-                        // What was removed keeps its names and counts on, so that no edge takes its old copies for new.
-                        Some(found) if found.removed => Publication {
-                            hash: found.hash,
-                            generation: found.generation + 1,
-                            purged: found.generation + 1,
-                            ..new.clone()
-                        },
-                        Some(found) => found,
-                        None => new.clone(),
-                    };
-                    change.apply(&mut publication);
-                    store::put(tx, &publication).await?;
-                    Ok::<_, Error>(Published { publication, is_new })
-                })
+        self.change((tenant, container), input, |(new, change), tx| {
+            Box::pin(async move {
+                let found = store::find(tx, &new.tenant, &new.container).await?;
+                let is_new = found.as_ref().is_none_or(|found| found.removed);
+                let mut publication = match found {
+                    // What was removed keeps its names and counts on, so that no edge takes its old copies for new.
+                    Some(found) if found.removed => Publication {
+                        hash: found.hash,
+                        generation: found.generation + 1,
+                        purged: found.generation + 1,
+                        ..new.clone()
+                    },
+                    Some(found) => found,
+                    None => new.clone(),
+                };
+                change.apply(&mut publication);
+                store::put(tx, &publication).await?;
+                Ok::<_, Error>(Published { publication, is_new })
             })
-            .await
+        })
+        .await
     }
 
     /// Changes a publication.
@@ -89,17 +87,15 @@ impl Cdn {
         context.authorise(tenant, Right::Administer)?;
         check_patterns(&change)?;
         let input = (tenant.to_owned(), container.to_owned(), change);
-        self.0
-            .db
-            .write(input, |(tenant, container, change), tx| {
-                Box::pin(async move {
-                    let mut publication = listed(store::find(tx, tenant, container).await?)?;
-                    change.apply(&mut publication);
-                    store::put(tx, &publication).await?;
-                    Ok::<_, Error>(publication)
-                })
+        self.change((tenant, container), input, |(tenant, container, change), tx| {
+            Box::pin(async move {
+                let mut publication = listed(store::find(tx, tenant, container).await?)?;
+                change.apply(&mut publication);
+                store::put(tx, &publication).await?;
+                Ok::<_, Error>(publication)
             })
-            .await
+        })
+        .await
     }
 
     /// A container's publication.
@@ -142,16 +138,14 @@ impl Cdn {
     pub async fn remove(&self, context: &Context, tenant: &str, container: &str) -> Result<()> {
         context.authorise(tenant, Right::Administer)?;
         let input = (tenant.to_owned(), container.to_owned());
-        self.0
-            .db
-            .write(input, |(tenant, container), tx| {
-                Box::pin(async move {
-                    let publication = listed(store::find(tx, tenant, container).await?)?;
-                    store::put(tx, &Publication { enabled: false, removed: true, ..publication }).await?;
-                    Ok::<_, Error>(())
-                })
+        self.change((tenant, container), input, |(tenant, container), tx| {
+            Box::pin(async move {
+                let publication = listed(store::find(tx, tenant, container).await?)?;
+                store::put(tx, &Publication { enabled: false, removed: true, ..publication }).await?;
+                Ok::<_, Error>(())
             })
-            .await
+        })
+        .await
     }
 
     /// Deletes everything of a tenant that is gone.
@@ -159,12 +153,12 @@ impl Cdn {
     /// # Errors
     /// The database's.
     pub async fn delete_tenant(&self, tenant: &str) -> Result<()> {
-        self.0
-            .db
-            .write(tenant.to_owned(), |tenant, tx| {
-                Box::pin(async move { Ok::<_, Error>(store::delete_tenant(tx, tenant).await?) })
-            })
-            .await
+        let deleted = self.0.db.write(tenant.to_owned(), |tenant, tx| {
+            Box::pin(async move { Ok::<_, Error>(store::delete_tenant(tx, tenant).await?) })
+        });
+        let outcome = deleted.await;
+        self.0.sites.forget_all();
+        outcome
     }
 }
 

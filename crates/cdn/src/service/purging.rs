@@ -38,27 +38,25 @@ impl Cdn {
         }
         let day = self.0.clock.now().seconds().div_euclid(DAY);
         let input = (tenant.to_owned(), container.to_owned(), object.to_owned(), day);
-        self.0
-            .db
-            .write(input, |(tenant, container, object, day), tx| {
-                Box::pin(async move {
-                    let mut publication = listed(store::find(tx, tenant, container).await?)?;
-                    let limit = store::limits::purges(tx, tenant).await?;
-                    let limit = limit.unwrap_or(PURGES_PER_DAY);
-                    if store::limits::count_purge(tx, tenant, *day).await? > limit {
-                        return Err(Error::PurgesUsedUp(u64::try_from(limit).unwrap_or(0)));
-                    }
-                    publication.generation += 1;
-                    if store::purges::count(tx, publication.hash).await? >= PURGED_OBJECTS_MAX {
-                        store::purges::clear(tx, publication.hash).await?;
-                        publication.purged = publication.generation;
-                    } else {
-                        store::purges::put(tx, publication.hash, object, publication.generation).await?;
-                    }
-                    Ok(store::put(tx, &publication).await?)
-                })
+        self.change((tenant, container), input, |(tenant, container, object, day), tx| {
+            Box::pin(async move {
+                let mut publication = listed(store::find(tx, tenant, container).await?)?;
+                let limit = store::limits::purges(tx, tenant).await?;
+                let limit = limit.unwrap_or(PURGES_PER_DAY);
+                if store::limits::count_purge(tx, tenant, *day).await? > limit {
+                    return Err(Error::PurgesUsedUp(u64::try_from(limit).unwrap_or(0)));
+                }
+                publication.generation += 1;
+                if store::purges::count(tx, publication.hash).await? >= PURGED_OBJECTS_MAX {
+                    store::purges::clear(tx, publication.hash).await?;
+                    publication.purged = publication.generation;
+                } else {
+                    store::purges::put(tx, publication.hash, object, publication.generation).await?;
+                }
+                Ok(store::put(tx, &publication).await?)
             })
-            .await
+        })
+        .await
     }
 
     /// Purges all objects of a published container.
@@ -69,24 +67,22 @@ impl Cdn {
     pub async fn purge_container(&self, context: &Context, tenant: &str, container: &str) -> Result<()> {
         context.authorise(tenant, Right::Administer)?;
         let input = (tenant.to_owned(), container.to_owned(), self.0.clock.now());
-        self.0
-            .db
-            .write(input, |(tenant, container, now), tx| {
-                Box::pin(async move {
-                    let publication = listed(store::find(tx, tenant, container).await?)?;
-                    let due = store::last_container_purge(tx, publication.hash).await?;
-                    if due.is_some_and(|last| last.after(CONTAINER_PURGE_INTERVAL) > *now) {
-                        let reason = "A container can be purged once in 3600 seconds";
-                        return Err(Error::PurgeRefused(reason.into()));
-                    }
-                    let generation = publication.generation + 1;
-                    store::put(tx, &Publication { generation, purged: generation, ..publication.clone() })
-                        .await?;
-                    store::set_container_purge(tx, publication.hash, *now).await?;
-                    // Each of them is older than this purge.
-                    Ok(store::purges::clear(tx, publication.hash).await?)
-                })
+        self.change((tenant, container), input, |(tenant, container, now), tx| {
+            Box::pin(async move {
+                let publication = listed(store::find(tx, tenant, container).await?)?;
+                let due = store::last_container_purge(tx, publication.hash).await?;
+                if due.is_some_and(|last| last.after(CONTAINER_PURGE_INTERVAL) > *now) {
+                    let reason = "A container can be purged once in 3600 seconds";
+                    return Err(Error::PurgeRefused(reason.into()));
+                }
+                let generation = publication.generation + 1;
+                store::put(tx, &Publication { generation, purged: generation, ..publication.clone() })
+                    .await?;
+                store::set_container_purge(tx, publication.hash, *now).await?;
+                // Each of them is older than this purge.
+                Ok(store::purges::clear(tx, publication.hash).await?)
             })
-            .await
+        })
+        .await
     }
 }

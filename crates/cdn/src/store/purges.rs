@@ -1,5 +1,7 @@
 //! Purged objects, each with the generation of its purge.
 
+use std::collections::HashMap;
+
 use database::{Error, Tx, params};
 
 use crate::model::Hash;
@@ -7,6 +9,17 @@ use crate::model::Hash;
 pub(crate) async fn count(tx: &mut Tx, hash: Hash) -> Result<i64, Error> {
     let row = tx.row("SELECT COUNT(*) FROM purges WHERE hash = $1", params![hash.to_bytes()]).await?;
     row.map_or(Ok(0), |row| row.get(0))
+}
+
+/// Each purged object's name and the generation of its purge.
+pub(crate) async fn all(tx: &mut Tx, hash: Hash) -> Result<HashMap<String, u64>, Error> {
+    let sql = "SELECT object, generation FROM purges WHERE hash = $1";
+    let mut found = HashMap::new();
+    for mut row in tx.rows(sql, params![hash.to_bytes()]).await? {
+        let object = String::from_utf8(row.take(0)?).map_err(|_| super::unreadable("object"))?;
+        found.insert(object, row.take(1)?);
+    }
+    Ok(found)
 }
 
 pub(crate) async fn put(tx: &mut Tx, hash: Hash, object: &str, generation: u64) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use blobs::{Blobs, Local};
+use cdn::edge::{Edge, LocalOrigin};
 use cdn::{Cdn, Settings};
 use database::Location;
 use files::Files;
@@ -26,6 +27,7 @@ pub struct Cloud {
     pub router: Router,
     pub clock: Clock,
     pub cdn: Cdn,
+    pub edge: Arc<Edge>,
     _dir: tempfile::TempDir,
 }
 
@@ -99,9 +101,11 @@ pub async fn cloud(location: &Location) -> Cloud {
     let files = Files::open(location, store, clock.clone(), meter, files::Settings::default()).await.unwrap();
     let cdn = open(location, &clock).await;
     let router = files::api::swift::router(files, tokens());
+    let origin = Arc::new(LocalOrigin::new(cdn.clone(), router.clone()));
+    let edge = Edge::open(origin, cdn.names().clone(), clock.clone(), &crate::edge::memory()).await;
     let router = cdn::api::management::on_storage_host(router, cdn.clone(), tokens());
     let router = router.merge(cdn::api::management::router(cdn.clone(), tokens()));
-    Cloud { router, clock, cdn, _dir: dir }
+    Cloud { router, clock, cdn, edge, _dir: dir }
 }
 
 /// The CDN of a process that starts on what an earlier one left.
@@ -114,6 +118,18 @@ pub async fn open(location: &Location, clock: &Clock) -> Cdn {
 impl Cloud {
     /// `token` may be empty for nobody.
     pub async fn call(&self, token: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(token, method, path, headers, Body::empty()).await
+    }
+
+    /// As [`Cloud::call`], with a body.
+    pub async fn send(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !token.is_empty() {
             request = request.header("x-auth-token", token);
@@ -121,7 +137,7 @@ impl Cloud {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
@@ -130,5 +146,29 @@ impl Cloud {
     /// A call of the management dialect by the account's owner; `path` is below the account.
     pub async fn owner(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.call("owner", method, &format!("/cdn/v1/AUTH_1{path}"), headers).await
+    }
+
+    /// Stores an object in the account of the owner, in a container that is made if need be.
+    pub async fn store(&self, path: &str, headers: &[(&str, &str)], body: &'static [u8]) {
+        let container = path.split('/').nth(1).unwrap();
+        let made =
+            self.call("owner", "PUT", &format!("/v1/AUTH_1/{container}"), &[("content-length", "0")]).await;
+        assert!(made.status.is_success(), "{}", made.status);
+        let length = body.len().to_string();
+        let headers = [headers, &[("content-length", length.as_str())]].concat();
+        let stored = self.send("owner", "PUT", &format!("/v1/AUTH_1{path}"), &headers, body).await;
+        assert_eq!(stored.status, 201, "{path}: {}", stored.text());
+    }
+
+    /// Publishes a container and returns the host that it is read by.
+    pub async fn publish(&self, container: &str, headers: &[(&str, &str)]) -> String {
+        let answer = self.owner("PUT", &format!("/{container}"), headers).await;
+        assert!(answer.status.is_success(), "{}", answer.status);
+        crate::edge::host(answer.header("x-cdn-uri")).to_owned()
+    }
+
+    /// A visitor's request.
+    pub async fn visit(&self, method: &str, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        crate::edge::ask(&self.edge, method, host, path, headers).await
     }
 }

@@ -1,6 +1,11 @@
-//! Publishing, through the router that the program serves.
+//! Publishing, and the edge that serves what is published.
 
+mod caching;
 mod cloud;
+mod disk;
+mod edge;
 mod management;
+mod origin;
 mod purging;
 mod rights;
+mod serving;

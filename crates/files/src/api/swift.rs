@@ -56,6 +56,7 @@ use fault::Fault;
 pub use operations::refuse;
 pub use remote::Clouds;
 use request::Parsed;
+pub use request::Published;
 use unread::Unread;
 
 /// Looks up the user that a token belongs to.
@@ -90,8 +91,9 @@ pub fn router(files: Files, tokens: Arc<dyn Tokens>) -> Router {
 
 async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response {
     let target = request::target_of(request.uri().path());
-    let visit =
-        target.as_ref().ok().and_then(|target| accesslog::Visit::begin(&swift.files, &mut request, target));
+    let is_published = request.extensions().get::<Published>().is_some();
+    let logged = target.as_ref().ok().filter(|_| !is_published);
+    let visit = logged.and_then(|target| accesslog::Visit::begin(&swift.files, &mut request, target));
     headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let asked = headers::get(request.headers(), CONNECTION.as_str());
@@ -153,6 +155,10 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     }
     let Parsed { context, query } = Parsed::read(swift, target, head, query).await?;
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
+    if context.published.is_some() {
+        let call = Call { files: &swift.files, context: &context, query: &query };
+        return call.answer(target, head, Unread::new(body)).await;
+    }
     let method = head.method.as_str();
     let is_operator = context.caller.as_ref().is_some_and(|caller| caller.operator);
     if swift.files.settings().read_only

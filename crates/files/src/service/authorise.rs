@@ -72,7 +72,11 @@ pub(crate) struct Place<'a> {
 pub(crate) fn authorise(context: &Context, account: &str, place: Place<'_>, action: Action) -> Result<()> {
     if let Some(pass) = &context.pass {
         let covered = pass.covers(account, place.container)
-            && (action.is_of_objects() || action == Action::ReadContainer);
+            && if context.published.is_some() {
+                action == Action::ReadObject || (action == Action::ReadContainer && pass.container.is_some())
+            } else {
+                action.is_of_objects() || action == Action::ReadContainer
+            };
         return if covered { Ok(()) } else { Err(Error::Unauthenticated) };
     }
     if owns(context, account, action)

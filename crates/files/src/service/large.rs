@@ -280,7 +280,8 @@ impl Assembled {
             Some((c, n, found)) if (&c, &n) == (&container, &name) && !is_manifest => found,
             _ => {
                 let look = Look { manifest: !is_manifest && etag.is_none(), ..Look::default() };
-                self.files.look(&self.context, &self.account, &container, &name, look).await?
+                let context = if etag.is_some() { self.context.for_segments() } else { self.context.clone() };
+                self.files.look(&context, &self.account, &container, &name, look).await?
             }
         };
         let changed = etag.is_some_and(|etag| etag != found.etag())

@@ -316,7 +316,7 @@ impl Call<'_> {
         let text = match (inline, &filename) {
             (_, Some(filename)) => disposition(kind, filename),
             (true, None) => kind.to_owned(),
-            (false, None) if self.context.pass.is_some() && kept.is_none() => {
+            (false, None) if self.context.is_signed() && kept.is_none() => {
                 disposition(kind, name.trim_end_matches('/').rsplit('/').next().unwrap_or(name))
             }
             (false, None) => return,

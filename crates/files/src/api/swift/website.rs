@@ -72,7 +72,7 @@ impl Call<'_> {
                 .then(|| Err(Fault::status(StatusCode::NOT_FOUND)));
         }
         if !head.uri.path().ends_with('/') {
-            return Some(Ok(with_slash(head)));
+            return Some(Ok(self.with_slash(head)));
         }
         if let Some(index) = &site.index {
             match self.show_object(account, container, index, head).await {
@@ -119,7 +119,7 @@ impl Call<'_> {
         if let Some(index) = &site.index {
             let below = format!("{}/{index}", name.strip_suffix('/').unwrap_or(name));
             if let Ok(response) = self.show_object(account, container, &below, head).await {
-                return Ok(if is_open { response } else { with_slash(head) });
+                return Ok(if is_open { response } else { self.with_slash(head) });
             }
         }
         if is_open {
@@ -132,7 +132,7 @@ impl Call<'_> {
             ..Query::default()
         };
         match self.files.list_container(self.context, account, container, query).await {
-            Ok(page) if !page.lines.is_empty() => Ok(with_slash(head)),
+            Ok(page) if !page.lines.is_empty() => Ok(self.with_slash(head)),
             _ => self.with_error_page(place, &site, Fault::status(StatusCode::NOT_FOUND), head).await,
         }
     }
@@ -169,7 +169,7 @@ impl Call<'_> {
         let place = (account, container);
         let label = match &site.label {
             Some(label) => format!("{label}/{prefix}"),
-            None => decoded(head.uri.path()),
+            None => decoded(self.context.published.as_deref().unwrap_or(head.uri.path())),
         };
         if !site.listings {
             let fault = Fault::html(StatusCode::NOT_FOUND, disabled(&label, prefix, site));
@@ -193,7 +193,7 @@ impl Call<'_> {
         let body = if head.method == Method::HEAD { Body::empty() } else { Body::from(text) };
         let mut response = answer::with(StatusCode::OK, "text/html; charset=UTF-8", body);
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
-        if self.context.pass.is_some() {
+        if self.context.is_signed() {
             answer::set(response.headers_mut(), "content-disposition", "inline");
         }
         Ok(response)
@@ -236,6 +236,27 @@ impl Call<'_> {
         }
         out.push_str("  </table>\n </body>\n</html>\n");
         out
+    }
+
+    /// Redirects to the same path with a trailing slash.
+    fn with_slash(&self, head: &Parts) -> Response {
+        let place = match &self.context.published {
+            // The visitor's own host is not known here.
+            Some(path) => format!("{path}/"),
+            None => {
+                let path = format!("{}/", head.uri.path());
+                let secure = headers::get(&head.headers, "x-forwarded-proto") == Some("https");
+                let protocol = if secure { "https" } else { "http" };
+                match headers::get(&head.headers, "host") {
+                    Some(host) => format!("{protocol}://{host}{path}"),
+                    None => path,
+                }
+            }
+        };
+        let mut response =
+            answer::html(StatusCode::MOVED_PERMANENTLY, super::fault::page(StatusCode::MOVED_PERMANENTLY));
+        answer::set(response.headers_mut(), LOCATION.as_str(), place);
+        response
     }
 
     /// Returns what links in a listing repeat of a signed request, and the length of the signed prefix.
@@ -314,21 +335,6 @@ fn disabled(label: &str, prefix: &str, site: &Website) -> String {
     }
     out.push_str(" </body>\n</html>\n");
     out
-}
-
-/// Redirects to the same path with a trailing slash.
-fn with_slash(head: &Parts) -> Response {
-    let path = format!("{}/", head.uri.path());
-    let host = headers::get(&head.headers, "host");
-    let secure = headers::get(&head.headers, "x-forwarded-proto") == Some("https");
-    let place = host.map_or_else(
-        || path.clone(),
-        |host| format!("{}://{host}{path}", if secure { "https" } else { "http" }),
-    );
-    let mut response =
-        answer::html(StatusCode::MOVED_PERMANENTLY, super::fault::page(StatusCode::MOVED_PERMANENTLY));
-    answer::set(response.headers_mut(), LOCATION.as_str(), place);
-    response
 }
 
 fn decoded(path: &str) -> String {

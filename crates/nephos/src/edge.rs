@@ -1,0 +1,51 @@
+//! The edge in this process.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use cdn::edge::{CacheSettings, Edge, LocalOrigin};
+use tokio::net::TcpListener;
+use web::direct;
+use web::listener::Limits;
+use web::tls::Tls;
+
+use crate::certificate;
+use crate::cloud::Cloud;
+use crate::config::{Bad, Config};
+use crate::data_dir::DataDir;
+use crate::tokens::IdentityTokens;
+
+/// The directory of the cache, in the data directory.
+const CACHE: &str = "edge-cache";
+
+/// An edge that listens and does not accept yet.
+pub struct BoundEdge {
+    listener: TcpListener,
+    tls: Arc<Tls>,
+}
+
+/// Binds the edge's address; nothing where there is no edge. Its certificate is the API's, if that is given, and otherwise one
+/// that the cloud signs.
+///
+/// # Errors
+/// [`Bad`] with the key to blame.
+pub async fn bind(config: &Config, dir: &DataDir, tls: Option<&Arc<Tls>>) -> Result<Option<BoundEdge>, Bad> {
+    let Some(listen) = config.edge.listen else { return Ok(None) };
+    let listener =
+        TcpListener::bind(listen).await.map_err(|e| Bad::new("edge_listen", format!("{listen}: {e}")))?;
+    Ok(Some(BoundEdge { listener, tls: certificate::of_edge(config, dir, tls)? }))
+}
+
+impl BoundEdge {
+    /// Serves until `stop` resolves, and until requests under way have ended.
+    pub async fn serve(self, config: &Config, cloud: &Cloud, limits: Limits, stop: impl Future<Output = ()>) {
+        let tokens = Arc::new(IdentityTokens(Arc::clone(&cloud.identity)));
+        let storage = files::api::swift::router(cloud.files.clone(), tokens);
+        let origin = Arc::new(LocalOrigin::new(cloud.cdn.clone(), storage));
+        let disk = (config.edge.disk > 0).then(|| (config.data_dir.join(CACHE), config.edge.disk));
+        let cache = CacheSettings { memory: config.edge.memory, disk };
+        let edge = Edge::open(origin, cloud.cdn.names().clone(), cloud.clock.clone(), &cache).await;
+        direct::serve(self.listener, Arc::clone(&edge), Some(self.tls), limits, stop).await;
+        edge.close().await;
+    }
+}
