@@ -3,12 +3,13 @@
 # fuzz: the parsers of untrusted bytes, for some minutes, with a seed that is printed
 # install: the program, its manual and completions, under PREFIX
 # test-busy: the crates' tests three times while other work takes both cores
+# test-fresh: what `make run` installs, tried on fresh Debian systems
 # soak: kill -9 at random moments under 32 clients, 500 times
 # soak-memory: the memory of a process under mixed clients for an hour
 # soak-sign-ins: the memory of a process after ten thousand sign-ins with a password
 # powercuts: simulated power cuts, a thousand of them
 # kills: kill -9 at every step of every operation on real machines; about two hours
-.PHONY: run test test-busy test-oracle fuzz lint bench install soak soak-memory soak-sign-ins powercuts kills
+.PHONY: run test test-busy test-fresh test-oracle fuzz lint bench install soak soak-memory soak-sign-ins powercuts kills
 
 run:
 	@scripts/run.sh
@@ -34,6 +35,9 @@ install:
 
 test-busy:
 	@scripts/test-busy.sh
+
+test-fresh:
+	@tests/hosts/fresh.sh run
 
 soak:
 	@scripts/soak.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs scripts/need.sh on fresh Debian 12 systems, each in a chroot: one with nothing but the base system, and one whose
-# qemu-utils comes from backports and conflicts with the rest of QEMU. As root; downloads some 500 MB and takes minutes.
+# Runs scripts/need.sh on fresh Debian 12 systems, each in a chroot: one with nothing but the base system, one on which
+# installing a package removes another, and one whose qemu-utils comes from backports and does not fit the rest of QEMU.
+# As root; downloads some 500 MB and takes minutes.
 #   fresh.sh [run|test|oracle|bench|lint]   what need.sh is asked for; `run` without it
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
@@ -50,6 +51,20 @@ check() {
 cp -a "$dir/base" "$dir/mixed"
 echo "== need.sh $wanted on the base system"
 check base
+
+echo "== need.sh $wanted where installing one package removes another"
+inside base dpkg --remove --force-depends cpio >"$dir/log" 2>&1
+cat >"$dir/base/usr/local/bin/apt-get" <<'END'
+#!/bin/sh
+# The first installation removes qemu-utils, as apt does with a package that conflicts with those it was asked for.
+/usr/bin/apt-get "$@" || exit
+case " $* " in
+*" install "*) [ -e /removed ] || { touch /removed && dpkg --remove --force-depends qemu-utils; } ;;
+esac
+END
+chmod 755 "$dir/base/usr/local/bin/apt-get"
+check base
+[ -e "$dir/base/removed" ] || { echo "fresh.sh: nothing was removed" >&2; exit 1; }
 rm -rf "$dir/base"
 
 echo "== need.sh $wanted beside qemu-utils from backports"

@@ -67,7 +67,9 @@ class Side:
         path = "/v1/AUTH_" + self.names["tenant"]
         if step.path:
             path += "/" + urllib.parse.quote(filled(step.path))
-        if step.signed:
+        if step.target:
+            path = filled(step.target)
+        elif step.signed:
             path += "?" + self.signature(step.signed, path, filled)
         elif step.query:
             pairs = [(key, value) if value is None else (key, urllib.parse.quote(filled(value))) for key, value in step.query]

@@ -101,6 +101,12 @@ def is_allowed(step, theirs, ours):
     if ("Access-Control-Request-Method", "COPY") in step.headers and (theirs, ours) == (401, 200):
         # Swift lists COPY in preflight responses and rejects the request itself.
         return True
+    if step.target and any(byte in step.target for byte in ("%FF", "%00")) and theirs in (401, 403) and ours == 412:
+        # A path that is not UTF-8 names nothing that anyone may see: ours says so first.
+        return True
+    if step.target and "{tenant}//" in step.target and theirs in (401, 403) and ours == 404:
+        # No account has a container without a name: ours says so to everyone, Swift only to who may look.
+        return True
     if ("limit", "10001") in step.query and theirs == 412 and ours in (401, 403):
         # Swift reveals to strangers that a container is missing; for Nephos it looks like a private one.
         return True
@@ -175,7 +181,9 @@ def masked(step, status, headers, body):
         # In Swift the name expires, but the response describes a version.
         kept.pop("x-delete-at", None)
     if "content-location" in kept:
-        kept["content-location"] = [re.sub("version-id=[0-9.]+", "version-id=ID", kept["content-location"][0])]
+        # Where a request says /v1.0, Swift repeats that; ours names the place by its one path.
+        place = re.sub("^/v1.0/", "/v1/", kept["content-location"][0])
+        kept["content-location"] = [re.sub("version-id=[0-9.]+", "version-id=ID", place)]
     if status == 304:
         # RFC 9110, 8.6: it would be the length of a body that is not sent; Swift sends 0.
         kept.pop("content-length", None)
@@ -228,9 +236,14 @@ def between(step, theirs, ours):
         # Swift stores versions as targets of links, and shows the link.
         return None
     theirs, ours = masked(step, *theirs), masked(step, *ours)
+    if step.target and theirs[0] == 412 and theirs[1].get("x-object-version-id") == ["null"]:
+        # Swift says it of every object in a container that keeps versions, also of what cannot be one.
+        theirs[1].pop("x-object-version-id")
     for name in too_much(step, theirs[0]):
         theirs[1].pop(name, None)
-    said = lambda answer: f"{answer[0]} {dict(sorted(answer[1].items()))} {answer[2][:300]!r}"
+    same = next((n for n, (one, other) in enumerate(zip(theirs[2], ours[2])) if one != other), 0)
+    start = max(0, same - 150)
+    said = lambda answer: f"{answer[0]} {dict(sorted(answer[1].items()))} {answer[2][start : start + 300]!r}"
     what = f"{step.method} {'account container object'.split()[min(step.path.count('/') + bool(step.path), 2)]}"
     if theirs[0] != ours[0]:
         return f"{what}: status {theirs[0]} {ours[0]}", said(theirs), said(ours)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 BODIES = [b"", b"a", b"hello world", b"0123456789" * 20, b"<html>\xc3\xa9</html>", bytes(range(256))]
 ETAGS = [hashlib.md5(body).hexdigest() for body in BODIES]
-TYPES = ["text/plain", "text/html; charset=UTF-8", "", "x", "a/b;swift_bytes=9"]
+TYPES = ["text/plain", "text/html; charset=UTF-8", "", "x", "a/b;swift_bytes=9", 'text/plain; a="b;c"', 'x/y;a="b\\"c"; d']
 CONTAINERS = ["c", "d", "e e", "\u00e9"]
 OBJECTS = ["o", "dir/o", "dir/sub/p", "dir/", "a b", "\u00fc", "x%y?z", "index.html", "seg/1", "seg/2"]
 PERSONS = ["tester"] * 12 + ["other", "guest", "nobody", "stranger"]
@@ -52,13 +52,16 @@ class Step:
     body: bytes = b""
     who: str = "tester"
     signed: Signed | None = None
+    # The request target as it is sent, instead of the path and the query.
+    target: str | None = None
 
     def __str__(self):
         query = "&".join(f"{key}={value}" if value is not None else key for key, value in self.query)
         headers = " ".join(f"{name}: {value!r}" for name, value in self.headers)
         body = f" {self.body[:60]!r}" if self.body else ""
         signed = f" {self.signed}" if self.signed else ""
-        return f"{self.who}: {self.method} {self.path}{'?' + query if query else ''} {headers}{body}{signed}"
+        target = self.target or self.path + ("?" + query if query else "")
+        return f"{self.who}: {self.method} {target} {headers}{body}{signed}"
 
 
 def on_the_wire(name):
@@ -103,7 +106,7 @@ class Maker:
         kinds = [
             (self.put, 30), (self.read, 25), (self.listing, 15), (self.change, 10), (self.make, 10), (self.copy, 8),
             (self.delete, 8), (self.remove, 3), (self.manifest, 6), (self.link, 4), (self.account, 3), (self.bulk, 3),
-            (self.tar, 3), (self.odd, 3), *more,
+            (self.tar, 3), (self.odd, 3), (self.odd_target, 4), (self.refused_upload, 2), *more,
         ]
         makers = [maker for maker, weight in kinds for _ in range(weight)]
         steps += [self.one(makers)() for _ in range(self.random.randrange(4, 24))]
@@ -325,6 +328,11 @@ class Maker:
             step.headers.append(("Range", "bytes=1-3"))
         if self.chance(8):
             step.query.append(("multipart-manifest", "get"))
+        if self.chance(20):
+            # Of the source (Swift, Server side copy).
+            step.headers.append((self.one(["If-Match", "If-None-Match"]), self.one(["*", "x", ETAGS[1], f'"{ETAGS[2]}"', ""])))
+        if self.chance(6):
+            step.headers.append((self.one(["If-Modified-Since", "If-Unmodified-Since"]), self.one([OLD, LATE, "x"])))
         step.headers += self.metadata("Object", 20)
         step.who = self.one(PERSONS)
         return step
@@ -350,6 +358,9 @@ class Maker:
                 entry[self.one(["extra", "path"])] = self.one([1, "x", "/x"])
             entries.append(entry)
         body = json.dumps(entries).encode() if self.chance(93) else self.one([b"", b"{", b"{}", b"[1]", b"[[]]", b"null"])
+        if self.chance(8):
+            # A byte order mark, as some editors write.
+            body = b"\xef\xbb\xbf" + body
         headers = [("ETag", self.one(["x", ETAGS[0]]))] if self.chance(5) else []
         return Step("PUT", self.place(), [("multipart-manifest", "put")], headers, body)
 
@@ -428,4 +439,34 @@ class Maker:
             Step("POST", self.place(), [("multipart-manifest", "put")]),
             Step("HEAD", self.place(), [("temp_url_sig", "x"), ("temp_url_expires", "4102444800")], [], b"", "nobody"),
             Step("GET", self.place(), [("temp_url_sig", "0" * 40), ("temp_url_expires", "x")], [], b"", "nobody"),
+        ])
+
+    def odd_target(self):
+        """A request target that few clients would write."""
+        account = "/v1/AUTH_{tenant}"
+        method = self.one(["GET", "GET", "HEAD", "PUT", "DELETE", "POST"])
+        target = self.one([
+            account + "/{p}c%2Fo", account + "/{p}c%2fdir%2Fo", account + "%2F{p}c/o", account + "/{p}c/dir%2Fo",
+            "/v1.0/AUTH_{tenant}/{p}c", "/v1.0/AUTH_{tenant}/{p}c/o", "/v1.0/AUTH_{tenant}?prefix={p}",
+            account + "/{p}c/o%FF", account + "/{p}c%FF", account + "/{p}c/a%00b", account + "/{p}c?prefix=%FF",
+            account + "/{p}c?marker=%FF", account + "/{p}c?delimiter=%FF", account + "/{p}c?end_marker=%FF",
+            account + "/{p}c/o?x=%FF", account + "//{p}c", account + "/{p}c//o", account + "/{p}c/./o", account + "/{p}c/../o",
+            account + "/{p}c/o?", account + "/{p}c/o?a?b", account + "/{p}c/%zz", account + "/{p}c/%", account + "/{p}c/+",
+        ])
+        if "?prefix={p}" in target:
+            # Accounts are made and deleted by ours alone.
+            method = "GET"
+        body = b"x" if method == "PUT" and target.endswith("o") else b""
+        return Step(method, "", [], [], body, self.one(PERSONS), target=target)
+
+    def refused_upload(self):
+        """Refused by its head, while much of the body is still to come."""
+        body = bytes(200_000)
+        return self.one([
+            Step("PUT", self.place(), [], [], body, "stranger"),
+            Step("PUT", self.place(), [], [], body, "nobody"),
+            Step("PUT", "{p}none/o", [], [], body),
+            Step("PUT", self.place(), [], [("If-None-Match", "x")], body),
+            Step("POST", self.place(), [], [], body, "stranger"),
+            Step("DELETE", self.place(), [], [], body, "stranger"),
         ])

@@ -101,7 +101,7 @@ impl Element {
             return;
         }
         out.push('>');
-        escape_into(&self.text, out);
+        escape_text_into(&self.text, out);
         for child in &self.children {
             child.write(out);
         }
@@ -115,15 +115,26 @@ impl Element {
 pub fn escape_into(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            '\n' | '\r' | '\t' => out.push_str(&format!("&#{};", c as u32)),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            other => out.push(other),
+            other => escape_char(other, out),
         }
+    }
+}
+
+/// Appends the text of an element. Quotes stay as they are, as in Swift's documents.
+fn escape_text_into(text: &str, out: &mut String) {
+    text.chars().for_each(|c| escape_char(c, out));
+}
+
+fn escape_char(c: char, out: &mut String) {
+    match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '\n' | '\r' | '\t' => out.push_str(&format!("&#{};", c as u32)),
+        '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+        other => out.push(other),
     }
 }
 

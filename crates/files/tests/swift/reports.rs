@@ -51,6 +51,10 @@ on_each_engine! {
                 assert_eq!(there, if status == 201 { 200 } else { 404 }, "{method} {name}: {value}");
             }
         }
+        for (value, status) in [("*", 412), ("nope", 404)] {
+            let headers = [("destination", "c/copy"), ("if-match", value)];
+            assert_eq!(cloud.owner("COPY", "/v1/AUTH_1/c/none", &headers).await.status, status, "{value}");
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `COPY`, and `PUT` with `X-Copy-From` (Swift, copy objects).
 
-use http::HeaderValue;
 use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use web::Response;
 use web::conditional::{Validators, Verdict, evaluate, http_date};
 use web::range::Selection;
@@ -10,6 +10,7 @@ use web::range::Selection;
 use super::answer::set;
 use super::fault::Fault;
 use super::heartbeat;
+use super::object::wants_any;
 use super::put::{account_header, check_type, created, etag, length, only_new, path_pair};
 use super::report::{Form, Report, line};
 use super::{Call, headers, object, ranges};
@@ -71,7 +72,7 @@ impl Call<'_> {
             return self.copy_now(source, target, request).await;
         }
         // Report a missing source at once.
-        self.source(source, self.look()?).await?;
+        self.source(source, self.look()?, &request.headers).await?;
         let form = Form::accepted_of(&request.headers, &[Form::Text, Form::Json]).unwrap_or(Form::Text);
         let (files, context, query) = (self.files.clone(), self.context.clone(), self.query.clone());
         let owned = |place: (&str, &str, &str)| (place.0.to_owned(), place.1.to_owned(), place.2.to_owned());
@@ -95,7 +96,7 @@ impl Call<'_> {
         let copy = match self.copy_request((account, container, name), request) {
             Ok(copy) => copy,
             Err(fault) => {
-                self.source(source, look).await?;
+                self.source(source, look, given).await?;
                 let stored = self.files.would_store(self.context, account, container, name, 0).await;
                 stored.map_err(|error| Fault::from(error).of_account(account))?;
                 return Err(fault);
@@ -103,7 +104,7 @@ impl Call<'_> {
         };
         let part = self.part_number(request)?;
         for _ in 0..ATTEMPTS {
-            let found = self.source(source, look).await?;
+            let found = self.source(source, look, given).await?;
             let modified = Some(time::last_modified(found.changed()));
             let validators = Validators { etag: Some(found.etag()), modified };
             // Conditions apply to the source, except If-None-Match, which is evaluated when the target is stored.
@@ -139,9 +140,15 @@ impl Call<'_> {
     }
 
     /// Finds the source of a copy; a rejection names its account.
-    async fn source(&self, source: (&str, &str, &str), look: Look) -> Result<Found, Fault> {
+    async fn source(
+        &self,
+        source: (&str, &str, &str),
+        look: Look,
+        given: &HeaderMap,
+    ) -> Result<Found, Fault> {
         match self.files.look_to_copy(self.context, source, look).await {
             Ok(found) => Ok(found),
+            Err(Error::NotFound) if wants_any(given) => Err(Fault::html(StatusCode::PRECONDITION_FAILED, "")),
             Err(error) => {
                 let fault = Fault::from(error).of_account(source.0);
                 Err(self.of_no_version(fault, source.0, source.1).await)

@@ -409,7 +409,7 @@ fn plain_tags(given: &HeaderMap) -> Cow<'_, HeaderMap> {
 }
 
 /// Returns whether a request requires the object to exist (`If-Match: *`).
-fn wants_any(headers: &HeaderMap) -> bool {
+pub(super) fn wants_any(headers: &HeaderMap) -> bool {
     let tags = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     tags.split(',').any(|tag| matches!(tag.trim(), "*" | "\"*\""))
 }
