@@ -5,8 +5,7 @@
 
 use database::Tx;
 
-use super::authorise::{Action, Place, authorise};
-use super::containers::{may_delete, puts_off};
+use super::authorise::{Action, Place, authorise, may_delete, puts_off};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};

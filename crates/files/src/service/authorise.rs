@@ -6,9 +6,10 @@ use super::Context;
 use crate::error::{Error, Result};
 use crate::model::account_acl::{self, Access, AccountAcl};
 use crate::model::acl::Acl;
-use crate::model::entry::{Container, Stored};
+use crate::model::entry::{Container, Object, Stored};
 use crate::model::metadata::Metadata;
 use crate::model::name::tenant_of;
+use work::Time;
 
 /// An action, as rights and ACLs distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +155,21 @@ pub(super) fn owners_alone(context: &Context, account: &str, container: &Contain
         return Ok(());
     }
     Err(if context.caller.is_some() { Error::Forbidden } else { Error::Unauthenticated })
+}
+
+/// Returns whether the caller may delete objects of the container.
+pub(super) fn may_delete(context: &Context, account: &str, container: &Container, name: &str) -> bool {
+    let place = Place {
+        container: Some(name),
+        metadata: Some(&container.metadata),
+        account: Some(&container.account_metadata),
+    };
+    authorise(context, account, place, Action::DeleteObject).is_ok()
+}
+
+/// Checks that a change only extends an object's expiry, for callers who may not delete the object.
+pub(super) fn puts_off(object: &Object, expires: Time) -> Result<()> {
+    if object.expires.is_some_and(|end| end <= expires) { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 #[cfg(test)]

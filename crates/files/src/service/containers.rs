@@ -1,9 +1,9 @@
 //! Containers.
 
-use super::authorise::{Action, Place, authorise, is_member, is_owner};
+use super::authorise::{Action, Place, authorise, is_member, is_owner, may_delete, puts_off};
 use super::{Context, Files, accounts, carrying, fresh_id};
 use crate::error::{Error, Result};
-use crate::model::entry::{Container, Counts, Object};
+use crate::model::entry::{Container, Counts};
 use crate::model::metadata::{Changes, Metadata};
 use crate::model::{name, version};
 use crate::store;
@@ -263,21 +263,6 @@ impl Files {
             })
             .await
     }
-}
-
-/// Returns whether the caller may delete objects of the container.
-pub(super) fn may_delete(context: &Context, account: &str, container: &Container, name: &str) -> bool {
-    let place = Place {
-        container: Some(name),
-        metadata: Some(&container.metadata),
-        account: Some(&container.account_metadata),
-    };
-    authorise(context, account, place, Action::DeleteObject).is_ok()
-}
-
-/// Checks that a change only extends an object's expiry, for callers who may not delete the object.
-pub(super) fn puts_off(object: &Object, expires: Time) -> Result<()> {
-    if object.expires.is_some_and(|end| end <= expires) { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 /// Enqueues all objects of a container whose synchronisation is being configured.

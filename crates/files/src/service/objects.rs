@@ -2,9 +2,8 @@
 
 use work::Time;
 
-use super::authorise::Action;
+use super::authorise::{Action, may_delete, puts_off};
 use super::carrying::{is_carried, must_be_newer, note};
-use super::containers::{may_delete, puts_off};
 use super::versions::{Deleted, mark_deleted};
 use super::write::{later, remove};
 use super::{Context, Files, archive};
