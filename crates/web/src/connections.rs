@@ -25,7 +25,9 @@ const UNTAKEN_BY_STRANGER_MS: u64 = 1000;
 /// Minimum interval between two searches for connections to close because of memory, in milliseconds.
 const RELIEF_INTERVAL_MS: u64 = 100;
 /// Connections that hold fewer bytes are not closed because of memory.
-const RELIEF_BYTES: u64 = 16 << 10;
+const RELIEF_BYTES: u64 = 64 << 10;
+/// A request that waits until others end looks again after this long.
+const ROOM_INTERVAL: Duration = Duration::from_millis(RELIEF_INTERVAL_MS);
 /// One connection may hold this fraction of all connections' memory; one from a proxy, half.
 const MEMORY_PART: u64 = 16;
 /// Bits of an IPv6 address that identify a site (RFC 6177).
@@ -73,6 +75,10 @@ pub(crate) struct Connections {
     pub(crate) memory: AtomicU64,
     /// Time of the last search for connections to close because of memory, in milliseconds since `start`.
     relieved_at: AtomicU64,
+    /// Requests beyond the first of each connection. Each may hold a file descriptor, as each connection does.
+    extra: AtomicUsize,
+    /// Time of the last search for connections to close because there are too many such requests, in milliseconds.
+    cleared_at: AtomicU64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -133,8 +139,16 @@ pub(crate) enum Full {
 impl Connections {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let (count, _) = watch::channel(Count::default());
-        let (memory, relieved_at) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { limits, state: Mutex::default(), count, start: Instant::now(), memory, relieved_at })
+        Arc::new(Self {
+            limits,
+            state: Mutex::default(),
+            count,
+            start: Instant::now(),
+            memory: AtomicU64::new(0),
+            relieved_at: AtomicU64::new(0),
+            extra: AtomicUsize::new(0),
+            cleared_at: AtomicU64::new(0),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,7 +187,9 @@ impl Connections {
         {
             return Err(Full::ForAddress);
         }
-        if state.all >= self.limits.all && state.evict(self.limits.all / EVICTED_PART + 1, None, now) == 0 {
+        if state.all + self.extra.load(Relaxed) >= self.limits.all
+            && state.evict(self.limits.all / EVICTED_PART + 1, None, now) == 0
+        {
             return Err(Full::Everywhere);
         }
         let held = Arc::new(Held {
@@ -203,6 +219,24 @@ impl Connections {
         let mut state = self.state();
         let count = state.all / EVICTED_PART + 1;
         state.evict(count, None, now)
+    }
+
+    /// Admits a request beyond the first of its connection, if there is room. If not, closes a connection to make room.
+    fn admit_extra(&self) -> bool {
+        let mut state = self.state();
+        if state.all + self.extra.load(Relaxed) < self.limits.all {
+            self.extra.fetch_add(1, Relaxed);
+            return true;
+        }
+        let now = self.now();
+        if now.saturating_sub(self.cleared_at.load(Relaxed)) >= RELIEF_INTERVAL_MS {
+            self.cleared_at.store(now, Relaxed);
+            if !state.evict_busiest(now) {
+                state.evict(1, None, now);
+            }
+            metrics::shortage();
+        }
+        false
     }
 
     /// Returns whether connections hold more memory than allowed. If so, closes connections that are to blame, if any.
@@ -297,6 +331,22 @@ impl State {
         closed
     }
 
+    /// Closes the unauthenticated connection with the most requests, if it has more than one and has been busy for a while.
+    fn evict_busiest(&mut self, now: u64) -> bool {
+        let is_stranger = |held: &&Arc<Held>| {
+            !held.is_evicted.load(Relaxed)
+                && held.known.load(Relaxed) == 0
+                && held.requests.load(Relaxed) > 1
+                && now.saturating_sub(held.busy_since.load(Relaxed)) >= STRANGER_MS
+        };
+        let strangers = self.seats.values().filter(is_stranger);
+        let busiest = strangers.max_by_key(|held| held.requests.load(Relaxed)).cloned();
+        if let Some(held) = &busiest {
+            self.close(held);
+        }
+        busiest.is_some()
+    }
+
     fn close(&mut self, held: &Held) {
         if !held.is_evicted.swap(true, Relaxed) {
             held.evicted.notify_waiters();
@@ -330,11 +380,25 @@ impl Seat {
         self.0.held.bytes_max
     }
 
-    /// Records that a request began.
-    pub(crate) fn began(&self) {
-        if self.0.held.requests.fetch_add(1, Relaxed) == 0 {
+    /// Records that a request began. Returns whether it is the only one on the connection.
+    pub(crate) fn began(&self) -> bool {
+        let is_first = self.0.held.requests.fetch_add(1, Relaxed) == 0;
+        if is_first {
             self.0.held.busy_since.store(self.0.connections.now(), Relaxed);
         }
+        is_first
+    }
+
+    /// Waits until there is room for a request beyond the first of this connection, and takes it.
+    pub(crate) async fn take_room(&self) {
+        while !self.0.connections.admit_extra() {
+            tokio::time::sleep(ROOM_INTERVAL).await;
+        }
+    }
+
+    /// Gives back what [`Seat::take_room`] took.
+    pub(crate) fn give_room_back(&self) {
+        self.0.connections.extra.fetch_sub(1, Relaxed);
     }
 
     /// Records that a request ended: the last byte of its response was sent.

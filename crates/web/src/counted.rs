@@ -99,6 +99,10 @@ impl Drop for Offer {
 /// A request in progress.
 pub(crate) struct Busy {
     seat: Seat,
+    /// No other request was in progress on the connection when it began.
+    is_first: bool,
+    /// It was admitted beside another one.
+    has_room: AtomicBool,
     /// Whether its sender is authenticated.
     is_known: AtomicBool,
     head: AtomicUsize,
@@ -114,16 +118,25 @@ pub fn sender_is_known() {
     let _ = REQUEST.try_with(|busy| busy.known());
 }
 
+/// What a request in progress takes beside its head and its response, roughly.
+const REQUEST_BYTES: usize = 16 << 10;
+
 impl Busy {
     /// Registers a request on this connection. It is in progress until the return value is dropped.
     pub(crate) fn begin(seat: &Seat) -> Arc<Self> {
-        seat.began();
-        Arc::new(Self { seat: seat.clone(), is_known: AtomicBool::new(false), head: AtomicUsize::new(0) })
+        let is_first = seat.began();
+        seat.add(REQUEST_BYTES as u64);
+        let (is_known, head) = (AtomicBool::new(false), AtomicUsize::new(REQUEST_BYTES));
+        Arc::new(Self { seat: seat.clone(), is_first, has_room: AtomicBool::new(false), is_known, head })
     }
 
-    /// Runs the request's handler such that [`sender_is_known`] refers to this request.
-    pub(crate) fn handle<T>(self: &Arc<Self>, handler: impl Future<Output = T>) -> impl Future<Output = T> {
-        REQUEST.scope(Arc::clone(self), handler)
+    /// Runs the request's handler, once there is room for it, such that [`sender_is_known`] refers to this request.
+    pub(crate) async fn handle<T>(self: &Arc<Self>, handler: impl Future<Output = T>) -> T {
+        if !self.is_first {
+            self.seat.take_room().await;
+            self.has_room.store(true, Relaxed);
+        }
+        REQUEST.scope(Arc::clone(self), handler).await
     }
 
     fn known(&self) {
@@ -149,6 +162,9 @@ impl Drop for Busy {
         self.seat.remove(self.head.load(Relaxed) as u64);
         if self.is_known.load(Relaxed) {
             self.seat.known(false);
+        }
+        if self.has_room.load(Relaxed) {
+            self.seat.give_room_back();
         }
         self.seat.ended();
     }

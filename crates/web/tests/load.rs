@@ -65,7 +65,7 @@ impl Drop for Counted {
 
 /// Routes: `/large` sends many pieces, `/small` one, `/sign-in` reads a body, `/upload` reads one of a known sender.
 async fn listen(live: &Live, limits: Limits) -> std::net::SocketAddr {
-    let (large, small) = (live.clone(), live.clone());
+    let (large, small, held) = (live.clone(), live.clone(), live.clone());
     let router = Router::new()
         .route(
             "/large",
@@ -76,6 +76,17 @@ async fn listen(live: &Live, limits: Limits) -> std::net::SocketAddr {
             }),
         )
         .route("/small", any(move || async move { Response::new(Body::from(small.piece())) }))
+        .route(
+            "/held",
+            any(move || {
+                let piece = held.piece();
+                let stalls = futures_util::stream::poll_fn(move |_| {
+                    let _ = &piece;
+                    std::task::Poll::<Option<Result<Bytes, std::convert::Infallible>>>::Pending
+                });
+                async move { Response::new(Body::from_stream(stalls)) }
+            }),
+        )
         .route("/ok", any(|| async { "ok" }))
         .route(
             "/sign-in",
@@ -216,13 +227,13 @@ async fn one_connection_holds_only_a_fraction_of_the_memory() {
 #[tokio::test(start_paused = true)]
 async fn all_connections_together_stay_below_the_memory_limit() {
     let live = Live::default();
-    let address = listen(&live, limits(100, 8 << 20)).await;
+    let address = listen(&live, limits(1000, 12 << 20)).await;
     let mut stalled = Vec::new();
     for _ in 0..40 {
         let mut sender = http2(address, 1).await;
         let answers = unread(&mut sender, "/large", 5).await;
         stalled.push((sender, answers));
-        assert!(live.bytes() <= (8 << 20) + 4 * PIECE, "{}", live.bytes());
+        assert!(live.bytes() <= (12 << 20) + 4 * PIECE, "{}", live.bytes());
     }
     let mut reader = http2(address, 1 << 20).await;
     let began = Instant::now();
@@ -230,10 +241,47 @@ async fn all_connections_together_stay_below_the_memory_limit() {
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), PIECE * PIECES);
     // Before it, up to 50 MiB of unread responses were produced, 8 MiB at a time.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(live.bytes() <= (8 << 20) + 4 * PIECE, "{}", live.bytes());
+    assert!(live.bytes() <= (12 << 20) + 4 * PIECE, "{}", live.bytes());
     let closed = stalled.iter().filter(|(sender, _)| sender.is_closed()).count();
     assert!((1..40).contains(&closed), "{closed} connections were closed");
     assert!(stalled[0].0.is_closed(), "the connection that stalled first is closed first");
+}
+
+/// Each request may hold a file, and one HTTP/2 connection has up to a hundred requests.
+#[tokio::test(start_paused = true)]
+async fn requests_on_few_connections_are_limited_as_connections_are() {
+    let live = Live::default();
+    let address = listen(&live, limits(32, 64 << 20)).await;
+    let mut senders = Vec::new();
+    for _ in 0..4 {
+        let sender = http2(address, 1 << 20).await;
+        for _ in 0..50 {
+            let mut sender = sender.clone();
+            tokio::spawn(async move {
+                let request = Request::get("http://x/held").body(Body::empty()).unwrap();
+                let Ok(answer) = sender.send_request(request).await else { return };
+                let _ = answer.into_body().collect().await;
+            });
+        }
+        senders.push(sender);
+    }
+    {
+        let _held = hold_time();
+        while live.bytes() < 28 * PIECE {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+            assert!(live.bytes() <= 32 * PIECE, "{} requests", live.bytes() / PIECE);
+        }
+    }
+    let mut asks = TcpStream::connect(address).await.unwrap();
+    asks.write_all(b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (began, mut answer) = (Instant::now(), String::new());
+    asks.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(live.bytes() <= 32 * PIECE, "{} requests", live.bytes() / PIECE);
 }
 
 /// Sends a request whose body does not end.
