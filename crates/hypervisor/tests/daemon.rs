@@ -167,7 +167,7 @@ async fn killed_processes() {
     assert_eq!(
         host.state(machine).await.unwrap().power,
         Power::Paused,
-        "a call waits for a daemon that returns"
+        "a call must wait for a restarting daemon"
     );
     host.delete(machine).await.unwrap();
     assert_eq!(host.machines().await.unwrap(), []);
@@ -244,7 +244,7 @@ async fn the_next_call_completes_an_interrupted_start() {
     host.start(machine).await.unwrap();
     assert_eq!(plugged(), (2, 1));
     host.start(machine).await.unwrap();
-    assert_eq!(plugged(), (2, 1), "again changes nothing");
+    assert_eq!(plugged(), (2, 1), "a repetition must change nothing");
 
     // A card that an operator has disconnected stays disconnected.
     virsh(&["domif-setlink", &domain, &nic.mac.to_string(), "down"]);
@@ -252,7 +252,7 @@ async fn the_next_call_completes_an_interrupted_start() {
     assert_eq!(plugged(), (1, 1));
 
     // Start the domain directly: this is the state after a crash during the start.
-    for next in ["start", "soft reboot", "resume", "resume of what runs"] {
+    for next in ["start", "soft reboot", "resume", "resume of a running machine"] {
         host.stop(machine).await.unwrap();
         virsh(&["start", &domain]);
         assert_eq!(plugged().0, 0, "{next}");

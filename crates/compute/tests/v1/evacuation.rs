@@ -185,7 +185,7 @@ async fn a_resized_server_without_its_original_and_its_machine_must_be_rebuilt()
     bed.order(ACTION, REVERT).await;
     bed.until(1, "VERIFY_RESIZE").await;
     bed.clock.advance(Duration::from_secs(3600));
-    bed.eventually("nothing is under way", || async { bed.server(1).await.state.task.is_none() }).await;
+    bed.eventually("the server has no task", || async { bed.server(1).await.state.task.is_none() }).await;
     let reverts = bed.compute.actions(&bed.context(), Id::Number(1)).await.unwrap();
     assert_eq!(reverts.iter().filter(|entry| entry.action == "revertResize").count(), 1);
     assert_eq!(bed.jobs_of(machine).await, ["autoConfirm"]);

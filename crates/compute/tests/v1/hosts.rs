@@ -89,7 +89,7 @@ async fn servers_of_an_unreachable_host_show_unknown_until_it_is_back() {
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     assert_eq!(bed.status(server).await, "DELETED");
     bed.hosts[0].reconnect();
-    bed.eventually("the deletion goes on", || async {
+    bed.eventually("the deletion continues", || async {
         bed.advance(Duration::from_secs(1)).await;
         bed.status(server).await == "gone"
     })
@@ -115,7 +115,7 @@ async fn a_build_on_a_failing_host_moves_to_another_and_leaves_nothing_on_the_fi
     bed.hosts[0].disconnect();
     let mut bed = bed;
     bed.crash_and_reopen().await;
-    bed.eventually("another host is tried", || async {
+    bed.eventually("another host is chosen", || async {
         bed.advance(Duration::from_secs(10)).await;
         bed.status(server).await == "ACTIVE"
     })
@@ -177,7 +177,8 @@ async fn changes_during_a_downtime_are_detected_at_the_start() {
     bed.reopen().await;
     bed.until(crashed, "ERROR").await;
     bed.until(shut, "SUSPENDED").await;
-    bed.eventually("the leftover is removed", || async { bed.hosts[0].spec(leftover).is_none() }).await;
+    bed.eventually("the orphaned machine is removed", || async { bed.hosts[0].spec(leftover).is_none() })
+        .await;
     assert!(bed.hosts[0].spec(foreign.id).is_some());
     assert!(bed.hosts[0].spec(running).is_some());
     assert_eq!(bed.status(kept).await, "ACTIVE");
@@ -190,7 +191,7 @@ async fn images_of_deleted_servers_are_kept_if_configured() {
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
     let image = bed.post("/images", &body).await.json()["image"]["id"].as_i64().unwrap();
     let status = async |images: &Images| images.get(TENANT, images::Id::Number(image)).await.unwrap().status;
-    bed.eventually("the image is there", || async { status(bed.images()).await == images::Status::Active })
+    bed.eventually("the image is ACTIVE", || async { status(bed.images()).await == images::Status::Active })
         .await;
     assert_eq!(bed.delete(&format!("/servers/{server}")).await.status, 202);
     bed.until(server, "gone").await;
@@ -207,7 +208,7 @@ async fn concurrent_creates_are_spread_over_hosts() {
     for answer in bed.all_at_once(launch, all).await {
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
-    bed.eventually("all are built", || async {
+    bed.eventually("all servers are ACTIVE", || async {
         let list = bed.get("/servers/detail").await.json();
         list["servers"].as_array().unwrap().iter().all(|server| server["status"] == "ACTIVE")
     })
@@ -224,7 +225,7 @@ async fn a_host_deletes_removed_images_once_no_disk_needs_them() {
     let (server, _) = bed.active("web", 1).await;
     let body = format!(r#"{{"image": {{"serverId": {server}, "name": "gold"}}}}"#);
     assert_eq!(bed.post("/images", &body).await.status, 202);
-    bed.eventually("the image is there", || async {
+    bed.eventually("the image is ACTIVE", || async {
         bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
     })
     .await;
@@ -237,7 +238,7 @@ async fn a_host_deletes_removed_images_once_no_disk_needs_them() {
     let (calls, needed) = (bed.calls("drop_image"), held(&bed).await);
     bed.compute.stop().await;
     bed.reopen().await;
-    bed.eventually("the host was asked", || async { bed.calls("drop_image") > calls }).await;
+    bed.eventually("the host was called", || async { bed.calls("drop_image") > calls }).await;
     assert_eq!((held(&bed).await, bed.status(copy).await.as_str()), (needed, "ACTIVE"));
     assert_eq!(bed.delete(&format!("/servers/{copy}")).await.status, 202);
     bed.until(copy, "gone").await;

@@ -49,7 +49,7 @@ async fn each_second_of_a_server_counts_once_with_its_size_and_day() {
     assert_eq!(bed.delete(&format!("/servers/{web}")).await.status, 202);
     bed.clock.advance(hours(1));
     bed.hosts[0].reconnect();
-    bed.eventually("the deletion goes on", || async {
+    bed.eventually("the deletion continues", || async {
         bed.advance(Duration::from_secs(1)).await;
         bed.status(web).await == "gone"
     })

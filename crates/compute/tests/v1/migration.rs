@@ -1,4 +1,4 @@
-//! Resizes to another host because the server's own is full: statuses, reservations, and behavior with unreachable hosts.
+//! Resizes to another host because the server's own is full: statuses, reservations, and behaviour with unreachable hosts.
 
 use std::time::Duration;
 

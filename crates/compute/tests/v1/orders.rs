@@ -17,11 +17,12 @@ async fn image(bed: &TestBed, server: i64, name: &str) -> i64 {
     let answer = bed.post("/images", &body).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     let image = answer.json()["image"]["id"].as_i64().unwrap();
-    bed.eventually("the image is there", || async {
+    bed.eventually("the image is ACTIVE", || async {
         bed.get(&format!("/images/{image}")).await.json()["image"]["status"] == "ACTIVE"
     })
     .await;
-    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
+        .await;
     image
 }
 
@@ -121,7 +122,7 @@ async fn the_next_action_is_accepted_after_a_confirmation() {
         assert!(early.is_err(), "the request must wait for the confirmation: {:?}", early.unwrap().body);
         bed.steps.free();
         assert_eq!(ordered.await.status, status, "{body}");
-        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+        bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
             .await;
     }
     // If the confirmation fails, requests that waited for it are rejected.
@@ -215,7 +216,7 @@ async fn a_window_has_one_image_even_if_its_schedule_is_set_again() {
         assert_eq!(bed.post(&path, &body).await.status, 204);
     };
     let free = async || {
-        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+        bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
             .await;
     };
     let made = |id: i64| vec![(id, "daily".to_owned())];
@@ -252,7 +253,7 @@ async fn a_window_has_one_image_even_if_its_job_crashes() {
     let (payload, due): (String, i64) = (row.take(0).unwrap(), row.take(1).unwrap());
     bed.clock.advance(Duration::from_secs(2 * 3600));
     bed.eventually("the window's", || async { images(&bed).await == [(2, "daily".to_owned())] }).await;
-    bed.eventually("the server is free", || async {
+    bed.eventually("the server has no task", || async {
         bed.server(server).await.state.task.is_none() && bed.jobs_of(machine).await == ["backup"]
     })
     .await;
@@ -261,7 +262,7 @@ async fn a_window_has_one_image_even_if_its_job_crashes() {
     let back = "UPDATE jobs SET payload = $1, due = $2, lease_until = 0 WHERE kind = 'backup'";
     assert_eq!(database.execute(back, params![payload, due]).await.unwrap(), 1);
     bed.reopen().await;
-    bed.eventually("the next window is waited for", || async {
+    bed.eventually("the job of the next window is enqueued", || async {
         let row = database.row(waiting, &[]).await.unwrap();
         row.is_some_and(|row| row.get::<i64>(1).unwrap() > due)
     })
@@ -284,7 +285,8 @@ async fn requested_and_scheduled_images_replace_each_other_by_name() {
     assert_eq!(images(&bed).await, [daily(2), daily(3)]);
     assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), enabled).await.status, 204);
     bed.eventually("scheduled for on demand", || async { images(&bed).await == [daily(2), daily(4)] }).await;
-    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
+        .await;
     assert_eq!(image(&bed, server, "daily").await, 5);
     assert_eq!(images(&bed).await, [daily(2), daily(5)]);
     assert!(bed.hosts[0].snapshots().await.unwrap().is_empty());

@@ -96,7 +96,7 @@ async fn deletions_are_shown_only_in_detailed_lists() {
     let (server, _) = bed.active("one", 1).await;
     let image = format!(r#"{{"image": {{"serverId": {server}, "name": "i"}}}}"#);
     assert_eq!(bed.post("/images", &image).await.status, 202);
-    bed.eventually("the image is there", || async {
+    bed.eventually("the image is ACTIVE", || async {
         bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
     })
     .await;

@@ -342,7 +342,7 @@ async fn images() {
     assert_eq!(bed.get("/images/2").await.json()["image"]["status"], "PREPARING");
     let closed = bed.vault.write().await;
     step.release();
-    bed.eventually("it is being saved", || async {
+    bed.eventually("the image is SAVING", || async {
         bed.get("/images/2").await.json()["image"]["status"] == "SAVING"
     })
     .await;

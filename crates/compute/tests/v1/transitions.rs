@@ -124,7 +124,7 @@ async fn the_operator_suspends_and_resumes() {
     let id = compute::model::Id::Number(server);
     bed.compute.suspend(id).await.unwrap();
     bed.until(server, "SUSPENDED").await;
-    bed.eventually("the machine is held", || async {
+    bed.eventually("the machine is paused", || async {
         bed.hosts[0].state(machine).await.unwrap().power == hypervisor::Power::Paused
     })
     .await;
@@ -183,7 +183,7 @@ async fn conflicting_actions_are_rejected_with_the_guides_faults() {
     }
     assert_eq!(fault("DELETE", "/images/2", "").await, (409, "cloudServersFault".to_owned()));
     bed.steps.free();
-    bed.eventually("the image is there", || async {
+    bed.eventually("the image is ACTIVE", || async {
         bed.get("/images/2").await.json()["image"]["status"] == "ACTIVE"
     })
     .await;
@@ -243,7 +243,8 @@ async fn failures_end_in_the_guides_statuses() {
     assert!(bed.hosts[0].snapshots().await.unwrap().is_empty());
     assert_eq!(bed.delete(&format!("/images/{image}")).await.status, 204);
     // A failed password change: ACTIVE with the old password.
-    bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await;
+    bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
+        .await;
     bed.fail_next("set_password", broken("set_password"));
     assert_eq!(
         bed.put(&format!("/servers/{server}"), r#"{"server": {"adminPass": "s3cret"}}"#).await.status,
@@ -268,7 +269,8 @@ async fn a_failed_confirmation_or_revert_can_be_repeated() {
     let (server, machine) = bed.active("web", 1).await;
     let action = format!("/servers/{server}/action");
     let free = async || {
-        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() }).await
+        bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
+            .await
     };
     bed.post(&action, r#"{"resize": {"flavorId": 2}}"#).await;
     bed.until(server, "VERIFY_RESIZE").await;
@@ -321,7 +323,7 @@ async fn a_hanging_action_fails_at_its_deadline() {
     bed.fail_next("start", Fault::Hang);
     let answer = bed.post("/servers", r#"{"server": {"name": "x", "imageId": 1, "flavorId": 1}}"#).await;
     let hanging = answer.json()["server"]["id"].as_i64().unwrap();
-    bed.eventually("the build has come to its start", || async {
+    bed.eventually("the build has reached the start", || async {
         bed.get(&format!("/servers/{hanging}")).await.json()["server"]["progress"] == 90
     })
     .await;
@@ -362,7 +364,7 @@ async fn backups_are_created_in_their_windows_and_rotated() {
     );
     assert_eq!(bed.post(&format!("/servers/{server}/backup_schedule"), &schedule).await.status, 204);
     let free = async |bed: &TestBed| {
-        bed.eventually("the server is free", || async { bed.server(server).await.state.task.is_none() })
+        bed.eventually("the server has no task", || async { bed.server(server).await.state.task.is_none() })
             .await;
     };
     let to = |bed: &TestBed, seconds: i64| {
@@ -418,7 +420,7 @@ async fn backups_are_created_in_their_windows_and_rotated() {
         let log = bed.compute.actions(&bed.context(), compute::model::Id::Number(server)).await.unwrap();
         log.iter().filter(|entry| entry.action == "backup" && entry.message.is_some()).count()
     };
-    bed.eventually("the missed one is written down", || async { skipped().await == 1 }).await;
+    bed.eventually("the missed window is logged", || async { skipped().await == 1 }).await;
     let before = images(&bed).await;
     to(&bed, window + 4 * day);
     bed.eventually("Thursday's", || async {

@@ -109,17 +109,17 @@ pub async fn password_and_addresses(host: &dyn Hypervisor, config: &SuiteConfig,
             assert_eq!(reachable(namespace, &[own, shared]), wanted, "{why}");
         }
     };
-    assert_reachable(&[own], "an address that it took is of no use");
+    assert_reachable(&[own], "an address that is not allowed must not work");
     host.set_addresses(id, card, &[own, shared]).await.unwrap();
-    eventually("an address that it was given", || async {
+    eventually("the additional allowed address", || async {
         let namespace = config.namespace.as_ref();
         namespace.is_none_or(|namespace| reachable(namespace, &[own, shared]) == [own, shared]).then_some(())
     })
     .await;
     host.set_addresses(id, card, &[shared]).await.unwrap();
-    assert_reachable(&[shared], "its first address is taken from it");
+    assert_reachable(&[shared], "a removed address must not work");
     host.set_addresses(id, card, &[own]).await.unwrap();
-    assert_reachable(&[own], "and given back instead of the other");
+    assert_reachable(&[own], "only the restored address must work");
     assert_not_found(host.set_addresses(id, Mac([2, 0, 0, 0, 0, 9]), &[shared]).await);
 }
 
