@@ -1,8 +1,9 @@
 //! The CDN from outside: publishing and reading by curl.
 
 use std::path::Path;
+use std::process::Command;
 
-use tests::cloud::{API_KEY, Cloud, PATIENCE, until};
+use tests::cloud::{API_KEY, Cloud, PATIENCE, succeed, until};
 use tests::http::{Answer, curl};
 
 struct Owner {
@@ -77,6 +78,47 @@ fn a_published_container_is_read_over_http_https_and_http2() {
         let got = curl(&[version, "--cacert", authority, "-r", "0-99", &secure]);
         assert!(got.status == 206 && got.body == bytes[..100], "{version}: {}", got.status);
     }
+}
+
+#[test]
+fn access_logs_survive_kill_9_and_are_delivered_once() {
+    let mut cloud = Cloud::start();
+    let owner = Owner::of(&cloud);
+    let file = cloud.dir.path().join("file");
+    std::fs::write(&file, "hello").unwrap();
+    assert_eq!(owner.call("PUT", &format!("{}/pub", owner.files), &[]).status, 201);
+    owner.store("pub/o", &file);
+    let logged = owner.call("PUT", &format!("{}/pub", owner.cdn), &["-H", "X-Log-Retention: True"]);
+    let url = format!("{}/o", logged.header("x-cdn-uri"));
+    for n in 0..3 {
+        assert_eq!(curl(&["-A", &format!("visitor {n}"), &url]).status, 200);
+    }
+    let lines = || {
+        let files = std::fs::read_dir(cloud.data().join("edge-logs")).unwrap();
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        texts.map(|text| text.matches("visitor").count()).sum::<usize>()
+    };
+    until("the lines in the spool", PATIENCE, || (lines() == 3).then_some(()));
+    cloud.kill();
+    cloud.launch();
+    assert_eq!(curl(&["-A", "visitor 3", &url]).status, 200);
+    // A server that is asked to stop delivers what it has.
+    cloud.stop();
+    cloud.launch();
+    let owner = Owner::of(&cloud);
+    let logs = format!("{}/.CDN_ACCESS_LOGS", owner.files);
+    let names = owner.call("GET", &logs, &[]).text();
+    let mut all = String::new();
+    for name in names.lines() {
+        assert!(name.starts_with("pub/20") && name.ends_with(".log.gz"), "{name}");
+        let packed = cloud.dir.path().join("log.gz");
+        std::fs::write(&packed, owner.call("GET", &format!("{logs}/{name}"), &[]).body).unwrap();
+        all.push_str(&succeed(Command::new("gzip").arg("-dc").arg(&packed)));
+    }
+    for n in 0..4 {
+        assert_eq!(all.matches(&format!("\"visitor {n}\"")).count(), 1, "{all}");
+    }
+    assert!(all.contains("\"GET /") && all.contains(".cdn.localhost/o HTTP/1.1\" 200 5 \"-\""), "{all}");
 }
 
 #[test]

@@ -17,7 +17,10 @@ mod origin;
 mod path;
 mod respond;
 mod served;
+mod spool;
+mod visits;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -29,6 +32,7 @@ use work::Clock;
 pub use cache::CacheSettings;
 pub use local::LocalOrigin;
 pub use origin::{Ask, Origin, OriginError};
+pub use spool::{CDN_LOGS, Spool};
 
 use crate::model::{BadHost, Hash, Names};
 use cache::Cache;
@@ -42,6 +46,8 @@ pub struct Edge {
     clock: Clock,
     cache: Cache,
     fills: Fills,
+    /// Where accesses are logged, if they are.
+    log: Option<Arc<Spool>>,
     /// Hosts that were read before: an HMAC for each request would cost more than all else.
     hosts: quick_cache::sync::Cache<String, Hash>,
 }
@@ -58,10 +64,11 @@ impl Edge {
         names: Names,
         clock: Clock,
         settings: &CacheSettings,
+        log: Option<Arc<Spool>>,
     ) -> Arc<Self> {
         let cache = Cache::open(settings).await;
         let (fills, hosts) = (Fills::default(), quick_cache::sync::Cache::new(HOSTS_MAX));
-        Arc::new(Self { origin, names, clock, cache, fills, hosts })
+        Arc::new(Self { origin, names, clock, cache, fills, log, hosts })
     }
 
     /// Writes what is still to be written to the disk.
@@ -86,6 +93,19 @@ impl Edge {
         }
     }
 
+    /// Answers a request from an address, and logs it once its response was sent if its container wants that.
+    pub async fn answer_from<B>(self: &Arc<Self>, request: &Request<B>, client: IpAddr) -> Response<Body> {
+        let mut response = self.answer(request).await;
+        match (&self.log, response.extensions_mut().remove::<visits::Logged>()) {
+            (Some(log), Some(visits::Logged(site))) => {
+                let host = host_of(request.headers(), request.uri()).unwrap_or_default();
+                let access = visits::access(request, host, client, response.status(), self.clock.now());
+                response.map(|body| Body::new(visits::Visited::new(body, Arc::clone(log), site, access)))
+            }
+            _ => response,
+        }
+    }
+
     async fn serve<B>(self: &Arc<Self>, host: &str, request: &Request<B>) -> Result<Response<Body>, Page> {
         let hash = self.hash_of(host)?;
         let site = match self.origin.known_site(hash) {
@@ -93,8 +113,18 @@ impl Edge {
             None => self.origin.site(hash).await.map_err(|error| negative::unavailable(&error))?,
         };
         let site = site.ok_or_else(negative::not_found)?;
-        let path = path::object_of(request.uri().path())?;
-        self.serve_object(site, path, request).await
+        let mut outcome = match path::object_of(request.uri().path()) {
+            Ok(path) => self.serve_object(Arc::clone(&site), path, request).await,
+            Err(page) => Err(page),
+        };
+        if site.log_retention {
+            let extensions = match &mut outcome {
+                Ok(response) => response.extensions_mut(),
+                Err(page) => page.extensions_mut(),
+            };
+            extensions.insert(visits::Logged(site));
+        }
+        outcome
     }
 
     fn hash_of(&self, host: &str) -> Result<Hash, Page> {
@@ -118,7 +148,7 @@ impl Edge {
 
 impl Handler for Edge {
     async fn handle(self: Arc<Self>, call: Call) -> Response<Body> {
-        self.answer(&call.request).await
+        self.answer_from(&call.request, call.peer.0.ip().to_canonical()).await
     }
 }
 

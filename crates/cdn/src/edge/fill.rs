@@ -212,6 +212,13 @@ impl Edge {
             match heads.get(&key) {
                 Some(flight) if flight.may_be_joined(site, self.seconds()) => flight.outcome.clone(),
                 _ => {
+                    // A fill may have ended since the cache was looked at. It is kept before it leaves the list.
+                    if let Some(Value::Head(head)) = self.cache.in_memory(&key)
+                        && head.stamp >= site.required(&key.path, head.is_object())
+                        && head.is_fresh(self.seconds(), site.ttl.seconds())
+                    {
+                        return Ok(Filled::of(head));
+                    }
                     let (landed, outcome) = watch::channel(None);
                     let number = self.fills.next.fetch_add(1, Ordering::Relaxed);
                     let flight = Flight { number, stamp: site.generation, outcome: outcome.clone() };
@@ -365,6 +372,11 @@ impl Edge {
             return Arc::clone(growing);
         }
         let growing = Growing::new();
+        // A fill may have ended since the cache was looked at.
+        if let Some(Value::Chunk(chunk)) = self.cache.in_memory(&key) {
+            growing.complete(chunk);
+            return growing;
+        }
         chunks.insert(key.clone(), Arc::clone(&growing));
         let listed = ChunkListed(Arc::clone(self), key, Arc::clone(&growing));
         let (edge, site, path, head) =

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use blobs::{Blobs, Local};
-use cdn::edge::{Edge, LocalOrigin};
+use cdn::edge::{Edge, LocalOrigin, Spool};
 use cdn::{Cdn, Settings};
 use database::Location;
 use files::Files;
@@ -26,9 +26,11 @@ const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 pub struct Cloud {
     pub router: Router,
     pub clock: Clock,
+    pub files: Files,
     pub cdn: Cdn,
     pub edge: Arc<Edge>,
-    _dir: tempfile::TempDir,
+    pub log: Arc<Spool>,
+    pub dir: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -100,12 +102,14 @@ pub async fn cloud(location: &Location) -> Cloud {
     let store = Arc::new(Local::open(&dir.path().join("blobs")).unwrap()) as Arc<dyn Blobs>;
     let files = Files::open(location, store, clock.clone(), meter, files::Settings::default()).await.unwrap();
     let cdn = open(location, &clock).await;
-    let router = files::api::swift::router(files, tokens());
+    let router = files::api::swift::router(files.clone(), tokens());
     let origin = Arc::new(LocalOrigin::new(cdn.clone(), router.clone()));
-    let edge = Edge::open(origin, cdn.names().clone(), clock.clone(), &crate::edge::memory()).await;
+    let log = Spool::open(&dir.path().join("logs")).unwrap();
+    let memory = crate::edge::memory();
+    let edge = Edge::open(origin, cdn.names().clone(), clock.clone(), &memory, Some(Arc::clone(&log))).await;
     let router = cdn::api::management::on_storage_host(router, cdn.clone(), tokens());
     let router = router.merge(cdn::api::management::router(cdn.clone(), tokens()));
-    Cloud { router, clock, cdn, edge, _dir: dir }
+    Cloud { router, clock, files, cdn, edge, log, dir }
 }
 
 /// The CDN of a process that starts on what an earlier one left.

@@ -16,7 +16,7 @@ const DISK: usize = 128 << 20;
 
 async fn open(origin: &Arc<Fake>, dir: &Path, clock: &Clock) -> Arc<Edge> {
     let settings = CacheSettings { memory: 64 << 20, disk: Some((dir.to_owned(), DISK)) };
-    Edge::open(origin.clone(), Names::new("cdn.test:8081", KEY), clock.clone(), &settings).await
+    Edge::open(origin.clone(), Names::new("cdn.test:8081", KEY), clock.clone(), &settings, None).await
 }
 
 fn body(n: usize) -> Vec<u8> {

@@ -19,7 +19,7 @@ pub fn memory() -> CacheSettings {
 }
 
 pub async fn edge_over(origin: Arc<dyn Origin>, clock: &Clock) -> Arc<Edge> {
-    Edge::open(origin, Names::new("cdn.test:8081", KEY), clock.clone(), &memory()).await
+    Edge::open(origin, Names::new("cdn.test:8081", KEY), clock.clone(), &memory(), None).await
 }
 
 pub fn request(method: &str, host: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {

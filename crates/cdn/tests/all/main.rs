@@ -4,6 +4,7 @@ mod caching;
 mod cloud;
 mod disk;
 mod edge;
+mod logs;
 mod management;
 mod origin;
 mod purging;

@@ -153,7 +153,7 @@ impl Files {
         let _one_at_a_time = logs.delivering.lock().await;
         let Waiting { lines, .. } = std::mem::take(&mut *logs.waiting());
         for ((account, container, hour), lines) in lines {
-            let delivered = self.deliver(&account, &container, hour, lines.clone()).await;
+            let delivered = self.deliver_log(LOGS, &account, &container, hour, lines.clone()).await;
             let Err(error) = delivered else { continue };
             let mut waiting = logs.waiting();
             let keeps = waiting.bytes + lines.len() <= KEPT_BYTES_MAX;
@@ -167,7 +167,20 @@ impl Files {
         }
     }
 
-    async fn deliver(&self, account: &str, container: &str, hour: i64, lines: Vec<u8>) -> Result<()> {
+    /// Stores a container's log lines of one hour, in hours since 1970, as an object in the account's container `into`. The
+    /// object's name depends on the lines alone, so that lines which are delivered twice are stored once. Lines of an account
+    /// that does not exist are dropped.
+    ///
+    /// # Errors
+    /// The database's and the store's.
+    pub async fn deliver_log(
+        &self,
+        into: &str,
+        account: &str,
+        container: &str,
+        hour: i64,
+        lines: Vec<u8>,
+    ) -> Result<()> {
         let is_there = self.0.db.read(account.to_owned(), |account, tx| {
             Box::pin(async move { Ok::<_, Error>(store::accounts::find(tx, account).await?.is_some()) })
         });
@@ -185,7 +198,7 @@ impl Files {
         let name = log_name(container, Time(hour.saturating_mul(HOUR_MICROS)), &md5);
         let context =
             Context { caller: Some(Arc::new(Caller::console())), internal: true, ..Context::default() };
-        self.put_container(&context, account, LOGS, Changes::default(), None).await?;
+        self.put_container(&context, account, into, Changes::default(), None).await?;
         let put = PutRequest {
             length: Some(packed.len() as u64),
             etag: Some(md5),
@@ -195,6 +208,6 @@ impl Files {
             shape: None,
             expires: None,
         };
-        self.put_object(&context, account, LOGS, &name, put, &mut Incoming::of(packed)).await.map(|_| ())
+        self.put_object(&context, account, into, &name, put, &mut Incoming::of(packed)).await.map(|_| ())
     }
 }

@@ -1,0 +1,205 @@
+//! Access logs on their way into the customers' accounts: lines are written to files at once and delivered once an interval.
+//!
+//! A line survives kill -9 of the process from when its response was sent. A file is deleted after its lines were delivered;
+//! a process that is killed in between delivers them again under the same name, so that they are stored once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::{self, File, OpenOptions};
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use files::Files;
+use files::model::access::Access;
+use tokio::sync::Notify;
+use work::{Clock, Time};
+
+use crate::model::{Hash, Site};
+
+/// The container of an account's logs of the CDN.
+pub const CDN_LOGS: &str = ".CDN_ACCESS_LOGS";
+/// A file of so many bytes is delivered at once.
+const FILE_BYTES: u64 = 16 << 20;
+/// Bytes that may wait for delivery; lines beyond them are dropped.
+const WAITING_BYTES_MAX: u64 = 1 << 30;
+/// Files that are open at once.
+const OPEN_MAX: usize = 256;
+const HOUR_MICROS: i64 = 3_600_000_000;
+/// Ends of the names of files that lines are added to, and of those that are to be delivered.
+const OPEN: &str = "log";
+const CLOSED: &str = "closed";
+
+#[derive(Default)]
+struct State {
+    /// By site and hour.
+    open: HashMap<(Hash, i64), (File, u64)>,
+    waiting: u64,
+    dropped: u64,
+}
+
+/// Lines that wait for delivery.
+pub struct Spool {
+    dir: PathBuf,
+    state: Mutex<State>,
+    many: Notify,
+    delivering: tokio::sync::Mutex<()>,
+}
+
+impl Spool {
+    /// Opens the directory of files, with those that an earlier process left.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn open(dir: &Path) -> io::Result<Arc<Self>> {
+        fs::create_dir_all(dir)?;
+        let mut waiting = 0;
+        for entry in fs::read_dir(dir)? {
+            waiting += entry?.metadata()?.len();
+        }
+        let state = Mutex::new(State { waiting, ..State::default() });
+        Ok(Arc::new(Self {
+            dir: dir.to_owned(),
+            state,
+            many: Notify::new(),
+            delivering: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Writes a line for a site's log. One that cannot be written is dropped, with a warning.
+    pub fn record(&self, site: &Site, access: &Access) {
+        let hour = access.at.0.div_euclid(HOUR_MICROS);
+        let line = access.line();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.write(&mut state, site, hour, line.as_bytes()) {
+            state.dropped += 1;
+            if state.dropped.is_power_of_two() {
+                tracing::warn!(%error, dropped = state.dropped, "lines of the CDN's access log were dropped");
+            }
+        }
+    }
+
+    fn write(&self, state: &mut State, site: &Site, hour: i64, line: &[u8]) -> io::Result<()> {
+        if state.waiting >= WAITING_BYTES_MAX {
+            return Err(io::Error::other("too many lines wait for delivery"));
+        }
+        let key = (site.hash, hour);
+        let path = self.dir.join(format!("{}.{hour}.{OPEN}", site.hash));
+        if state.open.len() >= OPEN_MAX {
+            state.open.clear();
+        }
+        let (file, length) = match state.open.entry(key) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(opened(&path, site, hour)?),
+        };
+        file.write_all(line)?;
+        *length += line.len() as u64;
+        let is_full = *length >= FILE_BYTES;
+        state.waiting += line.len() as u64;
+        if is_full {
+            state.open.remove(&key);
+            close(&path)?;
+            self.many.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Delivers lines once an interval, counted from midnight, and at the end.
+    pub async fn deliver_on(
+        &self,
+        files: &Files,
+        clock: &Clock,
+        interval: Duration,
+        stop: impl Future<Output = ()>,
+    ) {
+        let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        tokio::pin!(stop);
+        loop {
+            let next = clock.now().0.div_euclid(interval).saturating_add(1).saturating_mul(interval);
+            tokio::select! {
+                () = clock.until(Time(next)) => self.deliver(files).await,
+                () = self.many.notified() => self.deliver(files).await,
+                () = &mut stop => return self.deliver(files).await,
+            }
+        }
+    }
+
+    /// Delivers all lines that were written. Those that cannot be delivered are kept for the next time.
+    pub async fn deliver(&self, files: &Files) {
+        let _one_at_a_time = self.delivering.lock().await;
+        let closed = match self.close_all() {
+            Ok(closed) => closed,
+            Err(error) => return tracing::warn!(%error, "the CDN's access logs cannot be read"),
+        };
+        for path in closed {
+            let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            match deliver_file(files, &path).await {
+                Ok(()) => {
+                    let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.waiting = state.waiting.saturating_sub(length);
+                }
+                Err(error) => {
+                    tracing::warn!(error, path = %path.display(), "cannot deliver an access log of the CDN; retrying later");
+                }
+            }
+        }
+    }
+
+    /// Closes all files, so that new lines go into new ones, and returns those to be delivered.
+    fn close_all(&self) -> io::Result<Vec<PathBuf>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.open.clear();
+        let mut closed = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            match path.extension().and_then(|end| end.to_str()) {
+                Some(OPEN) => closed.push(close(&path)?),
+                Some(CLOSED) => closed.push(path),
+                _ => {}
+            }
+        }
+        Ok(closed)
+    }
+}
+
+/// Opens a file to add lines to, and its length. Its first line says where its lines belong.
+fn opened(path: &Path, site: &Site, hour: i64) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut length = file.metadata()?.len();
+    if length == 0 {
+        let container = web::query::encode(site.container.as_bytes(), false);
+        let place = format!("AUTH_{}\t{container}\t{hour}\n", site.tenant);
+        file.write_all(place.as_bytes())?;
+        length = place.len() as u64;
+    }
+    Ok((file, length))
+}
+
+/// Renames a file such that no line is added to it any more.
+fn close(path: &Path) -> io::Result<PathBuf> {
+    let closed = path.with_extension(format!("{:016x}.{CLOSED}", fastrand::u64(..)));
+    fs::rename(path, &closed)?;
+    Ok(closed)
+}
+
+async fn deliver_file(files: &Files, path: &Path) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let bytes = fs::read(path).map_err(|error| text(&error))?;
+    let first = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+    let (place, lines) = bytes.split_at(first);
+    let place = std::str::from_utf8(place).unwrap_or_default().trim_end();
+    let mut parts = place.split('\t');
+    let (account, container) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let container = web::query::decoded(container);
+    match parts.next().and_then(|hour| hour.parse().ok()) {
+        Some(hour) if !lines.is_empty() => {
+            let delivered = files.deliver_log(CDN_LOGS, account, &container, hour, lines.to_vec()).await;
+            delivered.map_err(|error| text(&error))?;
+        }
+        // A file that was cut off within its first line has no lines.
+        _ => {}
+    }
+    fs::remove_file(path).map_err(|error| text(&error))
+}

@@ -1,0 +1,92 @@
+//! Access logs: their lines, their names, and that each line is delivered once.
+
+use std::io::Read;
+use std::time::Duration;
+
+use cdn::edge::Spool;
+use database::on_each_engine;
+use http_body_util::BodyExt;
+
+use crate::cloud::{Cloud, cloud};
+use crate::edge::request;
+
+async fn visit(cloud: &Cloud, method: &str, host: &str, path: &str, headers: &[(&str, &str)]) {
+    let client = "192.0.2.7".parse().unwrap();
+    let response = cloud.edge.answer_from(&request(method, host, path, headers), client).await;
+    response.into_body().collect().await.unwrap();
+}
+
+/// The names of all delivered logs, and their lines.
+async fn delivered(cloud: &Cloud) -> (Vec<String>, Vec<String>) {
+    let list = cloud.call("owner", "GET", "/v1/AUTH_1/.CDN_ACCESS_LOGS", &[]).await;
+    let names: Vec<String> = list.text().lines().map(str::to_owned).collect();
+    let mut lines = Vec::new();
+    for name in &names {
+        let log = cloud.call("owner", "GET", &format!("/v1/AUTH_1/.CDN_ACCESS_LOGS/{name}"), &[]).await;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&log.body[..]).read_to_string(&mut text).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    (names, lines)
+}
+
+on_each_engine! {
+    async fn visits_are_delivered_as_documented(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.store("/c/o", &[], b"hello").await;
+        cloud.store("/quiet/o", &[], b"hello").await;
+        let own = cloud.publish("c", &[("x-log-retention", "True")]).await;
+        let quiet = cloud.publish("quiet", &[]).await;
+        visit(&cloud, "GET", &own, "/o?secret=1", &[("user-agent", "a \"b\""), ("referer", "http://r/")]).await;
+        visit(&cloud, "HEAD", &own, "/o", &[]).await;
+        visit(&cloud, "GET", &own, "/missing", &[]).await;
+        visit(&cloud, "GET", &quiet, "/o", &[]).await;
+        cloud.log.deliver(&cloud.files).await;
+        let (names, lines) = delivered(&cloud).await;
+        let host = own.split(':').next().unwrap();
+        let line = |method: &str, path: &str, rest: &str| {
+            format!("192.0.2.7 - - [11/01/2014:15:17:03 +0000] \"{method} /{host}{path} HTTP/1.1\" {rest}")
+        };
+        assert_eq!(lines, [
+            line("GET", "/o", "200 5 \"http://r/\" \"a \\\"b\\\"\""),
+            line("HEAD", "/o", "200 0 \"-\" \"-\""),
+            line("GET", "/missing", "404 70 \"-\" \"-\""),
+        ]);
+        let [name] = names.as_slice() else { panic!("{names:?}") };
+        let md5 = name.strip_prefix("c/2014/01/11/15/").and_then(|rest| rest.strip_suffix(".log.gz")).unwrap();
+        assert!(md5.len() == 32 && md5.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        // Nothing is left to deliver.
+        cloud.log.deliver(&cloud.files).await;
+        assert_eq!(delivered(&cloud).await, (names, lines));
+        // Another hour has another object.
+        cloud.clock.advance(Duration::from_secs(3600));
+        visit(&cloud, "GET", &own, "/o", &[]).await;
+        cloud.log.deliver(&cloud.files).await;
+        let (names, lines) = delivered(&cloud).await;
+        assert!(names[1].starts_with("c/2014/01/11/16/") && names.len() == 2 && lines.len() == 4, "{names:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_is_delivered_once() {
+    let scratch = database::testing::Scratch::sqlite();
+    let cloud = cloud(&scratch.location).await;
+    cloud.store("/c/o", &[], b"hello").await;
+    let own = cloud.publish("c", &[("x-log-retention", "True")]).await;
+    visit(&cloud, "GET", &own, "/o", &[]).await;
+    let logs = cloud.dir.path().join("logs");
+    let left: Vec<_> = std::fs::read_dir(&logs).unwrap().map(|file| file.unwrap().path()).collect();
+    let [left] = left.as_slice() else { panic!("{left:?}") };
+    let copy = std::fs::read(left).unwrap();
+    // As a process finds it that starts after the first one was killed before it delivered anything.
+    Spool::open(&logs).unwrap().deliver(&cloud.files).await;
+    let once = delivered(&cloud).await;
+    assert_eq!((once.0.len(), once.1.len()), (1, 1));
+    assert_eq!(std::fs::read_dir(&logs).unwrap().count(), 0);
+    // And one whose predecessor was killed after it delivered the lines, before it deleted their file.
+    std::fs::write(left, copy).unwrap();
+    std::fs::write(logs.join("torn.1.log"), "AUTH_1\tc").unwrap();
+    Spool::open(&logs).unwrap().deliver(&cloud.files).await;
+    assert_eq!(delivered(&cloud).await, once);
+    assert_eq!(std::fs::read_dir(&logs).unwrap().count(), 0);
+}
