@@ -1,7 +1,8 @@
 //! The parts of a cloud belong together: a start with a wrong or missing part is rejected and changes nothing.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tests::client::Client;
 use tests::cloud::{API_KEY, Cloud, PATIENCE, succeed, until};
@@ -37,7 +38,15 @@ fn assert_whole(cloud: &mut Cloud) {
 
 /// Starts it with additional arguments and expects exit code 2 and one line that begins with `expected`.
 fn assert_refused(cloud: &Cloud, words: &[&str], expected: &[&str]) {
-    let output = cloud.serve().args(words).output().unwrap();
+    let mut child = cloud.serve().args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("it started: {line}");
+    }
+    let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = said.lines().last().unwrap_or_default();
     assert_eq!(output.status.code(), Some(2), "{said}");
