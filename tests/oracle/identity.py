@@ -31,8 +31,7 @@ ALLOWED_STATUS = {
     ("POST", "users", 201, 409): "a deleted user's name stays its project's",
     ("PATCH", "users", 200, 404): "a default_project_id must exist in Nephos",
     ("PATCH", "users", 200, 409): "a deleted user's name stays its project's",
-    ("PATCH", "projects", 200, 409): "a deleted project's name is given to no other: ACLs may hold it",
-    ("POST", "projects", 201, 409): "a deleted project's name is given to no other, since ACLs may hold it; and the same name in another letter case is another name in Nephos and not in MySQL; SQLite agrees",
+    ("POST", "projects", 201, 409): "the same name in another letter case is another name in Nephos and not in MySQL; SQLite agrees",
 }
 RESOURCES = {
     "users": "user",

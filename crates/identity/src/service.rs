@@ -18,6 +18,7 @@ pub(crate) mod sessions;
 pub(crate) mod signin;
 pub(crate) mod tenants;
 mod text;
+mod tokens;
 pub(crate) mod units;
 pub(crate) mod users;
 

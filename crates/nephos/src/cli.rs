@@ -202,11 +202,6 @@ pub enum Tenant {
         /// Its name or id
         tenant: String,
     },
-    /// Make the name of a deleted or renamed tenant free for others, although ACLs may still hold it
-    ReleaseName {
-        /// The name
-        name: String,
-    },
     /// Show a tenant's limits of Cloud Servers and the CDN, or set one
     Limits {
         /// Its name or id

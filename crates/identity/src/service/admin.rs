@@ -277,14 +277,6 @@ impl Administration<'_> {
         self.identity.delete_user(&self.caller, &found.id).await
     }
 
-    /// Lets users of any tenant take the name of a deleted or renamed user of the domain `default`.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] if no such user had that name.
-    pub async fn release_tenant_name(&self, name: &str) -> Result<(), Error> {
-        self.identity.release_tenant_name(&self.caller, name).await
-    }
-
     /// Makes the name of a deleted or renamed user of the domain `default` free for users of any tenant.
     ///
     /// # Errors

@@ -91,7 +91,6 @@ impl Identity {
                     if !store::tenants::insert(tx, &tenant).await? {
                         return Err(taken(&tenant.name));
                     }
-                    name_is_free(tx, &tenant).await?;
                     note(tx, now, caller, "tenant.create", &tenant.id, &tenant.name).await?;
                     Ok(tenant)
                 })
@@ -184,9 +183,6 @@ impl Identity {
                         operator_only(caller)?;
                     }
                     let c = change.clone();
-                    if c.name.as_ref().is_some_and(|name| *name != tenant.name) {
-                        retire_name(tx, &tenant).await?;
-                    }
                     tenant.name = c.name.unwrap_or(tenant.name);
                     tenant.description = c.description.unwrap_or(tenant.description);
                     tenant.enabled = c.enabled.unwrap_or(tenant.enabled);
@@ -194,9 +190,6 @@ impl Identity {
                     tenant.extra.check()?;
                     if !store::tenants::update(tx, &tenant).await? {
                         return Err(taken(&tenant.name));
-                    }
-                    if change.name.is_some() {
-                        name_is_free(tx, &tenant).await?;
                     }
                     if !tenant.enabled {
                         store::tokens::delete_of_scope(tx, &Scope::Tenant(id.clone())).await?;
@@ -228,22 +221,6 @@ impl Identity {
             runner.wake();
         }
         Ok(())
-    }
-
-    /// Makes the name of a deleted or renamed tenant of the domain `default` free for any other.
-    pub(crate) async fn release_tenant_name(&self, caller: &Caller, name: &str) -> Result<(), Error> {
-        operator_only(caller)?;
-        let now = self.clock.now();
-        self.db
-            .write((caller.clone(), name.to_owned()), move |(caller, name), tx| {
-                Box::pin(async move {
-                    if !store::tenants::release_name(tx, DEFAULT_DOMAIN, name).await? {
-                        return Err(Error::not_found("former tenant name", name));
-                    }
-                    note(tx, now, caller, "tenant.release_name", name, DEFAULT_DOMAIN).await
-                })
-            })
-            .await
     }
 
     /// Returns an account with its session inactivity timeout (v2.0's domain).
@@ -304,7 +281,6 @@ pub(crate) async fn remove_tenant(
     tenant: &Tenant,
 ) -> Result<(), Error> {
     let scope = Scope::Tenant(tenant.id.clone());
-    retire_name(tx, tenant).await?;
     store::grants::delete_scope(tx, &scope).await?;
     store::tokens::delete_of_scope(tx, &scope).await?;
     store::tenants::delete(tx, &tenant.id).await?;
@@ -317,27 +293,6 @@ pub(crate) async fn remove_tenant(
     };
     work::jobs::enqueue(tx, now, &job).await?;
     note(tx, now, caller, "tenant.delete", &tenant.id, &tenant.name).await
-}
-
-/// Remembers a name that ACLs may hold: those of the domain `default` alone count there.
-async fn retire_name(tx: &mut Tx, tenant: &Tenant) -> Result<(), Error> {
-    if tenant.domain_id == DEFAULT_DOMAIN {
-        store::tenants::retire_name(tx, tenant).await?;
-    }
-    Ok(())
-}
-
-/// Fails when another tenant had the name before, which ACLs may still mean by it.
-async fn name_is_free(tx: &mut Tx, tenant: &Tenant) -> Result<(), Error> {
-    let former = store::tenants::former_holder(tx, &tenant.domain_id, &tenant.name).await?;
-    if former.is_some_and(|former| former != tenant.id) {
-        return Err(Error::conflict(format!(
-            "The name {} belonged to another project and may still be in ACLs. An operator can release it: \
-             nephos tenant release-name.",
-            tenant.name
-        )));
-    }
-    Ok(())
 }
 
 fn taken(name: &str) -> Error {

@@ -5,9 +5,3 @@ CREATE TABLE known_addresses (
     PRIMARY KEY (user_id, address)
 );
 CREATE INDEX known_addresses_until ON known_addresses (until);
-CREATE TABLE former_tenant_names (
-    domain_id TEXT NOT NULL,
-    name TEXT NOT NULL,
-    tenant_id TEXT NOT NULL,
-    PRIMARY KEY (domain_id, name)
-);

@@ -99,25 +99,6 @@ pub(crate) async fn delete(tx: &mut Tx, id: &str) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM tenants WHERE id = $1", params![id]).await? == 1)
 }
 
-/// Remembers that the tenant had its name, before it is deleted or renamed.
-pub(crate) async fn retire_name(tx: &mut Tx, tenant: &Tenant) -> Result<(), Error> {
-    let sql = "INSERT INTO former_tenant_names (domain_id, name, tenant_id) VALUES ($1, $2, $3)
-               ON CONFLICT (domain_id, name) DO UPDATE SET tenant_id = $3";
-    tx.execute(sql, params![tenant.domain_id, tenant.name, tenant.id]).await.map(|_| ())
-}
-
-/// The id of the tenant that had the name last, if one that had it was deleted or renamed.
-pub(crate) async fn former_holder(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<String>, Error> {
-    let sql = "SELECT tenant_id FROM former_tenant_names WHERE domain_id = $1 AND name = $2";
-    tx.row(sql, params![domain_id, name]).await?.map(|mut row| row.take(0)).transpose()
-}
-
-/// Makes a former name free for any tenant; `false` when it is no former name.
-pub(crate) async fn release_name(tx: &mut Tx, domain_id: &str, name: &str) -> Result<bool, Error> {
-    let sql = "DELETE FROM former_tenant_names WHERE domain_id = $1 AND name = $2";
-    Ok(tx.execute(sql, params![domain_id, name]).await? == 1)
-}
-
 /// Returns a domain's tenants.
 pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<Tenant>, Error> {
     let sql = "SELECT id, name, domain_id, description, enabled, created, extra FROM tenants

@@ -74,7 +74,6 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
             value(users.set_user(&user, change).await)
         }
         Order::DeleteUser { user } => value(users.delete_user(&user).await),
-        Order::ReleaseTenantName { name } => value(users.release_tenant_name(&name).await),
         Order::ReleaseUserName { name } => value(users.release_user_name(&name).await),
         Order::ListRoles {} => {
             let roles = users.roles().await.map_err(text)?;

@@ -47,8 +47,6 @@ pub enum Order {
     },
     /// `user delete`
     DeleteUser { user: String },
-    /// `tenant release-name`
-    ReleaseTenantName { name: String },
     /// `user release-name`
     ReleaseUserName { name: String },
     /// `role list`
@@ -167,7 +165,6 @@ impl Order {
             Tenant::Enable { tenant } => set(tenant, true),
             Tenant::Disable { tenant } => set(tenant, false),
             Tenant::Delete { tenant } => Self::DeleteTenant { tenant },
-            Tenant::ReleaseName { name } => Self::ReleaseTenantName { name },
             Tenant::Limits { tenant, set } => {
                 let set = set.iter().map(|text| limit(text)).collect::<Result<_, _>>()?;
                 Self::TenantLimits { tenant, set }
