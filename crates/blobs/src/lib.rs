@@ -97,7 +97,7 @@ pub struct Volume {
 
 /// A blob that was just stored. While the claim is held, the volume is not removed, even if no row refers to the blob.
 #[derive(Clone, Debug)]
-pub struct Placed {
+pub struct StoredBlob {
     /// Where the blob is stored.
     pub location: Location,
     /// Drop it once the row is committed or rolled back; call [`Claim::keep`] if the outcome is unknown.
@@ -108,7 +108,7 @@ pub struct Placed {
 #[derive(Clone, Debug)]
 pub struct Relocated {
     /// The copy.
-    pub placed: Placed,
+    pub placed: StoredBlob,
     /// Whether the blob fails its checksums. The copy has the same damage.
     pub damaged: bool,
 }
@@ -117,7 +117,7 @@ pub struct Relocated {
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
     /// Stores a blob of at most [`PACKED_BYTES_MAX`] bytes. It is durable when this returns.
-    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed>;
+    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<StoredBlob>;
 
     /// Starts a blob of unknown length. Nothing remains of it unless [`Writer::finish`] succeeds.
     async fn create(&self, id: BlobId) -> Result<Box<dyn Writer>>;
@@ -162,16 +162,16 @@ pub trait Blobs: Send + Sync + 'static {
     /// Lists blobs in files of their own that were written before this process started, for the orphan check against the
     /// database. Pages are numbered from 0 and unordered; `None` after the last page. Reading all pages reads each directory
     /// once.
-    async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>>;
+    async fn singles_of_earlier_processes(&self, page: usize) -> Result<Option<Vec<BlobId>>>;
 
     /// Moves a blob's own file, which no row refers to, to the orphan directory. Reading the blob moves it back.
     async fn set_aside(&self, id: BlobId) -> Result<()>;
 
     /// Lists orphans that were set aside at least `age` ago.
-    async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>>;
+    async fn orphans_older_than(&self, age: Duration) -> Result<Vec<BlobId>>;
 
     /// Deletes an orphan that was set aside.
-    async fn remove_aside(&self, id: BlobId) -> Result<()>;
+    async fn delete_orphan(&self, id: BlobId) -> Result<()>;
 
     /// Returns whether free space is so low that compaction must free space while it runs.
     fn is_short_of_space(&self) -> bool;

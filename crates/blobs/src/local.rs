@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::{BlobId, Blobs, Location, Placed, Reader, Relocated, Volume, Writer};
+use crate::{BlobId, Blobs, Location, Reader, Relocated, StoredBlob, Volume, Writer};
 pub use record::record_bytes;
 pub use volume::Claim;
 
@@ -91,7 +91,7 @@ fn offset_of(location: Location) -> u64 {
 
 #[async_trait]
 impl Blobs for Local {
-    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed> {
+    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<StoredBlob> {
         self.appender.append(record::encode(id, &bytes), bytes.len() as u64, Claimant::Upload).await
     }
 
@@ -145,7 +145,7 @@ impl Blobs for Local {
 
     async fn relocate(&self, id: BlobId, from: Location) -> Result<Relocated> {
         let file = self.volumes.get(from.volume).ok_or_else(|| Error::Missing { id: id.to_string() })?;
-        read::check_whose(id, &file, from).await?;
+        read::check_owner(id, &file, from).await?;
         let (data, table) = read::raw(file, from).await?;
         let (record, damaged) = record::encode_with_table(id, &data, &table);
         let placed = self.appender.append(record, from.length, Claimant::Compaction).await?;
@@ -166,7 +166,7 @@ impl Blobs for Local {
         read::blocking(move || volumes.remove(number)).await.map_err(|e| Error::io("removing a volume", &e))
     }
 
-    async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>> {
+    async fn singles_of_earlier_processes(&self, page: usize) -> Result<Option<Vec<BlobId>>> {
         self.singles.list(page, self.opened).await
     }
 
@@ -174,12 +174,12 @@ impl Blobs for Local {
         self.singles.set_aside(id).await
     }
 
-    async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>> {
-        self.singles.aside_for(age).await
+    async fn orphans_older_than(&self, age: Duration) -> Result<Vec<BlobId>> {
+        self.singles.orphans_older_than(age).await
     }
 
-    async fn remove_aside(&self, id: BlobId) -> Result<()> {
-        self.singles.remove_aside(id).await
+    async fn delete_orphan(&self, id: BlobId) -> Result<()> {
+        self.singles.delete_orphan(id).await
     }
 
     fn is_short_of_space(&self) -> bool {

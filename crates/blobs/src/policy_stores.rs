@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{BlobId, Blobs, Error, Location, Placed, Reader, Relocated, Result, Volume, Writer};
+use crate::{BlobId, Blobs, Error, Location, Reader, Relocated, Result, StoredBlob, Volume, Writer};
 
 /// Low bits of a volume's number, which number it within its store.
 const NUMBER_BITS: u32 = 40;
@@ -57,7 +57,7 @@ impl PolicyStores {
     ///
     /// # Errors
     /// The store's.
-    pub async fn put(&self, index: usize, id: BlobId, bytes: Bytes) -> Result<Placed> {
+    pub async fn put(&self, index: usize, id: BlobId, bytes: Bytes) -> Result<StoredBlob> {
         Ok(tag(index, self.store(index)?.put(id, bytes).await?))
     }
 
@@ -183,9 +183,9 @@ impl PolicyStores {
     }
 }
 
-fn tag(index: usize, placed: Placed) -> Placed {
+fn tag(index: usize, placed: StoredBlob) -> StoredBlob {
     let location = placed.location;
-    Placed { location: Location { volume: tagged(index, location.volume), ..location }, ..placed }
+    StoredBlob { location: Location { volume: tagged(index, location.volume), ..location }, ..placed }
 }
 
 /// Adds the store's index to the location that the inner writer returns.

@@ -212,13 +212,13 @@ async fn the_orphan_check_lists_only_blobs_older_than_the_process() {
     store_large(&Local::open(dir.path()).unwrap(), old, &pattern(10)).await;
     let store = Local::open(dir.path()).unwrap();
     store_large(&store, BlobId::new(), &pattern(10)).await;
-    assert_eq!(older_singles(&store).await, vec![old]);
+    assert_eq!(singles_of_earlier_processes(&store).await, vec![old]);
 }
 
 /// What all pages hold together.
-async fn older_singles(store: &Local) -> Vec<BlobId> {
+async fn singles_of_earlier_processes(store: &Local) -> Vec<BlobId> {
     let (mut all, mut page) = (Vec::new(), 0);
-    while let Some(found) = store.older_singles(page).await.unwrap() {
+    while let Some(found) = store.singles_of_earlier_processes(page).await.unwrap() {
         all.extend(found);
         page += 1;
     }
@@ -238,16 +238,16 @@ async fn each_page_of_old_blobs_is_one_directory() {
     let hidden = dir.path().join("single/00");
     std::fs::remove_dir_all(&hidden).unwrap();
     stored.retain(|id| id.0[15] != 0);
-    assert!(store.older_singles(0).await.is_err());
+    assert!(store.singles_of_earlier_processes(0).await.is_err());
     let mut found = Vec::new();
     for page in 1..=255 {
-        let on_page = store.older_singles(page).await.unwrap().unwrap();
+        let on_page = store.singles_of_earlier_processes(page).await.unwrap().unwrap();
         assert!(on_page.iter().all(|id| usize::from(id.0[15]) == page), "{page}: {on_page:?}");
         found.extend(on_page);
     }
     found.sort_unstable();
     stored.sort_unstable();
-    assert_eq!((found, store.older_singles(256).await.unwrap()), (stored, None));
+    assert_eq!((found, store.singles_of_earlier_processes(256).await.unwrap()), (stored, None));
 }
 
 #[test]
@@ -319,13 +319,13 @@ async fn an_orphan_is_set_aside_and_moved_back_when_it_is_read() {
     let at = store_large(&Local::open(dir.path()).unwrap(), id, &data).await;
     let store = Local::open(dir.path()).unwrap();
     store.set_aside(id).await.unwrap();
-    assert_eq!(older_singles(&store).await, vec![]);
-    assert_eq!(store.aside_for(Duration::from_secs(86_400)).await.unwrap(), vec![]);
+    assert_eq!(singles_of_earlier_processes(&store).await, vec![]);
+    assert_eq!(store.orphans_older_than(Duration::from_secs(86_400)).await.unwrap(), vec![]);
     assert_eq!(read(&store, id, at, 0..at.length).await.unwrap(), data);
-    assert_eq!(store.aside_for(Duration::ZERO).await.unwrap(), vec![]);
+    assert_eq!(store.orphans_older_than(Duration::ZERO).await.unwrap(), vec![]);
     store.set_aside(id).await.unwrap();
-    assert_eq!(store.aside_for(Duration::ZERO).await.unwrap(), vec![id]);
-    store.remove_aside(id).await.unwrap();
+    assert_eq!(store.orphans_older_than(Duration::ZERO).await.unwrap(), vec![id]);
+    store.delete_orphan(id).await.unwrap();
     assert!(matches!(read(&store, id, at, 0..1).await, Err(Error::Missing { .. })));
 }
 

@@ -10,7 +10,7 @@ use crate::session::sqlite::connect;
 
 /// The cloud that a service's database belongs to, as recorded in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Binding {
+pub enum CloudBinding {
     /// There is no database yet; opening it would create it.
     Absent,
     /// The database exists but names no cloud: it is new, or an earlier version of the program created it.
@@ -33,7 +33,7 @@ pub struct CloudRow {
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS cloud (id BIGINT NOT NULL PRIMARY KEY, cloud TEXT NOT NULL,
                      key_check TEXT NOT NULL, since BIGINT NOT NULL)";
 
-impl Binding {
+impl CloudBinding {
     /// Reads which cloud `service`'s database at `location` belongs to.
     ///
     /// # Errors
@@ -64,16 +64,16 @@ impl Binding {
     }
 }
 
-fn read_sqlite(path: &std::path::Path, service: &'static str) -> Result<Binding> {
+fn read_sqlite(path: &std::path::Path, service: &'static str) -> Result<CloudBinding> {
     if !path.exists() {
-        return Ok(Binding::Absent);
+        return Ok(CloudBinding::Absent);
     }
     let failed = |e: rusqlite::Error| Error::Open { service, reason: e.to_string() };
     let connection = connect(path).map_err(failed)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     if version == 0 {
         // The process crashed after creating the file and before creating its tables.
-        return Ok(Binding::Absent);
+        return Ok(CloudBinding::Absent);
     }
     let table: Option<i64> = connection
         .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cloud'", [], |row| {
@@ -82,7 +82,7 @@ fn read_sqlite(path: &std::path::Path, service: &'static str) -> Result<Binding>
         .optional()
         .map_err(failed)?;
     if table.is_none() {
-        return Ok(Binding::Unbound);
+        return Ok(CloudBinding::Unbound);
     }
     let row = connection
         .query_row("SELECT cloud, key_check, since FROM cloud WHERE id = 0", [], |row| {
@@ -90,10 +90,10 @@ fn read_sqlite(path: &std::path::Path, service: &'static str) -> Result<Binding>
         })
         .optional()
         .map_err(failed)?;
-    Ok(row.map_or(Binding::Unbound, Binding::Bound))
+    Ok(row.map_or(CloudBinding::Unbound, CloudBinding::Bound))
 }
 
-async fn read_postgres(server: &Server, service: &'static str) -> Result<Binding> {
+async fn read_postgres(server: &Server, service: &'static str) -> Result<CloudBinding> {
     let failed = |e: tokio_postgres::Error| Error::Open { service, reason: reason(&e) };
     let client = server.pool()?.connector().connect("-c statement_timeout=10000").await.map_err(failed)?;
     let schema = server.schema_prefix()? + service;
@@ -106,19 +106,19 @@ async fn read_postgres(server: &Server, service: &'static str) -> Result<Binding
         }
     };
     if !there("schema_version").await.map_err(failed)? {
-        return Ok(Binding::Absent);
+        return Ok(CloudBinding::Absent);
     }
     let sql = format!("SELECT 1 FROM {schema}.schema_version LIMIT 1");
     if client.query_opt(&sql, &[]).await.map_err(failed)?.is_none() {
-        return Ok(Binding::Absent);
+        return Ok(CloudBinding::Absent);
     }
     if !there("cloud").await.map_err(failed)? {
-        return Ok(Binding::Unbound);
+        return Ok(CloudBinding::Unbound);
     }
     let sql = format!("SELECT cloud, key_check, since FROM {schema}.cloud WHERE id = 0");
     let row = client.query_opt(&sql, &[]).await.map_err(failed)?;
-    Ok(row.map_or(Binding::Unbound, |row| {
-        Binding::Bound(CloudRow { cloud: row.get(0), key_check: row.get(1), since: row.get(2) })
+    Ok(row.map_or(CloudBinding::Unbound, |row| {
+        CloudBinding::Bound(CloudRow { cloud: row.get(0), key_check: row.get(1), since: row.get(2) })
     }))
 }
 

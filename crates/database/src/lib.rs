@@ -24,7 +24,7 @@ mod value;
 
 use std::sync::Arc;
 
-pub use binding::{Binding, CloudRow};
+pub use binding::{CloudBinding, CloudRow};
 pub use error::{Error, Result};
 pub use exclusive::ExclusiveLock;
 pub use location::{CONNECTIONS, Location, Server};

@@ -11,7 +11,7 @@ use crate::error::{Error, Result as DbResult};
 use crate::location::Server;
 use crate::migration::{self, Migration};
 use crate::session::Session;
-use crate::session::pool::{PATIENCE, Pool, PooledClient};
+use crate::session::pool::{Pool, PooledClient, STATEMENT_TIMEOUT};
 use crate::statement::schema_for_postgres;
 use crate::tx::{BoxFuture, SLOTS, Tx};
 use crate::value::{Cell, Row, Value};
@@ -191,7 +191,7 @@ impl Postgres {
         loop {
             let client = self.pool.get().await?;
             let written = match client.use_schema(&self.schema).await {
-                Ok(()) => tokio::time::timeout(PATIENCE, client.write_rows(sql, params)).await,
+                Ok(()) => tokio::time::timeout(STATEMENT_TIMEOUT, client.write_rows(sql, params)).await,
                 Err(error) => Ok(Err(error)),
             };
             match written {

@@ -15,13 +15,13 @@ const CONNECTIONS: usize = 12;
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A location for one test. Dropping it removes the databases.
-pub struct Scratch {
+pub struct TestLocation {
     /// The location to pass to [`crate::Database::open`].
     pub location: Location,
     dir: Option<PathBuf>,
 }
 
-impl Scratch {
+impl TestLocation {
     /// Creates a temporary directory for SQLite.
     ///
     /// # Panics
@@ -52,7 +52,7 @@ fn unique() -> String {
     format!("{}_{}_{}", started, std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-impl Drop for Scratch {
+impl Drop for TestLocation {
     fn drop(&mut self) {
         if let Some(dir) = &self.dir {
             let _ = std::fs::remove_dir_all(dir);
@@ -70,12 +70,12 @@ macro_rules! on_each_engine {
             async fn run($location: &$crate::Location) $body
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                let scratch = $crate::testing::Scratch::sqlite();
+                let scratch = $crate::testing::TestLocation::sqlite();
                 run(&scratch.location).await;
             }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                let scratch = $crate::testing::Scratch::postgres();
+                let scratch = $crate::testing::TestLocation::postgres();
                 run(&scratch.location).await;
             }
         }

@@ -72,7 +72,7 @@ impl Tx {
     }
 
     /// Records a statement's failure. On PostgreSQL a failed statement makes its transaction fail, so both engines do the
-    /// same: see [`Tx::verdict`].
+    /// same: see [`Tx::take_failure`].
     fn record_failure<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer {
             self.failure.get_or_insert_with(|| error.clone());
@@ -86,7 +86,7 @@ impl Tx {
     }
 
     /// Returns the failure of a statement even if the unit ignored it, so that the unit does not succeed.
-    pub(crate) fn verdict(&mut self) -> Result<()> {
+    pub(crate) fn take_failure(&mut self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
@@ -120,14 +120,14 @@ impl Tx {
             let mut params: Vec<Value<'_>> = key.iter().map(Value::from).collect();
             params.extend(sums.iter().map(|sum| Value::Int(*sum)));
             if self.execute(sql, &params).await? == 0 {
-                self.fold_lost(sql)?;
+                self.handle_missing_row(sql)?;
             }
         }
         Ok(())
     }
 
     /// Handles a fold that found no row: another unit deleted the row after this unit checked for it.
-    fn fold_lost(&mut self, sql: &str) -> Result<()> {
+    fn handle_missing_row(&mut self, sql: &str) -> Result<()> {
         if self.slots() == 1 {
             // A single writer runs its units in order, so a deletion sees earlier folds. The batch's other units are not at
             // fault and must not fail.
@@ -138,14 +138,14 @@ impl Tx {
     }
 
     /// Keeps the unit: moves its folded sums to the batch.
-    pub(crate) fn keep_unit(&mut self) {
+    pub(crate) fn merge_unit(&mut self) {
         self.written.clear();
         let unit = std::mem::take(&mut self.folds);
         merge(&mut self.batch, unit);
     }
 
     /// Handles the unit's rollback, which also undid the batch's sums that it wrote.
-    pub(crate) fn undo_unit(&mut self) {
+    pub(crate) fn roll_back_unit(&mut self) {
         self.folds.clear();
         let written = std::mem::take(&mut self.written);
         merge(&mut self.batch, written);

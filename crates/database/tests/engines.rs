@@ -227,7 +227,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn commits_survive_reopening() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     db.execute(INSERT, params![b"a", 9i64]).await.unwrap();
     drop(db);

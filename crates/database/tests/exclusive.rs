@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use database::testing::Scratch;
+use database::testing::TestLocation;
 use database::{Database, ExclusiveLock, Location, on_each_engine};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -73,7 +73,7 @@ async fn break_connection(location: &Location, db: &Database) {
 
 #[tokio::test]
 async fn a_holder_whose_connection_broke_takes_the_lock_again_or_learns_that_it_lost_it() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = Database::open(&scratch.location, "suite", &[]).await.unwrap();
     let first = take(&scratch.location, Duration::from_secs(3)).await.expect("free");
     break_connection(&scratch.location, &db).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use database::testing::Scratch;
+use database::testing::TestLocation;
 use database::{Database, Location, Migration, params};
 
 const TABLES: &[Migration] = &[Migration {
@@ -19,7 +19,7 @@ fn log_bytes(location: &Location) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_bounded_under_load_and_truncated_when_idle() {
-    let scratch = Scratch::sqlite();
+    let scratch = TestLocation::sqlite();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     let largest = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..8)

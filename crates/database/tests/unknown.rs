@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 use database::{Database, Error, Location, Migration, params};
 
 const TABLES: &[Migration] = &[Migration {
@@ -20,7 +20,7 @@ async fn count(db: &Database) -> i64 {
 
 #[tokio::test]
 async fn a_commit_without_a_response_is_unknown_whether_it_was_applied_or_not() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let db = Database::open(&proxy.location, "suite", TABLES).await.unwrap();
     proxy.cut(Cut::BeforeCommit, "INSERT INTO things");
@@ -37,7 +37,7 @@ async fn a_commit_without_a_response_is_unknown_whether_it_was_applied_or_not() 
 
 #[tokio::test]
 async fn a_connection_lost_before_commit_is_replaced_and_the_unit_repeated() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let db = Database::open(&proxy.location, "suite", TABLES).await.unwrap();
     proxy.cut(Cut::Statement, "INSERT INTO things");
@@ -48,7 +48,7 @@ async fn a_connection_lost_before_commit_is_replaced_and_the_unit_repeated() {
 
 #[tokio::test]
 async fn a_unit_whose_connection_the_server_closes_is_repeated() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     let ended = db.write((db.clone(), AtomicBool::new(false)), |(other, ended), tx| {
         Box::pin(async move {
@@ -69,7 +69,7 @@ async fn a_unit_whose_connection_the_server_closes_is_repeated() {
 
 #[tokio::test]
 async fn a_read_only_server_is_unavailable_and_its_connection_is_not_reused() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = Database::open(&scratch.location, "suite", TABLES).await.unwrap();
     // Like a primary that became a standby: pooled connections refuse writes, new connections do not.
     let demoted = "SELECT set_config('default_transaction_read_only', 'on', false)";
@@ -80,7 +80,7 @@ async fn a_read_only_server_is_unavailable_and_its_connection_is_not_reused() {
 
 #[tokio::test]
 async fn a_unit_that_panics_leaves_no_open_transaction_in_the_pool() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = Database::open(&scratch.location.clone().with_connections(1), "suite", TABLES).await.unwrap();
     let panicking = db.clone();
     let ended = tokio::spawn(async move {
@@ -99,7 +99,7 @@ async fn a_unit_that_panics_leaves_no_open_transaction_in_the_pool() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_is_not_answered_in_time_is_unknown_and_keeps_its_connection() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Arc::new(Proxy::before(&scratch.location).await);
     let location = proxy.location.clone().with_connections(1);
     let Location::Postgres(server) = &location else { unreachable!("it is PostgreSQL") };

@@ -7,8 +7,8 @@ mod archive;
 mod audit;
 mod authorise;
 mod budget;
-mod carrying;
 mod compaction;
+mod container_sync;
 mod containers;
 mod content;
 mod copy;
@@ -49,19 +49,19 @@ pub use crate::model::entry::Expected;
 pub use accounts::AccountView;
 pub use audit::{AuditOptions, AuditReport};
 pub use budget::Usage;
-pub use carrying::{Parcel, Remote};
+pub use container_sync::{Remote, SyncItem};
 pub(crate) use containers::OWNERS;
 pub use containers::{ContainerPut, ContainerView};
 pub use content::{Body, Content, Incoming};
 pub use copy::CopyRequest;
-pub use found::{Found, Look};
+pub use found::{Found, ReadOptions};
 pub use keys::Signed;
-pub use logs::{LOGS, Watch, wants_logs};
+pub use logs::{ContainerObserver, LOGS, wants_logs};
 pub use manifests::{ManifestPut, Problem};
 pub use objects::PostRequest;
 pub use pages::{AccountLine, Page, VersionsPage};
 pub use pins::Pinned;
-pub use rates::{Pace, Paced};
+pub use rates::{Pace, RateDecision};
 pub use read::LINKS_MAX;
 pub use scrub::{Damage, Scrub};
 pub use segments::Segments;
@@ -176,7 +176,7 @@ pub struct Context {
     /// Whether to show expired objects to their owners.
     pub open_expired: bool,
     /// Records whether the container wants the request logged.
-    pub watch: Option<Arc<Watch>>,
+    pub watch: Option<Arc<ContainerObserver>>,
     /// For a change replicated from another cloud: when it was made there.
     pub carried: Option<Time>,
     /// Whether the cloud itself acts, not a request; it may access accounts whose tenant no longer exists.
@@ -239,7 +239,7 @@ struct Inner {
     bulk: Arc<Budget>,
     tenants: std::sync::OnceLock<Arc<dyn Tenants>>,
     logs: logs::Logs,
-    inherited: compaction::Inherited,
+    inherited: compaction::EarlierVolumes,
     /// Volumes with blobs that the disk fails to read.
     unreadable: std::sync::Mutex<std::collections::BTreeSet<i64>>,
     /// Locations of dead bytes that the database could not count yet.
@@ -249,7 +249,7 @@ struct Inner {
     damaged: Notify,
     garbage: Notify,
     expiring: Notify,
-    carrying: Notify,
+    container_sync: Notify,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -292,7 +292,7 @@ impl Files {
         let files = Self(Arc::new(Inner {
             db,
             blobs,
-            inherited: compaction::Inherited { volumes, since: tokio::time::Instant::now(), settling },
+            inherited: compaction::EarlierVolumes { volumes, since: tokio::time::Instant::now(), settling },
             clock,
             meter,
             uploads: Budget::of(settings.upload_memory),
@@ -307,7 +307,7 @@ impl Files {
             damaged: Notify::new(),
             garbage: Notify::new(),
             expiring: Notify::new(),
-            carrying: Notify::new(),
+            container_sync: Notify::new(),
             stop,
         }));
         Ok(files)
@@ -320,7 +320,7 @@ impl Files {
         tokio::spawn(self.clone().scrub());
         tokio::spawn(self.clone().watch_damage());
         tokio::spawn(self.clone().sweep_expired());
-        tokio::spawn(self.clone().deliver_by_and_by());
+        tokio::spawn(self.clone().deliver_logs_periodically());
     }
 
     /// Stops background work and delivers the pending access logs.
@@ -373,7 +373,7 @@ impl Files {
 pub struct BulkShare(#[expect(dead_code, reason = "held for its drop")] budget::Share);
 
 /// Returns a key for a new row: ordered by time, with a thousand values per microsecond.
-fn fresh_id(now: Time) -> i64 {
+fn new_row_id(now: Time) -> i64 {
     let mut random = [0u8; 2];
     // Without randomness, two rows of one microsecond collide; the second transaction then fails and the client retries.
     let _ = aws_lc_rs::rand::fill(&mut random);

@@ -36,7 +36,7 @@ pub(crate) type Shared = Arc<Identity>;
 /// A dialect's routes, each with the access it needs.
 pub(crate) type Table = web::Routes<Shared, Need>;
 /// Result of a handler.
-pub(crate) type Answered = Result<Response, Failure>;
+pub(crate) type HandlerResult = Result<Response, Failure>;
 
 /// Why a request failed. The dialect renders it.
 #[derive(Clone, Debug)]

@@ -50,7 +50,7 @@ pub enum MasterKeyError {
 /// Sealed data cannot be opened: wrong key, wrong context, or damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sealed secret cannot be opened with this master key")]
-pub struct Unsealable;
+pub struct UnsealError;
 
 /// 32 bytes from which every other key of this cloud is derived.
 pub struct MasterKey {
@@ -186,16 +186,16 @@ impl MasterKey {
     /// Decrypts the result of [`MasterKey::seal`].
     ///
     /// # Errors
-    /// [`Unsealable`].
-    pub fn open(&self, purpose: &str, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
-        let (head, text) = sealed.split_at_checked(HEAD_LEN).ok_or(Unsealable)?;
+    /// [`UnsealError`].
+    pub fn open(&self, purpose: &str, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, UnsealError> {
+        let (head, text) = sealed.split_at_checked(HEAD_LEN).ok_or(UnsealError)?;
         if head[0] != LAYOUT || head[1..=KEY_NAME_LEN] != self.name {
-            return Err(Unsealable);
+            return Err(UnsealError);
         }
-        let nonce = Nonce::try_assume_unique_for_key(&head[1 + KEY_NAME_LEN..]).map_err(|_| Unsealable)?;
+        let nonce = Nonce::try_assume_unique_for_key(&head[1 + KEY_NAME_LEN..]).map_err(|_| UnsealError)?;
         let mut text = text.to_vec();
-        let key = self.cipher(purpose).map_err(|_| Unsealable)?;
-        let opened = key.open_in_place(nonce, Aad::from(context), &mut text).map_err(|_| Unsealable)?.len();
+        let key = self.cipher(purpose).map_err(|_| UnsealError)?;
+        let opened = key.open_in_place(nonce, Aad::from(context), &mut text).map_err(|_| UnsealError)?.len();
         text.truncate(opened);
         Ok(text)
     }
@@ -216,17 +216,17 @@ mod tests {
         let key = MasterKey::from_text(TEXT).unwrap();
         let sealed = key.seal("api keys", b"user", b"secret").unwrap();
         assert_eq!(key.open("api keys", b"user", &sealed).unwrap(), b"secret");
-        assert_eq!(key.open("api keys", b"other", &sealed), Err(Unsealable));
-        assert_eq!(key.open("tokens", b"user", &sealed), Err(Unsealable));
+        assert_eq!(key.open("api keys", b"other", &sealed), Err(UnsealError));
+        assert_eq!(key.open("tokens", b"user", &sealed), Err(UnsealError));
         let other = MasterKey::from_text(&TEXT.replace("00", "01")).unwrap();
-        assert_eq!(other.open("api keys", b"user", &sealed), Err(Unsealable));
+        assert_eq!(other.open("api keys", b"user", &sealed), Err(UnsealError));
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert_eq!(key.open("api keys", b"user", &damaged), Err(Unsealable), "byte {at}");
+            assert_eq!(key.open("api keys", b"user", &damaged), Err(UnsealError), "byte {at}");
         }
         for len in 0..sealed.len() {
-            assert_eq!(key.open("api keys", b"user", &sealed[..len]), Err(Unsealable));
+            assert_eq!(key.open("api keys", b"user", &sealed[..len]), Err(UnsealError));
         }
         assert_ne!(sealed, key.seal("api keys", b"user", b"secret").unwrap());
     }

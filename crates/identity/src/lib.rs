@@ -12,15 +12,15 @@ mod settings;
 mod store;
 
 pub use api::{Route, refuse, routes};
-pub use key::{MasterKey, MasterKeyError, Unsealable};
+pub use key::{MasterKey, MasterKeyError, UnsealError};
 pub use model::{Caller, DEFAULT_DOMAIN, Delegation, Grant, Product, Right, RoleRef, TenantRef};
 pub use service::admin::{
     Administration, NewTenantUser, RoleView, TenantChange, TenantView, UserChange, UserView,
 };
 pub use service::bootstrap::FirstUser;
-pub use service::deletion::TenantDeleted;
+pub use service::deletion::TenantDataOwner;
 pub use service::error::Error;
-pub use service::resets::{Mail, Post};
+pub use service::resets::{Mail, MailTransport};
 pub use service::sessions::Denied;
 pub use service::{Identity, OpenError};
 pub use settings::{Service, Settings};

@@ -15,7 +15,7 @@ pub use caller::{Caller, DEFAULT_DOMAIN, Delegation, Grant, Product, Right, Role
 pub use catalog::{Catalog, CatalogService, Endpoint, Interface, Names, Region, ServiceRecord};
 pub use credential::{ApplicationCredential, Ec2Credential};
 pub use extra::{EXTRA_MAX, Extra, ExtraError};
-pub use name::{NAME_MAX, NameError, PLACE_NAME_MAX, check_acl_name, check_name, check_place_name, is_id};
+pub use name::{NAME_MAX, NameError, SCOPE_NAME_MAX, check_acl_name, check_name, check_scope_name, is_id};
 pub use password::{HISTORY_MAX, PasswordPolicy, PasswordPolicyError};
 pub use role::{ADMIN, BUILTIN_ROLES, BuiltinRole, MANAGER, Role, USER_ADMIN, builtin_role_id};
 pub use scope::Scope;

@@ -35,7 +35,7 @@ use crate::model::{BUILTIN_ROLES, Caller, Catalog, Extra, Role, builtin_role_id}
 use crate::service::error::Error;
 use crate::service::guard::Guard;
 use crate::service::passwords::Passwords;
-use crate::service::resets::Post;
+use crate::service::resets::MailTransport;
 use crate::service::sessions::Sessions;
 use crate::service::signin::{API_KEYS, Reusable};
 use crate::service::units::Units;
@@ -86,7 +86,7 @@ pub struct Identity {
     pub(crate) reusable: Cache<Reusable, Arc<str>>,
     pub(crate) runner: OnceLock<RunnerHandle>,
     /// The mail transport, once one is set.
-    pub(crate) post: OnceLock<Arc<dyn Post>>,
+    pub(crate) post: OnceLock<Arc<dyn MailTransport>>,
     pub(crate) resets_at_once: Arc<Semaphore>,
 }
 
@@ -128,7 +128,7 @@ impl Identity {
     /// `password_memory_kib`.
     #[must_use]
     pub fn password_buffers(&self) -> usize {
-        self.passwords.buffers_made()
+        self.passwords.buffers_allocated()
     }
 
     /// Returns the settings with which it was opened.

@@ -483,7 +483,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_list_scans_deleted_images() {
-        let scratch = database::testing::Scratch::sqlite();
+        let scratch = database::testing::TestLocation::sqlite();
         let db = Database::open(&scratch.location, "images", MIGRATIONS).await.unwrap();
         for (name, sql, wanted) in [
             (

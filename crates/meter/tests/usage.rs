@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::on_each_engine;
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 use meter::{Measure, Meter};
 use work::{Clock, Time};
 
@@ -30,7 +30,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn amounts_are_added_once_when_the_reply_to_the_commit_is_lost() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let clock = Clock::frozen_at(Time::from_seconds(86_400 * 100));
     let meter = Meter::open(&proxy.location, clock).await.unwrap();

@@ -13,13 +13,13 @@ use serde_json::Value;
 pub use order::Order;
 
 use crate::cloud::Cloud;
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 use crate::data_dir::DataDir;
 use crate::{Failure, runtime};
 
 /// Runs an order and prints the result, as text or as JSON.
 pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
-    let answer = carry_out(config, order)?;
+    let answer = run_order(config, order)?;
     if json {
         print_json(&answer);
     } else {
@@ -29,7 +29,7 @@ pub fn run(config: &Config, order: Order, json: bool) -> Result<(), Failure> {
 }
 
 /// Runs an order in the running server, or in this process if no server runs.
-pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
+pub fn run_order(config: &Config, order: Order) -> Result<Value, Failure> {
     runtime()?.block_on(async {
         if let Some(stream) = socket::connect(&config.data_dir).await {
             return socket::ask(stream, &order).await;
@@ -38,7 +38,7 @@ pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
         if !config.database.is_shared() && !config.data_dir.join("db").is_dir() {
             let reason =
                 format!("{}: there is no cloud; `nephos serve` creates one", config.data_dir.display());
-            return Err(Bad::new("data_dir", reason).into());
+            return Err(SettingError::new("data_dir", reason).into());
         }
         let dir = DataDir::hold(&config.data_dir)?;
         let cloud = Cloud::open(config, dir).await?;
@@ -52,19 +52,19 @@ pub fn carry_out(config: &Config, order: Order) -> Result<Value, Failure> {
 pub fn print_json(answer: &Value) {
     match answer {
         Value::Null => {}
-        Value::Array(items) => items.iter().for_each(|item| say(&item.to_string())),
-        other => say(&serde_json::to_string_pretty(other).unwrap_or_default()),
+        Value::Array(items) => items.iter().for_each(|item| print_line(&item.to_string())),
+        other => print_line(&serde_json::to_string_pretty(other).unwrap_or_default()),
     }
 }
 
 fn print_text(text: &str) {
     if !text.is_empty() {
-        say(text);
+        print_line(text);
     }
 }
 
 /// Prints a line. Ignores a closed pipe: a reader such as `head` has what it wanted.
-pub fn say(line: &str) {
+pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 

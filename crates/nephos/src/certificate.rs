@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use tokio::signal::unix::Signal;
-use web::tls::{Tls, Unusable};
+use web::tls::{LoadError, Tls};
 
 use crate::config::certificate::Source;
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 use crate::data_dir::{DataDir, write_private};
 
 /// Names of this machine in every self-signed certificate.
@@ -22,20 +22,20 @@ const OWN_KEY: &str = "tls-key.pem";
 /// Reads or creates the certificate; returns `None` for plain HTTP.
 ///
 /// # Errors
-/// [`Bad`] when the certificate cannot be used.
-pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, Bad> {
+/// [`SettingError`] when the certificate cannot be used.
+pub fn open(config: &Config, dir: &DataDir) -> Result<Option<Arc<Tls>>, SettingError> {
     let tls = match &config.tls {
         None => return Ok(None),
         Some(Source::Files { certificate, key }) => Tls::load(certificate, key).map_err(|error| {
-            let named = if matches!(error, Unusable::Key { .. }) { "tls_key" } else { "tls_cert" };
-            Bad::new(named, error)
+            let named = if matches!(error, LoadError::Key { .. }) { "tls_key" } else { "tls_cert" };
+            SettingError::new(named, error)
         })?,
         Some(Source::SelfSigned) => {
             let (certificate, key) = (dir.join(OWN_CERTIFICATE), dir.join(OWN_KEY));
             if !certificate.exists() {
                 make(own_names(&config.public_url)?, &certificate, &key)?;
             }
-            Tls::load(&certificate, &key).map_err(|error| Bad::new("tls", error))?
+            Tls::load(&certificate, &key).map_err(|error| SettingError::new("tls", error))?
         }
     };
     Ok(Some(Arc::new(tls)))
@@ -50,8 +50,8 @@ pub fn authority(config: &Config) -> Option<PathBuf> {
 /// containers are read over HTTPS.
 ///
 /// # Errors
-/// [`Bad`] when it cannot be used.
-pub fn of_edge(config: &Config, dir: &DataDir, api: Option<&Arc<Tls>>) -> Result<Arc<Tls>, Bad> {
+/// [`SettingError`] when it cannot be used.
+pub fn of_edge(config: &Config, dir: &DataDir, api: Option<&Arc<Tls>>) -> Result<Arc<Tls>, SettingError> {
     if let (Some(Source::Files { .. }), Some(tls)) = (&config.tls, api) {
         return Ok(Arc::clone(tls));
     }
@@ -66,14 +66,15 @@ pub fn of_edge(config: &Config, dir: &DataDir, api: Option<&Arc<Tls>>) -> Result
             &key,
         )?;
     }
-    Tls::load(&certificate, &key).map(Arc::new).map_err(|error| Bad::new("cdn_host", error))
+    Tls::load(&certificate, &key).map(Arc::new).map_err(|error| SettingError::new("cdn_host", error))
 }
 
 /// The names of this machine, and the host in `url`.
-fn own_names(url: &str) -> Result<Vec<String>, Bad> {
+fn own_names(url: &str) -> Result<Vec<String>, SettingError> {
     let mut names = OWN_NAMES.map(str::to_owned).to_vec();
     let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
-    let host = host.ok_or_else(|| Bad::new("public_url", format!("{url:?}: expected a URL with a host")))?;
+    let host =
+        host.ok_or_else(|| SettingError::new("public_url", format!("{url:?}: expected a URL with a host")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     if !names.contains(&host) {
         names.push(host);
@@ -82,8 +83,9 @@ fn own_names(url: &str) -> Result<Vec<String>, Bad> {
 }
 
 /// Makes a certificate for these names. The key is written first: a certificate that is there has its key.
-fn make(names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), Bad> {
-    let failed = |error: rcgen::Error| Bad::new("tls", format!("cannot make a certificate: {error}"));
+fn make(names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), SettingError> {
+    let failed =
+        |error: rcgen::Error| SettingError::new("tls", format!("cannot make a certificate: {error}"));
     let mut params = CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Nephos");
@@ -92,7 +94,7 @@ fn make(names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), Bad> {
     let made = params.self_signed(&pair).map_err(failed)?;
     let written = |path: &Path, text: &str| {
         write_private(path, text)
-            .map_err(|error: io::Error| Bad::new("data_dir", format!("{}: {error}", path.display())))
+            .map_err(|error: io::Error| SettingError::new("data_dir", format!("{}: {error}", path.display())))
     };
     written(key, &pair.serialize_pem())?;
     written(certificate, &made.pem())

@@ -7,7 +7,7 @@ use cdn::Cdn;
 use compute::Compute;
 use compute::model::server::Id;
 use files::Files;
-use identity::{Caller, TenantDeleted};
+use identity::{Caller, TenantDataOwner};
 use images::{Images, Page};
 
 /// Maximum number of items processed in one step.
@@ -19,7 +19,7 @@ pub fn services(
     images: &Arc<Images>,
     cdn: &Cdn,
     files: &Files,
-) -> Vec<Arc<dyn TenantDeleted>> {
+) -> Vec<Arc<dyn TenantDataOwner>> {
     vec![
         Arc::new(Servers(compute.clone())),
         Arc::new(OwnImages(Arc::clone(images))),
@@ -31,12 +31,12 @@ pub fn services(
 struct Servers(Compute);
 
 #[async_trait]
-impl TenantDeleted for Servers {
+impl TenantDataOwner for Servers {
     fn service(&self) -> &'static str {
         "servers"
     }
 
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String> {
         let caller = Arc::new(Caller::console());
         let context =
             compute::Context::new(caller, tenant_id, "tenant-deleted").map_err(|e| e.to_string())?;
@@ -56,12 +56,12 @@ impl TenantDeleted for Servers {
 struct OwnImages(Arc<Images>);
 
 #[async_trait]
-impl TenantDeleted for OwnImages {
+impl TenantDataOwner for OwnImages {
     fn service(&self) -> &'static str {
         "images"
     }
 
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String> {
         let mut offset = 0;
         loop {
             let page = Page { offset, limit: PAGE, since: None, deleted: false };
@@ -84,12 +84,12 @@ impl TenantDeleted for OwnImages {
 struct Publications(Cdn);
 
 #[async_trait]
-impl TenantDeleted for Publications {
+impl TenantDataOwner for Publications {
     fn service(&self) -> &'static str {
         "cdn"
     }
 
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String> {
         self.0.delete_tenant(tenant_id).await.map_err(|e| e.to_string())
     }
 }
@@ -97,12 +97,12 @@ impl TenantDeleted for Publications {
 struct Objects(Files);
 
 #[async_trait]
-impl TenantDeleted for Objects {
+impl TenantDataOwner for Objects {
     fn service(&self) -> &'static str {
         "files"
     }
 
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String> {
         let context = files::Context {
             caller: Some(Arc::new(Caller::console())),
             internal: true,

@@ -18,7 +18,7 @@ use work::Clock;
 
 use crate::certificate;
 use crate::cloud_id::{self, CloudId};
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 use crate::data_dir::{self, DataDir};
 use crate::tokens::IdentityTokens;
 use crate::vault::FilesVault;
@@ -59,11 +59,11 @@ impl Cloud {
     /// Opens all services as `config` says, and creates what a first start needs.
     ///
     /// # Errors
-    /// [`Bad`] with the key at fault.
-    pub async fn open(config: &Config, dir: DataDir) -> Result<Self, Bad> {
+    /// [`SettingError`] with the key at fault.
+    pub async fn open(config: &Config, dir: DataDir) -> Result<Self, SettingError> {
         let (clock, clock_moves) = rehearsal::clock()?;
         let key = Arc::new(master_key(config, &dir)?);
-        let database = |error: &dyn std::fmt::Display| Bad::new("database", error);
+        let database = |error: &dyn std::fmt::Display| SettingError::new("database", error);
         // Blobs are local files, which no other process could read.
         let in_use = || database(&"in use by another process; several processes need blobs on S3");
         let lock =
@@ -108,10 +108,10 @@ impl Cloud {
         // Start background work only after all checks have passed, since it deletes files that no row names.
         files.start();
         if let Some(sendmail) = &config.sendmail {
-            identity.send_mail_by(Arc::new(sendmail.clone()));
+            identity.set_mail_transport(Arc::new(sendmail.clone()));
         }
         compute.report_to(meter.clone());
-        identity.carry_deletions(clearing::services(&compute, &images, &cdn, &files));
+        identity.start_tenant_deletions(clearing::services(&compute, &images, &cdn, &files));
         Ok(Self { clock, clock_moves, meter, identity, files, cdn, images, compute, lock, _dir: dir })
     }
 
@@ -125,45 +125,48 @@ impl Cloud {
 }
 
 /// Opens the blob store of each storage policy.
-fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, Bad> {
+fn stores(config: &Config) -> Result<Vec<Arc<dyn Blobs>>, SettingError> {
     let open = |dir: &std::path::PathBuf| {
         let store = Local::open(dir)?;
         // A store may lie outside the data directory, so its directories need their own permissions. Deeper entries cannot
         // be reached through closed directories.
-        if let Err(error) = data_dir::close_to_others(dir, data_dir::LEVELS) {
+        if let Err(error) = data_dir::restrict_to_owner(dir, data_dir::LEVELS) {
             tracing::warn!(%error, dir = %dir.display(), "cannot remove other users' permissions on the blob directory");
         }
         Ok::<_, blobs::Error>(Arc::new(store) as Arc<dyn Blobs>)
     };
-    config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| Bad::new("blobs", e))
+    config.files.stores.iter().map(open).collect::<Result<_, _>>().map_err(|e| SettingError::new("blobs", e))
 }
 
 /// Creates the first tenant and user of an empty cloud, and the file with their credentials.
-async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), Bad> {
+async fn bootstrap(config: &Config, identity: &Identity) -> Result<(), SettingError> {
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let key = given("NEPHOS_ADMIN_API_KEY");
     if key.as_ref().is_some_and(|key| key.len() < 8 || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err(Bad::new("NEPHOS_ADMIN_API_KEY", "at least 8 printable characters without blanks"));
+        return Err(SettingError::new(
+            "NEPHOS_ADMIN_API_KEY",
+            "at least 8 printable characters without blanks",
+        ));
     }
     let first = identity
         .bootstrap(given("NEPHOS_ADMIN_PASSWORD"), key)
         .await
-        .map_err(|e| Bad::new("NEPHOS_ADMIN_PASSWORD", e))?;
+        .map_err(|e| SettingError::new("NEPHOS_ADMIN_PASSWORD", e))?;
     if let Some(first) = first {
         write_openrc(config, &first)
-            .map_err(|e| Bad::new("data_dir", format!("cannot write openrc: {e}")))?;
+            .map_err(|e| SettingError::new("data_dir", format!("cannot write openrc: {e}")))?;
     }
     Ok(())
 }
 
-async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Images, Bad> {
+async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Images, SettingError> {
     let vault = Arc::new(FilesVault::new(files.clone(), FIRST_TENANT));
     let settings = images::Settings {
         scratch: config.data_dir.join("scratch"),
         virtual_bytes_max: IMAGE_BYTES_MAX,
         space: images::Space::of,
     };
-    let failed = |e: images::Error| Bad::new("database", e);
+    let failed = |e: images::Error| SettingError::new("database", e);
     let images = Images::open(&config.database, clock.clone(), vault, settings).await.map_err(failed)?;
     if !config.hypervisors.is_empty() && config.hypervisors.iter().all(|uri| uri.starts_with("simulated")) {
         images.ensure_simulated_image().await.map_err(failed)?;
@@ -172,26 +175,29 @@ async fn open_images(config: &Config, clock: &Clock, files: &Files) -> Result<Im
 }
 
 /// Returns the configured hosts, or the machine's own libvirt. Connects to none of them yet.
-fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, Bad> {
+fn hosts(config: &Config, dir: &DataDir) -> Result<Vec<Arc<dyn Hypervisor>>, SettingError> {
     let state_dir = dir.join("hosts");
     std::fs::create_dir_all(&state_dir)
-        .map_err(|e| Bad::new("data_dir", format!("{}: {e}", state_dir.display())))?;
+        .map_err(|e| SettingError::new("data_dir", format!("{}: {e}", state_dir.display())))?;
     let options = hypervisor::Options { state_dir: Some(state_dir), stops: rehearsal::stops() };
     let own = [OWN_LIBVIRT.to_owned()];
     let uris = if config.hypervisors.is_empty() { &own[..] } else { &config.hypervisors };
     let mut hosts = Vec::new();
     for uri in uris {
-        hosts.extend(hypervisor::open(uri, &options).map_err(|e| Bad::new("hypervisor", e))?);
+        hosts.extend(hypervisor::open(uri, &options).map_err(|e| SettingError::new("hypervisor", e))?);
     }
     Ok(hosts)
 }
 
-fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Settings, Bad> {
+fn compute_settings(config: &Config, key: &MasterKey) -> Result<compute::Settings, SettingError> {
     let answers = match config.servers_v1.answers.as_deref() {
         None | Some("guide") => ResponseStyle::Guide,
         Some("live") => ResponseStyle::Live,
         Some(other) => {
-            return Err(Bad::new("servers.v1.answers", format!("{other:?}: expected guide or live")));
+            return Err(SettingError::new(
+                "servers.v1.answers",
+                format!("{other:?}: expected guide or live"),
+            ));
         }
     };
     Ok(compute::Settings {
@@ -219,14 +225,14 @@ fn write_openrc(config: &Config, first: &FirstUser) -> io::Result<()> {
 }
 
 /// Returns the key that protects secrets at rest: from the environment, or from a file in the data directory.
-fn master_key(config: &Config, dir: &DataDir) -> Result<MasterKey, Bad> {
+fn master_key(config: &Config, dir: &DataDir) -> Result<MasterKey, SettingError> {
     if let Ok(text) = std::env::var("NEPHOS_MASTER_KEY") {
-        return MasterKey::from_text(&text).map_err(|e| Bad::new("NEPHOS_MASTER_KEY", e));
+        return MasterKey::from_text(&text).map_err(|e| SettingError::new("NEPHOS_MASTER_KEY", e));
     }
     // Never create a new key for a cloud that has data: everything sealed with the old one would silently become unreadable.
     let is_new = !config.database.is_shared() && !dir.join("db").exists();
     MasterKey::load_or_create(&dir.join("master.key"), is_new || first_with_shared(config, dir))
-        .map_err(|e| Bad::new("master.key", e))
+        .map_err(|e| SettingError::new("master.key", e))
 }
 
 /// Whether this is the first start with a shared database. The openrc file, which the first start writes, shows that it is

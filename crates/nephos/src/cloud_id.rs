@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use blobs::{Blobs, PolicyStores};
-use database::{Binding, CloudRow, Location};
+use database::{CloudBinding, CloudRow, Location};
 use identity::MasterKey;
 use serde::{Deserialize, Serialize};
 use work::Clock;
 
-use crate::config::Bad;
+use crate::config::SettingError;
 use crate::data_dir::{DataDir, write_private};
 
 /// The services that have databases, by database name.
@@ -36,32 +36,33 @@ pub struct CloudId {
     file: File,
     path: PathBuf,
     now: i64,
-    bindings: Vec<(&'static str, Binding)>,
+    bindings: Vec<(&'static str, CloudBinding)>,
 }
 
 impl CloudId {
     /// Reads what every part records, and refuses to start if the parts do not belong together.
     ///
     /// # Errors
-    /// [`Bad`] names the part that does not belong.
+    /// [`SettingError`] names the part that does not belong.
     pub async fn check(
         dir: &DataDir,
         location: &Location,
         stores: &[Arc<dyn Blobs>],
         key: &MasterKey,
         clock: &Clock,
-    ) -> Result<Self, Bad> {
+    ) -> Result<Self, SettingError> {
         let path = dir.join(FILE);
         let known = read(&path)?;
         let mut bindings = Vec::new();
         for service in SERVICES {
-            let binding = Binding::read(location, service).await.map_err(|e| Bad::new("database", e))?;
+            let binding =
+                CloudBinding::read(location, service).await.map_err(|e| SettingError::new("database", e))?;
             bindings.push((service, binding));
         }
         let marks = stores.iter().map(|store| store.cloud()).collect::<Result<Vec<_>, _>>();
-        let marks = marks.map_err(|e| Bad::new("blobs", e))?;
+        let marks = marks.map_err(|e| SettingError::new("blobs", e))?;
         let bound = bindings.iter().find_map(|(_, binding)| match binding {
-            Binding::Bound(row) => Some(row.clone()),
+            CloudBinding::Bound(row) => Some(row.clone()),
             _ => None,
         });
         let key_check = hex(&key.derive("cloud-id: which key this is")[..16]);
@@ -77,7 +78,7 @@ impl CloudId {
         check_stores(&file, stores, &marks, &bindings)?;
         if file.key_check != key_check || bound.is_some_and(|row| row.key_check != key_check) {
             let reason = "it is not the key that this cloud was created with";
-            return Err(Bad::new("master.key", reason));
+            return Err(SettingError::new("master.key", reason));
         }
         let now = clock.now().0 / 1000;
         Ok(Self { file, path, now, bindings })
@@ -86,8 +87,8 @@ impl CloudId {
     /// When the database of objects was created, in milliseconds since 1970; 0 if unknown.
     pub fn files_since(&self) -> i64 {
         match self.bindings.iter().find(|(service, _)| *service == "files") {
-            Some((_, Binding::Bound(row))) => row.since,
-            Some((_, Binding::Absent)) => self.now,
+            Some((_, CloudBinding::Bound(row))) => row.since,
+            Some((_, CloudBinding::Absent)) => self.now,
             _ => 0,
         }
     }
@@ -95,22 +96,24 @@ impl CloudId {
     /// Writes the id into every part that lacks it, now that all are open, and records which parts have it.
     ///
     /// # Errors
-    /// [`Bad`] names what could not be written.
-    pub async fn bind(self, location: &Location, stores: &[Arc<dyn Blobs>]) -> Result<(), Bad> {
+    /// [`SettingError`] names what could not be written.
+    pub async fn bind(self, location: &Location, stores: &[Arc<dyn Blobs>]) -> Result<(), SettingError> {
         for (service, binding) in &self.bindings {
             let since = match binding {
-                Binding::Bound(_) => continue,
-                Binding::Absent => self.now,
-                Binding::Unbound => 0,
+                CloudBinding::Bound(_) => continue,
+                CloudBinding::Absent => self.now,
+                CloudBinding::Unbound => 0,
             };
             let (cloud, key_check) = (self.file.id.clone(), self.file.key_check.clone());
             let row = CloudRow { cloud, key_check, since };
-            Binding::write(location, service, &row).await.map_err(|e| Bad::new("database", e))?;
+            CloudBinding::write(location, service, &row)
+                .await
+                .map_err(|e| SettingError::new("database", e))?;
         }
         for (index, store) in stores.iter().enumerate() {
             let mark = mark_of(&self.file.id, index);
-            if store.cloud().map_err(|e| Bad::new("blobs", e))?.as_ref() != Some(&mark) {
-                store.set_cloud(&mark).map_err(|e| Bad::new("blobs", e))?;
+            if store.cloud().map_err(|e| SettingError::new("blobs", e))?.as_ref() != Some(&mark) {
+                store.set_cloud(&mark).map_err(|e| SettingError::new("blobs", e))?;
             }
         }
         let databases = SERVICES.map(str::to_owned).to_vec();
@@ -118,19 +121,19 @@ impl CloudId {
         if read(&self.path)?.as_ref() == Some(&file) {
             return Ok(());
         }
-        let text = serde_json::to_string_pretty(&file).map_err(|e| Bad::new(FILE, e))?;
-        write_private(&self.path, &(text + "\n")).map_err(|e| Bad::new(FILE, e))
+        let text = serde_json::to_string_pretty(&file).map_err(|e| SettingError::new(FILE, e))?;
+        write_private(&self.path, &(text + "\n")).map_err(|e| SettingError::new(FILE, e))
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Option<File>, Bad> {
+fn read(path: &std::path::Path) -> Result<Option<File>, SettingError> {
     let shown = path.display();
     match std::fs::read_to_string(path) {
-        Ok(text) => {
-            serde_json::from_str(&text).map(Some).map_err(|e| Bad::new(FILE, format!("{shown}: {e}")))
-        }
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| SettingError::new(FILE, format!("{shown}: {e}"))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Bad::new(FILE, format!("{shown}: {error}"))),
+        Err(error) => Err(SettingError::new(FILE, format!("{shown}: {error}"))),
     }
 }
 
@@ -140,31 +143,36 @@ fn mark_of(id: &str, index: usize) -> String {
     format!("{id} {index}")
 }
 
-fn check_databases(file: &File, location: &Location, bindings: &[(&str, Binding)]) -> Result<(), Bad> {
+fn check_databases(
+    file: &File,
+    location: &Location,
+    bindings: &[(&str, CloudBinding)],
+) -> Result<(), SettingError> {
     let place = match location {
         Location::Sqlite(dir) => dir.display().to_string(),
         Location::Postgres(_) => "the PostgreSQL server".to_owned(),
     };
-    let refuse = |what: String| Err(Bad::new("database", what));
+    let refuse = |what: String| Err(SettingError::new("database", what));
     for (service, binding) in bindings {
         let noted = file.databases.iter().any(|known| known == service);
         match binding {
-            Binding::Bound(row) if row.cloud != file.id => {
+            CloudBinding::Bound(row) if row.cloud != file.id => {
                 return refuse(format!("{place}: the {service} database is another cloud's ({})", row.cloud));
             }
-            Binding::Absent if noted => {
+            CloudBinding::Absent if noted => {
                 return refuse(format!(
                     "{place}: the {service} database of this cloud is missing; restore it, or configure its location"
                 ));
             }
-            Binding::Unbound if noted => {
+            CloudBinding::Unbound if noted => {
                 return refuse(format!("{place}: the {service} database is not the one that this cloud had"));
             }
             _ => {}
         }
     }
     // A directory of an earlier version: if any database exists, the ones that every cloud has must exist too.
-    let is_there = |service: &str| bindings.iter().any(|(name, b)| *name == service && *b != Binding::Absent);
+    let is_there =
+        |service: &str| bindings.iter().any(|(name, b)| *name == service && *b != CloudBinding::Absent);
     if !is_there("identity")
         && SERVICES.iter().any(|service| !["meter", "identity"].contains(service) && is_there(service))
     {
@@ -179,12 +187,12 @@ fn check_stores(
     file: &File,
     stores: &[Arc<dyn Blobs>],
     marks: &[Option<String>],
-    bindings: &[(&str, Binding)],
-) -> Result<(), Bad> {
+    bindings: &[(&str, CloudBinding)],
+) -> Result<(), SettingError> {
     let refuse = |store: &Arc<dyn Blobs>, what: String| {
-        Err(Bad::new("blobs", format!("{}: {what}", store.describe())))
+        Err(SettingError::new("blobs", format!("{}: {what}", store.describe())))
     };
-    let files_is_absent = bindings.iter().any(|(name, b)| *name == "files" && *b == Binding::Absent);
+    let files_is_absent = bindings.iter().any(|(name, b)| *name == "files" && *b == CloudBinding::Absent);
     for (index, (store, mark)) in stores.iter().zip(marks).enumerate() {
         match mark {
             // The first releases wrote only the cloud's id.
@@ -212,24 +220,24 @@ fn check_stores(
 /// Refuses a store that is empty although rows name blobs in it: a directory of an earlier version that was moved.
 ///
 /// # Errors
-/// [`Bad`] names the store.
-pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Result<(), Bad> {
-    let failed = |e: files::Error| Bad::new("database", e);
+/// [`SettingError`] names the store.
+pub async fn check_named(files: &files::Files, stores: &[Arc<dyn Blobs>]) -> Result<(), SettingError> {
+    let failed = |e: files::Error| SettingError::new("database", e);
     let beyond = PolicyStores::numbers(stores.len()).start..i64::MAX;
-    if files.names_blobs_in(beyond).await.map_err(failed)? {
+    if files.refers_to_blobs_in(beyond).await.map_err(failed)? {
         let reason =
             format!("there are objects of more storage policies than the {} configured ones", stores.len());
-        return Err(Bad::new("files.policies", reason));
+        return Err(SettingError::new("files.policies", reason));
     }
     for (index, store) in stores.iter().enumerate() {
         if store.is_empty()
             && files
-                .names_blobs_in(PolicyStores::numbers(index))
+                .refers_to_blobs_in(PolicyStores::numbers(index))
                 .await
-                .map_err(|e| Bad::new("database", e))?
+                .map_err(|e| SettingError::new("database", e))?
         {
             let reason = format!("{}: it is empty, but objects refer to blobs in it", store.describe());
-            return Err(Bad::new("blobs", reason));
+            return Err(SettingError::new("blobs", reason));
         }
     }
     Ok(())

@@ -18,19 +18,19 @@ pub use storage::FilesConfig;
 use crate::cli::Common;
 use crate::fence::FenceCommand;
 use crate::mail::Sendmail;
-use certificate::{Said, Source};
+use certificate::{CertificateSettings, Source};
 
 /// An invalid setting: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {reason}")]
-pub struct Bad {
+pub struct SettingError {
     /// The setting's key.
     pub key: String,
     /// Why it is invalid.
     pub reason: String,
 }
 
-impl Bad {
+impl SettingError {
     /// Creates the error from a setting's key and the reason.
     pub fn new(key: &str, reason: impl std::fmt::Display) -> Self {
         Self { key: key.to_owned(), reason: reason.to_string() }
@@ -89,22 +89,25 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn sendmail(self) -> Result<Option<Sendmail>, Bad> {
+    fn sendmail(self) -> Result<Option<Sendmail>, SettingError> {
         let Some(command) = self.sendmail else {
             return match self.mail_from {
-                Some(_) => Err(Bad::new("identity.sendmail", "missing: identity.mail_from is set")),
+                Some(_) => Err(SettingError::new("identity.sendmail", "missing: identity.mail_from is set")),
                 None => Ok(None),
             };
         };
         let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         if command.is_empty() {
-            return Err(Bad::new("identity.sendmail", "expected a program"));
+            return Err(SettingError::new("identity.sendmail", "expected a program"));
         }
         let from = self
             .mail_from
-            .ok_or_else(|| Bad::new("identity.mail_from", "missing: identity.sendmail is set"))?;
+            .ok_or_else(|| SettingError::new("identity.mail_from", "missing: identity.sendmail is set"))?;
         if !from.contains('@') || from.contains(char::is_control) {
-            return Err(Bad::new("identity.mail_from", format!("{from:?}: expected a mail address")));
+            return Err(SettingError::new(
+                "identity.mail_from",
+                format!("{from:?}: expected a mail address"),
+            ));
         }
         Ok(Some(Sendmail { command, from }))
     }
@@ -208,11 +211,11 @@ impl Config {
     /// Combines the settings of flags, variables and file.
     ///
     /// # Errors
-    /// [`Bad`] with the key at fault.
-    pub fn load(common: &Common) -> Result<Self, Bad> {
+    /// [`SettingError`] with the key at fault.
+    pub fn load(common: &Common) -> Result<Self, SettingError> {
         let file = read_file(common.config.as_deref())?;
         let data_dir = common.data_dir.clone().or(file.data_dir).unwrap_or_else(|| "nephos-data".into());
-        let data_dir = std::path::absolute(&data_dir).map_err(|e| Bad::new("data_dir", e))?;
+        let data_dir = std::path::absolute(&data_dir).map_err(|e| SettingError::new("data_dir", e))?;
         let listen = common.listen.clone().or(file.listen).unwrap_or_else(|| "127.0.0.1:8080".into());
         let listen = address("listen", &listen)?;
         let database = file.database.location(common, &data_dir)?;
@@ -220,12 +223,14 @@ impl Config {
         let blobs = blob_dir("blobs", &blobs, &data_dir.join("blobs"), Path::new(""))?;
         let hypervisors =
             if common.hypervisor.is_empty() { file.hypervisor } else { common.hypervisor.clone() };
-        let said = Said {
+        let said = CertificateSettings {
             word: common.tls.clone(),
             certificate: common.tls_cert.clone(),
             key: common.tls_key.clone(),
         };
-        let tls = said.or(Said { word: file.tls, certificate: file.tls_cert, key: file.tls_key }).source()?;
+        let tls = said
+            .or(CertificateSettings { word: file.tls, certificate: file.tls_cert, key: file.tls_key })
+            .source()?;
         let public_url = common.public_url.clone().or(file.public_url);
         let public_url = public_url.map_or_else(|| Ok(own_url(listen, tls.is_some())), checked_url)?;
         let edge_listen = common.edge_listen.clone().or(file.edge_listen);
@@ -233,7 +238,7 @@ impl Config {
         let fence = file.servers.fence.map(|command| {
             let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
             if words.is_empty() {
-                Err(Bad::new("servers.fence", "expected a program"))
+                Err(SettingError::new("servers.fence", "expected a program"))
             } else {
                 Ok(FenceCommand(words))
             }
@@ -244,7 +249,10 @@ impl Config {
             None | Some("on") => true,
             Some("off") => false,
             Some(other) => {
-                return Err(Bad::new("servers.rate_limits", format!("{other:?}: expected on or off")));
+                return Err(SettingError::new(
+                    "servers.rate_limits",
+                    format!("{other:?}: expected on or off"),
+                ));
             }
         };
         let trusted_proxies =
@@ -273,49 +281,52 @@ impl Config {
     }
 }
 
-fn read_file(named: Option<&Path>) -> Result<File, Bad> {
+fn read_file(named: Option<&Path>) -> Result<File, SettingError> {
     let path = named.unwrap_or(Path::new("nephos.toml"));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(File::default());
         }
-        Err(error) => return Err(Bad::new("config", format!("{}: {error}", path.display()))),
+        Err(error) => return Err(SettingError::new("config", format!("{}: {error}", path.display()))),
     };
     toml::from_str(&text).map_err(|error| {
         // One line: the position, then what is wrong with the key.
         let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
-        Bad::new("config", format!("{}, line {line}: {message}", path.display()))
+        SettingError::new("config", format!("{}, line {line}: {message}", path.display()))
     })
 }
 
 /// Returns the directory that `file:` or `file:DIR` names. A relative one is resolved against `base`.
-fn blob_dir(key: &str, url: &str, own: &Path, base: &Path) -> Result<PathBuf, Bad> {
+fn blob_dir(key: &str, url: &str, own: &Path, base: &Path) -> Result<PathBuf, SettingError> {
     match url.strip_prefix("file:") {
         Some("") => Ok(own.to_owned()),
         Some(dir) => Ok(base.join(dir)),
-        None => Err(Bad::new(key, format!("{url:?}: expected file: or file:DIR"))),
+        None => Err(SettingError::new(key, format!("{url:?}: expected file: or file:DIR"))),
     }
 }
 
-fn address(key: &str, text: &str) -> Result<SocketAddr, Bad> {
+fn address(key: &str, text: &str) -> Result<SocketAddr, SettingError> {
     let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
-    found.ok_or_else(|| Bad::new(key, format!("{text:?}: expected ADDRESS:PORT")))
+    found.ok_or_else(|| SettingError::new(key, format!("{text:?}: expected ADDRESS:PORT")))
 }
 
 /// Parses a network such as `10.0.0.0/8`, or one address.
-fn network(text: &str) -> Result<IpNet, Bad> {
+fn network(text: &str) -> Result<IpNet, SettingError> {
     let one = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse().or_else(|_| one()).map_err(|_| {
-        Bad::new("trusted_proxies", format!("{text:?}: expected an address or a network such as 10.0.0.0/8"))
+        SettingError::new(
+            "trusted_proxies",
+            format!("{text:?}: expected an address or a network such as 10.0.0.0/8"),
+        )
     })
 }
 
-fn checked_url(url: String) -> Result<String, Bad> {
+fn checked_url(url: String) -> Result<String, SettingError> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#'])) {
-        return Err(Bad::new(
+        return Err(SettingError::new(
             "public_url",
             format!("{url:?}: expected http://HOST[:PORT] or https://HOST[:PORT]"),
         ));
@@ -338,7 +349,7 @@ fn own_url(listen: SocketAddr, secure: bool) -> String {
 mod tests {
     use super::*;
 
-    fn load(toml: &str, common: Common) -> Result<Config, Bad> {
+    fn load(toml: &str, common: Common) -> Result<Config, SettingError> {
         let dir = std::env::temp_dir().join(format!("nephos-config-{:?}", std::thread::current().id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("nephos.toml");

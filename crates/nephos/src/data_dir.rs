@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, flock};
 
-use crate::config::Bad;
+use crate::config::SettingError;
 
 /// Replaces a file's content. Only its owner can read the file.
 ///
@@ -34,9 +34,10 @@ impl DataDir {
     /// only to its owner. Files that an earlier version left open to others are closed.
     ///
     /// # Errors
-    /// [`Bad`] when the directory cannot be written or another process holds it.
-    pub fn hold(path: &Path) -> Result<Self, Bad> {
-        let failed = |error: std::io::Error| Bad::new("data_dir", format!("{}: {error}", path.display()));
+    /// [`SettingError`] when the directory cannot be written or another process holds it.
+    pub fn hold(path: &Path) -> Result<Self, SettingError> {
+        let failed =
+            |error: std::io::Error| SettingError::new("data_dir", format!("{}: {error}", path.display()));
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let mut lock = OpenOptions::new()
@@ -51,9 +52,12 @@ impl DataDir {
             let mut holder = String::new();
             let _ = lock.read_to_string(&mut holder);
             let holder = holder.trim();
-            return Err(Bad::new("data_dir", format!("{}: in use by process {holder}", path.display())));
+            return Err(SettingError::new(
+                "data_dir",
+                format!("{}: in use by process {holder}", path.display()),
+            ));
         }
-        close_to_others(path, 0).map_err(failed)?;
+        restrict_to_owner(path, 0).map_err(failed)?;
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -74,7 +78,7 @@ pub const LEVELS: u32 = 2;
 ///
 /// # Errors
 /// The operating system's error.
-pub fn close_to_others(path: &Path, level: u32) -> std::io::Result<()> {
+pub fn restrict_to_owner(path: &Path, level: u32) -> std::io::Result<()> {
     let metadata = std::fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
         return Ok(());
@@ -87,7 +91,7 @@ pub fn close_to_others(path: &Path, level: u32) -> std::io::Result<()> {
         return Ok(());
     }
     for entry in std::fs::read_dir(path)? {
-        match close_to_others(&entry?.path(), level + 1) {
+        match restrict_to_owner(&entry?.path(), level + 1) {
             // The server's socket and temporary files come and go.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             other => other?,

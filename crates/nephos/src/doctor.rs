@@ -7,7 +7,7 @@ use ::database::ServerReport;
 use rustix::fs::{Access, access};
 
 use crate::Failure;
-use crate::admin::{self, Order, say};
+use crate::admin::{self, Order, print_line};
 use crate::config::Config;
 
 /// Prints the result of every check. A failed check for servers is not an error, because storage works without servers.
@@ -70,26 +70,28 @@ fn damage(config: &Config) -> Result<Vec<serde_json::Value>, Failure> {
     if !running {
         return Ok(Vec::new());
     }
-    let found = admin::carry_out(config, Order::ListDamage {})?.as_array().cloned().unwrap_or_default();
+    let found = admin::run_order(config, Order::ListDamage {})?.as_array().cloned().unwrap_or_default();
     check(found.is_empty(), "no object is known to be damaged", "restore these objects from a copy");
     for blob in &found {
         let shown = |field: &str| blob[field].as_str().unwrap_or_default().to_owned();
-        say(&format!("damaged  blob {}, found {}: {}", shown("blob"), shown("found"), shown("what")));
+        print_line(&format!("damaged  blob {}, found {}: {}", shown("blob"), shown("found"), shown("what")));
     }
     Ok(found)
 }
 
 /// Checks everything that is stored and prints the problems. Fails (exit code 1) if a problem cannot be corrected.
 fn check_storage(config: &Config, json: bool) -> Result<(), Failure> {
-    let report = admin::carry_out(config, Order::CheckStorage {})?;
+    let report = admin::run_order(config, Order::CheckStorage {})?;
     let list = |field: &str| report[field].as_array().cloned().unwrap_or_default();
     let (repaired, broken) = (list("repaired"), list("broken"));
     if json {
         admin::print_json(&report);
     } else {
-        say(&format!("checked   {} containers, {} blobs", report["containers"], report["blobs"]));
+        print_line(&format!("checked   {} containers, {} blobs", report["containers"], report["blobs"]));
         for (label, lines) in [("repaired", &repaired), ("broken", &broken)] {
-            lines.iter().for_each(|line| say(&format!("{label:<8}  {}", line.as_str().unwrap_or_default())));
+            lines
+                .iter()
+                .for_each(|line| print_line(&format!("{label:<8}  {}", line.as_str().unwrap_or_default())));
         }
     }
     if broken.is_empty() {
@@ -115,7 +117,10 @@ fn machines(config: &Config) {
     let remedy = "apt-get install libvirt-daemon-system, or --hypervisor simulated:";
     check(answers, "a libvirt daemon on this machine", remedy);
     let (accelerator, why) = accelerator(config);
-    say(&format!("{}  {accelerator}: {why}", if accelerator == "KVM" { "ok     " } else { "slow   " }));
+    print_line(&format!(
+        "{}  {accelerator}: {why}",
+        if accelerator == "KVM" { "ok     " } else { "slow   " }
+    ));
 }
 
 /// Returns the accelerator of servers on this machine's own libvirt, and the reason.
@@ -155,9 +160,9 @@ fn accelerator(config: &Config) -> (&'static str, String) {
 
 fn check(good: bool, what: &str, remedy: &str) {
     if good {
-        say(&format!("ok       {what}"));
+        print_line(&format!("ok       {what}"));
     } else {
-        say(&format!("missing  {what}: {remedy}"));
+        print_line(&format!("missing  {what}: {remedy}"));
     }
 }
 

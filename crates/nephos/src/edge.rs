@@ -11,7 +11,7 @@ use web::tls::Tls;
 
 use crate::certificate;
 use crate::cloud::Cloud;
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 use crate::data_dir::DataDir;
 use crate::tokens::IdentityTokens;
 
@@ -31,13 +31,19 @@ pub struct BoundEdge {
 /// that the cloud signs.
 ///
 /// # Errors
-/// [`Bad`] with the key to blame.
-pub async fn bind(config: &Config, dir: &DataDir, tls: Option<&Arc<Tls>>) -> Result<Option<BoundEdge>, Bad> {
+/// [`SettingError`] with the key to blame.
+pub async fn bind(
+    config: &Config,
+    dir: &DataDir,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Option<BoundEdge>, SettingError> {
     let Some(listen) = config.edge.listen else { return Ok(None) };
-    let listener =
-        TcpListener::bind(listen).await.map_err(|e| Bad::new("edge_listen", format!("{listen}: {e}")))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| SettingError::new("edge_listen", format!("{listen}: {e}")))?;
     let logs = config.data_dir.join(LOGS);
-    let log = Spool::open(&logs).map_err(|e| Bad::new("data_dir", format!("{}: {e}", logs.display())))?;
+    let log =
+        Spool::open(&logs).map_err(|e| SettingError::new("data_dir", format!("{}: {e}", logs.display())))?;
     Ok(Some(BoundEdge { listener, tls: certificate::of_edge(config, dir, tls)?, log }))
 }
 

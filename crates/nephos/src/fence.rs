@@ -8,7 +8,7 @@ use compute::Fence;
 use tokio::process::Command;
 
 /// Timeout for powering off a host.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A command that takes a host's name and succeeds once that host is certainly off.
 #[derive(Clone, Debug)]
@@ -26,9 +26,9 @@ impl Fence for FenceCommand {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .output();
-        let output = match tokio::time::timeout(PATIENCE, run).await {
+        let output = match tokio::time::timeout(TIMEOUT, run).await {
             Ok(output) => output.map_err(|e| format!("{program}: {e}"))?,
-            Err(_) => return Err(format!("{program} did not finish within {} s", PATIENCE.as_secs())),
+            Err(_) => return Err(format!("{program} did not finish within {} s", TIMEOUT.as_secs())),
         };
         if output.status.success() {
             return Ok(());

@@ -4,12 +4,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use identity::{Mail, Post};
+use identity::{Mail, MailTransport};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// Timeout for handing over a mail.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A command that reads a message with headers from standard input. `-t` makes it take the recipient from there.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Sendmail {
 }
 
 #[async_trait]
-impl Post for Sendmail {
+impl MailTransport for Sendmail {
     async fn send(&self, mail: Mail) -> Result<(), String> {
         // A header ends at its line feed, so an address with a line feed could add headers.
         if [&mail.to, &mail.subject].iter().any(|text| text.contains(char::is_control)) {
@@ -56,10 +56,10 @@ impl Post for Sendmail {
              Content-Transfer-Encoding: 8bit\n\n{}",
             self.from, mail.to, mail.subject, mail.text
         );
-        match tokio::time::timeout(PATIENCE, self.hand_over(&message)).await {
+        match tokio::time::timeout(TIMEOUT, self.hand_over(&message)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                Err(format!("{} did not finish within {} s", self.command.join(" "), PATIENCE.as_secs()))
+                Err(format!("{} did not finish within {} s", self.command.join(" "), TIMEOUT.as_secs()))
             }
         }
     }

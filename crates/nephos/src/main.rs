@@ -29,19 +29,19 @@ use std::process::ExitCode;
 
 use crate::admin::Order;
 use crate::cli::{Cli, Command};
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 
 /// An error that ends the program.
 enum Failure {
     /// Exit code 2.
-    Bad(Bad),
+    SettingError(SettingError),
     /// Exit code 1.
     Failed(String),
 }
 
-impl From<Bad> for Failure {
-    fn from(bad: Bad) -> Self {
-        Self::Bad(bad)
+impl From<SettingError> for Failure {
+    fn from(bad: SettingError) -> Self {
+        Self::SettingError(bad)
     }
 }
 
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Err(failure) => failure,
     };
     match failure {
-        Failure::Bad(bad) => {
+        Failure::SettingError(bad) => {
             eprintln!("nephos: {bad}");
             ExitCode::from(2)
         }

@@ -6,7 +6,7 @@ use hypervisor::Forward;
 use ipnet::Ipv4Net;
 use networks::{Config as Pools, Pool};
 
-use crate::config::{self, Bad};
+use crate::config::{self, SettingError};
 
 /// Tried in order, each a public and a private network.
 const CANDIDATES: [([u8; 4], [u8; 4]); 4] = [
@@ -22,15 +22,19 @@ const PRIVATE_BRIDGE: &str = "nephos-priv";
 /// Returns the pools to use.
 ///
 /// # Errors
-/// [`Bad`] with the key at fault: an invalid pool, or no default that is free.
-pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
+/// [`SettingError`] with the key at fault: an invalid pool, or no default that is free.
+pub fn pools(config: &config::Networks) -> Result<Pools, SettingError> {
     let taken = routes();
     let free = CANDIDATES.into_iter().map(|(public, private)| (net(public), net(private))).find(
         |(public, private)| !taken.iter().any(|taken| overlaps(taken, public) || overlaps(taken, private)),
     );
     let default = |which: fn((Ipv4Net, Ipv4Net)) -> Ipv4Net, key: &str| {
-        let none =
-            || Bad::new(key, "every default overlaps a route of this machine: set cidr, gateway and bridge");
+        let none = || {
+            SettingError::new(
+                key,
+                "every default overlaps a route of this machine: set cidr, gateway and bridge",
+            )
+        };
         free.map(which).ok_or_else(none)
     };
     let public = pool(&config.public, "networks.public", PUBLIC_BRIDGE, Forward::Nat, || {
@@ -40,7 +44,7 @@ pub fn pools(config: &config::Networks) -> Result<Pools, Bad> {
         default(|(_, private)| private, "networks.private")
     })?;
     if overlaps(&public.cidr, &private.cidr) {
-        return Err(Bad::new("networks.private.cidr", "it overlaps the public pool"));
+        return Err(SettingError::new("networks.private.cidr", "it overlaps the public pool"));
     }
     Ok(Pools { public, private })
 }
@@ -50,30 +54,32 @@ fn pool(
     key: &str,
     bridge: &str,
     forward: Forward,
-    default: impl FnOnce() -> Result<Ipv4Net, Bad>,
-) -> Result<Pool, Bad> {
+    default: impl FnOnce() -> Result<Ipv4Net, SettingError>,
+) -> Result<Pool, SettingError> {
     let cidr = match &given.cidr {
-        Some(text) => text.parse().map_err(|e| Bad::new(&format!("{key}.cidr"), format!("{text:?}: {e}")))?,
+        Some(text) => {
+            text.parse().map_err(|e| SettingError::new(&format!("{key}.cidr"), format!("{text:?}: {e}")))?
+        }
         None => default()?,
     };
     if cidr.prefix_len() > 29 {
-        return Err(Bad::new(
+        return Err(SettingError::new(
             &format!("{key}.cidr"),
             "expected a network of /29 or larger, with room for servers",
         ));
     }
     let gateway = match &given.gateway {
-        Some(text) => {
-            text.parse().map_err(|e| Bad::new(&format!("{key}.gateway"), format!("{text:?}: {e}")))?
-        }
+        Some(text) => text
+            .parse()
+            .map_err(|e| SettingError::new(&format!("{key}.gateway"), format!("{text:?}: {e}")))?,
         None => Ipv4Addr::from(u32::from(cidr.network()) + 1),
     };
     if !cidr.contains(&gateway) {
-        return Err(Bad::new(&format!("{key}.gateway"), format!("{gateway} is not in {cidr}")));
+        return Err(SettingError::new(&format!("{key}.gateway"), format!("{gateway} is not in {cidr}")));
     }
     let bridge = given.bridge.clone().unwrap_or_else(|| bridge.to_owned());
     if bridge.is_empty() || bridge.len() > 15 {
-        return Err(Bad::new(&format!("{key}.bridge"), "an interface's name has 1 to 15 bytes"));
+        return Err(SettingError::new(&format!("{key}.bridge"), "an interface's name has 1 to 15 bytes"));
     }
     Ok(Pool { cidr: cidr.trunc(), gateway, bridge, forward })
 }

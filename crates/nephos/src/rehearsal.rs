@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use work::Clock;
 
-use crate::config::Bad;
+use crate::config::SettingError;
 
 /// `+SECONDS`: how far the cloud's clock runs ahead of the machine's. Also allows `nephos clock --advance`.
 const CLOCK: &str = "NEPHOS_CLOCK";
@@ -14,11 +14,11 @@ const CLOCK: &str = "NEPHOS_CLOCK";
 const STOPS: &str = "NEPHOS_STOPS";
 
 /// Returns the clock, and whether it may be moved.
-pub fn clock() -> Result<(Clock, bool), Bad> {
+pub fn clock() -> Result<(Clock, bool), SettingError> {
     let clock = Clock::system();
     let Ok(text) = std::env::var(CLOCK) else { return Ok((clock, false)) };
     let ahead = text.strip_prefix('+').and_then(|seconds| seconds.parse().ok());
-    let ahead = ahead.ok_or_else(|| Bad::new(CLOCK, format!("{text:?}: expected +SECONDS")))?;
+    let ahead = ahead.ok_or_else(|| SettingError::new(CLOCK, format!("{text:?}: expected +SECONDS")))?;
     clock.advance(Duration::from_secs(ahead));
     tracing::warn!(ahead, "rehearsal mode: the clock can be moved");
     Ok((clock, true))

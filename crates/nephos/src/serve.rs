@@ -21,7 +21,7 @@ use web::metrics::Handle as MetricsHandle;
 
 use crate::certificate;
 use crate::cloud::Cloud;
-use crate::config::{Bad, Config};
+use crate::config::{Config, SettingError};
 use crate::data_dir::DataDir;
 use crate::tokens::IdentityTokens;
 use crate::{Failure, admin, descriptors, edge, refuse, runtime};
@@ -41,18 +41,18 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let tls = certificate::open(config, &dir)?;
     let listener = TcpListener::bind(config.listen)
         .await
-        .map_err(|e| Bad::new("listen", format!("{}: {e}", config.listen)))?;
+        .map_err(|e| SettingError::new("listen", format!("{}: {e}", config.listen)))?;
     let edge = edge::bind(config, &dir, tls.as_ref()).await?;
     let metrics_listener = match config.metrics_listen {
         None => None,
         Some(address) => {
             let bound = TcpListener::bind(address).await;
-            Some(bound.map_err(|e| Bad::new("metrics.listen", format!("{address}: {e}")))?)
+            Some(bound.map_err(|e| SettingError::new("metrics.listen", format!("{address}: {e}")))?)
         }
     };
     let files = descriptors::raise();
     let metrics = web::metrics::install();
-    tokio::spawn(web::metrics::keep_up(metrics.clone()));
+    tokio::spawn(web::metrics::upkeep_loop(metrics.clone()));
     let cloud = Arc::new(Cloud::open(config, dir).await?);
     let (stop, stopping) = watch::channel(false);
     let administration = admin::socket::serve(&config.data_dir, Arc::clone(&cloud), stopping.clone())?;
@@ -174,20 +174,25 @@ async fn versions(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
     (StatusCode::MULTIPLE_CHOICES, [(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
-fn start_log(config: &Config) -> Result<(), Bad> {
+fn start_log(config: &Config) -> Result<(), SettingError> {
     let level = config.log.level.as_deref().unwrap_or("info");
     // A misspelled level would be taken for the name of a module and silence all others.
     let word = |part: &&str| !part.contains(['=', '[']) && part.trim().parse::<LevelFilter>().is_err();
     if let Some(word) = level.split(',').find(word) {
-        return Err(Bad::new("log.level", format!("{word:?}: expected error, warn, info, debug or trace")));
+        return Err(SettingError::new(
+            "log.level",
+            format!("{word:?}: expected error, warn, info, debug or trace"),
+        ));
     }
-    let filter = EnvFilter::try_new(level).map_err(|e| Bad::new("log.level", e))?;
+    let filter = EnvFilter::try_new(level).map_err(|e| SettingError::new("log.level", e))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));
     match config.log.format.as_deref() {
         None | Some("text") => builder.with_ansi(false).init(),
         Some("json") => builder.json().init(),
-        Some(other) => return Err(Bad::new("log.format", format!("{other:?}: expected text or json"))),
+        Some(other) => {
+            return Err(SettingError::new("log.format", format!("{other:?}: expected text or json")));
+        }
     }
     Ok(())
 }

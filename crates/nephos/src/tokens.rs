@@ -11,7 +11,7 @@ pub struct IdentityTokens(pub Arc<Identity>);
 /// Marks the request's sender as known to the listener if the check succeeded.
 fn known<T, E>(checked: Result<T, E>) -> Result<T, E> {
     if checked.is_ok() {
-        web::sender_is_known();
+        web::mark_authenticated();
     }
     checked
 }

@@ -17,10 +17,10 @@ use crate::metrics;
 /// One of this many connections is closed when the limit is reached: those without a request that were idle longest.
 const EVICTED_PART: usize = 16;
 /// Minimum age of an unauthenticated request before its connection is closed to make room, in milliseconds.
-const STRANGER_MS: u64 = 2000;
+const UNAUTHENTICATED_MS: u64 = 2000;
 /// When memory is short, a response that its client has not read for this long is dropped, in milliseconds; that to an
 /// unauthenticated client sooner.
-const UNTAKEN_MS: u64 = 5000;
+const UNREAD_MS: u64 = 5000;
 const UNTAKEN_BY_STRANGER_MS: u64 = 1000;
 /// Minimum interval between two searches for connections to close because of memory, in milliseconds.
 const RELIEF_INTERVAL_MS: u64 = 100;
@@ -84,7 +84,7 @@ pub(crate) struct Connections {
 #[derive(Clone, Copy, Default)]
 struct Count {
     /// All connections.
-    seats: usize,
+    slots: usize,
     /// Connections that only wait for their peers to close them.
     lingering: usize,
 }
@@ -93,7 +93,7 @@ struct Count {
 struct State {
     next: u64,
     lingering: usize,
-    seats: HashMap<u64, Arc<Held>>,
+    slots: HashMap<u64, Arc<Held>>,
     /// Connections that were not evicted, by address.
     by_address: HashMap<IpAddr, usize>,
     /// Connections that were not evicted.
@@ -102,7 +102,7 @@ struct State {
 
 /// A connection's registration.
 #[derive(Clone)]
-pub(crate) struct Seat(Arc<Taken>);
+pub(crate) struct Slot(Arc<Taken>);
 
 struct Taken {
     connections: Arc<Connections>,
@@ -156,7 +156,7 @@ impl Connections {
     }
 
     fn tell(&self, state: &State) {
-        self.count.send_replace(Count { seats: state.seats.len(), lingering: state.lingering });
+        self.count.send_replace(Count { slots: state.slots.len(), lingering: state.lingering });
     }
 
     /// Returns the milliseconds since the process's `Connections` was created.
@@ -168,7 +168,7 @@ impl Connections {
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn slot(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         let own = (self.limits.per_address, self.limits.memory / MEMORY_PART);
         let (address, (per_address, bytes_max)) = match address.to_canonical() {
             address if address.is_loopback() || self.limits.is_proxy(address) => {
@@ -208,9 +208,9 @@ impl Connections {
         state.next += 1;
         state.all += 1;
         *state.by_address.entry(address).or_default() += 1;
-        state.seats.insert(held.id, Arc::clone(&held));
+        state.slots.insert(held.id, Arc::clone(&held));
         self.tell(&state);
-        Ok(Seat(Arc::new(Taken { connections: Arc::clone(self), held })))
+        Ok(Slot(Arc::new(Taken { connections: Arc::clone(self), held })))
     }
 
     /// Closes some connections to make room and returns how many.
@@ -257,15 +257,15 @@ impl Connections {
     }
 
     /// Waits until fewer connections are open than now.
-    pub(crate) async fn one_ends(&self) {
+    pub(crate) async fn wait_for_any_to_end(&self) {
         let mut count = self.count.subscribe();
-        let now = count.borrow_and_update().seats;
-        let _ = count.wait_for(|count| count.seats < now).await;
+        let now = count.borrow_and_update().slots;
+        let _ = count.wait_for(|count| count.slots < now).await;
     }
 
     /// Waits until this side has closed every connection.
-    pub(crate) async fn all_end(&self) {
-        let _ = self.count.subscribe().wait_for(|count| count.seats == count.lingering).await;
+    pub(crate) async fn wait_for_all_to_end(&self) {
+        let _ = self.count.subscribe().wait_for(|count| count.slots == count.lingering).await;
     }
 }
 
@@ -277,7 +277,7 @@ impl State {
             !held.is_evicted.load(Relaxed) && address.is_none_or(|address| address == held.address)
         };
         let is_idle = |held: &&Arc<Held>| held.requests.load(Relaxed) == 0;
-        let mut chosen: Vec<_> = self.seats.values().filter(fits).filter(is_idle).cloned().collect();
+        let mut chosen: Vec<_> = self.slots.values().filter(fits).filter(is_idle).cloned().collect();
         if chosen.len() > count {
             chosen.select_nth_unstable_by_key(count, |held| (held.idle_since.load(Relaxed), held.id));
             chosen.truncate(count);
@@ -285,9 +285,9 @@ impl State {
         if chosen.is_empty() {
             let is_stranger = |held: &&Arc<Held>| {
                 held.known.load(Relaxed) == 0
-                    && now.saturating_sub(held.busy_since.load(Relaxed)) >= STRANGER_MS
+                    && now.saturating_sub(held.busy_since.load(Relaxed)) >= UNAUTHENTICATED_MS
             };
-            let strangers = self.seats.values().filter(fits).filter(is_stranger);
+            let strangers = self.slots.values().filter(fits).filter(is_stranger);
             chosen.extend(strangers.min_by_key(|held| (held.busy_since.load(Relaxed), held.id)).cloned());
         }
         for held in &chosen {
@@ -300,20 +300,20 @@ impl State {
     /// those whose clients do not read; within each group the oldest first.
     fn relieve(&mut self, surplus: u64, now: u64) -> usize {
         let mut chosen: Vec<_> = self
-            .seats
+            .slots
             .values()
             .filter(|held| !held.is_evicted.load(Relaxed) && held.load.bytes() >= RELIEF_BYTES)
             .filter_map(|held| {
                 let is_for = |since: u64, least: u64| now.saturating_sub(since) >= least;
                 // A client that reads its response is not disconnected, however slowly it reads.
-                let offered = held.load.offered_since();
+                let offered = held.load.unread_since();
                 let order = if held.requests.load(Relaxed) == 0 {
                     (0, held.idle_since.load(Relaxed))
                 } else if held.known.load(Relaxed) == 0 {
                     let since = offered.unwrap_or(held.busy_since.load(Relaxed));
                     (1, Some(since).filter(|since| is_for(*since, UNTAKEN_BY_STRANGER_MS))?)
                 } else {
-                    (2, offered.filter(|since| is_for(*since, UNTAKEN_MS))?)
+                    (2, offered.filter(|since| is_for(*since, UNREAD_MS))?)
                 };
                 Some((order, Arc::clone(held)))
             })
@@ -337,9 +337,9 @@ impl State {
             !held.is_evicted.load(Relaxed)
                 && held.known.load(Relaxed) == 0
                 && held.requests.load(Relaxed) > 1
-                && now.saturating_sub(held.busy_since.load(Relaxed)) >= STRANGER_MS
+                && now.saturating_sub(held.busy_since.load(Relaxed)) >= UNAUTHENTICATED_MS
         };
-        let strangers = self.seats.values().filter(is_stranger);
+        let strangers = self.slots.values().filter(is_stranger);
         let busiest = strangers.max_by_key(|held| held.requests.load(Relaxed)).cloned();
         if let Some(held) = &busiest {
             self.close(held);
@@ -366,7 +366,7 @@ impl State {
     }
 }
 
-impl Seat {
+impl Slot {
     pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
     }
@@ -396,7 +396,7 @@ impl Seat {
         }
     }
 
-    /// Gives back what [`Seat::take_room`] took.
+    /// Gives back what [`Slot::take_room`] took.
     pub(crate) fn give_room_back(&self) {
         self.0.connections.extra.fetch_sub(1, Relaxed);
     }
@@ -411,9 +411,9 @@ impl Seat {
     }
 
     /// Records that a request's sender was authenticated (true), or that such a request ended (false).
-    pub(crate) fn known(&self, is_known: bool) {
+    pub(crate) fn known(&self, is_authenticated: bool) {
         let known = &self.0.held.known;
-        if is_known {
+        if is_authenticated {
             known.fetch_add(1, Relaxed)
         } else {
             known.fetch_sub(1, Relaxed)
@@ -463,7 +463,7 @@ impl Seat {
 impl Drop for Taken {
     fn drop(&mut self) {
         let mut state = self.connections.state();
-        if state.seats.remove(&self.held.id).is_some() && !self.held.is_evicted.load(Relaxed) {
+        if state.slots.remove(&self.held.id).is_some() && !self.held.is_evicted.load(Relaxed) {
             state.uncount(self.held.address);
         }
         state.lingering -= usize::from(self.held.is_lingering.load(Relaxed));
@@ -475,7 +475,7 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counted::{Busy, sender_is_known};
+    use crate::counted::{ActiveRequest, mark_authenticated};
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -485,25 +485,25 @@ mod tests {
     async fn idle_connections_are_evicted_and_busy_ones_are_not() {
         let connections =
             Connections::new(Limits { all: 4, per_address: 2, proxies: Vec::new(), memory: MEMORY });
-        let first = connections.seat(address(1)).unwrap();
+        let first = connections.slot(address(1)).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        let second = connections.seat(address(1)).unwrap();
-        let busy = Busy::begin(&second);
-        busy.handle(async { sender_is_known() }).await;
+        let second = connections.slot(address(1)).unwrap();
+        let busy = ActiveRequest::begin(&second);
+        busy.handle(async { mark_authenticated() }).await;
         assert_eq!((first.idle(), second.idle()), (Some(Duration::from_secs(1)), None));
-        let third = connections.seat(address(1)).unwrap();
+        let third = connections.slot(address(1)).unwrap();
         first.evicted().await;
         assert!(!second.is_evicted() && !third.is_evicted());
-        let also_busy = Busy::begin(&third);
-        assert_eq!(connections.seat(address(1)).err(), Some(Full::ForAddress));
-        let others: Vec<_> = (2..4).map(|last| connections.seat(address(last)).unwrap()).collect();
-        let at_work: Vec<_> = others.iter().map(Busy::begin).collect();
-        assert_eq!(connections.seat(address(9)).err(), Some(Full::Everywhere));
+        let also_busy = ActiveRequest::begin(&third);
+        assert_eq!(connections.slot(address(1)).err(), Some(Full::ForAddress));
+        let others: Vec<_> = (2..4).map(|last| connections.slot(address(last)).unwrap()).collect();
+        let at_work: Vec<_> = others.iter().map(ActiveRequest::begin).collect();
+        assert_eq!(connections.slot(address(9)).err(), Some(Full::Everywhere));
         drop((busy, at_work));
-        let room = connections.seat(address(9)).unwrap();
+        let room = connections.slot(address(9)).unwrap();
         assert!(second.is_evicted() && !third.is_evicted());
         drop((first, second, third, also_busy, others, room));
-        connections.all_end().await;
+        connections.wait_for_all_to_end().await;
         let state = connections.state();
         assert_eq!((state.all, state.by_address.len()), (0, 0));
     }
@@ -512,7 +512,7 @@ mod tests {
     fn an_ipv6_network_counts_as_one_address_and_loopback_is_unlimited() {
         let proxies = vec!["192.0.2.0/24".parse().unwrap()];
         let connections = Connections::new(Limits { all: 9, per_address: 1, proxies, memory: MEMORY });
-        let mut seats = Vec::new();
+        let mut slots = Vec::new();
         for text in [
             "192.0.2.1",
             "192.0.2.1",
@@ -523,9 +523,9 @@ mod tests {
             "::1",
             "::ffff:127.0.0.1",
         ] {
-            let seat = connections.seat(text.parse().unwrap()).unwrap();
-            seats.push((Busy::begin(&seat), seat));
+            let slot = connections.slot(text.parse().unwrap()).unwrap();
+            slots.push((ActiveRequest::begin(&slot), slot));
         }
-        assert_eq!(connections.seat("2001:db8:0:ff::2".parse().unwrap()).err(), Some(Full::ForAddress));
+        assert_eq!(connections.slot("2001:db8:0:ff::2".parse().unwrap()).err(), Some(Full::ForAddress));
     }
 }

@@ -16,11 +16,11 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::connections::Seat;
+use crate::connections::Slot;
 
 /// Time for a client to read a piece of a response; a second more per [`SLOWEST_BYTES`] of it.
-pub(crate) const TAKE_WITHIN: Duration = Duration::from_secs(120);
-/// Bytes for which a reader gets one second more than [`TAKE_WITHIN`].
+pub(crate) const READ_WITHIN: Duration = Duration::from_secs(120);
+/// Bytes for which a reader gets one second more than [`READ_WITHIN`].
 const SLOWEST_BYTES: u64 = 4096;
 /// Maximum of bytes counted as unread on one connection; hyper buffers no more. Frames other than DATA count too, until
 /// the connection has no request.
@@ -30,7 +30,7 @@ const UNREAD_FREE: u64 = 64 << 10;
 /// Interval of retries while waiting for memory.
 pub(crate) const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-impl Seat {
+impl Slot {
     fn add(&self, bytes: u64) {
         self.load().bytes.fetch_add(bytes, Relaxed);
         self.connections().memory.fetch_add(bytes, Relaxed);
@@ -80,109 +80,115 @@ impl Seat {
         let id = waits.next;
         waits.next += 1;
         waits.for_client.insert(id, (now, until));
-        Offer { seat: self.clone(), id }
+        Offer { slot: self.clone(), id }
     }
 }
 
 /// Something that the client is to read; its time limit ends when this is dropped.
 struct Offer {
-    seat: Seat,
+    slot: Slot,
     id: u64,
 }
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.seat.load().waits().for_client.remove(&self.id);
+        self.slot.load().waits().for_client.remove(&self.id);
     }
 }
 
 /// A request in progress.
-pub(crate) struct Busy {
-    seat: Seat,
+pub(crate) struct ActiveRequest {
+    slot: Slot,
     /// No other request was in progress on the connection when it began.
     is_first: bool,
     /// It was admitted beside another one.
     has_room: AtomicBool,
     /// Whether its sender is authenticated.
-    is_known: AtomicBool,
+    is_authenticated: AtomicBool,
     head: AtomicUsize,
 }
 
 tokio::task_local! {
-    static REQUEST: Arc<Busy>;
+    static REQUEST: Arc<ActiveRequest>;
 }
 
 /// Records that the sender of the request handled by the current task is authenticated. Connections with such requests are
 /// not closed to make room for others. Has no effect outside a request's task.
-pub fn sender_is_known() {
+pub fn mark_authenticated() {
     let _ = REQUEST.try_with(|busy| busy.known());
 }
 
 /// What a request in progress takes beside its head and its response, roughly.
 const REQUEST_BYTES: usize = 16 << 10;
 
-impl Busy {
+impl ActiveRequest {
     /// Registers a request on this connection. It is in progress until the return value is dropped.
-    pub(crate) fn begin(seat: &Seat) -> Arc<Self> {
-        let is_first = seat.began();
-        seat.add(REQUEST_BYTES as u64);
-        let (is_known, head) = (AtomicBool::new(false), AtomicUsize::new(REQUEST_BYTES));
-        Arc::new(Self { seat: seat.clone(), is_first, has_room: AtomicBool::new(false), is_known, head })
+    pub(crate) fn begin(slot: &Slot) -> Arc<Self> {
+        let is_first = slot.began();
+        slot.add(REQUEST_BYTES as u64);
+        let (is_authenticated, head) = (AtomicBool::new(false), AtomicUsize::new(REQUEST_BYTES));
+        Arc::new(Self {
+            slot: slot.clone(),
+            is_first,
+            has_room: AtomicBool::new(false),
+            is_authenticated,
+            head,
+        })
     }
 
-    /// Runs the request's handler, once there is room for it, such that [`sender_is_known`] refers to this request.
+    /// Runs the request's handler, once there is room for it, such that [`mark_authenticated`] refers to this request.
     pub(crate) async fn handle<T>(self: &Arc<Self>, handler: impl Future<Output = T>) -> T {
         if !self.is_first {
-            self.seat.take_room().await;
+            self.slot.take_room().await;
             self.has_room.store(true, Relaxed);
         }
         REQUEST.scope(Arc::clone(self), handler).await
     }
 
     fn known(&self) {
-        if !self.is_known.swap(true, Relaxed) {
-            self.seat.known(true);
+        if !self.is_authenticated.swap(true, Relaxed) {
+            self.slot.known(true);
         }
     }
 
     /// Counts the request's head, of `bytes` bytes.
     pub(crate) fn head(&self, bytes: usize) {
         self.head.fetch_add(bytes, Relaxed);
-        self.seat.add(bytes as u64);
+        self.slot.add(bytes as u64);
     }
 
     /// Records bytes of the request's body that were read.
     pub(crate) fn read(&self, bytes: usize) {
-        self.seat.read(bytes as u64);
+        self.slot.read(bytes as u64);
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.seat.remove(self.head.load(Relaxed) as u64);
-        if self.is_known.load(Relaxed) {
-            self.seat.known(false);
+        self.slot.remove(self.head.load(Relaxed) as u64);
+        if self.is_authenticated.load(Relaxed) {
+            self.slot.known(false);
         }
         if self.has_room.load(Relaxed) {
-            self.seat.give_room_back();
+            self.slot.give_room_back();
         }
-        self.seat.ended();
+        self.slot.ended();
     }
 }
 
 /// Bytes of a response that hyper holds. The request stays in progress until they are freed.
 struct Piece {
     bytes: Bytes,
-    busy: Arc<Busy>,
+    busy: Arc<ActiveRequest>,
     _offer: Offer,
 }
 
 impl Piece {
-    fn wrap(bytes: Bytes, busy: &Arc<Busy>) -> Bytes {
+    fn wrap(bytes: Bytes, busy: &Arc<ActiveRequest>) -> Bytes {
         let length = bytes.len() as u64;
-        busy.seat.add(length);
-        busy.seat.load().answers.fetch_add(length, Relaxed);
-        let offer = busy.seat.offer(length, TAKE_WITHIN);
+        busy.slot.add(length);
+        busy.slot.load().answers.fetch_add(length, Relaxed);
+        let offer = busy.slot.offer(length, READ_WITHIN);
         Bytes::from_owner(Self { bytes, busy: Arc::clone(busy), _offer: offer })
     }
 }
@@ -195,53 +201,53 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let seat = &self.busy.seat;
-        seat.load().answers.fetch_sub(self.bytes.len() as u64, Relaxed);
-        seat.remove(self.bytes.len() as u64);
-        let waiting = std::mem::take(&mut seat.load().waits().for_room);
+        let slot = &self.busy.slot;
+        slot.load().answers.fetch_sub(self.bytes.len() as u64, Relaxed);
+        slot.remove(self.bytes.len() as u64);
+        let waiting = std::mem::take(&mut slot.load().waits().for_room);
         waiting.into_iter().for_each(Waker::wake);
     }
 }
 
 /// A response's body. Its next piece is produced only while this connection and all connections together are below their
 /// memory limits.
-pub(crate) struct Answered {
+pub(crate) struct MeteredBody {
     body: Body,
-    busy: Arc<Busy>,
+    busy: Arc<ActiveRequest>,
     /// The time limit for the client to make room for the next piece.
     offer: Option<Offer>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Answered {
-    pub(crate) fn new(body: Body, busy: Arc<Busy>) -> Self {
-        let offer = (!http_body::Body::is_end_stream(&body)).then(|| busy.seat.offer(0, TAKE_WITHIN));
+impl MeteredBody {
+    pub(crate) fn new(body: Body, busy: Arc<ActiveRequest>) -> Self {
+        let offer = (!http_body::Body::is_end_stream(&body)).then(|| busy.slot.offer(0, READ_WITHIN));
         Self { body, busy, offer, pause: None }
     }
 
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let seat = &self.busy.seat;
+        let slot = &self.busy.slot;
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(context));
                 self.pause = None;
             }
-            if seat.connections().is_short() {
+            if slot.connections().is_short() {
                 self.pause = Some(Box::pin(tokio::time::sleep(SHORTAGE_PAUSE)));
                 continue;
             }
-            let has_room = || seat.load().answers.load(Relaxed) < seat.bytes_max();
+            let has_room = || slot.load().answers.load(Relaxed) < slot.bytes_max();
             if has_room() {
                 return Poll::Ready(());
             }
-            seat.load().waits().for_room.push(context.waker().clone());
+            slot.load().waits().for_room.push(context.waker().clone());
             // Memory that was freed before the waker was registered woke nobody, so check again.
             return if has_room() { Poll::Ready(()) } else { Poll::Pending };
         }
     }
 }
 
-impl http_body::Body for Answered {
+impl http_body::Body for MeteredBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -260,7 +266,7 @@ impl http_body::Body for Answered {
             if bytes.is_empty() { bytes } else { Piece::wrap(bytes, &this.busy) }
         });
         if !this.body.is_end_stream() {
-            this.offer = Some(this.busy.seat.offer(length as u64, TAKE_WITHIN * 2));
+            this.offer = Some(this.busy.slot.offer(length as u64, READ_WITHIN * 2));
         }
         Poll::Ready(Some(Ok(frame)))
     }

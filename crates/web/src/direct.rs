@@ -17,11 +17,11 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::connections::{Limits, Seat};
-use crate::counted::{Answered, Busy};
+use crate::connections::{Limits, Slot};
+use crate::counted::{ActiveRequest, MeteredBody};
 use crate::linger::{Lingering, Stream};
 use crate::listener::{self, Peer};
-use crate::patience::Patient;
+use crate::stall_timeout::StallTimeout;
 use crate::tls::Tls;
 
 /// A client has this long to send its first byte.
@@ -57,8 +57,8 @@ pub async fn serve<H: Handler>(
 ) {
     listener::accept(listener, limits, stop, |is_stopping| {
         let shared = Arc::new(Shared { builder: listener::builder(), handler, tls, is_stopping });
-        move |stream, peer, seat| {
-            tokio::spawn(Arc::clone(&shared).take(stream, peer, seat));
+        move |stream, peer, slot| {
+            tokio::spawn(Arc::clone(&shared).take(stream, peer, slot));
         }
     })
     .await;
@@ -72,7 +72,7 @@ struct Shared<H> {
 }
 
 impl<H: Handler> Shared<H> {
-    async fn take(self: Arc<Self>, stream: TcpStream, peer: Peer, seat: Seat) {
+    async fn take(self: Arc<Self>, stream: TcpStream, peer: Peer, slot: Slot) {
         let mut is_stopping = self.is_stopping.clone();
         let begun = async {
             if !begins_handshake(&stream).await? {
@@ -83,26 +83,26 @@ impl<H: Handler> Shared<H> {
         };
         let begun: io::Result<Begun> = tokio::select! {
             begun = begun => begun,
-            () = seat.evicted() => return,
+            () = slot.evicted() => return,
             _ = is_stopping.wait_for(|stops| *stops) => return,
         };
         match begun {
-            Ok(Begun::Plain(stream)) => self.serve(stream, peer, false, seat).await,
-            Ok(Begun::Secure(stream)) => self.serve(*stream, peer, true, seat).await,
+            Ok(Begun::Plain(stream)) => self.serve(stream, peer, false, slot).await,
+            Ok(Begun::Secure(stream)) => self.serve(*stream, peer, true, slot).await,
             Err(error) => tracing::debug!(%error, peer = %peer.0, "a connection did not begin"),
         }
     }
 
-    async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, is_secure: bool, seat: Seat) {
-        let stream = TokioIo::new(Patient::new(Lingering::new(stream, seat.clone())));
-        let (asked_on, shared) = (seat.clone(), Arc::clone(&self));
+    async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, is_secure: bool, slot: Slot) {
+        let stream = TokioIo::new(StallTimeout::new(Lingering::new(stream, slot.clone())));
+        let (asked_on, shared) = (slot.clone(), Arc::clone(&self));
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let busy = Busy::begin(&asked_on);
+            let busy = ActiveRequest::begin(&asked_on);
             let answer = Arc::clone(&shared.handler).handle(Call { request, peer, is_secure });
-            async move { Ok::<_, Infallible>(answer.await.map(|body| Answered::new(body, busy))) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| MeteredBody::new(body, busy))) }
         });
         let connection = self.builder.serve_connection(stream, service);
-        listener::attend(connection, peer, &seat, self.is_stopping.clone()).await;
+        listener::attend(connection, peer, &slot, self.is_stopping.clone()).await;
     }
 }
 

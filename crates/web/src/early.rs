@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::counted::Busy;
+use crate::counted::ActiveRequest;
 
 /// Longest unread rest of a body that is read to keep the connection, in bytes.
 const REST_BYTES_MAX: u64 = 64 * 1024;
@@ -48,7 +48,7 @@ impl Asked {
 
 impl Rest {
     /// Returns the body to pass to the handler.
-    pub(crate) fn watch(&self, incoming: Incoming, busy: Arc<Busy>) -> Body {
+    pub(crate) fn watch(&self, incoming: Incoming, busy: Arc<ActiveRequest>) -> Body {
         Body::new(Watched { incoming: Some(incoming), rest: Arc::clone(&self.0), busy })
     }
 
@@ -95,7 +95,7 @@ async fn drain(body: &mut Incoming, limit: u64) -> bool {
 struct Watched {
     incoming: Option<Incoming>,
     rest: Arc<Mutex<Option<Incoming>>>,
-    busy: Arc<Busy>,
+    busy: Arc<ActiveRequest>,
 }
 
 impl http_body::Body for Watched {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::connections::Seat;
+use crate::connections::Slot;
 use crate::early::{DRAIN_BYTES_MAX, DRAIN_PAUSE_MAX, DRAIN_WITHIN};
 
 /// A stream over a TCP connection.
@@ -34,7 +34,7 @@ impl OverTcp for TlsStream<TcpStream> {
 /// Closes its stream in stages when dropped, unless the peer closed it already or it was evicted.
 pub(crate) struct Lingering<S: Stream> {
     stream: Option<S>,
-    seat: Seat,
+    slot: Slot,
     /// Whether the peer closed its half or the connection is broken.
     is_over: bool,
 }
@@ -45,8 +45,8 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'stat
 impl<S: AsyncRead + AsyncWrite + OverTcp + Unpin + Send + 'static> Stream for S {}
 
 impl<S: Stream> Lingering<S> {
-    pub(crate) fn new(stream: S, seat: Seat) -> Self {
-        Self { stream: Some(stream), seat, is_over: false }
+    pub(crate) fn new(stream: S, slot: Slot) -> Self {
+        Self { stream: Some(stream), slot, is_over: false }
     }
 
     fn with<T>(&mut self, act: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -105,16 +105,16 @@ impl<S: Stream> AsyncWrite for Lingering<S> {
 impl<S: Stream> Drop for Lingering<S> {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
-        if self.is_over || self.seat.is_evicted() {
+        if self.is_over || self.slot.is_evicted() {
             return;
         }
-        let seat = self.seat.clone();
-        seat.linger();
+        let slot = self.slot.clone();
+        slot.linger();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::select! {
                     () = drain(stream) => {}
-                    () = seat.evicted() => {}
+                    () = slot.evicted() => {}
                     () = tokio::time::sleep(DRAIN_WITHIN) => {}
                 }
             });

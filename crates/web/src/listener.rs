@@ -20,13 +20,13 @@ use tower::ServiceExt;
 use work::Clock;
 
 pub use crate::connections::Limits;
-use crate::connections::{Connections, Full, Seat};
-use crate::counted::{Answered, Busy};
+use crate::connections::{Connections, Full, Slot};
+use crate::counted::{ActiveRequest, MeteredBody};
 use crate::early::{Asked, Rest};
 use crate::head::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::linger::{Lingering, Stream};
 use crate::metrics;
-use crate::patience::Patient;
+use crate::stall_timeout::StallTimeout;
 use crate::tls::Tls;
 use crate::transaction::TransactionId;
 use crate::wire::{Exchange, Refuse, Refused, Wire};
@@ -76,8 +76,8 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, stop
     let limits = options.limits.clone();
     accept(listener, limits, stop, |is_stopping| {
         let shared = Arc::new(Shared { builder: builder(), router, options, is_stopping });
-        move |stream, peer, seat| {
-            tokio::spawn(Arc::clone(&shared).take(stream, peer, seat));
+        move |stream, peer, slot| {
+            tokio::spawn(Arc::clone(&shared).take(stream, peer, slot));
         }
     })
     .await;
@@ -85,7 +85,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, stop
 
 /// Accepts connections until `stop` resolves, then lets requests under way end. `serving` is given what says when to stop
 /// and returns what takes a connection, at once.
-pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Seat)>(
+pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Slot)>(
     listener: TcpListener,
     limits: Limits,
     stop: impl Future<Output = ()>,
@@ -99,9 +99,9 @@ pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Seat)>(
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(seat) = seat(&connections, peer.ip(), &mut shortage).await {
+                    if let Some(slot) = slot(&connections, peer.ip(), &mut shortage).await {
                         let _ = stream.set_nodelay(true);
-                        take(stream, Peer(peer), seat);
+                        take(stream, Peer(peer), slot);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -109,7 +109,7 @@ pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Seat)>(
                     let evicted = connections.evict();
                     shortage.log(&format!("{error}; {evicted} idle connections were closed"));
                     tokio::select! {
-                        () = connections.one_ends() => {}
+                        () = connections.wait_for_any_to_end() => {}
                         () = tokio::time::sleep(SHORTAGE_PAUSE) => {}
                     }
                 }
@@ -122,20 +122,20 @@ pub(crate) async fn accept<T: FnMut(TcpStream, Peer, Seat)>(
     }
     drop(listener);
     stopping.send_replace(true);
-    if tokio::time::timeout(DRAIN_WITHIN, connections.all_end()).await.is_err() {
+    if tokio::time::timeout(DRAIN_WITHIN, connections.wait_for_all_to_end()).await.is_err() {
         tracing::warn!("shutdown: requests still in progress were aborted");
     }
 }
 
 /// Registers an accepted connection; returns `None` if its address has too many.
-async fn seat(
+async fn slot(
     connections: &Arc<Connections>,
     address: std::net::IpAddr,
     shortage: &mut Shortage,
-) -> Option<Seat> {
+) -> Option<Slot> {
     loop {
-        match connections.seat(address) {
-            Ok(seat) => return Some(seat),
+        match connections.slot(address) {
+            Ok(slot) => return Some(slot),
             Err(Full::ForAddress) => {
                 shortage.log(&format!("{address} has too many connections with requests in progress"));
                 return None;
@@ -143,7 +143,7 @@ async fn seat(
             Err(Full::Everywhere) => {
                 shortage
                     .log("the connection limit is reached and every connection has a request in progress");
-                connections.one_ends().await;
+                connections.wait_for_any_to_end().await;
             }
         }
     }
@@ -207,40 +207,40 @@ struct Shared {
 }
 
 impl Shared {
-    async fn take(self: Arc<Self>, stream: TcpStream, peer: Peer, seat: Seat) {
+    async fn take(self: Arc<Self>, stream: TcpStream, peer: Peer, slot: Slot) {
         let Some(tls) = self.options.tls.clone() else {
-            return self.serve(stream, peer, Scheme::Http, seat).await;
+            return self.serve(stream, peer, Scheme::Http, slot).await;
         };
         let mut is_stopping = self.is_stopping.clone();
         let stream = tokio::select! {
             shaken = tls.accept(stream) => shaken,
-            () = seat.evicted() => return,
+            () = slot.evicted() => return,
             // No request is in progress yet.
             _ = is_stopping.wait_for(|stops| *stops) => return,
         };
         match stream {
-            Ok(stream) => self.serve(stream, peer, Scheme::Https, seat).await,
+            Ok(stream) => self.serve(stream, peer, Scheme::Https, slot).await,
             Err(error) => tracing::debug!(%error, peer = %peer.0, "no handshake"),
         }
     }
 
-    async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, scheme: Scheme, seat: Seat) {
+    async fn serve<S: Stream>(self: Arc<Self>, stream: S, peer: Peer, scheme: Scheme, slot: Slot) {
         let exchange = Exchange::new(self.options.clock.clone(), self.options.refuse);
-        let stream = Patient::new(Lingering::new(stream, seat.clone()));
-        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange), seat.clone()));
-        let (asked_on, shared) = (seat.clone(), Arc::clone(&self));
+        let stream = StallTimeout::new(Lingering::new(stream, slot.clone()));
+        let stream = TokioIo::new(Wire::new(stream, Arc::clone(&exchange), slot.clone()));
+        let (asked_on, shared) = (slot.clone(), Arc::clone(&self));
         let service = service_fn(move |request: http::Request<Incoming>| {
             let cut = exchange.begin();
-            let (busy, exchange) = (Busy::begin(&asked_on), Arc::clone(&exchange));
+            let (busy, exchange) = (ActiveRequest::begin(&asked_on), Arc::clone(&exchange));
             let (method, version) = (request.method().clone(), request.version());
             let answer = answer(Arc::clone(&shared), peer, scheme, cut, request, Arc::clone(&busy));
             async move {
                 let response = busy.handle(answer).await;
                 exchange.finish(&method, version, &response);
-                Ok::<_, Infallible>(response.map(|body| Answered::new(body, busy)))
+                Ok::<_, Infallible>(response.map(|body| MeteredBody::new(body, busy)))
             }
         });
-        attend(self.builder.serve_connection(stream, service), peer, &seat, self.is_stopping.clone()).await;
+        attend(self.builder.serve_connection(stream, service), peer, &slot, self.is_stopping.clone()).await;
     }
 }
 
@@ -249,7 +249,7 @@ impl Shared {
 pub(crate) async fn attend<I, S, B>(
     connection: auto::Connection<'_, I, S, TokioExecutor>,
     peer: Peer,
-    seat: &Seat,
+    slot: &Slot,
     mut is_stopping: watch::Receiver<bool>,
 ) where
     S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
@@ -270,18 +270,18 @@ pub(crate) async fn attend<I, S, B>(
                 }
                 return;
             }
-            () = seat.evicted() => return,
+            () = slot.evicted() => return,
             _ = is_stopping.wait_for(|stops| *stops), if !is_closing => {
                 connection.as_mut().graceful_shutdown();
                 is_closing = true;
             }
             () = tokio::time::sleep_until(check) => {
                 let now = tokio::time::Instant::now();
-                if seat.close_if_unread() {
+                if slot.close_if_unread() {
                     tracing::debug!(peer = %peer.0, "closing the connection: the client does not read its response");
                     return;
                 }
-                match seat.idle() {
+                match slot.idle() {
                     Some(idle) if idle >= HEAD_WITHIN && is_closing => return,
                     Some(idle) if idle >= HEAD_WITHIN => {
                         connection.as_mut().graceful_shutdown();
@@ -376,7 +376,7 @@ async fn answer(
     scheme: Scheme,
     cut: Option<String>,
     mut request: http::Request<Incoming>,
-    busy: Arc<Busy>,
+    busy: Arc<ActiveRequest>,
 ) -> Response {
     let started = Instant::now();
     let id = TransactionId::new(shared.options.clock.now().seconds());

@@ -36,7 +36,7 @@ impl Load {
     }
 
     /// Returns since when the client has not read what was offered first, in milliseconds.
-    pub(crate) fn offered_since(&self) -> Option<u64> {
+    pub(crate) fn unread_since(&self) -> Option<u64> {
         self.waits().for_client.first_key_value().map(|(_, (since, _))| *since)
     }
 

@@ -24,7 +24,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Merges samples into their buckets periodically, forever. Without this each sample stays in memory until somebody reads
 /// the metrics.
-pub async fn keep_up(metrics: Handle) {
+pub async fn upkeep_loop(metrics: Handle) {
     loop {
         tokio::time::sleep(UPKEEP_INTERVAL).await;
         metrics.run_upkeep();

@@ -21,7 +21,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why a certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum LoadError {
     /// The certificate is at fault.
     #[error("{}: {reason}", path.display())]
     Certificate {
@@ -52,8 +52,8 @@ impl Tls {
     /// Loads a certificate chain, the server's own certificate first, and its key; both in PEM.
     ///
     /// # Errors
-    /// [`Unusable`] if a file cannot be read or the key does not match the certificate.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Unusable> {
+    /// [`LoadError`] if a file cannot be read or the key does not match the certificate.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, LoadError> {
         let config = RwLock::new(Arc::new(read(certificate, key)?));
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })
     }
@@ -61,8 +61,8 @@ impl Tls {
     /// Loads both files again, for new connections. Open connections keep the old certificate; its sessions are not resumed.
     ///
     /// # Errors
-    /// [`Unusable`] as for [`Tls::load`]; then the old certificate stays in use.
-    pub fn reload(&self) -> Result<(), Unusable> {
+    /// [`LoadError`] as for [`Tls::load`]; then the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), LoadError> {
         let config = Arc::new(read(&self.certificate, &self.key)?);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
@@ -76,9 +76,9 @@ impl Tls {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, Unusable> {
-    let bad_certificate = |reason: String| Unusable::Certificate { path: certificate.to_owned(), reason };
-    let bad_key = |reason: String| Unusable::Key { path: key.to_owned(), reason };
+fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, LoadError> {
+    let bad_certificate = |reason: String| LoadError::Certificate { path: certificate.to_owned(), reason };
+    let bad_key = |reason: String| LoadError::Key { path: key.to_owned(), reason };
     let chain = std::fs::read(certificate).map_err(|e| bad_certificate(e.to_string()))?;
     let chain = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<Vec<_>, _>>()

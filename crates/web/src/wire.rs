@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use work::Clock;
 
-use crate::connections::Seat;
+use crate::connections::Slot;
 use crate::counted::SHORTAGE_PAUSE;
 use crate::framing::{Framing, Messages, declared, head_length};
 use crate::transaction::TransactionId;
@@ -120,7 +120,7 @@ impl Exchange {
             format: Format::default(),
         };
         let (mut parts, body) = (self.refuse)(&refused).into_parts();
-        let body = at_hand(body);
+        let body = available_bytes(body);
         let id = TransactionId::new(self.clock.now().seconds());
         tracing::info!(target: "request", %id, service = "other", status = parts.status.as_u16(), "unreadable head");
         id.show(&mut parts.headers);
@@ -145,7 +145,7 @@ impl Exchange {
 }
 
 /// Returns the bytes of a body that is available at once.
-fn at_hand(body: Body) -> Bytes {
+fn available_bytes(body: Body) -> Bytes {
     let collected = std::pin::pin!(body.collect());
     match Future::poll(collected, &mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(whole)) => whole.to_bytes(),
@@ -177,7 +177,7 @@ enum Protocol {
 pub(crate) struct Wire<S> {
     stream: S,
     exchange: Arc<Exchange>,
-    seat: Seat,
+    slot: Slot,
     /// While memory is short, nothing is read until this ends.
     pause: Option<Pin<Box<Sleep>>>,
     sends: (Protocol, Messages),
@@ -195,9 +195,9 @@ enum Next {
 }
 
 impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, exchange: Arc<Exchange>, seat: Seat) -> Self {
+    pub(crate) fn new(stream: S, exchange: Arc<Exchange>, slot: Slot) -> Self {
         let start = (Protocol::Unknown, Messages::new());
-        Self { stream, exchange, seat, pause: None, sends: start, receives: start, own: (Vec::new(), 0) }
+        Self { stream, exchange, slot, pause: None, sends: start, receives: start, own: (Vec::new(), 0) }
     }
 
     /// Records the heads in received bytes, for [`head::fault`].
@@ -243,7 +243,7 @@ impl<S> Wire<S> {
                 ready!(pause.as_mut().poll(context));
                 self.pause = None;
             }
-            if self.receives.0 == Protocol::Other || !self.seat.is_full() {
+            if self.receives.0 == Protocol::Other || !self.slot.is_full() {
                 return Poll::Ready(());
             }
             self.pause = Some(Box::pin(tokio::time::sleep(SHORTAGE_PAUSE)));
@@ -388,7 +388,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         ready!(this.poll_pause(context));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        this.seat.received(buffer.filled().len() - before);
+        this.slot.received(buffer.filled().len() - before);
         this.note(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }

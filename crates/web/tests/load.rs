@@ -99,7 +99,7 @@ async fn listen(live: &Live, limits: Limits) -> std::net::SocketAddr {
         .route(
             "/upload",
             any(|request: web::Request| async move {
-                web::sender_is_known();
+                web::mark_authenticated();
                 let mut body = request.into_body();
                 while let Ok(Some(_)) = web::body::next(&mut body).await {}
                 StatusCode::CREATED

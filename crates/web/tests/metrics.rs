@@ -30,7 +30,7 @@ static ALLOCATOR: Counting = Counting;
 #[tokio::test(start_paused = true)]
 async fn unread_samples_do_not_accumulate() {
     let metrics = web::metrics::install();
-    tokio::spawn(web::metrics::keep_up(metrics.clone()));
+    tokio::spawn(web::metrics::upkeep_loop(metrics.clone()));
     let mut after_first = 0;
     for round in 0..20 {
         for sample in 0..50_000 {

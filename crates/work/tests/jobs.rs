@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use database::testing::{Proxy, Scratch};
+use database::testing::{Proxy, TestLocation};
 use database::{Database, Migration, on_each_engine, params};
 use tokio::sync::Notify;
 use work::lease::{self, Uptime};
@@ -198,7 +198,7 @@ async fn until_set(moment: &OnceLock<Instant>, what: &str) -> Instant {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_cut_off_from_the_database_stops_before_its_successor_starts() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let (lease, clock) = (Duration::from_secs(3), Clock::system());
     let (first, second) = (Arc::new(EndlessHandler::default()), Arc::new(EndlessHandler::default()));
@@ -224,7 +224,7 @@ async fn a_process_cut_off_from_the_database_stops_before_its_successor_starts()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_ahead_does_not_take_leased_jobs() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = open(&scratch.location).await;
     let (clock, ahead) =
         (Clock::frozen_at(Time::from_seconds(1000)), Clock::frozen_at(Time::from_seconds(1_000_000)));
@@ -243,7 +243,7 @@ async fn a_clock_that_is_ahead_does_not_take_leased_jobs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_skips_a_job_that_another_transaction_has_locked() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let db = open(&scratch.location).await;
     let clock = Clock::system();
     let far = clock.now().after(Duration::from_secs(3600));

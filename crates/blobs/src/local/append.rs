@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::space::{self, Claimant};
 use super::volume::{Claim, Created, Volumes};
 use crate::error::{Error, Result};
-use crate::{Location, Placed};
+use crate::{Location, StoredBlob};
 
 /// Default size at which a volume is sealed, in bytes.
 pub(super) const VOLUME_BYTES_MAX: u64 = 1 << 30;
@@ -31,7 +31,7 @@ struct Append {
     record: Vec<u8>,
     length: u64,
     claimant: Claimant,
-    done: oneshot::Sender<Result<Placed>>,
+    done: oneshot::Sender<Result<StoredBlob>>,
 }
 
 pub(super) struct Appender {
@@ -59,7 +59,12 @@ impl Appender {
         self.current.load(Ordering::Acquire)
     }
 
-    pub(super) async fn append(&self, record: Vec<u8>, length: u64, claimant: Claimant) -> Result<Placed> {
+    pub(super) async fn append(
+        &self,
+        record: Vec<u8>,
+        length: u64,
+        claimant: Claimant,
+    ) -> Result<StoredBlob> {
         let (done, durable) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(Error::Closing)?;
         let order = Order::Append(Append { record, length, claimant, done });
@@ -86,7 +91,7 @@ impl Drop for Appender {
 }
 
 /// The volume being written and its current end.
-struct Tail {
+struct CurrentVolume {
     number: i64,
     file: Arc<File>,
     end: u64,
@@ -104,7 +109,7 @@ struct Written {
     unusable: bool,
 }
 
-impl Tail {
+impl CurrentVolume {
     /// Appends the records that fit and syncs once. A record that does not fit fails; the others are not affected.
     fn append(&mut self, batch: &[Append]) -> Written {
         let mut joined = Vec::with_capacity(batch.iter().map(|append| append.record.len()).sum());
@@ -168,7 +173,7 @@ fn copy(error: &io::Error) -> io::Error {
 
 struct Writer {
     volumes: Arc<Volumes>,
-    tail: Option<Tail>,
+    tail: Option<CurrentVolume>,
     current: Arc<AtomicI64>,
     volume_bytes_max: u64,
 }
@@ -210,7 +215,7 @@ impl Writer {
         let number = self.current.load(Ordering::Acquire);
         for (append, place) in batch.drain(..).zip(written.places) {
             // Claim the volume before returning the location, and so before the volume can be sealed and removed.
-            let placed = place.map(|location| Placed { location, claim: self.volumes.claim(number) });
+            let placed = place.map(|location| StoredBlob { location, claim: self.volumes.claim(number) });
             let _ = append.done.send(placed.map_err(|e| Error::io("appending to a volume", &e)));
         }
         if written.unusable && self.tail.as_ref().is_some_and(|tail| tail.end == 0) {
@@ -226,11 +231,11 @@ impl Writer {
         }
     }
 
-    fn tail(&mut self) -> io::Result<&mut Tail> {
+    fn tail(&mut self) -> io::Result<&mut CurrentVolume> {
         if self.tail.is_none() {
             let Created { number, file, written, claim } = self.volumes.create()?;
             self.current.store(number, Ordering::Release);
-            self.tail = Some(Tail { number, file, end: 0, reserved: 0, written, _claim: claim });
+            self.tail = Some(CurrentVolume { number, file, end: 0, reserved: 0, written, _claim: claim });
         }
         self.tail.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -243,10 +248,10 @@ impl Writer {
     }
 }
 
-impl Placed {
+impl StoredBlob {
     /// Creates the result for a blob whose location needs no claim.
     #[must_use]
-    pub fn unclaimed(location: Location) -> Self {
+    pub fn without_claim(location: Location) -> Self {
         Self { location, claim: Claim::default() }
     }
 }

@@ -63,7 +63,7 @@ impl BlockReader {
         let (ahead, length) = (self.header, usize::try_from(self.length).unwrap_or(0));
         let mut bytes = vec![0; ahead + length + 4];
         bytes = fill(&self.file, bytes, self.start - ahead as u64).await.map_err(|e| self.failed(&e))?;
-        self.check_whose(&bytes[..ahead])?;
+        self.check_owner(&bytes[..ahead])?;
         if first_bad_block(&bytes[ahead..ahead + length], &bytes[ahead + length..]).is_some() {
             return Err(self.corrupt(0));
         }
@@ -75,7 +75,7 @@ impl BlockReader {
 
     /// Rejects a record that belongs to another blob. A damaged header is ignored: the data has its own checksums, and the
     /// scrub reports the header.
-    fn check_whose(&self, header: &[u8]) -> Result<()> {
+    fn check_owner(&self, header: &[u8]) -> Result<()> {
         match header.try_into().ok().and_then(read_header) {
             Some(found) if found != (self.id, self.length) => {
                 Err(Error::Corrupt { id: self.id.to_string(), what: "another blob is in its place".into() })
@@ -111,7 +111,7 @@ impl BlockReader {
         }
         if self.table.is_empty() && self.header > 0 {
             let header = fill(&self.file, vec![0; self.header], self.start - self.header as u64).await;
-            self.check_whose(&header.map_err(|e| self.failed(&e))?)?;
+            self.check_owner(&header.map_err(|e| self.failed(&e))?)?;
         }
         let upto = blocks(self.length).min(first + TABLE_BLOCKS);
         let bytes = vec![0; usize::try_from((upto - first) * 4).unwrap_or(0)];
@@ -177,7 +177,7 @@ pub(super) async fn check_header(id: BlobId, file: &Arc<File>, location: Locatio
 ///
 /// # Errors
 /// [`Error::Corrupt`] if it does.
-pub(super) async fn check_whose(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
+pub(super) async fn check_owner(id: BlobId, file: &Arc<File>, location: Location) -> Result<()> {
     let start = u64::try_from(location.offset).unwrap_or(u64::MAX);
     let header = fill(file, vec![0; HEADER_BYTES], start).await.map_err(|e| failed(id, &e))?;
     match header.as_slice().try_into().ok().and_then(read_header) {

@@ -94,7 +94,7 @@ impl Singles {
     }
 
     /// Lists orphans that were set aside at least `age` ago.
-    pub(super) async fn aside_for(&self, age: std::time::Duration) -> Result<Vec<BlobId>> {
+    pub(super) async fn orphans_older_than(&self, age: std::time::Duration) -> Result<Vec<BlobId>> {
         let aside = self.aside.clone();
         let list = move || {
             let mut found = Vec::new();
@@ -111,7 +111,7 @@ impl Singles {
         blocking(list).await.map_err(|e| Error::io("listing the orphaned blobs", &e))
     }
 
-    pub(super) async fn remove_aside(&self, id: BlobId) -> Result<()> {
+    pub(super) async fn delete_orphan(&self, id: BlobId) -> Result<()> {
         let aside = self.aside.join(id.to_string());
         blocking(move || std::fs::remove_file(aside)).await.map_err(|e| Error::io("removing a blob", &e))
     }

@@ -69,7 +69,7 @@ on_each_engine! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_left_is_delivered_once() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud.store("/c/o", &[], b"hello").await;
     let own = cloud.publish("c", &[("x-log-retention", "True")]).await;

@@ -13,7 +13,7 @@ type Case<'t> = (&'t str, &'t str, &'t str, &'t [(&'t str, &'t str)], u16, &'t s
 /// Cloud Files guide and the original's origin server: each case with its status and how long others may keep it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_has_its_status_and_its_lasting() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud
         .store(
@@ -110,7 +110,7 @@ async fn every_case_has_its_status_and_its_lasting() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_ranges_come_in_parts_and_endless_lists_do_not() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud.store("/c/o", &[("content-type", "text/plain")], b"0123456789").await;
     let own = cloud.publish("c", &[]).await;
@@ -213,7 +213,7 @@ on_each_engine! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_published_website_has_indexes_redirections_listings_and_error_pages() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     for (name, body) in [
         ("index.html", &b"home"[..]),
@@ -262,7 +262,7 @@ async fn a_published_website_has_indexes_redirections_listings_and_error_pages()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn browsers_rules_are_the_objects_own() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     let stored = [("access-control-allow-origin", "http://shop.test"), ("access-control-max-age", "60")];
     cloud.store("/c/open", &stored, b"x").await;
@@ -294,7 +294,7 @@ async fn browsers_rules_are_the_objects_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_static_large_object_is_served_with_segments_from_elsewhere() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud.store("/segments/1", &[], b"one, ").await;
     cloud.store("/segments/2", &[], b"two").await;
@@ -324,7 +324,7 @@ async fn a_static_large_object_is_served_with_segments_from_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_expires_is_not_served_beyond_its_time() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud.store("/c/o", &[("x-delete-after", "100")], b"hello").await;
     let own = cloud.publish("c", &[]).await;
@@ -335,7 +335,7 @@ async fn an_object_that_expires_is_not_served_beyond_its_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_that_contradict_each_other_are_refused() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = cloud(&scratch.location).await;
     cloud.store("/c/o", &[], b"hello").await;
     let own = cloud.publish("c", &[]).await;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use compute::{Compute, Denied, Settings, Tokens};
-use database::testing::Scratch;
+use database::testing::TestLocation;
 use database::{Database, Location, Migration, params};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -102,7 +102,7 @@ pub struct TestBed {
     /// Held for writing: no image is stored or read.
     pub vault: Arc<tokio::sync::RwLock<()>>,
     dir: Arc<tempfile::TempDir>,
-    scratch: Option<Scratch>,
+    scratch: Option<TestLocation>,
     database: tokio::sync::OnceCell<Database>,
 }
 
@@ -169,7 +169,7 @@ impl TestBed {
     }
 
     pub async fn with(hosts: HostSettings, settings: Settings) -> Self {
-        let scratch = Scratch::sqlite();
+        let scratch = TestLocation::sqlite();
         let mut bed = Self::at(&scratch.location, hosts, settings).await;
         bed.scratch = Some(scratch);
         bed
@@ -561,7 +561,7 @@ impl TestBed {
     /// Two hosts. The first one has server `1` of 256 MB and is filled by server `2`, so that a resize of server `1`
     /// migrates it to the second one.
     pub async fn with_full_host() -> Self {
-        let scratch = Scratch::sqlite();
+        let scratch = TestLocation::sqlite();
         let mut bed = Self::with_full_host_at(&scratch.location).await;
         bed.scratch = Some(scratch);
         bed

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use compute::Settings;
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 use hypervisor::simulated::Settings as HostSettings;
 
 use crate::bed::TestBed;
@@ -13,7 +13,7 @@ const SERVER: &str = r#"{"server": {"name": "s", "imageId": 1, "flavorId": 1}}"#
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_keeps_its_addresses_if_the_reply_to_its_commit_is_lost() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let settings = Settings { rate_limits: false, ..Settings::default() };
     let bed = TestBed::at(&proxy.location, HostSettings::default(), settings).await;

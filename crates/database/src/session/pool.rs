@@ -13,7 +13,7 @@ use super::tls;
 use crate::error::{Error, Result};
 
 /// Statement timeout, and how long to wait for a server that does not respond.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout for opening a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a unit waits for a free connection of the pool.
@@ -36,7 +36,7 @@ impl Connector {
         let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| bad(reason(&e)))?;
         let tls = tls.connector(&mut config).map_err(bad)?;
         config.connect_timeout(CONNECT_WITHIN);
-        config.tcp_user_timeout(PATIENCE);
+        config.tcp_user_timeout(STATEMENT_TIMEOUT);
         Ok(Self { config, tls })
     }
 
@@ -89,7 +89,7 @@ impl managed::Manager for Manager {
     type Error = tokio_postgres::Error;
 
     async fn create(&self) -> std::result::Result<Client, tokio_postgres::Error> {
-        let options = format!("-c statement_timeout={}", PATIENCE.as_millis());
+        let options = format!("-c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
         self.0.connect(&options).await.map(Client::new)
     }
 

@@ -29,7 +29,7 @@ impl Reserve {
     }
 
     /// Releases the reserve if the disk is nearly full. Returns whether the disk is nearly full.
-    pub(super) fn give_up_if_low(&self) -> bool {
+    pub(super) fn release_if_low(&self) -> bool {
         let low = self.free().is_some_and(|free| free < LOW_BYTES);
         if low && std::fs::remove_file(&self.path).is_ok() {
             tracing::warn!(
@@ -75,7 +75,7 @@ mod tests {
         let reserve = Reserve::open(dir.path()).unwrap();
         let path = dir.path().join("reserve");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), RESERVE_BYTES);
-        assert!(!reserve.give_up_if_low() && path.exists());
+        assert!(!reserve.release_if_low() && path.exists());
         std::fs::remove_file(&path).unwrap();
         reserve.take();
         assert!(path.exists());

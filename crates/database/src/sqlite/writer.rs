@@ -103,7 +103,7 @@ impl Writer {
         let job: Unit = Box::new(move |tx| {
             let mut outcome = catch_unwind(AssertUnwindSafe(|| run_now(unit(&input, tx))))
                 .unwrap_or_else(|_| Err(Error::statement("unit", "it panicked").into()));
-            if let Err(error) = tx.verdict() {
+            if let Err(error) = tx.take_failure() {
                 outcome = outcome.and(Err(error.into()));
             }
             let keep = outcome.is_ok();
@@ -145,7 +145,7 @@ fn write_batches(
     let (log, mut empty_at) = (log_of(path), LOG_BYTES_MAX);
     let mut batch = Vec::with_capacity(BATCH_UNITS_MAX);
     while units.blocking_recv_many(&mut batch, BATCH_UNITS_MAX) > 0 {
-        if reserve.give_up_if_low() {
+        if reserve.release_if_low() {
             // Restart the log, so that it is overwritten from its beginning instead of growing.
             checkpoint(&connection, path, "PRAGMA wal_checkpoint(RESTART)");
         }
@@ -206,10 +206,10 @@ fn run_batch(
         let (keep, answer) = unit(tx);
         answers.push(answer);
         if keep {
-            tx.keep_unit();
+            tx.merge_unit();
         } else {
             statement(tx, "ROLLBACK TO unit")?;
-            tx.undo_unit();
+            tx.roll_back_unit();
         }
         statement(tx, "RELEASE unit")?;
     }

@@ -57,7 +57,7 @@ pub use operations::refuse;
 pub use remote::Clouds;
 use request::Parsed;
 pub use request::Published;
-use unread::Unread;
+use unread::UnreadBody;
 
 /// Looks up the user that a token belongs to.
 #[async_trait]
@@ -93,7 +93,8 @@ async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response 
     let target = request::target_of(request.uri().path());
     let is_published = request.extensions().get::<Published>().is_some();
     let logged = target.as_ref().ok().filter(|_| !is_published);
-    let visit = logged.and_then(|target| accesslog::Visit::begin(&swift.files, &mut request, target));
+    let serve_website =
+        logged.and_then(|target| accesslog::AccessRecord::begin(&swift.files, &mut request, target));
     headers::as_received(request.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let asked = headers::get(request.headers(), CONNECTION.as_str());
@@ -116,8 +117,8 @@ async fn dispatch(State(swift): State<Swift>, mut request: Request) -> Response 
         // Swift sends this header to clients that ask for it, although HTTP/1.1 does not require it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
-    match visit {
-        Some(visit) => visit.end(&swift.files, response).await,
+    match serve_website {
+        Some(serve_website) => serve_website.end(&swift.files, response).await,
         None => response,
     }
 }
@@ -157,7 +158,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     let tenant = crate::model::name::tenant_of(target.account()).unwrap_or_default().to_owned();
     if context.published.is_some() {
         let call = Call { files: &swift.files, context: &context, query: &query };
-        return call.answer(target, head, Unread::new(body)).await;
+        return call.answer(target, head, UnreadBody::new(body)).await;
     }
     let method = head.method.as_str();
     let is_operator = context.caller.as_ref().is_some_and(|caller| caller.operator);
@@ -173,7 +174,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     pacing::pace(&swift.files, &context, target, method).await?;
     let (body, received) = conveyed::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
-    let mut outcome = call.answer(target, head, Unread::new(body)).await;
+    let mut outcome = call.answer(target, head, UnreadBody::new(body)).await;
     if let Ok(response) = &mut outcome
         && context.pass.is_some()
         && context.carried.is_none()
@@ -203,9 +204,9 @@ struct Call<'r> {
 }
 
 impl Call<'_> {
-    async fn answer(&self, target: &Target, head: &Parts, body: Unread) -> Result<Response, Fault> {
-        let is_visit = website::may_answer(self.context, head);
-        if is_visit && let Some(mut outcome) = self.visit(target, head).await {
+    async fn answer(&self, target: &Target, head: &Parts, body: UnreadBody) -> Result<Response, Fault> {
+        let is_visit = website::is_website_request(self.context, head);
+        if is_visit && let Some(mut outcome) = self.serve_website(target, head).await {
             if let Ok(page) = &mut outcome
                 && page.status().is_success()
                 && !self.query.has("format")
@@ -217,14 +218,14 @@ impl Call<'_> {
         }
         let outcome = self.route(target, head, body).await;
         match target {
-            Target::Object(a, c, o) if is_visit => self.revisit((a, c, o), head, outcome).await,
+            Target::Object(a, c, o) if is_visit => self.apply_website((a, c, o), head, outcome).await,
             // A signature grants access to a container only as a website.
             Target::Container(..) if self.context.pass.is_some() => Err(tempurl::invalid()),
             _ => outcome,
         }
     }
 
-    async fn route(&self, target: &Target, head: &Parts, body: Unread) -> Result<Response, Fault> {
+    async fn route(&self, target: &Target, head: &Parts, body: UnreadBody) -> Result<Response, Fault> {
         let method = head.method.as_str();
         if matches!(method, "POST" | "DELETE") && self.query.has("bulk-delete") {
             return self.bulk_delete(target, head, body).await;

@@ -72,11 +72,11 @@ pub enum Line {
 }
 
 /// Longer than any name, so that a prefix followed by it sorts after all names with that prefix.
-const BEHIND_ALL: [u8; 1100] = [0xff; 1100];
+const AFTER_ALL_NAMES: [u8; 1100] = [0xff; 1100];
 
 /// A scan of ordered names between two bounds. Skipping moves a bound.
 #[derive(Clone, Debug)]
-pub struct Walk {
+pub struct Scan {
     query: Query,
     /// Lower bound of the names still to scan, inclusive.
     pub lower: Vec<u8>,
@@ -97,7 +97,7 @@ pub enum Step {
     Skip,
 }
 
-impl Walk {
+impl Scan {
     /// Starts a scan.
     #[must_use]
     pub fn new(mut query: Query) -> Self {
@@ -120,7 +120,7 @@ impl Walk {
         if !behind.is_empty() {
             lower = lower.max([behind.as_slice(), b"\0"].concat());
         }
-        let mut upper = successor(&query.prefix).unwrap_or_else(|| BEHIND_ALL.to_vec());
+        let mut upper = successor(&query.prefix).unwrap_or_else(|| AFTER_ALL_NAMES.to_vec());
         if !before.is_empty() {
             upper = upper.min(before.clone());
         }
@@ -173,7 +173,7 @@ impl Walk {
         if self.query.reverse {
             self.upper = name.to_vec();
         } else if all_below {
-            self.lower = successor(name).unwrap_or_else(|| BEHIND_ALL.to_vec());
+            self.lower = successor(name).unwrap_or_else(|| AFTER_ALL_NAMES.to_vec());
         } else {
             self.lower = [name, b"\0"].concat();
         }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn walked(names: &BTreeSet<Vec<u8>>, query: &Query) -> Vec<Vec<u8>> {
-        let mut walk = Walk::new(query.clone());
+        let mut walk = Scan::new(query.clone());
         let mut lines = Vec::new();
         while lines.len() < query.limit {
             let mut wanted = names.iter().filter(|name| walk.wants(name));

@@ -36,19 +36,19 @@ pub enum Asked {
 /// A segment as it is stored, in Swift's format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Kept {
+pub enum StoredSegment {
     /// Bytes that the manifest itself contains.
     Data {
         /// In base64.
         data: String,
     },
     /// An object, or a part of one.
-    Object(KeptObject),
+    Object(SegmentObject),
 }
 
 /// An object in a stored manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptObject {
+pub struct SegmentObject {
     /// `/container/object`.
     pub name: String,
     /// Its length when the manifest was stored, in bytes.
@@ -301,15 +301,15 @@ pub fn part(range: &str, size: u64) -> Option<std::ops::Range<u64>> {
 
 /// Formats a stored manifest in the form that clients send (`format=raw`).
 #[must_use]
-pub fn raw(kept: &[Kept]) -> String {
+pub fn raw(kept: &[StoredSegment]) -> String {
     let sent: Vec<Value> = kept
         .iter()
         .map(|segment| match segment {
-            Kept::Data { data } => json!({ "data": data }),
-            Kept::Object(KeptObject { name, bytes, hash, range: None, .. }) => {
+            StoredSegment::Data { data } => json!({ "data": data }),
+            StoredSegment::Object(SegmentObject { name, bytes, hash, range: None, .. }) => {
                 json!({ "path": name, "etag": hash, "size_bytes": bytes })
             }
-            Kept::Object(KeptObject { name, bytes, hash, range: Some(range), .. }) => {
+            StoredSegment::Object(SegmentObject { name, bytes, hash, range: Some(range), .. }) => {
                 json!({ "path": name, "etag": hash, "size_bytes": bytes, "range": range })
             }
         })
@@ -319,16 +319,16 @@ pub fn raw(kept: &[Kept]) -> String {
 
 /// Formats a manifest in the stored form.
 #[must_use]
-pub fn to_json(kept: &[Kept]) -> String {
+pub fn to_json(kept: &[StoredSegment]) -> String {
     json::to_text(&kept)
 }
 
 /// Returns the length of a stored segment, in bytes.
 #[must_use]
-pub fn length(kept: &Kept) -> u64 {
+pub fn length(kept: &StoredSegment) -> u64 {
     match kept {
-        Kept::Data { data } => STANDARD.decode(data).map_or(0, |data| data.len() as u64),
-        Kept::Object(object) => {
+        StoredSegment::Data { data } => STANDARD.decode(data).map_or(0, |data| data.len() as u64),
+        StoredSegment::Object(object) => {
             let part = part_of(object);
             part.end - part.start
         }
@@ -338,7 +338,7 @@ pub fn length(kept: &Kept) -> u64 {
 /// Returns the part of its object that a stored segment selects. Reading and announcing a manifest both use it, so that the
 /// length sent equals the length announced.
 #[must_use]
-pub fn part_of(object: &KeptObject) -> std::ops::Range<u64> {
+pub fn part_of(object: &SegmentObject) -> std::ops::Range<u64> {
     match &object.range {
         Some(range) => part(range, object.bytes).unwrap_or(0..0),
         None => 0..object.bytes,
@@ -349,14 +349,14 @@ pub fn part_of(object: &KeptObject) -> std::ops::Range<u64> {
 ///
 /// # Errors
 /// [`Error::Page`] if it is not a manifest or has invalid segments.
-pub fn parse_kept(json: &[u8]) -> Result<(Vec<Kept>, u64), Error> {
+pub fn parse_kept(json: &[u8]) -> Result<(Vec<StoredSegment>, u64), Error> {
     let refused = || Error::Page("Not an SLO manifest".into());
-    let kept: Vec<Kept> = serde_json::from_slice(json).map_err(|_| refused())?;
+    let kept: Vec<StoredSegment> = serde_json::from_slice(json).map_err(|_| refused())?;
     let mut size = 0u64;
     for segment in &kept {
         let fits = match segment {
-            Kept::Data { data } => STANDARD.decode(data).is_ok_and(|data| !data.is_empty()),
-            Kept::Object(object) => {
+            StoredSegment::Data { data } => STANDARD.decode(data).is_ok_and(|data| !data.is_empty()),
+            StoredSegment::Object(object) => {
                 let named = object.name.trim_start_matches('/').split_once('/');
                 let bytes = i64::try_from(object.bytes);
                 let range = object.range.as_ref().map_or(Ok(()), |range| check_range(range, bytes.ok()));
@@ -372,15 +372,15 @@ pub fn parse_kept(json: &[u8]) -> Result<(Vec<Kept>, u64), Error> {
 
 /// Returns the ETag of the whole: the MD5 of its segments' ETags.
 #[must_use]
-pub fn etag(kept: &[Kept]) -> String {
+pub fn etag(kept: &[StoredSegment]) -> String {
     let mut md5 = fast_md5::Md5::new();
     for segment in kept {
         match segment {
-            Kept::Data { data } => {
+            StoredSegment::Data { data } => {
                 let data = STANDARD.decode(data).unwrap_or_default();
                 md5.update(hex::encode(fast_md5::digest(&data)).as_bytes());
             }
-            Kept::Object(object) => {
+            StoredSegment::Object(object) => {
                 md5.update(object.hash.as_bytes());
                 if let Some(range) = &object.range {
                     md5.update(format!(":{range};").as_bytes());
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_manifest_survives_storing_and_is_shown_raw() {
-        let object = KeptObject {
+        let object = SegmentObject {
             name: "/c/x".into(),
             bytes: 5,
             hash: "h".into(),
@@ -508,8 +508,8 @@ mod tests {
             range: Some("0-1".into()),
             sub_slo: false,
         };
-        let kept = vec![Kept::Data { data: "YQ==".into() }, Kept::Object(object)];
-        assert_eq!(serde_json::from_str::<Vec<Kept>>(&to_json(&kept)).unwrap(), kept);
+        let kept = vec![StoredSegment::Data { data: "YQ==".into() }, StoredSegment::Object(object)];
+        assert_eq!(serde_json::from_str::<Vec<StoredSegment>>(&to_json(&kept)).unwrap(), kept);
         assert_eq!(
             raw(&kept),
             r#"[{"data": "YQ=="}, {"etag": "h", "path": "/c/x", "range": "0-1", "size_bytes": 5}]"#

@@ -22,7 +22,7 @@ pub const UNVERSIONED: &str = "version-aware operations require that the contain
 
 /// What a container does with objects that are replaced or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeping {
+pub enum VersioningMode {
     /// Deletes them.
     Nothing,
     /// Keeps them as versions.
@@ -33,7 +33,7 @@ pub enum Keeping {
     History(String),
 }
 
-impl Keeping {
+impl VersioningMode {
     /// Returns the mode that a container's metadata sets.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {

@@ -5,7 +5,7 @@
 
 use database::Tx;
 
-use super::authorise::{Action, Place, authorise, may_delete, puts_off};
+use super::authorise::{Action, Place, authorise, may_delete, only_extends_expiry};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
@@ -97,7 +97,7 @@ impl Access {
         let found = store::objects::find_in(tx, container.id, name).await?;
         found
             .filter(|found| !found.is_expired(object.created))
-            .map_or(Ok(()), |found| puts_off(&found, expires))
+            .map_or(Ok(()), |found| only_extends_expiry(&found, expires))
     }
 
     /// As [`Access::container`], for an object of `size` bytes more that must fit.

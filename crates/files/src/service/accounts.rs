@@ -6,7 +6,7 @@ use database::Tx;
 use work::Time;
 
 use super::authorise::{Action, Place, authorise, is_owner};
-use super::{Context, Files, fresh_id};
+use super::{Context, Files, new_row_id};
 use crate::error::{Error, Result};
 use crate::model::account_acl;
 use crate::model::entry::{Account, Counts, Stored};
@@ -63,16 +63,16 @@ impl Files {
             })
             .await?;
         view.map_or_else(
-            || self.unmade(context, name),
+            || self.implicit_account(context, name),
             |(account, counts)| Ok(view_of(context, name, account, counts)),
         )
     }
 
     /// Returns the view of an account without a row: a tenant's own account is empty, not missing.
-    pub(super) fn unmade(&self, context: &Context, name: &str) -> Result<AccountView> {
+    pub(super) fn implicit_account(&self, context: &Context, name: &str) -> Result<AccountView> {
         let tenant = name::tenant_of(name);
-        let own =
-            tenant.is_some_and(|tenant| context.caller.as_ref().is_some_and(|caller| caller.is_of(tenant)));
+        let own = tenant
+            .is_some_and(|tenant| context.caller.as_ref().is_some_and(|caller| caller.is_scoped_to(tenant)));
         if !own {
             return Err(Error::NotFound);
         }
@@ -108,7 +108,7 @@ impl Files {
         self.admit(context, name, Action::WriteAccount).await?;
         name::check_account(name, self.limits())?;
         // A tenant's own account is created by its first use; any other must exist.
-        let own = self.unmade(context, name).is_ok();
+        let own = self.implicit_account(context, name).is_ok();
         self.change_account(context, name, changes, own).await.map(|_| ())
     }
 
@@ -227,7 +227,7 @@ async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
 
 /// Within a transaction: creates an account's row.
 pub(super) async fn make(tx: &mut Tx, name: &str, now: Time) -> Result<Account> {
-    let account = Account { id: fresh_id(now), created: now, metadata: Metadata::default() };
+    let account = Account { id: new_row_id(now), created: now, metadata: Metadata::default() };
     store::accounts::insert(tx, name, &account).await?;
     Ok(account)
 }

@@ -6,7 +6,7 @@ use super::containers::may_keep_versions;
 use super::{Context, Files, archive};
 use crate::error::{Error, Result};
 use crate::model::entry::Container;
-use crate::model::version::Keeping;
+use crate::model::version::VersioningMode;
 use crate::store;
 
 impl Files {
@@ -15,7 +15,7 @@ impl Files {
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`], [`Error::NotFound`], [`Error::OverQuota`],
     /// [`Error::Precondition`] if the container for old versions is missing.
-    pub async fn would_store(
+    pub async fn check_store(
         &self,
         context: &Context,
         account: &str,
@@ -25,17 +25,19 @@ impl Files {
     ) -> Result<()> {
         let found = self.container_for(context, account, container, Action::WriteObject).await?;
         self.check_quotas(context, &found, size).await?;
-        self.could_keep(found, name).await
+        self.check_archive_exists(found, name).await
     }
 
     /// Checks that an object to be replaced can be kept, if the container keeps old versions.
-    async fn could_keep(&self, container: Container, name: &str) -> Result<()> {
-        let (Keeping::Stack(place) | Keeping::History(place)) = Keeping::of(&container.metadata) else {
+    async fn check_archive_exists(&self, container: Container, name: &str) -> Result<()> {
+        let (VersioningMode::Stack(place) | VersioningMode::History(place)) =
+            VersioningMode::of(&container.metadata)
+        else {
             return Ok(());
         };
         let input = (container, place, name.to_owned(), self.now());
         let kept = self.0.db.read(input, |(container, place, name, now), tx| {
-            Box::pin(async move { archive::could_keep(tx, container, place, name, *now).await })
+            Box::pin(async move { archive::check_archive_exists(tx, container, place, name, *now).await })
         });
         kept.await
     }
@@ -44,7 +46,13 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::OverQuota`], [`Error::Unauthenticated`], [`Error::Forbidden`].
-    pub async fn is_room(&self, context: &Context, account: &str, container: &str, size: u64) -> Result<()> {
+    pub async fn check_room(
+        &self,
+        context: &Context,
+        account: &str,
+        container: &str,
+        size: u64,
+    ) -> Result<()> {
         self.room(context, account, container, size).await.map(|_| ())
     }
 
@@ -68,12 +76,12 @@ impl Files {
         Ok(Some((found, admitted)))
     }
 
-    /// As [`Files::is_room`], for containers that may keep old versions: these authenticate the caller before they keep an old
+    /// As [`Files::check_room`], for containers that may keep old versions: these authenticate the caller before they keep an old
     /// version.
     ///
     /// # Errors
     /// [`Error::OverQuota`], [`Error::Unauthenticated`], [`Error::Forbidden`].
-    pub async fn would_fit(
+    pub async fn check_fit(
         &self,
         context: &Context,
         account: &str,
@@ -84,18 +92,18 @@ impl Files {
         let Some((found, admitted)) = self.room(context, account, container, size).await? else {
             return Ok(());
         };
-        if Keeping::of(&found.metadata) == Keeping::Nothing {
+        if VersioningMode::of(&found.metadata) == VersioningMode::Nothing {
             return Ok(());
         }
         admitted?;
-        self.could_keep(found, name).await
+        self.check_archive_exists(found, name).await
     }
 
     /// Checks whether the caller may change an object in a container.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`], [`Error::NotFound`].
-    pub async fn would_change(&self, context: &Context, account: &str, container: &str) -> Result<()> {
+    pub async fn check_update(&self, context: &Context, account: &str, container: &str) -> Result<()> {
         self.container_for(context, account, container, Action::WriteObject).await.map(|_| ())
     }
 
@@ -132,7 +140,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`].
-    pub async fn would_make(&self, context: &Context, account: &str) -> Result<()> {
+    pub async fn check_create_container(&self, context: &Context, account: &str) -> Result<()> {
         self.admit(context, account, Action::WriteContainer).await
     }
 
@@ -140,7 +148,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Page`].
-    pub async fn could_keep_versions(&self, account: &str, container: &str) -> Result<()> {
+    pub async fn check_versioning(&self, account: &str, container: &str) -> Result<()> {
         let settings = self.container_settings(account, container).await?;
         settings.map_or(Ok(()), |settings| may_keep_versions(&settings))
     }
@@ -149,7 +157,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`]; not [`Error::NotFound`], which Swift checks last for listings.
-    pub async fn would_list(&self, context: &Context, account: &str, container: &str) -> Result<()> {
+    pub async fn check_list(&self, context: &Context, account: &str, container: &str) -> Result<()> {
         self.may(context, account, container, Action::ReadContainer).await
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn keep(
 ///
 /// # Errors
 /// [`Error::Precondition`] if the other container is missing.
-pub(super) async fn could_keep(
+pub(super) async fn check_archive_exists(
     tx: &mut Tx,
     container: &Container,
     place: &str,

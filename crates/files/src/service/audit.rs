@@ -73,8 +73,8 @@ impl Files {
     ///
     /// # Errors
     /// The database's.
-    pub async fn names_blobs_in(&self, numbers: std::ops::Range<i64>) -> Result<bool> {
-        Ok(store::blobs::names_store(&self.0.db, numbers).await?)
+    pub async fn refers_to_blobs_in(&self, numbers: std::ops::Range<i64>) -> Result<bool> {
+        Ok(store::blobs::refers_to_store(&self.0.db, numbers).await?)
     }
 
     async fn audit_references(&self, options: AuditOptions, report: &mut AuditReport) -> Result<()> {
@@ -96,9 +96,9 @@ impl Files {
         for blob in store::audit::without_rows(&self.0.db).await? {
             report.broken.push(format!("rows refer to blob {blob}, but no row has its location"));
         }
-        for blob in store::audit::doomed(&self.0.db).await? {
+        for blob in store::audit::queued_although_referenced(&self.0.db).await? {
             if options.repair {
-                store::audit::spare(&self.0.db, blob).await?;
+                store::audit::remove_from_queue(&self.0.db, blob).await?;
             }
             report
                 .found(options.repair, format!("blob {blob} is queued for removal while a row refers to it"));
@@ -187,7 +187,7 @@ impl Files {
     async fn audit_files(&self, report: &mut AuditReport) -> Result<()> {
         for store in self.0.blobs.stores() {
             let mut page = 0;
-            while let Some(found) = store.older_singles(page).await? {
+            while let Some(found) = store.singles_of_earlier_processes(page).await? {
                 page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {

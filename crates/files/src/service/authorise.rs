@@ -150,7 +150,7 @@ fn granted_by_account(context: &Context, account: &Stored, action: Action) -> bo
 }
 
 /// Only owners may access versions by their ids, whatever ACLs grant (Swift, Object versioning).
-pub(super) fn owners_alone(context: &Context, account: &str, container: &Container) -> Result<()> {
+pub(super) fn require_owner(context: &Context, account: &str, container: &Container) -> Result<()> {
     if is_member(context, account, Some(&container.account_metadata)) || context.pass.is_some() {
         return Ok(());
     }
@@ -168,7 +168,7 @@ pub(super) fn may_delete(context: &Context, account: &str, container: &Container
 }
 
 /// Checks that a change only extends an object's expiry, for callers who may not delete the object.
-pub(super) fn puts_off(object: &Object, expires: Time) -> Result<()> {
+pub(super) fn only_extends_expiry(object: &Object, expires: Time) -> Result<()> {
     if object.expires.is_some_and(|end| end <= expires) { Ok(()) } else { Err(Error::Forbidden) }
 }
 

@@ -41,7 +41,7 @@ const SMALL_VOLUMES_MAX: usize = 16;
 const KEEP_UNACCOUNTED: Duration = Duration::from_secs(86_400);
 
 /// The volumes of earlier processes.
-pub(super) struct Inherited {
+pub(super) struct EarlierVolumes {
     pub(super) volumes: BTreeSet<i64>,
     /// When this process started.
     pub(super) since: Instant,
@@ -119,7 +119,7 @@ impl Files {
             }
         }
         // Check claims before rows: an upload that released its claim by now has committed its row.
-        if volume.claimed || store::blobs::names_volume(&self.0.db, volume.number).await? {
+        if volume.claimed || store::blobs::refers_to_volume(&self.0.db, volume.number).await? {
             return Ok(false);
         }
         if !self.0.blobs.remove_volume(volume.number).await? {
@@ -196,20 +196,20 @@ impl Files {
             match copy {
                 Ok(copy) => {
                     if copy.damaged {
-                        self.note_damage(named.id, "it does not match its checksums").await;
+                        self.record_damage(named.id, "it does not match its checksums").await;
                     }
                     moves.push((named.id, named.location, copy.placed.location));
                     claims.push(copy.placed.claim);
                 }
                 // The disk fails to read the blob: it stays where it is, and so does the volume.
                 Err(blobs::Error::Io { operation: "reading a blob", reason }) => {
-                    self.note_damage(named.id, &reason).await;
-                    self.note_unreadable(named.location.volume);
+                    self.record_damage(named.id, &reason).await;
+                    self.record_unreadable(named.location.volume);
                 }
                 // Another blob or nothing is stored there, so there is nothing to move.
                 Err(error @ (blobs::Error::Corrupt { .. } | blobs::Error::Missing { .. })) => {
-                    self.note_damage(named.id, &error.to_string()).await;
-                    self.note_unreadable(named.location.volume);
+                    self.record_damage(named.id, &error.to_string()).await;
+                    self.record_unreadable(named.location.volume);
                 }
                 // Still commit what was copied before.
                 Err(other) => failure = Some(Error::from(other)),

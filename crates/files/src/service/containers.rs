@@ -1,7 +1,7 @@
 //! Containers.
 
-use super::authorise::{Action, Place, authorise, is_member, is_owner, may_delete, puts_off};
-use super::{Context, Files, accounts, carrying, fresh_id};
+use super::authorise::{Action, Place, authorise, is_member, is_owner, may_delete, only_extends_expiry};
+use super::{Context, Files, accounts, container_sync, new_row_id};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Counts};
 use crate::model::metadata::{Changes, Metadata};
@@ -80,7 +80,7 @@ impl Files {
         }
         let found = store::objects::find(&self.0.db, container.id, name).await?;
         match found.filter(|found| !found.is_expired(self.now())) {
-            Some(found) => puts_off(&found, expires),
+            Some(found) => only_extends_expiry(&found, expires),
             None => Ok(()),
         }
     }
@@ -153,7 +153,7 @@ impl Files {
                         walk(tx, &found, changes).await?;
                         return Ok(ContainerPut::Updated);
                     }
-                    let (id, now) = (fresh_id(*now), *now);
+                    let (id, now) = (new_row_id(*now), *now);
                     let mut made = Container {
                         id,
                         account: account.id,
@@ -176,7 +176,7 @@ impl Files {
     }
 
     fn check_carrying(&self, changes: &Changes) -> Result<()> {
-        match changes.0.get(carrying::TO) {
+        match changes.0.get(container_sync::TO) {
             Some(Some(value)) => self.check_destination(value),
             _ => Ok(()),
         }
@@ -267,8 +267,8 @@ impl Files {
 
 /// Enqueues all objects of a container whose synchronisation is being configured.
 async fn walk(tx: &mut database::Tx, container: &Container, changes: &Changes) -> Result<()> {
-    let concerns = [carrying::TO, carrying::KEY].iter().any(|name| changes.0.contains_key(*name));
-    if concerns && carrying::is_carried(&container.metadata) {
+    let concerns = [container_sync::TO, container_sync::KEY].iter().any(|name| changes.0.contains_key(*name));
+    if concerns && container_sync::is_synchronised(&container.metadata) {
         store::carried::walk(tx, container.id).await?;
     }
     Ok(())

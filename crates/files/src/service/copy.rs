@@ -1,10 +1,10 @@
 //! Copies objects: by reference to the same bytes, or with new bytes if the copy is assembled from a part or from segments.
 
 use super::authorise::Action;
-use super::carrying::is_carried;
+use super::container_sync::is_synchronised;
 use super::content::Content;
 use super::content::Incoming;
-use super::found::{Found, Look};
+use super::found::{Found, ReadOptions};
 use super::keeping::store_object;
 use super::upload::{PutRequest, Stored};
 use super::write::{Named, share};
@@ -158,7 +158,7 @@ impl Files {
                         return Ok(None);
                     }
                     let named = store_object(tx, target, &request.name, copy, request.only_new).await?;
-                    Ok::<_, Error>(Some((named, is_quoted(target), is_carried(&target.metadata))))
+                    Ok::<_, Error>(Some((named, is_quoted(target), is_synchronised(&target.metadata))))
                 })
             })
             .await?;
@@ -191,20 +191,23 @@ impl Files {
             Content::Stream(mut body) => self.receive(policy, tenant, Some(size), body.as_mut()).await?,
         };
         let access = access.by(self.caller_now(context, begun).await?);
-        self.store_and_name(access, &request.name, copy, (request.only_new, false), received).await.map(Some)
+        self.store_and_commit(access, &request.name, copy, (request.only_new, false), received)
+            .await
+            .map(Some)
     }
 
     /// Looks up the source of a copy.
     ///
     /// # Errors
     /// As [`Files::look`].
-    pub async fn look_to_copy(
+    pub async fn find_copy_source(
         &self,
         context: &Context,
         source: (&str, &str, &str),
-        look: Look,
+        look: ReadOptions,
     ) -> Result<Found> {
-        self.look(context, source.0, source.1, source.2, Look { segments: !look.manifest, ..look }).await
+        self.look(context, source.0, source.1, source.2, ReadOptions { segments: !look.manifest, ..look })
+            .await
     }
 }
 

@@ -19,7 +19,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub async fn delete_soon(
+    pub async fn expire_now(
         &self,
         context: &Context,
         account: &str,

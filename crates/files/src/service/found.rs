@@ -9,7 +9,7 @@ use crate::model::version::VersionId;
 
 /// Which representation of an object to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct ReadOptions {
     /// Whether to read a link itself instead of its target.
     pub link: bool,
     /// Whether to read a large object's manifest instead of its segments.

@@ -6,7 +6,7 @@ use super::write::{Named, replace};
 use super::{archive, versions};
 use crate::error::Result;
 use crate::model::entry::{Container, Object};
-use crate::model::version::Keeping;
+use crate::model::version::VersioningMode;
 
 /// Points a name at an object whose blob is already counted, and keeps the old object as the container requires.
 pub(super) async fn store_object(
@@ -16,10 +16,10 @@ pub(super) async fn store_object(
     object: &Object,
     only_new: bool,
 ) -> Result<Named> {
-    match Keeping::of(&container.metadata) {
-        Keeping::Nothing => {}
-        Keeping::Versions => return versions::store(tx, container, name, object, only_new).await,
-        Keeping::Stack(place) | Keeping::History(place) => {
+    match VersioningMode::of(&container.metadata) {
+        VersioningMode::Nothing => {}
+        VersioningMode::Versions => return versions::store(tx, container, name, object, only_new).await,
+        VersioningMode::Stack(place) | VersioningMode::History(place) => {
             archive::keep(tx, container, &place, name, object.created).await?;
         }
     }

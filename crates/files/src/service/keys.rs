@@ -47,7 +47,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] if it was made with neither.
-    pub async fn pass_for(&self, account: &str, container: &str, signed: &Signed) -> Result<Pass> {
+    pub async fn grant_for(&self, account: &str, container: &str, signed: &Signed) -> Result<Pass> {
         let (found, stored) = store::containers::find_by_path(&self.0.db, account, container).await?;
         let matches = |metadata: &Metadata, prefix: &str| {
             KEYS.iter().any(|name| {

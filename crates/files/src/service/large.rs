@@ -12,12 +12,12 @@ use bytes::Bytes;
 use work::Time;
 
 use super::content::{Body, Content};
-use super::found::{Found, Look};
+use super::found::{Found, ReadOptions};
 use super::segments::{DYNAMIC_SEGMENTS_MAX, Segment, Segments};
 use super::{Context, Files};
 use crate::error::{Error, Result};
 use crate::model::listing::{Line, Query};
-use crate::model::manifest::{Kept, KeptObject, part_of};
+use crate::model::manifest::{SegmentObject, StoredSegment, part_of};
 use crate::model::shape::Shape;
 
 /// Maximum nesting depth of manifests (Swift, SLO: `max_slo_recursion_depth`).
@@ -45,7 +45,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Internal`] if it cannot be parsed.
-    pub async fn manifest(&self, found: &Found) -> Result<Vec<Kept>> {
+    pub async fn manifest(&self, found: &Found) -> Result<Vec<StoredSegment>> {
         let replaced = || Error::Unavailable("the manifest was replaced".into());
         let content = self.open_object(&found.object, 0..found.object.size).await?.ok_or_else(replaced)?;
         let mut json = Vec::new();
@@ -147,12 +147,12 @@ impl Files {
     }
 }
 
-fn segment_of(kept: Kept) -> Segment {
+fn segment_of(kept: StoredSegment) -> Segment {
     match kept {
-        Kept::Data { data } => Segment::Data(STANDARD.decode(data).unwrap_or_default().into()),
-        Kept::Object(object) => {
+        StoredSegment::Data { data } => Segment::Data(STANDARD.decode(data).unwrap_or_default().into()),
+        StoredSegment::Object(object) => {
             let part = part_of(&object);
-            let KeptObject { name, bytes, hash, sub_slo, .. } = object;
+            let SegmentObject { name, bytes, hash, sub_slo, .. } = object;
             let (container, name) = name.trim_start_matches('/').split_once('/').unwrap_or_default();
             Segment::Object {
                 container: container.to_owned(),
@@ -279,7 +279,7 @@ impl Assembled {
         let found = match self.last.take() {
             Some((c, n, found)) if (&c, &n) == (&container, &name) && !is_manifest => found,
             _ => {
-                let look = Look { manifest: !is_manifest && etag.is_none(), ..Look::default() };
+                let look = ReadOptions { manifest: !is_manifest && etag.is_none(), ..ReadOptions::default() };
                 let context = if etag.is_some() { self.context.for_segments() } else { self.context.clone() };
                 self.files.look(&context, &self.account, &container, &name, look).await?
             }

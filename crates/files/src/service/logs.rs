@@ -44,7 +44,7 @@ pub fn wants_logs(metadata: &Metadata) -> bool {
 
 /// Records, while a request is handled, whether its container wants it logged and whether it has versions.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ContainerObserver {
     account: String,
     container: String,
     seen: AtomicBool,
@@ -52,7 +52,7 @@ pub struct Watch {
     versions: AtomicBool,
 }
 
-impl Watch {
+impl ContainerObserver {
     /// Creates a watch for a request to this container or an object in it.
     #[must_use]
     pub fn of(account: &str, container: &str) -> Self {
@@ -113,7 +113,7 @@ impl Files {
     ///
     /// # Errors
     /// The database's.
-    pub async fn is_logged(&self, watch: &Watch) -> Result<bool> {
+    pub async fn is_logged(&self, watch: &ContainerObserver) -> Result<bool> {
         if watch.seen.load(Ordering::Relaxed) {
             return Ok(watch.wants.load(Ordering::Relaxed));
         }
@@ -122,7 +122,7 @@ impl Files {
     }
 
     /// Adds a line to the log of the watched container.
-    pub fn log_access(&self, watch: &Watch, access: &Access) {
+    pub fn log_access(&self, watch: &ContainerObserver, access: &Access) {
         let logs = &self.0.logs;
         let hour = access.at.0.div_euclid(HOUR_MICROS);
         let mut waiting = logs.waiting();
@@ -133,7 +133,7 @@ impl Files {
     }
 
     /// Delivers logs once per interval, counted from midnight UTC.
-    pub(super) async fn deliver_by_and_by(self) {
+    pub(super) async fn deliver_logs_periodically(self) {
         let mut stop = self.0.stop.subscribe();
         let interval = i64::try_from(self.settings().log_interval.as_micros()).unwrap_or(i64::MAX).max(1);
         loop {

@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::authorise::Action;
 use super::content::{Body, Incoming};
-use super::found::Look;
+use super::found::ReadOptions;
 use super::segments::{DYNAMIC_SEGMENTS_MAX, Segments};
 use super::upload::{PutRequest, Stored};
 use super::{Context, Files};
 use crate::error::{Error, Result};
-use crate::model::manifest::{self, Asked, Kept, KeptObject};
+use crate::model::manifest::{self, Asked, SegmentObject, StoredSegment};
 use crate::model::shape::Shape;
 use crate::model::time;
 use crate::model::version::VersionId;
@@ -137,13 +137,13 @@ impl Files {
         is_last: bool,
         lookups: &mut SegmentLookups,
         problems: &mut Vec<Problem>,
-    ) -> Result<(Option<Kept>, u64)> {
+    ) -> Result<(Option<StoredSegment>, u64)> {
         let (path, container, name, etag, size, range) = match asked {
             Asked::Data(data) => {
                 use base64::Engine;
                 let length = data.len() as u64;
                 let data = base64::engine::general_purpose::STANDARD.encode(data);
-                return Ok((Some(Kept::Data { data }), length));
+                return Ok((Some(StoredSegment::Data { data }), length));
             }
             Asked::Object { path, container, name, etag, size, range } => {
                 (path, container, name, etag, size, range)
@@ -176,7 +176,7 @@ impl Files {
         if etag.is_some_and(|etag| etag != found.etag) {
             problems.push((path.clone(), "Etag Mismatch".into()));
         }
-        let kept = KeptObject {
+        let kept = SegmentObject {
             name: format!("/{}", path.trim_start_matches('/')),
             bytes: found.size,
             hash: found.etag.clone(),
@@ -185,7 +185,7 @@ impl Files {
             range: range_kept,
             sub_slo: found.is_manifest,
         };
-        Ok((Some(Kept::Object(kept)), length))
+        Ok((Some(StoredSegment::Object(kept)), length))
     }
 
     /// Looks up a segment, once for all entries of a manifest that refer to it, as Swift does. The inner `Err` is the status of
@@ -203,7 +203,7 @@ impl Files {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(vacant) => vacant,
         };
-        let look = Look { dynamic_max: Some(lookups.left), ..Look::default() };
+        let look = ReadOptions { dynamic_max: Some(lookups.left), ..ReadOptions::default() };
         let (container, name) = vacant.key();
         let outcome = match self.look(context, account, container, name, look).await {
             Ok(found) => {
@@ -246,8 +246,8 @@ impl Files {
         container: &str,
         name: &str,
         version: Option<VersionId>,
-    ) -> Result<Vec<KeptObject>> {
-        let look = Look { manifest: true, version, ..Look::default() };
+    ) -> Result<Vec<SegmentObject>> {
+        let look = ReadOptions { manifest: true, version, ..ReadOptions::default() };
         let found = self.look(context, account, container, name, look).await?;
         if !matches!(found.object.shape, Some(Shape::Manifest { .. })) {
             return Err(Error::Page("Not an SLO manifest".into()));
@@ -256,8 +256,8 @@ impl Files {
         Ok(kept
             .into_iter()
             .filter_map(|kept| match kept {
-                Kept::Object(object) => Some(object),
-                Kept::Data { .. } => None,
+                StoredSegment::Object(object) => Some(object),
+                StoredSegment::Data { .. } => None,
             })
             .collect())
     }

@@ -2,15 +2,15 @@
 
 use work::Time;
 
-use super::authorise::{Action, may_delete, puts_off};
-use super::carrying::{is_carried, must_be_newer, note};
+use super::authorise::{Action, may_delete, only_extends_expiry};
+use super::container_sync::{is_synchronised, must_be_newer, note};
 use super::versions::{Deleted, mark_deleted};
 use super::write::{later, remove};
 use super::{Context, Files, archive};
 use crate::error::{Error, Result};
 use crate::model::entry::{Expected, Object};
 use crate::model::metadata::Metadata;
-use crate::model::version::{Keeping, VersionId};
+use crate::model::version::{VersionId, VersioningMode};
 use crate::store;
 
 /// A POST to an object.
@@ -43,7 +43,7 @@ impl Files {
         let access = self.access(context, (account, container_name), &container, Action::WriteObject);
         request.metadata.check_totals("x-object-meta-", self.limits())?;
         let open_expired = context.open_expired && self.settings().allow_open_expired;
-        let carried = is_carried(&container.metadata);
+        let carried = is_synchronised(&container.metadata);
         let input = (access, name.to_owned(), request, self.now(), open_expired);
         let object = self
             .0
@@ -56,7 +56,7 @@ impl Files {
                         .filter(|found| *open_expired || !found.is_expired(*now))
                         .ok_or(Error::NotFound)?;
                     if let Some(expires) = request.expires.filter(|_| !may_delete) {
-                        puts_off(&object, expires)?;
+                        only_extends_expiry(&object, expires)?;
                     }
                     object.metadata = request.metadata.clone();
                     object.changed = later(*now, object.changed);
@@ -91,10 +91,15 @@ impl Files {
         expected: Expected,
     ) -> Result<Deleted> {
         let found = self.container_for(context, account, container, Action::DeleteObject).await?;
-        let carried = is_carried(&found.metadata);
+        let carried = is_synchronised(&found.metadata);
         let access = self.access(context, (account, container), &found, Action::DeleteObject);
-        let input =
-            (access, name.to_owned(), expected, context.carried_or(self.now()), context.carried.is_some());
+        let input = (
+            access,
+            name.to_owned(),
+            expected,
+            context.replicated_at_or(self.now()),
+            context.carried.is_some(),
+        );
         let deleted = self
             .0
             .db
@@ -113,21 +118,21 @@ impl Files {
                             ));
                         }
                     }
-                    let existed = match Keeping::of(&container.metadata) {
-                        Keeping::Nothing => {
+                    let existed = match VersioningMode::of(&container.metadata) {
+                        VersioningMode::Nothing => {
                             let found = store::objects::replaced(tx, container.id, name).await?;
                             let expired = found.and_then(|found| found.expires).is_some_and(|at| at <= *now);
                             // An expired object counts as missing, but is removed all the same.
                             remove(tx, container, name, *now).await? && !expired
                         }
-                        Keeping::Versions => {
+                        VersioningMode::Versions => {
                             let (version, existed) = mark_deleted(tx, container, name, *now).await?;
                             return Ok((Some(VersionId::At(version)), existed));
                         }
-                        Keeping::Stack(place) => {
+                        VersioningMode::Stack(place) => {
                             archive::delete_from_stack(tx, container, &place, name, *now).await?
                         }
-                        Keeping::History(place) => {
+                        VersioningMode::History(place) => {
                             archive::delete_with_history(tx, container, &place, name, *now).await?
                         }
                     };

@@ -86,7 +86,7 @@ impl Files {
     async fn set_orphans_aside(&self) -> Result<()> {
         for store in self.0.blobs.stores() {
             let mut page = 0;
-            while let Some(found) = store.older_singles(page).await? {
+            while let Some(found) = store.singles_of_earlier_processes(page).await? {
                 page += 1;
                 for id in found {
                     if !store::blobs::is_known(&self.0.db, id).await? {
@@ -105,14 +105,14 @@ impl Files {
     /// The database's and the stores'.
     pub async fn delete_old_orphans(&self, age: Duration) -> Result<()> {
         for store in self.0.blobs.stores() {
-            for id in store.aside_for(age).await? {
+            for id in store.orphans_older_than(age).await? {
                 // Blobs older than the database may belong to another database.
                 if id.created_ms() < self.settings().database_since {
                     continue;
                 }
                 if !store::blobs::is_known(&self.0.db, id).await? {
                     tracing::info!(blob = %id, "removing an orphaned blob");
-                    store.remove_aside(id).await?;
+                    store.delete_orphan(id).await?;
                 }
             }
         }

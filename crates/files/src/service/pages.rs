@@ -7,7 +7,7 @@ use super::authorise::{Action, is_owner};
 use super::{AccountView, Context, Files};
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, ContainerEntry, Counts};
-use crate::model::listing::{Line, Query, Step, VersionLine, Walk};
+use crate::model::listing::{Line, Query, Scan, Step, VersionLine};
 use crate::model::version::{MARKER_TYPE, VersionId};
 use crate::store;
 use crate::store::versions::{NULL_BACK, Place};
@@ -54,7 +54,7 @@ impl Files {
             .await?;
         match found {
             Some((account, counts, lines)) => Ok((view_of(context, name, account, counts), lines)),
-            None => self.unmade(context, name).map(|view| (view, Vec::new())),
+            None => self.implicit_account(context, name).map(|view| (view, Vec::new())),
         }
     }
 
@@ -156,7 +156,7 @@ async fn account_lines(tx: &mut Tx, account: i64, query: &Query) -> Result<Vec<A
 
 /// Fills a page from ranges of rows, fetching as many at a time as are likely to be shown.
 struct Pager<L> {
-    walk: Walk,
+    walk: Scan,
     limit: usize,
     rows: usize,
     ended: bool,
@@ -165,7 +165,7 @@ struct Pager<L> {
 
 impl<L> Pager<L> {
     fn new(query: &Query) -> Self {
-        let walk = Walk::new(query.clone());
+        let walk = Scan::new(query.clone());
         let rows = if walk.skips() { FIRST_ROWS.min(query.limit) } else { query.limit };
         Self { walk, limit: query.limit, rows, ended: false, lines: Vec::new() }
     }
@@ -223,7 +223,7 @@ async fn version_lines(
         // The marker's own name is included, since its other versions are wanted.
         asked.marker.clear();
     }
-    let mut walk = Walk::new(asked);
+    let mut walk = Scan::new(asked);
     let mut lines = Vec::new();
     let mut shown: Option<Vec<u8>> = None;
     while lines.len() < query.limit {

@@ -48,7 +48,7 @@ impl Files {
                         store::blobs::share(tx, blob).await?;
                     }
                     if let Some(old) = store::pins::remove(tx, pin).await? {
-                        store::blobs::let_go(tx, old).await?;
+                        store::blobs::decrement_references(tx, old).await?;
                     }
                     store::pins::insert(tx, pin, blob, object.size).await?;
                     Ok(Pinned { size: object.size })
@@ -90,7 +90,7 @@ impl Files {
             .write(pin.to_owned(), |pin, tx| {
                 Box::pin(async move {
                     if let Some(blob) = store::pins::remove(tx, pin).await? {
-                        store::blobs::let_go(tx, blob).await?;
+                        store::blobs::decrement_references(tx, blob).await?;
                     }
                     Ok::<_, Error>(())
                 })

@@ -32,7 +32,7 @@ pub enum Pace<'a> {
 
 /// The outcome of the rate check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paced {
+pub enum RateDecision {
     /// The request may proceed; it was delayed if necessary.
     Go,
     /// The request would have to wait too long.
@@ -50,21 +50,21 @@ impl Files {
     ///
     /// # Errors
     /// The database's.
-    pub async fn pace(&self, context: &Context, account: &str, what: Pace<'_>) -> Result<Paced> {
+    pub async fn pace(&self, context: &Context, account: &str, what: Pace<'_>) -> Result<RateDecision> {
         let rates = &self.settings().rates;
         if !rates.is_on() || rates.account_whitelist.iter().any(|name| name == account) {
-            return Ok(Paced::Go);
+            return Ok(RateDecision::Go);
         }
         if rates.account_blacklist.iter().any(|name| name == account) {
             self.wait(BLACKLISTED_WAIT).await;
-            return Ok(Paced::Blacklisted);
+            return Ok(RateDecision::Blacklisted);
         }
-        let Some((key, rate)) = self.rate(context, account, what).await? else { return Ok(Paced::Go) };
+        let Some((key, rate)) = self.rate(context, account, what).await? else { return Ok(RateDecision::Go) };
         match self.take(key, rate) {
-            Err(TooLong) => Ok(Paced::TooLong),
+            Err(TooLong) => Ok(RateDecision::TooLong),
             Ok(wait) => {
                 self.wait(wait).await;
-                Ok(Paced::Go)
+                Ok(RateDecision::Go)
             }
         }
     }

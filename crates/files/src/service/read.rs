@@ -3,9 +3,9 @@
 use blobs::{BlobId, Reader};
 use bytes::Bytes;
 
-use super::authorise::{Action, is_member, owners_alone};
+use super::authorise::{Action, is_member, require_owner};
 use super::content::{Body, Content};
-use super::found::{Found, Look};
+use super::found::{Found, ReadOptions};
 use super::segments::DYNAMIC_SEGMENTS_MAX;
 use super::{Context, Files};
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ impl Files {
     ) -> Result<Found> {
         let container = self.container_for(context, &place.0, &place.1, Action::ReadObject).await?;
         if matches!(version, Some(VersionId::At(_))) && context.pass.is_none() {
-            owners_alone(context, &place.0, &container)?;
+            require_owner(context, &place.0, &container)?;
         }
         let object = match version {
             Some(version) => self.version(&container, &place.2, version).await?,
@@ -73,7 +73,7 @@ impl Files {
         account: &str,
         container: &str,
         name: &str,
-        look: Look,
+        look: ReadOptions,
     ) -> Result<Found> {
         let place = (account.to_owned(), container.to_owned(), name.to_owned());
         let mut found = self.one(context, place, look.version).await?;
@@ -196,7 +196,7 @@ impl Files {
                     // The blob was released, or moved by compaction, since its row was read.
                     return Ok(None);
                 }
-                self.note_damage(blob.id, &error.to_string()).await;
+                self.record_damage(blob.id, &error.to_string()).await;
                 return Err(error.into());
             }
             opened => opened?,
@@ -219,7 +219,7 @@ impl Files {
         container: &str,
         name: &str,
     ) -> Result<(Found, Content)> {
-        let look = Look { segments: true, ..Look::default() };
+        let look = ReadOptions { segments: true, ..ReadOptions::default() };
         for _ in 0..ATTEMPTS {
             let found = self.look(context, account, container, name, look).await?;
             if let Some(content) = self.content(context, &found, 0..found.size()).await? {
@@ -249,7 +249,7 @@ impl Body for Resumed {
             Some(first) => Ok(Some(first)),
             None => match self.rest.next().await {
                 Err(error @ blobs::Error::Corrupt { .. }) => {
-                    self.files.note_damage(self.blob, &error.to_string()).await;
+                    self.files.record_damage(self.blob, &error.to_string()).await;
                     Err(error.into())
                 }
                 next => Ok(next?),

@@ -145,7 +145,7 @@ impl Files {
             Err(error) => {
                 // The blob may have been released or moved meanwhile.
                 if store::blobs::location(&self.0.db, named.id).await? == Some(named.location) {
-                    self.note_damage(named.id, &error.to_string()).await;
+                    self.record_damage(named.id, &error.to_string()).await;
                 }
                 Ok(())
             }
@@ -153,7 +153,7 @@ impl Files {
     }
 
     /// Records that a blob is damaged. Repeated reads of a damaged object cause no further writes.
-    pub(super) async fn note_damage(&self, blob: BlobId, what: &str) {
+    pub(super) async fn record_damage(&self, blob: BlobId, what: &str) {
         {
             let mut noted = self.noted();
             if noted.len() >= NOTED_MAX {
@@ -194,7 +194,7 @@ impl Files {
     }
 
     /// Records that the disk fails to read a volume, so that it is not compacted until the next start.
-    pub(super) fn note_unreadable(&self, volume: i64) {
+    pub(super) fn record_unreadable(&self, volume: i64) {
         self.0.unreadable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(volume);
     }
 

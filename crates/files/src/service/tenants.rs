@@ -41,7 +41,7 @@ impl Files {
     pub(super) async fn check_tenant(&self, context: &Context, account: &str) -> Result<()> {
         let (Some(tenants), Some(tenant)) = (self.0.tenants.get(), tenant_of(account)) else { return Ok(()) };
         let caller = context.caller.as_deref();
-        if context.internal || caller.is_some_and(|caller| caller.is_of(tenant)) {
+        if context.internal || caller.is_some_and(|caller| caller.is_scoped_to(tenant)) {
             return Ok(());
         }
         let operator = caller.is_some_and(|caller| caller.operator);

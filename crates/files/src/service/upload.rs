@@ -1,12 +1,12 @@
 //! Stores an object: first its bytes, then the row, in one transaction.
 
-use blobs::{BlobId, Claim, PACKED_BYTES_MAX, Placed, Writer};
+use blobs::{BlobId, Claim, PACKED_BYTES_MAX, StoredBlob, Writer};
 use bytes::{Bytes, BytesMut};
 
 use super::access::Access;
 use super::authorise::Action;
 use super::budget::Share;
-use super::carrying::{is_carried, must_be_newer};
+use super::container_sync::{is_synchronised, must_be_newer};
 use super::content::Body;
 use super::encryption::Cipher;
 use super::keeping::store_object;
@@ -95,7 +95,7 @@ impl Files {
         if request.etag.as_ref().is_some_and(|etag| *etag != received.etag) {
             return Err(Error::WrongEtag);
         }
-        let now = context.carried_or(self.now());
+        let now = context.replicated_at_or(self.now());
         let object = Object {
             created: now,
             changed: now,
@@ -109,11 +109,11 @@ impl Files {
             version: None,
         };
         let flags = (request.only_new, context.carried.is_some());
-        self.store_and_name(access.by(context.clone()), name, object, flags, received).await
+        self.store_and_commit(access.by(context.clone()), name, object, flags, received).await
     }
 
-    /// Makes an upload durable and points the name at it, as the blob of `object`; see [`Files::name_blob`].
-    pub(super) async fn store_and_name(
+    /// Makes an upload durable and points the name at it, as the blob of `object`; see [`Files::commit_object`].
+    pub(super) async fn store_and_commit(
         &self,
         access: Access,
         name: &str,
@@ -127,7 +127,7 @@ impl Files {
         let named = tokio::spawn(async move {
             let Received { bytes, _share, .. } = received;
             let (blob, claim) = files.store(bytes).await?;
-            files.name_blob(access, name, Object { blob, ..object }, flags, claim).await
+            files.commit_object(access, name, Object { blob, ..object }, flags, claim).await
         });
         named.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
     }
@@ -135,7 +135,7 @@ impl Files {
     /// Points the name at its blob, updates the counters and releases the old blob. If that fails, the new blob is deleted. If
     /// its outcome is unknown, the blob is kept, since the name may refer to it; the orphan check decides later. `claim` keeps
     /// the blob's volume until the outcome is known.
-    async fn name_blob(
+    async fn commit_object(
         &self,
         access: Access,
         name: String,
@@ -156,7 +156,7 @@ impl Files {
                     store::blobs::insert(tx, blob).await?;
                 }
                 let named = store_object(tx, container, name, object, only_new).await?;
-                Ok((named, is_quoted(container), is_carried(&container.metadata)))
+                Ok((named, is_quoted(container), is_synchronised(&container.metadata)))
             })
         });
         let (Named { object, freed }, quoted, carried) = match named.await {
@@ -246,7 +246,7 @@ impl Files {
         let (id, key, location, claim) = match bytes {
             Arrived::Nothing => return Ok((None, Claim::default())),
             Arrived::Packed { store, id, key, bytes } => {
-                let Placed { location, claim } = self.0.blobs.put(store, id, bytes).await?;
+                let StoredBlob { location, claim } = self.0.blobs.put(store, id, bytes).await?;
                 (id, key, location, claim)
             }
             Arrived::Single { id, key, writer } => (id, key, writer.finish().await?, Claim::default()),

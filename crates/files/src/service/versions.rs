@@ -5,7 +5,7 @@ use database::Tx;
 use work::Time;
 
 use super::access::Access;
-use super::authorise::{Action, owners_alone};
+use super::authorise::{Action, require_owner};
 use super::write::{Named, count_change, later, release, share, signed};
 use super::{Context, Files};
 use crate::error::{Error, Result};
@@ -199,7 +199,7 @@ impl Files {
             }
             VersionId::At(at) => at,
         };
-        owners_alone(context, account, &container)?;
+        require_owner(context, account, &container)?;
         let access = self.access(context, (account, container_name), &container, Action::DeleteObject);
         let current = self
             .0
@@ -246,7 +246,7 @@ impl Files {
         id: VersionId,
     ) -> Result<Object> {
         let found = self.container_for(context, account, container, Action::WriteObject).await?;
-        owners_alone(context, account, &found)?;
+        require_owner(context, account, &found)?;
         let VersionId::At(at) = id else { return Err(Error::Page("Invalid version parameter".into())) };
         let access = self.access(context, (account, container), &found, Action::WriteObject);
         let restored = self

@@ -4,7 +4,7 @@ use blobs::BlobId;
 use database::Tx;
 use work::Time;
 
-use super::carrying::note;
+use super::container_sync::note;
 use crate::error::{Error, Result};
 use crate::model::entry::{Container, Object};
 use crate::store;
@@ -66,7 +66,7 @@ pub(super) fn count_change(tx: &mut Tx, container: &Container, objects: i64, byt
 /// Decrements a blob's reference count.
 pub(super) async fn release(tx: &mut Tx, blob: Option<BlobId>) -> Result<()> {
     if let Some(blob) = blob {
-        store::blobs::let_go(tx, blob).await?;
+        store::blobs::decrement_references(tx, blob).await?;
     }
     Ok(())
 }

@@ -50,14 +50,14 @@ pub(crate) async fn without_rows(db: &Database) -> Result<Vec<BlobId>, Error> {
 }
 
 /// Returns blobs queued for removal although a row refers to them.
-pub(crate) async fn doomed(db: &Database) -> Result<Vec<BlobId>, Error> {
+pub(crate) async fn queued_although_referenced(db: &Database) -> Result<Vec<BlobId>, Error> {
     let sql = "SELECT g.blob FROM garbage g JOIN blobs b ON b.id = g.blob";
     let read = |row: &database::Row| Ok(BlobId::from_slice(&row.get::<Vec<u8>>(0)?).unwrap_or_default());
     db.rows(sql, &[]).await?.iter().map(read).collect()
 }
 
 /// Removes a blob from the removal queue if a row still refers to it.
-pub(crate) async fn spare(db: &Database, blob: BlobId) -> Result<(), Error> {
+pub(crate) async fn remove_from_queue(db: &Database, blob: BlobId) -> Result<(), Error> {
     let sql = "DELETE FROM garbage WHERE blob = $1 AND EXISTS (SELECT 1 FROM blobs WHERE id = $1)";
     db.execute(sql, params![blob.0]).await.map(|_| ())
 }
@@ -185,7 +185,7 @@ pub(crate) async fn set_references(tx: &mut Tx, blob: BlobId, found: i64) -> Res
     // For no references, set the count to 1 first, so that releasing the blob once removes it.
     tx.execute("UPDATE blobs SET refs = $2 WHERE id = $1", params![blob.0, found.max(1)]).await?;
     if found == 0 {
-        super::blobs::let_go(tx, blob).await?;
+        super::blobs::decrement_references(tx, blob).await?;
     }
     Ok(())
 }

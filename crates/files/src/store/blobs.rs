@@ -64,7 +64,7 @@ pub(crate) async fn share(tx: &mut Tx, id: BlobId) -> Result<bool, Error> {
 }
 
 /// Decrements a blob's reference count. At zero, deletes its row, and enqueues a file of its own for removal.
-pub(crate) async fn let_go(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
+pub(crate) async fn decrement_references(tx: &mut Tx, id: BlobId) -> Result<(), Error> {
     let sql = "UPDATE blobs SET refs = refs - 1 WHERE id = $1 RETURNING refs, volume, size";
     let Some(row) = tx.row(sql, params![id.0]).await? else { return Ok(()) };
     if row.get::<i64>(0)? > 0 {
@@ -190,12 +190,12 @@ fn named(rows: Vec<database::Row>) -> Result<Vec<Named>, Error> {
 }
 
 /// Returns whether any row refers to a blob in the volume.
-pub(crate) async fn names_volume(db: &Database, volume: i64) -> Result<bool, Error> {
+pub(crate) async fn refers_to_volume(db: &Database, volume: i64) -> Result<bool, Error> {
     Ok(db.row("SELECT 1 FROM blobs WHERE volume = $1 LIMIT 1", params![volume]).await?.is_some())
 }
 
 /// Returns whether any row refers to a blob in volumes with these numbers, or to a single file that counts as one of them.
-pub(crate) async fn names_store(db: &Database, numbers: std::ops::Range<i64>) -> Result<bool, Error> {
+pub(crate) async fn refers_to_store(db: &Database, numbers: std::ops::Range<i64>) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM blobs WHERE volume >= $1 AND volume < $2 LIMIT 1";
     Ok(db.row(sql, params![numbers.start, numbers.end]).await?.is_some())
 }

@@ -7,7 +7,7 @@ use super::accounts::unsigned;
 
 /// A queued name whose current state is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct QueuedName {
     pub(crate) container: i64,
     pub(crate) name: String,
     /// When it was changed; for a deletion, no other row has this.
@@ -24,7 +24,12 @@ pub(crate) async fn want(tx: &mut Tx, container: i64, name: &str, changed: Time)
 }
 
 /// Claims up to `limit` names that are due. They become due again at `until` if the claiming process dies.
-pub(crate) async fn claim(db: &Database, now: Time, until: Time, limit: usize) -> Result<Vec<Due>, Error> {
+pub(crate) async fn claim(
+    db: &Database,
+    now: Time,
+    until: Time,
+    limit: usize,
+) -> Result<Vec<QueuedName>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let first = db.row("SELECT due FROM carried WHERE due <= $1 LIMIT 1", params![now.0]).await?;
     if first.is_none() {
@@ -39,7 +44,7 @@ pub(crate) async fn claim(db: &Database, now: Time, until: Time, limit: usize) -
                 let container: i64 = row.take(0)?;
                 let sql = "UPDATE carried SET due = $3, attempts = attempts + 1 WHERE container = $1 AND name = $2";
                 tx.execute(sql, params![container, name, until.0]).await?;
-                claimed.push(Due {
+                claimed.push(QueuedName {
                     container,
                     name: String::from_utf8_lossy(&name).into_owned(),
                     changed: Time(row.take(2)?),
@@ -53,7 +58,7 @@ pub(crate) async fn claim(db: &Database, now: Time, until: Time, limit: usize) -
 }
 
 /// Removes a name that was sent; if it was changed meanwhile, it is due at once.
-pub(crate) async fn done(db: &Database, due: Due) -> Result<(), Error> {
+pub(crate) async fn done(db: &Database, due: QueuedName) -> Result<(), Error> {
     db.write(due, |due, tx| {
         Box::pin(async move {
             let sql = "DELETE FROM carried WHERE container = $1 AND name = $2 AND changed = $3";
@@ -69,7 +74,7 @@ pub(crate) async fn done(db: &Database, due: Due) -> Result<(), Error> {
 }
 
 /// Schedules a retry of a name that could not be sent.
-pub(crate) async fn retry(db: &Database, due: Due, at: Time) -> Result<(), Error> {
+pub(crate) async fn retry(db: &Database, due: QueuedName, at: Time) -> Result<(), Error> {
     let sql = "UPDATE carried SET due = $3 WHERE container = $1 AND name = $2";
     db.execute(sql, params![due.container, due.name.as_bytes(), at.0]).await.map(|_| ())
 }

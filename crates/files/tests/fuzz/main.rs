@@ -10,7 +10,7 @@ mod harness;
 mod mutation;
 mod targets;
 
-use database::testing::Scratch;
+use database::testing::TestLocation;
 
 use mutation::Mutator;
 use targets::{TARGETS, Target};
@@ -23,9 +23,9 @@ fn fuzz(target: &Target) {
     let cases = number("NEPHOS_FUZZ_CASES").unwrap_or(CASES);
     let seed = number("NEPHOS_FUZZ_SEED").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let scratch = Scratch::sqlite();
+    let scratch = TestLocation::sqlite();
     runtime.block_on(async {
-        let cloud = targets::furnished(&scratch.location).await;
+        let cloud = targets::cloud_with_objects(&scratch.location).await;
         let mut mutator = Mutator::new(seed, target.name, target.samples);
         for sample in target.samples {
             (target.run)(&cloud, sample).await;
@@ -34,7 +34,7 @@ fn fuzz(target: &Target) {
             let bytes = mutator.next();
             (target.run)(&cloud, &bytes).await;
         }
-        targets::unharmed(&cloud).await;
+        targets::check_unchanged(&cloud).await;
     });
 }
 

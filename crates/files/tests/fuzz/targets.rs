@@ -25,7 +25,7 @@ const DATA: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const ENDS: &str = "1389453500";
 
 /// Starts a cloud with objects to read, link to and copy, and with keys for signatures.
-pub async fn furnished(location: &Location) -> Cloud {
+pub async fn cloud_with_objects(location: &Location) -> Cloud {
     let cloud = cloud(location).await;
     for (path, headers) in [
         ("/v1/AUTH_1", [("x-account-meta-temp-url-key", "key")]),
@@ -43,7 +43,7 @@ pub async fn furnished(location: &Location) -> Cloud {
 }
 
 /// Checks that the existing objects are unchanged.
-pub async fn unharmed(cloud: &Cloud) {
+pub async fn check_unchanged(cloud: &Cloud) {
     let kept = cloud.owner("GET", "/v1/AUTH_1/c/keep", &[]).await;
     assert_eq!((kept.status.as_u16(), kept.body.as_slice()), (200, DATA));
     for container in ["c", "d"] {

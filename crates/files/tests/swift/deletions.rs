@@ -2,14 +2,14 @@
 //! conflict by itself.
 
 use database::Location;
-use database::testing::Scratch;
+use database::testing::TestLocation;
 
 use crate::harness::{Cloud, cloud};
 
 const ROUNDS: u32 = 60;
 
-async fn at_snapshot_isolation() -> (Scratch, Cloud) {
-    let scratch = Scratch::postgres();
+async fn at_snapshot_isolation() -> (TestLocation, Cloud) {
+    let scratch = TestLocation::postgres();
     let Location::Postgres(server) = &scratch.location else { unreachable!("it is PostgreSQL") };
     let cloud = cloud(&Location::Postgres(server.with_isolation("REPEATABLE READ"))).await;
     (scratch, cloud)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use blobs::{BlobId, Blobs, Error, Local, Location, Placed, Reader, Relocated, Result, Volume, Writer};
+use blobs::{BlobId, Blobs, Error, Local, Location, Reader, Relocated, Result, StoredBlob, Volume, Writer};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -64,7 +64,7 @@ impl Writer for Held {
 
 #[async_trait]
 impl Blobs for Faulty {
-    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<Placed> {
+    async fn put(&self, id: BlobId, bytes: Bytes) -> Result<StoredBlob> {
         self.local.put(id, bytes).await
     }
 
@@ -117,20 +117,20 @@ impl Blobs for Faulty {
         self.local.remove_volume(number).await
     }
 
-    async fn older_singles(&self, page: usize) -> Result<Option<Vec<BlobId>>> {
-        self.local.older_singles(page).await
+    async fn singles_of_earlier_processes(&self, page: usize) -> Result<Option<Vec<BlobId>>> {
+        self.local.singles_of_earlier_processes(page).await
     }
 
     async fn set_aside(&self, id: BlobId) -> Result<()> {
         self.local.set_aside(id).await
     }
 
-    async fn aside_for(&self, age: Duration) -> Result<Vec<BlobId>> {
-        self.local.aside_for(age).await
+    async fn orphans_older_than(&self, age: Duration) -> Result<Vec<BlobId>> {
+        self.local.orphans_older_than(age).await
     }
 
-    async fn remove_aside(&self, id: BlobId) -> Result<()> {
-        self.local.remove_aside(id).await
+    async fn delete_orphan(&self, id: BlobId) -> Result<()> {
+        self.local.delete_orphan(id).await
     }
 
     fn is_short_of_space(&self) -> bool {

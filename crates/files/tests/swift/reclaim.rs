@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use blobs::{Blobs, Local, record_bytes};
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 use database::{Location, on_each_engine, params};
 use files::Settings;
 use files::service::AuditOptions;
@@ -79,7 +79,7 @@ on_each_engine! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_that_no_row_refers_to_are_counted_as_dead() {
-    let scratch = Scratch::sqlite();
+    let scratch = TestLocation::sqlite();
     let (store, cloud) = packed(&scratch.location, 10).await;
     let tables = tables(&scratch.location).await;
     cloud.delete_objects(0..8).await;
@@ -105,7 +105,7 @@ async fn copies_that_no_row_refers_to_are_counted_as_dead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_with_bytes_of_an_unknown_commit_is_not_removed() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let (store, cloud) = packed(&proxy.location, 2).await;
     cloud.delete_objects(0..1).await;
@@ -176,7 +176,7 @@ on_each_engine! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_runs_in_the_background_before_the_start() {
-    let scratch = Scratch::sqlite();
+    let scratch = TestLocation::sqlite();
     let (store, cloud) = packed(&scratch.location, 0).await;
     let settings = Settings::default();
     let meter = meter::Meter::open(&scratch.location, cloud.clock.clone()).await.unwrap();

@@ -1,7 +1,7 @@
 //! Writes whose commit gets no response: whatever happened to them, no object loses its bytes.
 
 use blobs::PACKED_BYTES_MAX;
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 
 use crate::harness::{Cloud, cloud};
 
@@ -30,8 +30,8 @@ impl Cloud {
     }
 }
 
-async fn cut_cloud() -> (Scratch, Proxy, Cloud) {
-    let scratch = Scratch::postgres();
+async fn cut_cloud() -> (TestLocation, Proxy, Cloud) {
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let cloud = cloud(&proxy.location).await;
     assert_eq!(cloud.owner("PUT", "/v1/AUTH_1/c", &[]).await.status, 201);

@@ -40,7 +40,7 @@ impl Need {
     }
 
     /// Whether the session satisfies the need.
-    pub(crate) fn met_by(self, session: &Session) -> bool {
+    pub(crate) fn is_met_by(self, session: &Session) -> bool {
         let caller = &session.caller;
         match self {
             Self::Open | Self::Token => true,
@@ -67,8 +67,8 @@ impl FromRequestParts<Shared> for Access {
         let need = parts.extensions.get::<Need>().copied().unwrap_or(Need::Operator);
         let token = header(&parts.headers, "x-auth-token").ok_or(Error::Token)?;
         let session = identity.session(token).await.map_err(Error::from)?;
-        web::sender_is_known();
-        if !need.met_by(&session) {
+        web::mark_authenticated();
+        if !need.is_met_by(&session) {
             return Err(Error::forbidden(NOT_AUTHORIZED).into());
         }
         let format = parts.extensions.get::<Format>().copied().unwrap_or_default();
@@ -92,7 +92,7 @@ pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// Returns the client's address.
-pub(crate) fn address_of(extensions: &http::Extensions) -> Option<IpAddr> {
+pub(crate) fn client_address_of(extensions: &http::Extensions) -> Option<IpAddr> {
     extensions.get::<Peer>().map(|peer| peer.0.ip())
 }
 
@@ -107,6 +107,6 @@ impl<S: Sync> FromRequestParts<S> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let format = parts.extensions.get::<Format>().copied().unwrap_or_default();
-        Ok(Self { address: address_of(&parts.extensions), format })
+        Ok(Self { address: client_address_of(&parts.extensions), format })
     }
 }

@@ -7,12 +7,12 @@ use web::query::{Query, encode};
 use crate::api::Shared;
 
 /// A request's query, and its path for links.
-pub(crate) struct Asked {
+pub(crate) struct QueryParameters {
     query: Query,
     path: String,
 }
 
-impl<S: Sync> FromRequestParts<S> for Asked {
+impl<S: Sync> FromRequestParts<S> for QueryParameters {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -20,7 +20,7 @@ impl<S: Sync> FromRequestParts<S> for Asked {
     }
 }
 
-impl Asked {
+impl QueryParameters {
     /// Returns a parameter's text, unless it is absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.query.text(name).filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned)

@@ -123,11 +123,11 @@ impl<'b> Fields<'b> {
 
     /// Returns a required object.
     pub(crate) fn object(&self, name: &str) -> Result<Self, Error> {
-        self.object_if(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
+        self.optional_object(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
     }
 
     /// Returns an optional object.
-    pub(crate) fn object_if(&self, name: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn optional_object(&self, name: &str) -> Result<Option<Self>, Error> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Self { map, path: self.at(name) })),
@@ -142,11 +142,11 @@ impl<'b> Fields<'b> {
 
     /// Returns a required text.
     pub(crate) fn text(&self, name: &str) -> Result<String, Error> {
-        self.text_if(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
+        self.optional_text(name)?.ok_or_else(|| Error::invalid(format!("{} is missing", self.at(name))))
     }
 
     /// Returns an optional text. A number is converted to its digits.
-    pub(crate) fn text_if(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn optional_text(&self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.nullable_text(name)?.flatten())
     }
 
@@ -162,7 +162,7 @@ impl<'b> Fields<'b> {
     }
 
     /// Returns an optional boolean. In XML it is text.
-    pub(crate) fn flag_if(&self, name: &str) -> Result<Option<bool>, Error> {
+    pub(crate) fn optional_flag(&self, name: &str) -> Result<Option<bool>, Error> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -232,7 +232,7 @@ mod tests {
         let said = |error: Error| error.to_string();
         assert_eq!(said(user.text("name").unwrap_err()), "user.name must be text");
         assert_eq!(said(user.text("id").unwrap_err()), "user.id is missing");
-        assert_eq!(said(user.flag_if("enabled").unwrap_err()), "user.enabled must be true or false");
+        assert_eq!(said(user.optional_flag("enabled").unwrap_err()), "user.enabled must be true or false");
         assert_eq!(said(user.objects("list").err().unwrap()), "user.list must be a list of objects");
         assert_eq!(said(user.texts("list").unwrap_err()), "user.list must be a list of text");
         assert_eq!(said(user.object("other").err().unwrap()), "user.other is missing");

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use web::{Format, Response};
 
 use crate::api::access::{Origin, header_text};
-use crate::api::{Answered, Failure, Shared, dialect};
+use crate::api::{Failure, HandlerResult, Shared, dialect};
 use crate::service::error::Error;
-use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
+use crate::service::signin::{IdOrName, Proof, RequestedScope, SignIn, TokenKind};
 
 /// Returns the dialect's router. The program mounts it at exact paths, so it ignores the request's path.
 pub(crate) fn router(
@@ -37,11 +37,15 @@ pub(crate) fn tempauth_router(
     crate::api::at_root(dialect(router, fault))
 }
 
-async fn sign_in(State(identity): State<Shared>, origin: Origin, headers: HeaderMap) -> Answered {
-    answer(&identity, &origin, &headers, TokenKind::Lasting, StatusCode::NO_CONTENT).await
+async fn sign_in(State(identity): State<Shared>, origin: Origin, headers: HeaderMap) -> HandlerResult {
+    answer(&identity, &origin, &headers, TokenKind::Reissued, StatusCode::NO_CONTENT).await
 }
 
-async fn sign_in_tempauth(State(identity): State<Shared>, origin: Origin, headers: HeaderMap) -> Answered {
+async fn sign_in_tempauth(
+    State(identity): State<Shared>,
+    origin: Origin,
+    headers: HeaderMap,
+) -> HandlerResult {
     answer(&identity, &origin, &headers, TokenKind::TempAuth, StatusCode::OK).await
 }
 
@@ -51,7 +55,7 @@ async fn answer(
     headers: &HeaderMap,
     kind: TokenKind,
     status: StatusCode,
-) -> Answered {
+) -> HandlerResult {
     let given = |name: &str, other: &str| header_text(headers, name).or_else(|| header_text(headers, other));
     let (Some(user), Some(key)) =
         (given("x-auth-user", "x-storage-user"), given("x-auth-key", "x-storage-pass"))
@@ -59,10 +63,10 @@ async fn answer(
         return Err(Error::Credentials.into());
     };
     let (wanted, user) = match user.split_once(':') {
-        Some((tenant, user)) => (Wanted::TenantIdOrName(tenant.to_owned()), user),
-        None => (Wanted::Usual, user.as_str()),
+        Some((tenant, user)) => (RequestedScope::TenantIdOrName(tenant.to_owned()), user),
+        None => (RequestedScope::Usual, user.as_str()),
     };
-    let proof = Proof::Key { user: Named::name(user), key };
+    let proof = Proof::Key { user: IdOrName::name(user), key };
     let signed_in = identity.sign_in(SignIn { proof, wanted, address: origin.address, kind }).await?;
     let left = signed_in.session.caller.expires.since(identity.clock.now()).as_secs();
     let mut response = status.into_response();

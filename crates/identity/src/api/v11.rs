@@ -10,10 +10,10 @@ use web::{Format, Response};
 use crate::api::access::Origin;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::versions::VERSIONS;
-use crate::api::{Answered, Failure, Need, Shared, Table};
+use crate::api::{Failure, HandlerResult, Need, Shared, Table};
 use crate::model::{CatalogService, Interface};
 use crate::service::error::Error;
-use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
+use crate::service::signin::{IdOrName, Proof, RequestedScope, SignIn, TokenKind};
 
 const XMLNS: &str = "http://docs.rackspacecloud.com/auth/api/v1.1";
 
@@ -32,17 +32,18 @@ async fn version(State(identity): State<Shared>, origin: Origin) -> Response {
     in_format(StatusCode::OK, &json!({"version": version.json(&identity)}), &xml, origin.format)
 }
 
-async fn sign_in(State(identity): State<Shared>, origin: Origin, AnyBody(body): AnyBody) -> Answered {
+async fn sign_in(State(identity): State<Shared>, origin: Origin, AnyBody(body): AnyBody) -> HandlerResult {
     let body = Fields::of(&body)?;
-    let proof = if let Some(given) = body.object_if("credentials")? {
-        Proof::ApiKey { user: Named::name(&given.text("username")?), key: given.text("key")? }
+    let proof = if let Some(given) = body.optional_object("credentials")? {
+        Proof::ApiKey { user: IdOrName::name(&given.text("username")?), key: given.text("key")? }
     } else {
         let given = body
-            .object_if("passwordCredentials")?
+            .optional_object("passwordCredentials")?
             .ok_or_else(|| Error::invalid("the body must have credentials or passwordCredentials"))?;
-        Proof::Password { user: Named::name(&given.text("username")?), password: given.text("password")? }
+        Proof::Password { user: IdOrName::name(&given.text("username")?), password: given.text("password")? }
     };
-    let request = SignIn { proof, wanted: Wanted::Usual, address: origin.address, kind: TokenKind::Lasting };
+    let request =
+        SignIn { proof, wanted: RequestedScope::Usual, address: origin.address, kind: TokenKind::Reissued };
     let signed_in = identity.sign_in(request).await?;
     let expires = signed_in.session.caller.expires.iso_millis();
     let catalog = identity.catalog().await?;

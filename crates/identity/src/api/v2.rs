@@ -18,7 +18,7 @@ use web::xml::Element;
 use web::{Format, Response};
 
 use crate::api::access::Origin;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table};
 use crate::service::PAGE_MAX;
@@ -91,7 +91,7 @@ impl Answer {
 }
 
 /// Returns the requested page size. More than the largest page size is rejected (v2.0, Paginated collections).
-pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Failure> {
+pub(crate) fn limit(asked: &QueryParameters) -> Result<Option<i64>, Failure> {
     let Some(text) = asked.text("limit") else { return Ok(None) };
     match text.parse::<i64>() {
         Ok(limit) if limit > PAGE_MAX => Err(Failure::OverLimit(PAGE_MAX)),
@@ -103,7 +103,7 @@ pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Failure> {
 /// Returns links to the next and the previous page by their markers. An empty marker means the first page.
 pub(crate) fn links(
     shared: &Shared,
-    asked: &Asked,
+    asked: &QueryParameters,
     next: Option<&str>,
     previous: Option<&str>,
 ) -> Vec<(&'static str, String)> {

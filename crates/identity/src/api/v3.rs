@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use web::{Format, Response};
 
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::versions::VERSIONS;
 use crate::api::{Failure, Need, Shared, Table, json as answer};
 use crate::model::Extra;
@@ -79,7 +79,7 @@ pub(crate) fn fault(failure: &Failure, _: Format) -> Response {
 }
 
 /// Returns the requested page size.
-pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Error> {
+pub(crate) fn limit(asked: &QueryParameters) -> Result<Option<i64>, Error> {
     let Some(text) = asked.text("limit") else { return Ok(None) };
     match text.parse::<i64>() {
         Ok(limit) if limit >= 0 => Ok(Some(limit).filter(|limit| *limit > 0)),
@@ -90,7 +90,7 @@ pub(crate) fn limit(asked: &Asked) -> Result<Option<i64>, Error> {
 /// Renders a list with its links. `next` is the marker of the following page.
 pub(crate) fn listing(
     shared: &Shared,
-    asked: &Asked,
+    asked: &QueryParameters,
     name: &str,
     items: Vec<Value>,
     next: Option<&str>,
@@ -138,7 +138,7 @@ pub(crate) fn one<R: Resource>(shared: &Shared, status: StatusCode, resource: &R
 }
 
 /// Returns a response with a page of resources.
-pub(crate) fn page<R: Resource>(shared: &Shared, asked: &Asked, listed: &Listed<R>) -> Response {
+pub(crate) fn page<R: Resource>(shared: &Shared, asked: &QueryParameters, listed: &Listed<R>) -> Response {
     let next = listed.items.last().filter(|_| listed.more).map(Resource::id);
     let items = listed.items.iter().map(|item| item.view(shared)).collect();
     listing(shared, asked, R::MANY, items, next)

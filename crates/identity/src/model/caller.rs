@@ -148,7 +148,7 @@ impl Caller {
 
     /// Whether the caller's tenant is `tenant_id`.
     #[must_use]
-    pub fn is_of(&self, tenant_id: &str) -> bool {
+    pub fn is_scoped_to(&self, tenant_id: &str) -> bool {
         self.tenant.as_ref().is_some_and(|tenant| tenant.id == tenant_id)
     }
 
@@ -159,7 +159,7 @@ impl Caller {
         if self.operator {
             return true;
         }
-        self.is_of(tenant_id)
+        self.is_scoped_to(tenant_id)
             && self
                 .grants
                 .iter()

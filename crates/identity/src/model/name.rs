@@ -3,7 +3,7 @@
 /// Maximum length of a name, in characters.
 pub const NAME_MAX: usize = 255;
 /// Maximum length of the name of a tenant or domain, in characters, as in Keystone.
-pub const PLACE_NAME_MAX: usize = 64;
+pub const SCOPE_NAME_MAX: usize = 64;
 
 /// Why a name is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,13 +56,13 @@ pub fn is_id(text: &str) -> bool {
     digits || (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Checks that the name of a tenant or domain is no longer than [`PLACE_NAME_MAX`].
+/// Checks that the name of a tenant or domain is no longer than [`SCOPE_NAME_MAX`].
 ///
 /// # Errors
 /// [`NameError::Long`].
-pub fn check_place_name(field: &'static str, name: &str) -> Result<(), NameError> {
-    if name.chars().count() > PLACE_NAME_MAX {
-        return Err(NameError::Long { field, max: PLACE_NAME_MAX });
+pub fn check_scope_name(field: &'static str, name: &str) -> Result<(), NameError> {
+    if name.chars().count() > SCOPE_NAME_MAX {
+        return Err(NameError::Long { field, max: SCOPE_NAME_MAX });
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::store;
 pub(crate) const NOT_AUTHORIZED: &str = "You are not authorized to perform the requested action.";
 
 /// Fails unless the caller is an operator.
-pub(crate) fn operator_only(caller: &Caller) -> Result<(), Error> {
+pub(crate) fn check_operator(caller: &Caller) -> Result<(), Error> {
     if caller.operator { Ok(()) } else { Err(Error::forbidden(NOT_AUTHORIZED)) }
 }
 
@@ -24,7 +24,7 @@ fn on_account(caller: &Caller, user: &User, right: Right) -> bool {
 /// Whether the caller administers the tenant for all products, not just one.
 fn owns(caller: &Caller, tenant_id: &str) -> bool {
     caller.operator
-        || (caller.is_of(tenant_id)
+        || (caller.is_scoped_to(tenant_id)
             && caller.grants.iter().any(|grant| grant.product.is_none() && grant.right == Right::Administer))
 }
 
@@ -68,7 +68,7 @@ fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
         return !harmless && !own_there().any(|held| held.role == assignment.role);
     };
     let by_token =
-        assignment.scope.tenant().is_some_and(|id| caller.is_of(id)) && covers(&caller.grants, &grant);
+        assignment.scope.tenant().is_some_and(|id| caller.is_scoped_to(id)) && covers(&caller.grants, &grant);
     let held: Vec<Grant> =
         own_there().filter_map(|held| BuiltinRole::named(&held.role.name)?.grant).collect();
     !by_token && !covers(&held, &grant)
@@ -76,7 +76,11 @@ fn lacks(caller: &Caller, own: &[Assignment], assignment: &Assignment) -> bool {
 
 /// Fails if the user has a right, in any scope, that the caller lacks. A caller who can change such a user, read its secrets
 /// or act in its name would gain that right. Every operation on another user calls this.
-pub(crate) async fn not_above(tx: &mut Tx, caller: &Caller, user_id: &str) -> Result<Vec<Assignment>, Error> {
+pub(crate) async fn check_no_higher_rights(
+    tx: &mut Tx,
+    caller: &Caller,
+    user_id: &str,
+) -> Result<Vec<Assignment>, Error> {
     let roles = store::grants::of_user(tx, user_id).await?;
     if caller.operator || user_id == caller.user_id {
         return Ok(roles);
@@ -90,7 +94,7 @@ pub(crate) async fn not_above(tx: &mut Tx, caller: &Caller, user_id: &str) -> Re
 
 /// Fails unless the caller's token has all rights of its user. Changing secrets requires this: otherwise the holder of an
 /// application credential with fewer rights would gain the rest by setting a new password, key or credential.
-pub(crate) async fn full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Error> {
+pub(crate) async fn check_full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Error> {
     let Some(delegation) = &caller.delegation else { return Ok(()) };
     let refused =
         || Error::forbidden("An application credential without all rights of its user cannot do that.");
@@ -99,14 +103,14 @@ pub(crate) async fn full_rights(tx: &mut Tx, caller: &Caller) -> Result<(), Erro
     }
     let held = store::grants::of_user(tx, &caller.user_id).await?;
     let all = held.iter().all(|assignment| {
-        assignment.scope.tenant().is_some_and(|id| caller.is_of(id))
+        assignment.scope.tenant().is_some_and(|id| caller.is_scoped_to(id))
             && caller.roles.contains(&assignment.role)
     });
     if all { Ok(()) } else { Err(refused()) }
 }
 
 /// Fails if a change left the cloud without an operator who can sign in. Called in the unit that makes the change.
-pub(crate) async fn still_governed(tx: &mut Tx) -> Result<(), Error> {
+pub(crate) async fn check_operator_remains(tx: &mut Tx) -> Result<(), Error> {
     if store::grants::is_held(tx, &builtin_role_id("operator"), &Scope::Cloud).await? {
         return Ok(());
     }
@@ -122,7 +126,7 @@ pub(crate) async fn visible_user(tx: &mut Tx, caller: &Caller, id: &str) -> Resu
 }
 
 /// Returns a user that the caller may change, with its roles. Never returns a user with rights that the caller lacks
-/// ([`not_above`]).
+/// ([`check_no_higher_rights`]).
 pub(crate) async fn managed_user(
     tx: &mut Tx,
     caller: &Caller,
@@ -132,13 +136,13 @@ pub(crate) async fn managed_user(
     if !on_account(caller, &user, Right::Administer) {
         return Err(Error::forbidden(NOT_AUTHORIZED));
     }
-    let roles = not_above(tx, caller, id).await?;
+    let roles = check_no_higher_rights(tx, caller, id).await?;
     Ok((user, roles))
 }
 
 /// Returns a user whose secrets the caller may read and set, with a token of full rights: itself, or a user that it manages.
-pub(crate) async fn owned_user(tx: &mut Tx, caller: &Caller, id: &str) -> Result<User, Error> {
-    full_rights(tx, caller).await?;
+pub(crate) async fn user_for_secrets(tx: &mut Tx, caller: &Caller, id: &str) -> Result<User, Error> {
+    check_full_rights(tx, caller).await?;
     if caller.user_id == id {
         return visible_user(tx, caller, id).await;
     }

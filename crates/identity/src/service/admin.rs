@@ -308,7 +308,7 @@ impl Administration<'_> {
     /// [`Error`].
     pub async fn grant_role(&self, user: &str, role: &str, tenant: Option<&str>) -> Result<(), Error> {
         let (user, role, scope) = self.assignment(user, role, tenant).await?;
-        self.identity.give_role(&self.caller, &user, &role, &scope).await.map(|_| ())
+        self.identity.grant_role(&self.caller, &user, &role, &scope).await.map(|_| ())
     }
 
     /// Revokes a role on a tenant; without a tenant, on the whole cloud.
@@ -317,7 +317,7 @@ impl Administration<'_> {
     /// [`Error`].
     pub async fn revoke_role(&self, user: &str, role: &str, tenant: Option<&str>) -> Result<(), Error> {
         let (user, role, scope) = self.assignment(user, role, tenant).await?;
-        self.identity.take_role(&self.caller, &user, &role, &scope).await
+        self.identity.revoke_role(&self.caller, &user, &role, &scope).await
     }
 
     /// Returns changes, newest first: all, or those to one subject (an id).

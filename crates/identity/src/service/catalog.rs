@@ -1,7 +1,7 @@
 //! The catalog: the deployed services, and operators' additions.
 
 use crate::model::{Caller, Catalog, CatalogService, Endpoint, Extra, Region, ServiceRecord, check_name};
-use crate::service::accounts::operator_only;
+use crate::service::accounts::check_operator;
 use crate::service::error::Error;
 use crate::service::text::check_text;
 use crate::service::{Identity, note};
@@ -44,7 +44,7 @@ impl Identity {
         caller: &Caller,
         service: ServiceRecord,
     ) -> Result<ServiceRecord, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         check_name("type", &service.kind, true)?;
         check_text("name", &service.name)?;
         check_text("description", &service.description)?;
@@ -73,7 +73,7 @@ impl Identity {
 
     /// Deletes a service that an operator added, with its endpoints.
     pub(crate) async fn delete_service(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         not_builtin(&self.deployed, id)?;
         let now = self.clock.now();
         self.db
@@ -90,7 +90,7 @@ impl Identity {
 
     /// Creates or changes an endpoint of a service that an operator added.
     pub(crate) async fn put_endpoint(&self, caller: &Caller, endpoint: Endpoint) -> Result<Endpoint, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         let good = endpoint.url.len() <= URL_MAX
             && (endpoint.url.starts_with("http://") || endpoint.url.starts_with("https://"))
             && !endpoint.url.chars().any(|c| c.is_control() || c.is_whitespace());
@@ -143,7 +143,7 @@ impl Identity {
 
     /// Deletes an endpoint of a service that an operator added.
     pub(crate) async fn delete_endpoint(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         not_builtin_endpoint(&self.deployed, id)?;
         let now = self.clock.now();
         self.db
@@ -181,7 +181,7 @@ impl Identity {
         region: Region,
         new: bool,
     ) -> Result<Region, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         check_name("id", &region.id, true)?;
         region.extra.check()?;
         check_text("description", &region.description)?;
@@ -219,7 +219,7 @@ impl Identity {
 
     /// Deletes a region without endpoints and regions in it.
     pub(crate) async fn delete_region(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         if id == self.settings.region {
             return Err(Error::forbidden("The cloud's own region is changed in its configuration."));
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use work::Time;
 
 use crate::model::{ApplicationCredential, Caller, Ec2Credential, Method, Scope, Session, Token, check_name};
-use crate::service::accounts::{NOT_AUTHORIZED, managed_user, owned_user, visible_user};
+use crate::service::accounts::{NOT_AUTHORIZED, managed_user, user_for_secrets, visible_user};
 use crate::service::error::Error;
 use crate::service::secrets::{hash_random, new_id, random_hex};
-use crate::service::sessions::{Denied, session_of, stand};
+use crate::service::sessions::{Denied, session_of, standing_in};
 use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of};
 use crate::store;
@@ -200,9 +200,9 @@ impl Identity {
         self.db
             .write((caller, sealed), move |(caller, sealed), tx| {
                 Box::pin(async move {
-                    let user = owned_user(tx, caller, &sealed.user_id).await?;
+                    let user = user_for_secrets(tx, caller, &sealed.user_id).await?;
                     let scope = Scope::Tenant(sealed.tenant_id.clone());
-                    let standing = stand(tx, &user, &scope, None).await;
+                    let standing = standing_in(tx, &user, &scope, None).await;
                     standing.map_err(|_| Error::not_found("project", &sealed.tenant_id))?;
                     store::credentials::insert_ec2(tx, sealed, now).await?;
                     note(tx, now, caller, "ec2_credential.create", &sealed.access, &sealed.tenant_id).await
@@ -226,7 +226,7 @@ impl Identity {
             .db
             .scan((caller, user_id.to_owned(), page), |(caller, user_id, page), tx| {
                 Box::pin(async move {
-                    owned_user(tx, caller, user_id).await?;
+                    user_for_secrets(tx, caller, user_id).await?;
                     Ok::<_, Error>(Listed::of(
                         store::credentials::ec2_of_user(tx, user_id, page).await?,
                         page,
@@ -250,7 +250,7 @@ impl Identity {
             .db
             .read((caller, user_id.to_owned(), access.to_owned()), |(caller, user_id, access), tx| {
                 Box::pin(async move {
-                    owned_user(tx, caller, user_id).await?;
+                    user_for_secrets(tx, caller, user_id).await?;
                     let found = store::credentials::ec2_by_access(tx, access).await?;
                     let found = found.filter(|pair| pair.user_id == *user_id);
                     found.ok_or_else(|| Error::not_found("credential", access))
@@ -304,7 +304,7 @@ impl Identity {
                     let sealed = store::credentials::ec2_by_access(tx, access).await?.ok_or(Error::Token)?;
                     let user = store::users::by_id(tx, &sealed.user_id).await?.ok_or(Error::Token)?;
                     let scope = Scope::Tenant(sealed.tenant_id.clone());
-                    let standing = stand(tx, &user, &scope, None).await?;
+                    let standing = standing_in(tx, &user, &scope, None).await?;
                     let token = Token {
                         hash: [0; 32],
                         user_id: user.id.clone(),

@@ -25,7 +25,7 @@ pub(crate) fn patience() -> Duration {
 
 /// A service that keeps data for tenants.
 #[async_trait]
-pub trait TenantDeleted: Send + Sync + 'static {
+pub trait TenantDataOwner: Send + Sync + 'static {
     /// The service's name, for the log.
     fn service(&self) -> &'static str;
 
@@ -33,19 +33,19 @@ pub trait TenantDeleted: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it failed, for the log; the call is retried.
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String>;
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String>;
 }
 
 struct Clearing {
     identity: Weak<Identity>,
     db: Database,
-    services: Vec<Arc<dyn TenantDeleted>>,
+    services: Vec<Arc<dyn TenantDataOwner>>,
 }
 
 impl Clearing {
     async fn clear(&self, job: &Job) -> Next {
         for service in &self.services {
-            if let Err(reason) = service.tenant_deleted(&job.subject).await {
+            if let Err(reason) = service.delete_tenant_data(&job.subject).await {
                 tracing::warn!(
                     service = service.service(),
                     tenant = job.subject,
@@ -89,7 +89,7 @@ impl Handler for Clearing {
 impl Identity {
     /// Starts the deletion of removed tenants' data, including deletions that an earlier process left. Call it once, with
     /// every service that keeps data for tenants.
-    pub fn carry_deletions(self: &Arc<Self>, services: Vec<Arc<dyn TenantDeleted>>) -> RunnerHandle {
+    pub fn start_tenant_deletions(self: &Arc<Self>, services: Vec<Arc<dyn TenantDataOwner>>) -> RunnerHandle {
         let handler =
             Arc::new(Clearing { identity: Arc::downgrade(self), db: self.db.database().clone(), services });
         let runner =

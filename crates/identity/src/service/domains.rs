@@ -2,8 +2,8 @@
 
 use database::Tx;
 
-use crate::model::{Caller, Domain, Extra, check_name, check_place_name};
-use crate::service::accounts::{operator_only, still_governed};
+use crate::model::{Caller, Domain, Extra, check_name, check_scope_name};
+use crate::service::accounts::{check_operator, check_operator_remains};
 use crate::service::error::Error;
 use crate::service::tenants::remove_tenant;
 use crate::service::text::check_text;
@@ -48,9 +48,9 @@ impl Identity {
         enabled: bool,
         extra: Extra,
     ) -> Result<Domain, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         check_name("name", name, false)?;
-        check_place_name("name", name)?;
+        check_scope_name("name", name)?;
         check_text("description", description)?;
         extra.check()?;
         let domain = Domain {
@@ -122,10 +122,10 @@ impl Identity {
         id: &str,
         change: ChangedDomain,
     ) -> Result<Domain, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         if let Some(name) = &change.name {
             check_name("name", name, false)?;
-            check_place_name("name", name)?;
+            check_scope_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         if id == "default" && change.enabled == Some(false) {
@@ -157,7 +157,7 @@ impl Identity {
 
     /// Deletes a disabled domain with its projects and users, as Keystone does.
     pub(crate) async fn delete_domain(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         let now = self.clock.now();
         self.db
             .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
@@ -175,7 +175,7 @@ impl Identity {
                         store::users::delete(tx, &user).await?;
                         note(tx, now, caller, "user.delete", &user, "with its domain").await?;
                     }
-                    still_governed(tx).await?;
+                    check_operator_remains(tx).await?;
                     store::grants::delete_scope(tx, &crate::model::Scope::Domain(id.clone())).await?;
                     store::domains::delete(tx, id).await?;
                     note(tx, now, caller, "domain.delete", id, &domain.name).await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::key::{MasterKeyError, Unsealable};
+use crate::key::{MasterKeyError, UnsealError};
 use crate::model::{ExtraError, NameError};
 
 /// Why an operation failed. Nothing was changed.
@@ -118,8 +118,8 @@ impl From<ExtraError> for Error {
     }
 }
 
-impl From<Unsealable> for Error {
-    fn from(_: Unsealable) -> Self {
+impl From<UnsealError> for Error {
+    fn from(_: UnsealError) -> Self {
         Self::Secret
     }
 }

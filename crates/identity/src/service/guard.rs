@@ -224,7 +224,7 @@ impl Attempt<'_> {
     }
 
     /// Withdraws an attempt whose outcome is unknown: it does not count.
-    pub(crate) fn refund(mut self) {
+    pub(crate) fn withdraw(mut self) {
         for (counter, _) in std::mem::take(&mut self.counters) {
             let mut counter = lock(&counter);
             counter.in_flight = counter.in_flight.saturating_sub(1);
@@ -325,8 +325,8 @@ mod tests {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
         assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 30);
-        guard.admit("jdoe", at("192.0.2.2"), None).await.unwrap().refund();
-        guard.admit("other", at("192.0.2.1"), None).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.2"), None).await.unwrap().withdraw();
+        guard.admit("other", at("192.0.2.1"), None).await.unwrap().withdraw();
         clock.advance(Duration::from_secs(30));
         fail(&guard, "jdoe", "192.0.2.1").await;
         assert_eq!(wait(&guard, "jdoe", "192.0.2.1").await, 60);
@@ -335,7 +335,7 @@ mod tests {
         for _ in 0..9 {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
-        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().withdraw();
     }
 
     #[tokio::test]
@@ -348,7 +348,7 @@ mod tests {
         for _ in 0..9 {
             fail(&guard, "jdoe", "192.0.2.1").await;
         }
-        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().withdraw();
     }
 
     #[tokio::test]
@@ -359,7 +359,7 @@ mod tests {
             fail(&guard, &format!("user{n}"), "2001:db8::1").await;
         }
         assert_eq!(wait(&guard, "jdoe", "2001:db8::ffff").await, 30);
-        guard.admit("jdoe", at("2001:db8:0:100::1"), None).await.unwrap().refund();
+        guard.admit("jdoe", at("2001:db8:0:100::1"), None).await.unwrap().withdraw();
         guard.admit("regular", at("2001:db8::5"), None).await.unwrap().succeeded();
     }
 
@@ -371,7 +371,7 @@ mod tests {
             fail(&guard, "jdoe", &format!("198.51.100.{n}")).await;
         }
         assert_eq!(wait(&guard, "jdoe", "203.0.113.1").await, 30);
-        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().refund();
+        guard.admit("jdoe", at("192.0.2.1"), None).await.unwrap().withdraw();
     }
 
     /// Of concurrent attempts ten are admitted and the others wait. As those fail, the others are rejected.
@@ -433,7 +433,7 @@ mod tests {
             fail(&guard, &long("a"), "192.0.2.1").await;
         }
         assert_eq!(wait(&guard, &long("a"), "192.0.2.1").await, 30);
-        guard.admit(&long("b"), at("192.0.2.1"), None).await.unwrap().refund();
+        guard.admit(&long("b"), at("192.0.2.1"), None).await.unwrap().withdraw();
         let longest = guard.counters.iter().map(|(key, _)| match key {
             Key::Pair(name, _) | Key::User(name) => name.len(),
             Key::Address(_) => 0,

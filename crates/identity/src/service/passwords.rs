@@ -145,7 +145,7 @@ impl Passwords {
     }
 
     /// Number of work buffers allocated so far.
-    pub(crate) fn buffers_made(&self) -> usize {
+    pub(crate) fn buffers_allocated(&self) -> usize {
         self.buffers.made.load(Ordering::Acquire)
     }
 
@@ -232,7 +232,7 @@ mod tests {
                 done.unwrap();
             }
         }
-        assert!((1..=3).contains(&passwords.buffers_made()), "{}", passwords.buffers_made());
+        assert!((1..=3).contains(&passwords.buffers_allocated()), "{}", passwords.buffers_allocated());
     }
 
     /// Hundreds of strangers wait; who is known gets its turn after one of them at most.
@@ -266,7 +266,7 @@ mod tests {
         let passwords = Passwords::new(64, 1).unwrap();
         assert!(passwords.fits("correct horse", Some(&old), Rank::Unknown).await.unwrap());
         assert!(!passwords.fits("correct horsf", Some(&old), Rank::Unknown).await.unwrap());
-        assert_eq!(passwords.buffers_made(), 1);
+        assert_eq!(passwords.buffers_allocated(), 1);
         // Written by the crate's own function, from before this code used its own buffers.
         let known = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
         let mut output = [0u8; 32];

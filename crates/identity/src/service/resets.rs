@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::model::hash_of;
 use crate::service::error::Error;
-use crate::service::signin::Named;
+use crate::service::signin::IdOrName;
 use crate::service::users::check_password;
 use crate::service::{Identity, secrets};
 use crate::store;
@@ -30,7 +30,7 @@ pub struct Mail {
 
 /// A mail transport.
 #[async_trait]
-pub trait Post: Send + Sync {
+pub trait MailTransport: Send + Sync {
     /// Sends a mail.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ pub trait Post: Send + Sync {
 
 /// Why a forgotten password was not reset.
 #[derive(Debug)]
-pub(crate) enum NotReset {
+pub(crate) enum ResetError {
     /// The token is invalid.
     NoToken,
     /// The token is valid, but not for resetting a password.
@@ -59,7 +59,7 @@ fn shown(name: &str) -> String {
     shown
 }
 
-impl From<Error> for NotReset {
+impl From<Error> for ResetError {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
@@ -67,7 +67,7 @@ impl From<Error> for NotReset {
 
 impl Identity {
     /// Sets the mail transport. Without one no mails are sent.
-    pub fn send_mail_by(&self, post: Arc<dyn Post>) {
+    pub fn set_mail_transport(&self, post: Arc<dyn MailTransport>) {
         let _ = self.post.set(post);
     }
 
@@ -104,7 +104,7 @@ impl Identity {
     }
 
     async fn mail_reset(&self, name: &str) -> Result<bool, String> {
-        let found = self.find_user(&Named::name(name)).await.map_err(|e| e.to_string())?;
+        let found = self.find_user(&IdOrName::name(name)).await.map_err(|e| e.to_string())?;
         let Some((user, _)) = found.filter(|(user, _)| user.enabled) else { return Ok(false) };
         let (Some(to), Some(post)) = (user.email.clone(), self.post.get()) else { return Ok(false) };
         let token = secrets::random_hex::<32>().map_err(|e| e.to_string())?;
@@ -144,7 +144,7 @@ impl Identity {
 
     /// Resets a forgotten password with the mailed token and returns the user's name. Revokes all of the user's tokens,
     /// including this one.
-    pub(crate) async fn reset_password(&self, token: &str, password: &str) -> Result<String, NotReset> {
+    pub(crate) async fn reset_password(&self, token: &str, password: &str) -> Result<String, ResetError> {
         let (hash, now) = (hash_of(token), self.clock.now());
         let found = self
             .db
@@ -154,9 +154,9 @@ impl Identity {
             .await?;
         let Some(user_id) = found else {
             return Err(match self.session(token).await.map_err(Error::from) {
-                Ok(_) => NotReset::OtherToken,
-                Err(Error::Token) => NotReset::NoToken,
-                Err(other) => NotReset::Error(other),
+                Ok(_) => ResetError::OtherToken,
+                Err(Error::Token) => ResetError::NoToken,
+                Err(other) => ResetError::Error(other),
             });
         };
         check_password(password)?;
@@ -179,6 +179,6 @@ impl Identity {
             })
             .await?;
         self.sessions.forget_user(&user_id);
-        name.ok_or(NotReset::NoToken)
+        name.ok_or(ResetError::NoToken)
     }
 }

@@ -8,7 +8,8 @@ use crate::model::{
     check_name,
 };
 use crate::service::accounts::{
-    NOT_AUTHORIZED, account_of, full_rights, may_assign, operator_only, still_governed, visible_user,
+    NOT_AUTHORIZED, account_of, check_full_rights, check_operator, check_operator_remains, may_assign,
+    visible_user,
 };
 use crate::service::error::Error;
 use crate::service::text::check_text;
@@ -56,7 +57,7 @@ pub(crate) struct ChangedRole {
 }
 
 /// Grants a role by its name, in the caller's unit.
-pub(crate) async fn give_by_name(
+pub(crate) async fn grant_by_name(
     tx: &mut Tx,
     now: Time,
     caller: &Caller,
@@ -76,7 +77,7 @@ async fn give(
     role: &Role,
     scope: &Scope,
 ) -> Result<(), Error> {
-    full_rights(tx, caller).await?;
+    check_full_rights(tx, caller).await?;
     may_assign(tx, caller, user_id, role, scope).await?;
     place_exists(tx, scope).await?;
     if store::grants::insert(tx, user_id, &role.id, scope).await? {
@@ -111,7 +112,7 @@ impl Identity {
         description: &str,
         extra: Extra,
     ) -> Result<Role, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         check_name("name", name, true)?;
         check_text("description", description)?;
         extra.check()?;
@@ -171,7 +172,7 @@ impl Identity {
         id: &str,
         change: ChangedRole,
     ) -> Result<Role, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         if let Some(name) = &change.name {
             check_name("name", name, true)?;
         }
@@ -200,7 +201,7 @@ impl Identity {
 
     /// Deletes a role that is not built in, with its assignments.
     pub(crate) async fn delete_role(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         let now = self.clock.now();
         self.db
             .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {
@@ -216,7 +217,7 @@ impl Identity {
     }
 
     /// Grants a user a role.
-    pub(crate) async fn give_role(
+    pub(crate) async fn grant_role(
         &self,
         caller: &Caller,
         user_id: &str,
@@ -240,7 +241,7 @@ impl Identity {
     }
 
     /// Revokes a user's role.
-    pub(crate) async fn take_role(
+    pub(crate) async fn revoke_role(
         &self,
         caller: &Caller,
         user_id: &str,
@@ -253,14 +254,14 @@ impl Identity {
             .write(input, move |(caller, user_id, role_id, scope), tx| {
                 Box::pin(async move {
                     let role = role_by_id(tx, role_id).await?;
-                    full_rights(tx, caller).await?;
+                    check_full_rights(tx, caller).await?;
                     may_assign(tx, caller, user_id, &role, scope).await?;
                     place_exists(tx, scope).await?;
                     if !store::grants::delete(tx, user_id, role_id, scope).await? {
                         return Err(Error::not_found("role assignment", role_id));
                     }
                     if *scope == Scope::Cloud {
-                        still_governed(tx).await?;
+                        check_operator_remains(tx).await?;
                     }
                     // Revoking the last role in a scope also revokes the user's tokens there.
                     store::tokens::delete_without_role(tx, user_id).await?;

@@ -38,6 +38,6 @@ pub(crate) fn hash_random(secret: &str) -> String {
 }
 
 /// Whether a secret stored by [`hash_random`] is `secret`; `None` if it was stored in another form.
-pub(crate) fn fits_random(secret: &str, stored: &str) -> Option<bool> {
+pub(crate) fn matches_random_hash(secret: &str, stored: &str) -> Option<bool> {
     stored.starts_with("sha256$").then(|| same(hash_random(secret).as_bytes(), stored.as_bytes()))
 }

@@ -172,13 +172,13 @@ async fn load(tx: &mut Tx, hash: &[u8; 32], now: Time) -> Result<Session, Error>
     if credential.as_ref().and_then(|c| c.expires).is_some_and(|expires| expires <= now) {
         return Err(Error::Token);
     }
-    let standing = stand(tx, &user, &token.scope, credential.as_ref()).await?;
+    let standing = standing_in(tx, &user, &token.scope, credential.as_ref()).await?;
     Ok(session_of(token, user, standing, credential.as_ref()))
 }
 
 /// Returns the user's standing in `scope`. Fails unless both are enabled and the user has a role there or it is its own
 /// tenant.
-pub(crate) async fn stand(
+pub(crate) async fn standing_in(
     tx: &mut Tx,
     user: &User,
     scope: &Scope,

@@ -9,12 +9,12 @@ use work::Time;
 use crate::model::{
     ApplicationCredential, DEFAULT_DOMAIN, Method, Scope, Session, Tenant, Token, User, hash_of, is_id,
 };
+use crate::service::Identity;
 use crate::service::error::Error;
 use crate::service::guard::{self, Known};
 use crate::service::passwords::Rank;
-use crate::service::secrets::{self, fits_random};
-use crate::service::sessions::{Standing, session_of, stand};
-use crate::service::Identity;
+use crate::service::secrets::{self, matches_random_hash};
+use crate::service::sessions::{Standing, session_of, standing_in};
 use crate::store;
 use crate::store::users::Secrets;
 
@@ -30,12 +30,12 @@ pub(crate) enum DomainName {
 
 /// A user or tenant, by id, or by name with an optional domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum IdOrName {
     Id(String),
     Name { name: String, domain: Option<DomainName> },
 }
 
-impl Named {
+impl IdOrName {
     /// Creates a name in the domain `default`.
     pub(crate) fn name(name: &str) -> Self {
         Self::Name { name: name.to_owned(), domain: None }
@@ -53,11 +53,11 @@ impl Named {
 #[derive(Clone)]
 pub(crate) enum Proof {
     /// An API key or, for TempAuth's users, the password.
-    Key { user: Named, key: String },
+    Key { user: IdOrName, key: String },
     /// An API key.
-    ApiKey { user: Named, key: String },
+    ApiKey { user: IdOrName, key: String },
     /// A password.
-    Password { user: Named, password: String },
+    Password { user: IdOrName, password: String },
     /// A valid token.
     Token { token: String },
     /// An application credential.
@@ -68,18 +68,18 @@ pub(crate) enum Proof {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialName {
     Id(String),
-    Of { user: Named, name: String },
+    Of { user: IdOrName, name: String },
 }
 
 /// The requested scope of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum RequestedScope {
     /// The user's own tenant, if it has one.
     Usual,
     /// No scope.
     Unscoped,
     /// A tenant.
-    Tenant(Named),
+    Tenant(IdOrName),
     /// A tenant of that id or name: v1.0's `tenant:user`.
     TenantIdOrName(String),
     /// A domain.
@@ -92,7 +92,7 @@ pub(crate) enum Wanted {
 #[derive(Clone)]
 pub(crate) struct SignIn {
     pub(crate) proof: Proof,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: RequestedScope,
     /// The client's address.
     pub(crate) address: Option<IpAddr>,
     pub(crate) kind: TokenKind,
@@ -104,7 +104,7 @@ pub(crate) enum TokenKind {
     /// A new token each time (v3).
     Fresh,
     /// The same token until shortly before it expires (v1.0, v1.1, v2.0).
-    Lasting,
+    Reissued,
     /// The same, in TempAuth's format.
     TempAuth,
 }
@@ -125,7 +125,7 @@ pub(crate) struct SignedIn {
 }
 
 /// The user that the credentials identified.
-struct Proven {
+struct IdentifiedUser {
     user: User,
     method: Method,
     /// The session or credential that was presented.
@@ -152,11 +152,13 @@ impl Identity {
         };
         // A token that was exchanged for another expires with it, so it is never reused.
         let lasting = request.kind != TokenKind::Fresh && proven.base.is_none();
-        if lasting && let Some(signed_in) = self.still_good(&reusable).await? {
+        if lasting && let Some(signed_in) = self.find_reusable_token(&reusable).await? {
             return Ok(signed_in);
         }
         let rule = match (request.kind, &request.wanted) {
-            (TokenKind::Fresh, Wanted::Usual) if proven.base.is_none() && proven.credential.is_none() => {
+            (TokenKind::Fresh, RequestedScope::Usual)
+                if proven.base.is_none() && proven.credential.is_none() =>
+            {
                 RoleRule::UnscopedWithout
             }
             (TokenKind::Fresh, _) => RoleRule::Needed,
@@ -169,7 +171,7 @@ impl Identity {
         Ok(signed_in)
     }
 
-    async fn still_good(&self, reusable: &Reusable) -> Result<Option<SignedIn>, Error> {
+    async fn find_reusable_token(&self, reusable: &Reusable) -> Result<Option<SignedIn>, Error> {
         let Some(token) = self.reusable.get(reusable) else { return Ok(None) };
         let renew_from = self.clock.now().after(self.settings.token_renewal);
         match self.session(&token).await {
@@ -179,7 +181,7 @@ impl Identity {
         }
     }
 
-    async fn prove(&self, proof: &Proof, address: Option<IpAddr>) -> Result<Proven, Error> {
+    async fn prove(&self, proof: &Proof, address: Option<IpAddr>) -> Result<IdentifiedUser, Error> {
         match proof {
             Proof::Key { user, key } => self.prove_user(user, address, Secret::Either(key)).await,
             Proof::ApiKey { user, key } => self.prove_user(user, address, Secret::ApiKey(key)).await,
@@ -196,10 +198,10 @@ impl Identity {
     /// Finds the user and checks its secret, with the same work whether or not the user exists.
     async fn prove_user(
         &self,
-        named: &Named,
+        named: &IdOrName,
         address: Option<IpAddr>,
         secret: Secret<'_>,
-    ) -> Result<Proven, Error> {
+    ) -> Result<IdentifiedUser, Error> {
         let found = self.find_user(named).await?;
         let counted = found.as_ref().map_or(named.text(), |(user, _)| &user.id).to_owned();
         // Nobody guesses such a key, and so its holder is never locked out by those who guess.
@@ -212,14 +214,19 @@ impl Identity {
             if !user.enabled {
                 return Err(Error::Disabled);
             }
-            return Ok(Proven { user: user.clone(), method: Method::ApiKey, base: None, credential: None });
+            return Ok(IdentifiedUser {
+                user: user.clone(),
+                method: Method::ApiKey,
+                base: None,
+                credential: None,
+            });
         }
         let known = self.known_until(&counted, address).await?;
         let attempt = self.guard.admit(&counted, address, known).await?;
         let method = match self.check(found.as_ref(), secret, attempt.rank()).await {
             Ok(method) => method,
             Err(error) => {
-                attempt.refund();
+                attempt.withdraw();
                 return Err(error);
             }
         };
@@ -233,7 +240,7 @@ impl Identity {
                 if method == Method::Password && user.password_expires.is_some_and(|end| end <= now) {
                     return Err(Error::PasswordExpired { user_id: user.id });
                 }
-                Ok(Proven { user, method, base: None, credential: None })
+                Ok(IdentifiedUser { user, method, base: None, credential: None })
             }
             _ => {
                 attempt.failed();
@@ -242,7 +249,7 @@ impl Identity {
         }
     }
 
-    pub(crate) async fn find_user(&self, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
+    pub(crate) async fn find_user(&self, named: &IdOrName) -> Result<Option<(User, Secrets)>, Error> {
         self.db.read(named.clone(), |named, tx| Box::pin(find_user(tx, named))).await
     }
 
@@ -311,7 +318,7 @@ impl Identity {
         Ok(secrets::same(&opened, key.as_bytes()))
     }
 
-    async fn prove_token(&self, token: &str) -> Result<Proven, Error> {
+    async fn prove_token(&self, token: &str) -> Result<IdentifiedUser, Error> {
         let base = self.session(token).await.map_err(|denied| match Error::from(denied) {
             Error::Token => Error::UnknownToken,
             other => other,
@@ -333,7 +340,7 @@ impl Identity {
             })
             .await?;
         let user = found.ok_or(Error::Credentials)?;
-        Ok(Proven { user, method: Method::Token, base: Some(base), credential })
+        Ok(IdentifiedUser { user, method: Method::Token, base: Some(base), credential })
     }
 
     async fn prove_credential(
@@ -341,7 +348,7 @@ impl Identity {
         named: &CredentialName,
         secret: &str,
         address: Option<IpAddr>,
-    ) -> Result<Proven, Error> {
+    ) -> Result<IdentifiedUser, Error> {
         let found = self.db.read(named.clone(), |named, tx| Box::pin(find_credential(tx, named))).await?;
         let counted = match (&found, named) {
             (Some((user, _, _)), _) => user.id.clone(),
@@ -350,7 +357,7 @@ impl Identity {
         };
         let now = self.clock.now();
         let stored = found.as_ref().map(|(_, _, stored)| stored.as_str());
-        let random = stored.and_then(|stored| fits_random(secret, stored));
+        let random = stored.and_then(|stored| matches_random_hash(secret, stored));
         let is_good = |credential: &ApplicationCredential| credential.expires.is_none_or(|end| end > now);
         // Nobody guesses a secret that was made here, and so its holder is never locked out by those who guess.
         if random == Some(true)
@@ -359,7 +366,7 @@ impl Identity {
         {
             self.remember(&user.id, self.guard.signed_in(&user.id, address)).await;
             let method = Method::ApplicationCredential;
-            return Ok(Proven { user, method, base: None, credential: Some(credential) });
+            return Ok(IdentifiedUser { user, method, base: None, credential: Some(credential) });
         }
         let known = self.known_until(&counted, address).await?;
         let attempt = self.guard.admit(&counted, address, known).await?;
@@ -368,7 +375,7 @@ impl Identity {
         let fits = match self.passwords.fits(secret, chosen, attempt.rank()).await {
             Ok(fits) => fits,
             Err(error) => {
-                attempt.refund();
+                attempt.withdraw();
                 return Err(error);
             }
         };
@@ -376,7 +383,7 @@ impl Identity {
             Some((user, credential, _)) if fits && is_good(&credential) => {
                 self.remember(&user.id, attempt.succeeded()).await;
                 let method = Method::ApplicationCredential;
-                Ok(Proven { user, method, base: None, credential: Some(credential) })
+                Ok(IdentifiedUser { user, method, base: None, credential: Some(credential) })
             }
             _ => {
                 attempt.failed();
@@ -386,46 +393,46 @@ impl Identity {
     }
 
     /// Returns the requested scope. Issuing the token checks whether its user has a role there.
-    async fn scope_for(&self, proven: &Proven, request: &SignIn) -> Result<Scope, Error> {
+    async fn scope_for(&self, proven: &IdentifiedUser, request: &SignIn) -> Result<Scope, Error> {
         let wanted = &request.wanted;
         if let Some(credential) = proven.credential.as_ref().filter(|_| proven.base.is_none()) {
             return match wanted {
-                Wanted::Usual => Ok(Scope::Tenant(credential.tenant_id.clone())),
+                RequestedScope::Usual => Ok(Scope::Tenant(credential.tenant_id.clone())),
                 _ => Err(Error::Credentials),
             };
         }
         match wanted {
-            Wanted::Unscoped => Ok(Scope::Unscoped),
-            Wanted::Cloud => Ok(Scope::Cloud),
-            Wanted::Usual => {
+            RequestedScope::Unscoped => Ok(Scope::Unscoped),
+            RequestedScope::Cloud => Ok(Scope::Cloud),
+            RequestedScope::Usual => {
                 // A scoped token is exchanged for one with the same scope.
                 let kept = proven.base.as_ref().map(|base| base.token.scope.clone());
                 let own = proven.user.tenant_id.clone().map_or(Scope::Unscoped, Scope::Tenant);
                 Ok(kept.filter(|scope| *scope != Scope::Unscoped).unwrap_or(own))
             }
-            Wanted::Tenant(named) => {
+            RequestedScope::Tenant(named) => {
                 let found = self.find_tenant(named.clone()).await?.ok_or(Error::Credentials)?;
                 Ok(Scope::Tenant(found.id))
             }
-            Wanted::TenantIdOrName(text) => {
-                let named = if is_id(text) { Named::Id(text.clone()) } else { Named::name(text) };
+            RequestedScope::TenantIdOrName(text) => {
+                let named = if is_id(text) { IdOrName::Id(text.clone()) } else { IdOrName::name(text) };
                 let found = self.find_tenant(named).await?;
                 Ok(Scope::Tenant(found.ok_or(Error::Credentials)?.id))
             }
-            Wanted::Domain(named) => {
+            RequestedScope::Domain(named) => {
                 let found = self.db.read(named.clone(), |named, tx| Box::pin(domain_id(tx, named))).await?;
                 Ok(Scope::Domain(found.ok_or(Error::Credentials)?))
             }
         }
     }
 
-    async fn find_tenant(&self, named: Named) -> Result<Option<Tenant>, Error> {
+    async fn find_tenant(&self, named: IdOrName) -> Result<Option<Tenant>, Error> {
         self.db
             .read(named, |named, tx| {
                 Box::pin(async move {
                     Ok(match named {
-                        Named::Id(id) => store::tenants::by_id(tx, id).await?,
-                        Named::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
+                        IdOrName::Id(id) => store::tenants::by_id(tx, id).await?,
+                        IdOrName::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
                             Some(domain) => store::tenants::by_name(tx, &domain, name).await?,
                             None => None,
                         },
@@ -437,7 +444,7 @@ impl Identity {
 
     async fn issue(
         &self,
-        proven: Proven,
+        proven: IdentifiedUser,
         scope: Scope,
         kind: TokenKind,
         rule: RoleRule,
@@ -520,7 +527,7 @@ impl RoleRule {
         scope: &Scope,
         credential: Option<&ApplicationCredential>,
     ) -> Result<(Scope, Standing), Error> {
-        let found = match stand(tx, user, scope, credential).await {
+        let found = match standing_in(tx, user, scope, credential).await {
             Ok(standing) if scope.tenant().is_some() && standing.roles.is_empty() => match self {
                 Self::AccountSuffices => Ok(standing),
                 Self::Needed | Self::UnscopedWithout => Err(Error::Credentials),
@@ -529,7 +536,7 @@ impl RoleRule {
         };
         match found {
             Err(Error::Credentials | Error::Disabled) if self == Self::UnscopedWithout => {
-                Ok((Scope::Unscoped, stand(tx, user, &Scope::Unscoped, None).await?))
+                Ok((Scope::Unscoped, standing_in(tx, user, &Scope::Unscoped, None).await?))
             }
             found => Ok((scope.clone(), found?)),
         }
@@ -564,10 +571,10 @@ async fn domain_id(tx: &mut Tx, named: &DomainName) -> Result<Option<String>, Er
     Ok(found.map(|domain| domain.id))
 }
 
-async fn find_user(tx: &mut Tx, named: &Named) -> Result<Option<(User, Secrets)>, Error> {
+async fn find_user(tx: &mut Tx, named: &IdOrName) -> Result<Option<(User, Secrets)>, Error> {
     Ok(match named {
-        Named::Id(id) => store::users::with_secrets_by_id(tx, id).await?,
-        Named::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
+        IdOrName::Id(id) => store::users::with_secrets_by_id(tx, id).await?,
+        IdOrName::Name { name, domain } => match domain_of(tx, domain.as_ref()).await? {
             Some(domain) => store::users::with_secrets_by_name(tx, &domain, name).await?,
             None => None,
         },

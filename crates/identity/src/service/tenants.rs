@@ -6,9 +6,9 @@ use database::Tx;
 use work::NewJob;
 
 use crate::model::{
-    Caller, DEFAULT_DOMAIN, Extra, Product, Right, Scope, Tenant, check_acl_name, check_place_name,
+    Caller, DEFAULT_DOMAIN, Extra, Product, Right, Scope, Tenant, check_acl_name, check_scope_name,
 };
-use crate::service::accounts::{NOT_AUTHORIZED, operator_only};
+use crate::service::accounts::{NOT_AUTHORIZED, check_operator};
 use crate::service::deletion::{TENANT_DELETED, patience};
 use crate::service::error::Error;
 use crate::service::text::check_text;
@@ -53,7 +53,7 @@ pub(crate) struct TenantQuery {
 /// Returns a tenant that the caller may see: its own, the user's own, one on which it has a role, or any for an operator.
 pub(crate) async fn visible_tenant(tx: &mut Tx, caller: &Caller, id: &str) -> Result<Tenant, Error> {
     let found = store::tenants::by_id(tx, id).await?.ok_or_else(|| Error::not_found("project", id))?;
-    if caller.operator || caller.is_of(id) {
+    if caller.operator || caller.is_scoped_to(id) {
         return Ok(found);
     }
     let user = store::users::by_id(tx, &caller.user_id).await?;
@@ -67,9 +67,9 @@ pub(crate) async fn visible_tenant(tx: &mut Tx, caller: &Caller, id: &str) -> Re
 impl Identity {
     /// Creates a tenant.
     pub(crate) async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant, Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         check_acl_name("name", &new.name)?;
-        check_place_name("name", &new.name)?;
+        check_scope_name("name", &new.name)?;
         check_text("description", &new.description)?;
         new.extra.check()?;
         let now = self.clock.now();
@@ -169,7 +169,7 @@ impl Identity {
     ) -> Result<Tenant, Error> {
         if let Some(name) = &change.name {
             check_acl_name("name", name)?;
-            check_place_name("name", name)?;
+            check_scope_name("name", name)?;
         }
         change.description.as_deref().map_or(Ok(()), |text| check_text("description", text))?;
         let now = self.clock.now();
@@ -180,7 +180,7 @@ impl Identity {
                     let mut tenant = visible_tenant(tx, caller, id).await?;
                     let own = caller.may(id, Product::Identity, Right::Administer);
                     if change.name.is_some() || change.enabled.is_some() || !own {
-                        operator_only(caller)?;
+                        check_operator(caller)?;
                     }
                     let c = change.clone();
                     tenant.name = c.name.unwrap_or(tenant.name);
@@ -206,7 +206,7 @@ impl Identity {
     /// Deletes a tenant with all roles on it. Its users stay, without a tenant (Keystone clears `default_project_id`).
     /// Enqueues a job that deletes the tenant's data in other services.
     pub(crate) async fn delete_tenant(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         let now = self.clock.now();
         self.db
             .write((caller.clone(), id.to_owned()), move |(caller, id), tx| {

@@ -13,13 +13,13 @@ impl Identity {
     pub(crate) async fn validate(&self, by: &Session, token: &str) -> Result<Arc<Session>, Error> {
         let subject = self.subject(token).await?;
         if !by.caller.service {
-            self.may_handle(by, &subject).await?;
+            self.check_may_manage_token(by, &subject).await?;
         }
         Ok(subject)
     }
 
     /// Fails as if the token did not exist, unless it is the caller's own or belongs to a user whom the caller manages.
-    async fn may_handle(&self, by: &Session, subject: &Session) -> Result<(), Error> {
+    async fn check_may_manage_token(&self, by: &Session, subject: &Session) -> Result<(), Error> {
         if subject.user.id == by.user.id {
             return Ok(());
         }
@@ -47,7 +47,7 @@ impl Identity {
     pub(crate) async fn revoke(&self, by: &Session, token: &str) -> Result<(), Error> {
         let hash = hash_of(token);
         let subject = self.subject(token).await?;
-        self.may_handle(by, &subject).await?;
+        self.check_may_manage_token(by, &subject).await?;
         let now = self.clock.now();
         let audit_id = subject.token.audit_ids.first().cloned().unwrap_or_default();
         self.db

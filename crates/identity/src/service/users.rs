@@ -2,12 +2,12 @@
 
 use crate::model::{Caller, DEFAULT_DOMAIN, Extra, Method, Right, Scope, User, check_acl_name};
 use crate::service::accounts::{
-    NOT_AUTHORIZED, account_of, full_rights, managed_user, operator_only, owned_user, still_governed,
-    visible_user,
+    NOT_AUTHORIZED, account_of, check_full_rights, check_operator, check_operator_remains, managed_user,
+    user_for_secrets, visible_user,
 };
 use crate::service::error::Error;
 use crate::service::passwords::PASSWORD_MAX;
-use crate::service::signin::{API_KEYS, Named};
+use crate::service::signin::{API_KEYS, IdOrName};
 use crate::service::text::check_text;
 use crate::service::{Identity, Listed, note, page_of, secrets};
 use crate::store;
@@ -116,7 +116,7 @@ impl Identity {
             .db
             .write((caller.clone(), new, id, kept), move |(caller, new, id, kept), tx| {
                 Box::pin(async move {
-                    full_rights(tx, caller).await?;
+                    check_full_rights(tx, caller).await?;
                     let tenant_id = if caller.operator {
                         new.tenant_id.clone()
                     } else {
@@ -168,7 +168,7 @@ impl Identity {
                             return Err(Error::invalid("a user without a tenant cannot have roles on one"));
                         };
                         let scope = Scope::Tenant(tenant_id.clone());
-                        crate::service::roles::give_by_name(tx, now, caller, &user.id, role, &scope).await?;
+                        crate::service::roles::grant_by_name(tx, now, caller, &user.id, role, &scope).await?;
                     }
                     Ok(store::users::by_id(tx, id).await?.unwrap_or(user))
                 })
@@ -295,7 +295,7 @@ impl Identity {
                     Box::pin(async move {
                         let (mut user, _) = managed_user(tx, caller, id).await?;
                         if change.tenant_id.as_ref().is_some_and(|tenant| *tenant != user.tenant_id) {
-                            crate::service::accounts::operator_only(caller)?;
+                            crate::service::accounts::check_operator(caller)?;
                             if let Some(Some(tenant)) = &change.tenant_id {
                                 let found = store::tenants::by_id(tx, tenant).await?;
                                 found.ok_or_else(|| Error::not_found("project", tenant))?;
@@ -306,12 +306,12 @@ impl Identity {
                         }
                         // Whoever can set the mail address can reset the password through it.
                         if change.password.is_some() || change.email.is_some() {
-                            full_rights(tx, caller).await?;
+                            check_full_rights(tx, caller).await?;
                         }
                         let detail = changed_fields(change);
                         let c = change.clone();
                         if c.name.as_ref().is_some_and(|name| *name != user.name) {
-                            store::users::retire_name(tx, &user).await?;
+                            store::users::reserve_former_name(tx, &user).await?;
                         }
                         user.name = c.name.unwrap_or(user.name);
                         user.email = c.email.unwrap_or(user.email);
@@ -328,7 +328,7 @@ impl Identity {
                             name_is_free(tx, &user).await?;
                         }
                         if !user.enabled {
-                            still_governed(tx).await?;
+                            check_operator_remains(tx).await?;
                         }
                         if let Some(password) = password {
                             store::passwords::set(tx, id, password, now).await?;
@@ -349,7 +349,7 @@ impl Identity {
     /// Changes the user's own password, given the old one, and revokes all of its tokens.
     pub(crate) async fn change_password(
         &self,
-        named: &Named,
+        named: &IdOrName,
         original: &str,
         password: &str,
         address: Option<std::net::IpAddr>,
@@ -368,7 +368,7 @@ impl Identity {
                 return Err(Error::Credentials);
             }
             Err(error) => {
-                attempt.refund();
+                attempt.withdraw();
                 return Err(error);
             }
         }
@@ -408,9 +408,9 @@ impl Identity {
                     if user.id == caller.user_id {
                         return Err(Error::forbidden("You cannot delete yourself."));
                     }
-                    store::users::retire_name(tx, &user).await?;
+                    store::users::reserve_former_name(tx, &user).await?;
                     store::users::delete(tx, id).await?;
-                    still_governed(tx).await?;
+                    check_operator_remains(tx).await?;
                     note(tx, now, caller, "user.delete", id, &user.name).await
                 })
             })
@@ -426,7 +426,7 @@ impl Identity {
         domain_id: &str,
         name: &str,
     ) -> Result<(), Error> {
-        operator_only(caller)?;
+        check_operator(caller)?;
         let now = self.clock.now();
         let input = (caller.clone(), domain_id.to_owned(), name.to_owned());
         self.db
@@ -447,7 +447,7 @@ impl Identity {
             .db
             .read((caller.clone(), id.to_owned()), |(caller, id), tx| {
                 Box::pin(async move {
-                    let user = owned_user(tx, caller, id).await?;
+                    let user = user_for_secrets(tx, caller, id).await?;
                     let found = store::users::with_secrets_by_id(tx, id).await?;
                     Ok::<_, Error>((user, found.and_then(|(_, secrets)| secrets.api_key)))
                 })
@@ -486,7 +486,7 @@ impl Identity {
             .db
             .write((caller.clone(), id.to_owned(), sealed), move |(caller, id, sealed), tx| {
                 Box::pin(async move {
-                    let user = owned_user(tx, caller, id).await?;
+                    let user = user_for_secrets(tx, caller, id).await?;
                     store::users::set_api_key(tx, id, sealed.as_deref()).await?;
                     store::tokens::delete_by_method(tx, id, Method::ApiKey).await?;
                     let action = if sealed.is_some() { "user.api_key.set" } else { "user.api_key.delete" };
@@ -509,7 +509,7 @@ impl Identity {
     }
 
     async fn has_full_rights(&self, caller: &Caller) -> Result<(), Error> {
-        self.db.read(caller.clone(), |caller, tx| Box::pin(full_rights(tx, caller))).await
+        self.db.read(caller.clone(), |caller, tx| Box::pin(check_full_rights(tx, caller))).await
     }
 
     /// Fails unless the caller may set the user's password.
@@ -518,7 +518,7 @@ impl Identity {
         self.db
             .read(input, |(caller, id), tx| {
                 Box::pin(async move {
-                    full_rights(tx, caller).await?;
+                    check_full_rights(tx, caller).await?;
                     managed_user(tx, caller, id).await.map(|_| ())
                 })
             })

@@ -186,7 +186,7 @@ pub(crate) async fn of_domain(tx: &mut Tx, domain_id: &str) -> Result<Vec<String
 }
 
 /// Records that a user of that tenant had the name. Called before the user is deleted or renamed.
-pub(crate) async fn retire_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
+pub(crate) async fn reserve_former_name(tx: &mut Tx, user: &User) -> Result<(), Error> {
     let tenant_id = user.tenant_id.as_deref().unwrap_or_default();
     let sql = "INSERT INTO former_names (domain_id, name, tenant_id) VALUES ($1, $2, $3)
                ON CONFLICT (domain_id, name) DO UPDATE SET tenant_id = $3";

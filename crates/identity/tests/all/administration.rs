@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use database::on_each_engine;
 use http::Method;
-use identity::{Error, Identity, NewTenantUser, RoleView, TenantChange, TenantDeleted, UserChange};
+use identity::{Error, Identity, NewTenantUser, RoleView, TenantChange, TenantDataOwner, UserChange};
 use work::{Clock, Time};
 
 use crate::cloud::{API_KEY, Cloud, PASSWORD, START, key, settings};
@@ -161,12 +161,12 @@ struct Other {
 }
 
 #[async_trait]
-impl TenantDeleted for Other {
+impl TenantDataOwner for Other {
     fn service(&self) -> &'static str {
         "other"
     }
 
-    async fn tenant_deleted(&self, tenant_id: &str) -> Result<(), String> {
+    async fn delete_tenant_data(&self, tenant_id: &str) -> Result<(), String> {
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             return Err("not now".into());
         }
@@ -185,7 +185,7 @@ on_each_engine! {
         drop(cloud);
         let again = Identity::open(location, clock.clone(), key(), settings()).await.unwrap();
         let other = Arc::new(Other { failures: AtomicU32::new(2), deleted: Mutex::default() });
-        let runner = again.carry_deletions(vec![other.clone()]);
+        let runner = again.start_tenant_deletions(vec![other.clone()]);
         tokio::time::timeout(Duration::from_secs(20), async {
             while other.deleted.lock().unwrap().is_empty() {
                 clock.advance(Duration::from_secs(1));
@@ -210,7 +210,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn another_master_key_opens_no_api_key() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let clock = cloud.clock.clone();
     drop(cloud);

@@ -10,7 +10,7 @@ use crate::cloud::{API_KEY, Cloud, PASSWORD};
 
 #[tokio::test]
 async fn a_guesser_is_locked_out_with_each_dialects_fault() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for user in ["admin", "nobody"] {
         for _ in 0..10 {
@@ -40,7 +40,7 @@ async fn a_guesser_is_locked_out_with_each_dialects_fault() {
 
 #[tokio::test]
 async fn existing_and_unknown_users_get_the_same_responses() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let answers = async |user: &str| {
         let mut seen = Vec::new();
@@ -70,7 +70,7 @@ async fn existing_and_unknown_users_get_the_same_responses() {
 
 #[tokio::test]
 async fn guessing_application_credentials_is_limited_too() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let attempt = async || {
         let body = json!({"auth": {"identity": {"methods": ["application_credential"],
@@ -86,7 +86,7 @@ async fn guessing_application_credentials_is_limited_too() {
 /// Who guesses cannot lock out the holder of a secret that nobody guesses.
 #[tokio::test]
 async fn holders_of_strong_secrets_are_not_locked_out() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let (tenant, id, token) = cloud.account("shop", &["admin"]).await;
     let path = format!("/v3/users/{id}/application_credentials");
@@ -158,7 +158,7 @@ on_each_engine! {
 /// Of 200 concurrent wrong passwords ten are checked, as if they came one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_guesses_are_counted_before_they_are_checked() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = std::sync::Arc::new(Cloud::start(&scratch.location).await);
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..200 {

@@ -43,7 +43,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn hostile_xml_is_400() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let bomb = r#"<!DOCTYPE a [<!ENTITY b "cc">]><auth>&b;</auth>"#;
     let headers = [("content-type", "application/xml"), ("accept", "application/xml")];
@@ -60,7 +60,7 @@ async fn hostile_xml_is_400() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_faults_of_the_dialect() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let cases = [
         (Method::GET, "/v1.1/nothing", 404),
@@ -191,7 +191,7 @@ fn any_body(wrap: fn(Value) -> Value) -> impl Strategy<Value = Sent> {
 #[test]
 fn no_body_causes_a_5xx() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = runtime.block_on(Cloud::start(&scratch.location));
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(400));
     let wrap = |value: Value| json!({"auth": {"identity": value.clone(), "passwordCredentials": value}});
@@ -230,7 +230,7 @@ fn no_change_causes_a_5xx() {
         ("POST", "/v3/regions", "region"),
     ];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = runtime.block_on(Cloud::start(&scratch.location));
     let (tenant, _, _) = runtime.block_on(cloud.account("shop", &[]));
     let (id, _) = runtime.block_on(cloud.user("clerk", &tenant, &["observer"]));

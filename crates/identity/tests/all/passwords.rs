@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use database::on_each_engine;
 use http::Method;
-use identity::{Mail, Post};
+use identity::{Mail, MailTransport};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, PASSWORD, Reply};
@@ -112,7 +112,7 @@ on_each_engine! {
         let email = json!({"user": {"email": "shop@example.com"}});
         cloud.json(Method::PATCH, &format!("/v3/users/{id}"), &admin, email).await.expect(200);
         let letterbox = Arc::new(Letterbox::default());
-        cloud.identity.send_mail_by(Arc::clone(&letterbox) as Arc<dyn Post>);
+        cloud.identity.set_mail_transport(Arc::clone(&letterbox) as Arc<dyn MailTransport>);
         let forgot = async |user: &str| {
             let body = json!({"RAX-AUTH:forgotPasswordCredentials": {"username": user}});
             let reply = cloud.json(Method::POST, "/v2.0/users/RAX-AUTH/forgot-pwd", "", body).await.expect(204);
@@ -172,7 +172,7 @@ impl Letterbox {
 }
 
 #[async_trait]
-impl Post for Letterbox {
+impl MailTransport for Letterbox {
     async fn send(&self, mail: Mail) -> Result<(), String> {
         self.mails.lock().unwrap().push(mail);
         self.arrived.notify_waiters();

@@ -180,7 +180,7 @@ fn concrete(path: &str) -> String {
 
 #[tokio::test]
 async fn every_route_admits_exactly_the_intended_roles() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let expected = expected();
     let routes = identity::routes();

@@ -14,7 +14,7 @@ const BODY_MAX: usize = 64 << 10;
 
 #[tokio::test]
 async fn no_route_reads_more_of_a_body_than_it_may() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let (mut walled, mut open) = (0, 0);
     for route in identity::routes() {

@@ -138,7 +138,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn another_process_sees_a_revocation_at_once() {
-    let scratch = database::testing::Scratch::postgres();
+    let scratch = database::testing::TestLocation::postgres();
     let mut shared = settings();
     shared.alone = false;
     let cloud = Cloud::start_with(&scratch.location, shared.clone()).await;
@@ -151,7 +151,7 @@ async fn another_process_sees_a_revocation_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_revocation_wins_over_concurrent_readers() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for _ in 0..50 {
         let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use database::testing::{Cut, Proxy, Scratch};
+use database::testing::{Cut, Proxy, TestLocation};
 use http::Method;
 use identity::{Denied, Identity};
 use serde_json::json;
@@ -24,7 +24,7 @@ async fn is_good(identity: &Identity, token: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_session_is_kept_after_a_commit_that_was_not_answered() {
-    let scratch = Scratch::postgres();
+    let scratch = TestLocation::postgres();
     let proxy = Proxy::before(&scratch.location).await;
     let cloud = Cloud::start(&proxy.location).await;
     let admin = cloud.admin().await;
@@ -48,7 +48,7 @@ async fn no_session_is_kept_after_a_commit_that_was_not_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_keeps_no_session() {
-    let scratch = Scratch::sqlite();
+    let scratch = TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let admin = cloud.admin().await;
     let (_, id, token) = cloud.account("shop", &["admin"]).await;

@@ -44,7 +44,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn wrong_credentials_are_401() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     cloud.identity.administration().create_tenant("other", "").await.unwrap();
     let cases: &[&[(&str, &str)]] = &[
@@ -69,7 +69,7 @@ async fn wrong_credentials_are_401() {
 
 #[tokio::test]
 async fn only_deployed_services_have_urls() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let mut only_files = settings();
     only_files.services = [identity::Service::Files].into();
     let cloud = Cloud::start_with(&scratch.location, only_files).await;
@@ -82,7 +82,7 @@ async fn only_deployed_services_have_urls() {
 
 #[tokio::test]
 async fn names_and_passwords_need_not_be_ascii() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let administration = cloud.identity.administration();
     administration.create_tenant("café", "").await.unwrap();

@@ -35,7 +35,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn xml_requests_get_xml_responses() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let body = format!(
         r#"<credentials xmlns="http://docs.rackspacecloud.com/auth/api/v1.1" username="admin" key="{API_KEY}"/>"#
@@ -60,7 +60,7 @@ async fn xml_requests_get_xml_responses() {
 
 #[tokio::test]
 async fn passwords_work_too_and_faults_have_v11s_shape() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let good = json!({"passwordCredentials": {"username": "admin", "password": PASSWORD}}).to_string();
     cloud.send(Method::POST, "/v1.1/auth", &[JSON], &good).await.expect(200);

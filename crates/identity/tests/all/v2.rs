@@ -181,7 +181,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn xml_requests_get_xml_responses() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let body = format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -216,7 +216,7 @@ async fn xml_requests_get_xml_responses() {
 
 #[tokio::test]
 async fn re_authentication_returns_the_same_token() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let id = async || post(&cloud, &by_key()).await.expect(200).value()["access"]["token"]["id"].clone();
     let first = id().await;
@@ -227,7 +227,7 @@ async fn re_authentication_returns_the_same_token() {
 
 #[tokio::test]
 async fn versions_and_extensions_need_no_token() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for path in ["/v2.0", "/v2.0/", "/identity/v2.0"] {
         let version = cloud.send(Method::GET, path, &[], "").await.expect(200).value();

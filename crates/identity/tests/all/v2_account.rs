@@ -69,7 +69,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn names_and_passwords_follow_v2s_rules() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     let (_, _, owner) = cloud.account("shop", &[]).await;
     let cases = [

@@ -286,7 +286,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn the_version_is_public_and_faults_have_keystones_shape() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let cloud = Cloud::start(&scratch.location).await;
     for path in ["/v3", "/v3/", "/identity/v3"] {
         let version = cloud.send(Method::GET, path, &[], "").await.expect(200).value()["version"].clone();

@@ -82,7 +82,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn valid_images_are_imported_and_read_back() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let bed = TestBed::new(&scratch.location).await;
     let dir = bed.dir.path();
     qemu_img(dir, &["create", "-q", "-f", "qcow2", "a,b.qcow2", "3G"]);
@@ -109,7 +109,7 @@ async fn valid_images_are_imported_and_read_back() {
 
 #[tokio::test]
 async fn unsafe_images_are_rejected_with_their_reason() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let bed = TestBed::new(&scratch.location).await;
     let dir = bed.dir.path();
     std::fs::write(dir.join("base.raw"), vec![0; 1 << 20]).unwrap();

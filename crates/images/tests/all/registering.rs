@@ -206,7 +206,7 @@ on_each_engine! {
 
 #[tokio::test]
 async fn a_new_upload_replaces_only_its_owners_image_of_the_same_name() {
-    let scratch = database::testing::Scratch::sqlite();
+    let scratch = database::testing::TestLocation::sqlite();
     let bed = TestBed::new(&scratch.location).await;
     std::fs::write(bed.uploads().join("gold"), vec![0; 512]).unwrap();
     let own = bed.snapshot("100", "gold", Origin::Snapshot, uuid::Uuid::new_v4()).await;

@@ -14,7 +14,7 @@ use super::{images, text};
 use crate::cloud::Cloud;
 
 /// Name of the limit on CDN purges per UTC day.
-const PURGES: &str = "cdn-purges";
+const CDN_PURGES_LIMIT: &str = "cdn-purges";
 
 /// Maximum number of damaged blobs that the doctor lists.
 const DAMAGE_SHOWN: usize = 20;
@@ -45,7 +45,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::TenantLimits { tenant, set } => {
             let tenant = users.tenant(&tenant).await.map_err(text)?.id;
             for (name, limit) in set {
-                if name == PURGES {
+                if name == CDN_PURGES_LIMIT {
                     cloud.cdn.set_purge_limit(&tenant, limit).await.map_err(text)?;
                 } else {
                     cloud.compute.set_limit(&tenant, &name, limit).await.map_err(text)?;
@@ -91,7 +91,7 @@ pub async fn execute(cloud: &Cloud, order: Order) -> Result<Value, String> {
         Order::DrainHost { host, drained } => {
             cloud.compute.drain(&host, drained).await.map(|()| Value::Null).map_err(text)
         }
-        Order::GiveUpHost { host, powered_off } => {
+        Order::DeclareHostLost { host, powered_off } => {
             cloud.compute.evacuate(&host, powered_off).await.map(|()| Value::Null).map_err(text)
         }
         Order::ReinstateHost { host } => {
@@ -167,7 +167,7 @@ fn shown_limits(limits: &Limits, cdn: cdn::service::Limits) -> Value {
         "rates": rates.collect::<Value>(),
         "ram-mib": limits.ram_mib_max, "ip-groups": limits.groups_max, "ip-group-members": limits.members_max,
         "registered-images": limits.images_max,
-        PURGES: cdn.purges, "cdn-purges-left": cdn.purges_left,
+        CDN_PURGES_LIMIT: cdn.purges, "cdn-purges-left": cdn.purges_left,
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Command, Host, Image, Role, Server, Sharing, Tenant, User};
-use crate::config::Bad;
+use crate::config::SettingError;
 
 /// An administrative command.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub enum Order {
     /// `host drain`
     DrainHost { host: String, drained: bool },
     /// `host give-up`
-    GiveUpHost { host: String, powered_off: bool },
+    DeclareHostLost { host: String, powered_off: bool },
     /// `host give-up --end`
     ReinstateHost { host: String },
     /// `doctor`, while a server runs
@@ -96,8 +96,8 @@ impl Order {
     /// Converts a command into an order.
     ///
     /// # Errors
-    /// [`Bad`] for a file whose path cannot be made absolute, or an invalid limit.
-    pub fn of(command: Command) -> Result<Self, Bad> {
+    /// [`SettingError`] for a file whose path cannot be made absolute, or an invalid limit.
+    pub fn of(command: Command) -> Result<Self, SettingError> {
         Ok(match command {
             Command::Tenant(tenant) => Self::of_tenant(tenant)?,
             Command::User(user) => Self::of_user(user),
@@ -119,7 +119,9 @@ impl Order {
                 let (container, object) = object
                     .split_once('/')
                     .filter(|(container, object)| !container.is_empty() && !object.is_empty())
-                    .ok_or_else(|| Bad::new("object", format!("{object:?}: expected CONTAINER/OBJECT")))?;
+                    .ok_or_else(|| {
+                        SettingError::new("object", format!("{object:?}: expected CONTAINER/OBJECT"))
+                    })?;
                 let name = name.unwrap_or_else(|| stem(Path::new(object)));
                 let (container, object) = (container.to_owned(), object.to_owned());
                 Self::RegisterImage { tenant, container, object, format, name }
@@ -132,7 +134,9 @@ impl Order {
             Command::Host(Host::List) => Self::ListHosts {},
             Command::Host(Host::Drain { host, end }) => Self::DrainHost { host, drained: !end },
             Command::Host(Host::GiveUp { host, end: true, .. }) => Self::ReinstateHost { host },
-            Command::Host(Host::GiveUp { host, powered_off, .. }) => Self::GiveUpHost { host, powered_off },
+            Command::Host(Host::GiveUp { host, powered_off, .. }) => {
+                Self::DeclareHostLost { host, powered_off }
+            }
             Command::Usage(usage) => {
                 Self::ShowUsage { tenant: usage.tenant, days: usage.days, servers: usage.servers }
             }
@@ -148,7 +152,7 @@ impl Order {
         Self::ShareImage { id: with.id, tenant: with.tenant, shared }
     }
 
-    fn of_tenant(tenant: Tenant) -> Result<Self, Bad> {
+    fn of_tenant(tenant: Tenant) -> Result<Self, SettingError> {
         let set = |tenant, enabled| Self::SetTenant {
             tenant,
             name: None,
@@ -199,17 +203,18 @@ impl Order {
 }
 
 /// Makes a path absolute, because the server that runs the order may have another working directory.
-fn absolute(path: PathBuf) -> Result<PathBuf, Bad> {
-    std::path::absolute(&path).map_err(|e| Bad::new("file", e))
+fn absolute(path: PathBuf) -> Result<PathBuf, SettingError> {
+    std::path::absolute(&path).map_err(|e| SettingError::new("file", e))
 }
 
 /// Parses `NAME=VALUE`, or `NAME=` for the default.
-fn limit(text: &str) -> Result<(String, Option<i64>), Bad> {
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| Bad::new("--set", format!("{text:?}: expected NAME=VALUE")))?;
+fn limit(text: &str) -> Result<(String, Option<i64>), SettingError> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| SettingError::new("--set", format!("{text:?}: expected NAME=VALUE")))?;
     let value = match value {
         "" => None,
-        number => Some(number.parse().map_err(|e| Bad::new("--set", format!("{text:?}: {e}")))?),
+        number => Some(number.parse().map_err(|e| SettingError::new("--set", format!("{text:?}: {e}")))?),
     };
     Ok((name.to_owned(), value))
 }

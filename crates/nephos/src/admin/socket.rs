@@ -17,7 +17,7 @@ use super::execute::execute;
 use super::order::Order;
 use crate::Failure;
 use crate::cloud::Cloud;
-use crate::config::Bad;
+use crate::config::SettingError;
 
 /// Maximum length of an order, in bytes.
 const ORDER_BYTES_MAX: u64 = 64 * 1024;
@@ -36,9 +36,9 @@ pub fn serve(
     data_dir: &Path,
     cloud: Arc<Cloud>,
     mut stopping: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, Bad> {
+) -> Result<JoinHandle<()>, SettingError> {
     let path = data_dir.join("admin.sock");
-    let failed = |e: std::io::Error| Bad::new("data_dir", format!("{}: {e}", path.display()));
+    let failed = |e: std::io::Error| SettingError::new("data_dir", format!("{}: {e}", path.display()));
     // This process holds the lock, so an existing socket is left from a dead server.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(failed)?;

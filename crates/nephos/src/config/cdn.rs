@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Bad, address};
+use super::{SettingError, address};
 
 /// Where the edge listens unless it is configured.
 const LISTEN: &str = "127.0.0.1:8081";
@@ -48,8 +48,12 @@ impl EdgeConfig {
     /// Puts the settings together.
     ///
     /// # Errors
-    /// [`Bad`] with the key that cannot be used.
-    pub(super) fn load(listen: Option<String>, host: Option<String>, keys: &EdgeKeys) -> Result<Self, Bad> {
+    /// [`SettingError`] with the key that cannot be used.
+    pub(super) fn load(
+        listen: Option<String>,
+        host: Option<String>,
+        keys: &EdgeKeys,
+    ) -> Result<Self, SettingError> {
         let listen = match listen.as_deref().unwrap_or(LISTEN) {
             "off" => None,
             text => Some(address("edge_listen", text)?),
@@ -60,7 +64,7 @@ impl EdgeConfig {
             let mib = given.unwrap_or(own);
             let is_size = mib == 0 && min == DISK_MIN || (min..=SIZE_MAX).contains(&mib);
             let reason = || format!("{mib}: expected {min} or more MiB");
-            if is_size { Ok(mib << 20) } else { Err(Bad::new(key, reason())) }
+            if is_size { Ok(mib << 20) } else { Err(SettingError::new(key, reason())) }
         };
         let memory = size("edge.memory", keys.memory, MEMORY, MEMORY_MIN)?;
         let disk = size("edge.disk", keys.disk, DISK, DISK_MIN)?;
@@ -69,7 +73,7 @@ impl EdgeConfig {
 }
 
 /// Checks the host name that containers are published under.
-fn checked_host(host: String) -> Result<String, Bad> {
+fn checked_host(host: String) -> Result<String, SettingError> {
     let host = host.to_ascii_lowercase();
     let (name, port) = host.split_once(':').map_or((&*host, None), |(name, port)| (name, Some(port)));
     let is_label = |label: &str| {
@@ -81,14 +85,17 @@ fn checked_host(host: String) -> Result<String, Bad> {
     if name.len() <= 180 && name.split('.').all(is_label) && is_port {
         return Ok(host);
     }
-    Err(Bad::new("cdn_host", format!("{host:?}: expected NAME or NAME:PORT, such as cdn.example.com")))
+    Err(SettingError::new(
+        "cdn_host",
+        format!("{host:?}: expected NAME or NAME:PORT, such as cdn.example.com"),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(listen: Option<&str>, host: Option<&str>, keys: &EdgeKeys) -> Result<EdgeConfig, Bad> {
+    fn load(listen: Option<&str>, host: Option<&str>, keys: &EdgeKeys) -> Result<EdgeConfig, SettingError> {
         EdgeConfig::load(listen.map(str::to_owned), host.map(str::to_owned), keys)
     }
 

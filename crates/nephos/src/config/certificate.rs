@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Bad;
+use super::SettingError;
 
 /// Source of the API's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Source {
 
 /// What one source of settings, such as the file, says about the certificate.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct CertificateSettings {
     /// `tls`
     pub word: Option<String>,
     /// `tls_cert`
@@ -29,7 +29,7 @@ pub struct Said {
     pub key: Option<PathBuf>,
 }
 
-impl Said {
+impl CertificateSettings {
     /// Fills what this leaves open from a source of lower precedence, unless that names another kind of certificate.
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
@@ -48,21 +48,21 @@ impl Said {
     /// Returns the certificate's source, or `None` for plain HTTP.
     ///
     /// # Errors
-    /// [`Bad`] with the key that is invalid or missing.
-    pub fn source(self) -> Result<Option<Source>, Bad> {
+    /// [`SettingError`] with the key that is invalid or missing.
+    pub fn source(self) -> Result<Option<Source>, SettingError> {
         if let Some(word) = self.word {
             return if word != "self-signed" {
-                Err(Bad::new("tls", format!("{word:?}: expected self-signed")))
+                Err(SettingError::new("tls", format!("{word:?}: expected self-signed")))
             } else if self.certificate.is_some() || self.key.is_some() {
-                Err(Bad::new("tls", "self-signed: cannot be combined with tls_cert and tls_key"))
+                Err(SettingError::new("tls", "self-signed: cannot be combined with tls_cert and tls_key"))
             } else {
                 Ok(Some(Source::SelfSigned))
             };
         }
         match (self.certificate, self.key) {
             (Some(certificate), Some(key)) => Ok(Some(Source::Files { certificate, key })),
-            (Some(_), None) => Err(Bad::new("tls_key", "missing: tls_cert is given")),
-            (None, Some(_)) => Err(Bad::new("tls_cert", "missing: tls_key is given")),
+            (Some(_), None) => Err(SettingError::new("tls_key", "missing: tls_cert is given")),
+            (None, Some(_)) => Err(SettingError::new("tls_cert", "missing: tls_key is given")),
             (None, None) => Ok(None),
         }
     }

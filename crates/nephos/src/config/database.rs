@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 
-use super::Bad;
+use super::SettingError;
 use crate::cli::Common;
 
 /// `database = "URL"` or `[database]`.
@@ -56,18 +56,19 @@ impl Database {
     /// Returns the databases' location. Flags override the file.
     ///
     /// # Errors
-    /// [`Bad`] with the key at fault.
-    pub fn location(self, flags: &Common, data_dir: &Path) -> Result<Location, Bad> {
+    /// [`SettingError`] with the key at fault.
+    pub fn location(self, flags: &Common, data_dir: &Path) -> Result<Location, SettingError> {
         let url = flags.database.clone().or(self.url).unwrap_or_else(|| "sqlite:".into());
-        let location = Location::parse(&url, data_dir).map_err(|e| Bad::new("database", e))?;
+        let location = Location::parse(&url, data_dir).map_err(|e| SettingError::new("database", e))?;
         match flags.database_connections.or(self.connections) {
             None => Ok(location),
             Some(connections) if (2..=10_000).contains(&connections) => {
                 Ok(location.with_connections(connections))
             }
-            Some(other) => {
-                Err(Bad::new("database.connections", format!("{other}: expected a number from 2 to 10000")))
-            }
+            Some(other) => Err(SettingError::new(
+                "database.connections",
+                format!("{other}: expected a number from 2 to 10000"),
+            )),
         }
     }
 }

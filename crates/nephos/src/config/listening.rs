@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use web::listener::Limits;
 
-use super::{Bad, address};
+use super::{SettingError, address};
 
 /// Minimum and maximum of the memory that all connections may hold together, in MiB.
 const MEMORY_MIN: u64 = 16;
@@ -25,16 +25,16 @@ impl Connections {
     /// Checks that the figures are consistent.
     ///
     /// # Errors
-    /// [`Bad`] with the key at fault.
-    pub(super) fn checked(self) -> Result<Self, Bad> {
+    /// [`SettingError`] with the key at fault.
+    pub(super) fn checked(self) -> Result<Self, SettingError> {
         for (key, value) in [("connections.max", self.max), ("connections.per_address", self.per_address)] {
             if value == Some(0) {
-                return Err(Bad::new(key, "0: expected at least 1"));
+                return Err(SettingError::new(key, "0: expected at least 1"));
             }
         }
         if self.memory.is_some_and(|memory| !(MEMORY_MIN..=MEMORY_MAX).contains(&memory)) {
             let reason = format!("expected {MEMORY_MIN} to {MEMORY_MAX} MiB");
-            return Err(Bad::new("connections.memory", reason));
+            return Err(SettingError::new("connections.memory", reason));
         }
         Ok(self)
     }
@@ -60,8 +60,8 @@ impl Metrics {
     /// Returns the address of the metrics listener, if there is one.
     ///
     /// # Errors
-    /// [`Bad`] with the key at fault.
-    pub(super) fn listen(&self) -> Result<Option<SocketAddr>, Bad> {
+    /// [`SettingError`] with the key at fault.
+    pub(super) fn listen(&self) -> Result<Option<SocketAddr>, SettingError> {
         self.listen.as_ref().map(|text| address("metrics.listen", text)).transpose()
     }
 }

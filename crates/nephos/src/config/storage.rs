@@ -11,7 +11,7 @@ use files::model::rates::Rates;
 use files::model::realms::{Realm, Realms};
 use serde::Deserialize;
 
-use super::{Bad, address, blob_dir};
+use super::{SettingError, address, blob_dir};
 use crate::cli::FilesFlags;
 
 /// Maximum for any of the settings in seconds: ten years.
@@ -94,25 +94,29 @@ impl FilesConfig {
         blobs: &Path,
         data_dir: &Path,
         public_url: &str,
-    ) -> Result<Self, Bad> {
+    ) -> Result<Self, SettingError> {
         let switch =
             |key: &str, flag: &Option<String>, file: Option<bool>, default: bool| match flag.as_deref() {
                 None => Ok(file.unwrap_or(default)),
                 Some("on" | "true") => Ok(true),
                 Some("off" | "false") => Ok(false),
-                Some(other) => Err(Bad::new(key, format!("{other:?}: expected on or off"))),
+                Some(other) => Err(SettingError::new(key, format!("{other:?}: expected on or off"))),
             };
-        let number =
-            |key: &str, flag: &Option<String>, file: Option<u64>, default: u64, range: (u64, u64)| {
-                let said = flag.as_ref().map(|text| {
-                    text.parse::<u64>().map_err(|_| Bad::new(key, format!("{text:?}: expected a number")))
-                });
-                let value = said.transpose()?.or(file).unwrap_or(default);
-                if value < range.0 || value > range.1 {
-                    return Err(Bad::new(key, format!("{value}: expected {} to {}", range.0, range.1)));
-                }
-                Ok(value)
-            };
+        let number = |key: &str,
+                      flag: &Option<String>,
+                      file: Option<u64>,
+                      default: u64,
+                      range: (u64, u64)| {
+            let said = flag.as_ref().map(|text| {
+                text.parse::<u64>()
+                    .map_err(|_| SettingError::new(key, format!("{text:?}: expected a number")))
+            });
+            let value = said.transpose()?.or(file).unwrap_or(default);
+            if value < range.0 || value > range.1 {
+                return Err(SettingError::new(key, format!("{value}: expected {} to {}", range.0, range.1)));
+            }
+            Ok(value)
+        };
         let domains = if flags.files_storage_domains.is_empty() {
             file.storage_domains
         } else {
@@ -126,7 +130,10 @@ impl FilesConfig {
         });
         let resolver = resolver.transpose()?;
         if resolver.is_some() && domains.is_empty() {
-            return Err(Bad::new("files.cname_resolver", "needs files.storage_domains, which are not set"));
+            return Err(SettingError::new(
+                "files.cname_resolver",
+                "needs files.storage_domains, which are not set",
+            ));
         }
         let depth = number(
             "files.cname_lookup_depth",
@@ -166,10 +173,12 @@ impl FilesConfig {
         let upload_memory = file.upload_memory.unwrap_or(256);
         if !(UPLOAD_MEMORY_MIN..=SCRUB_RATE_MAX).contains(&upload_memory) {
             let reason = format!("{upload_memory}: expected {UPLOAD_MEMORY_MIN} or more MiB");
-            return Err(Bad::new("files.upload_memory", reason));
+            return Err(SettingError::new("files.upload_memory", reason));
         }
         check_limits(&file.limits)?;
-        file.ratelimit.check().map_err(|(key, why)| Bad::new(&format!("files.ratelimit.{key}"), why))?;
+        file.ratelimit
+            .check()
+            .map_err(|(key, why)| SettingError::new(&format!("files.ratelimit.{key}"), why))?;
         let (policies, stores) = policies(file.policies, blobs, data_dir)?;
         let settings = Settings {
             limits: file.limits,
@@ -216,7 +225,7 @@ fn host_of(url: &str) -> String {
     host.to_ascii_lowercase()
 }
 
-fn storage_domain(text: &str) -> Result<String, Bad> {
+fn storage_domain(text: &str) -> Result<String, SettingError> {
     let domain = text.trim().trim_matches('.').to_ascii_lowercase();
     let label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
@@ -224,10 +233,17 @@ fn storage_domain(text: &str) -> Result<String, Bad> {
     if domain.split('.').all(label) {
         return Ok(domain);
     }
-    Err(Bad::new("files.storage_domains", format!("{text:?}: expected a domain such as files.example.com")))
+    Err(SettingError::new(
+        "files.storage_domains",
+        format!("{text:?}: expected a domain such as files.example.com"),
+    ))
 }
 
-fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Policies, Vec<PathBuf>), Bad> {
+fn policies(
+    given: Vec<PolicyKeys>,
+    blobs: &Path,
+    data_dir: &Path,
+) -> Result<(Policies, Vec<PathBuf>), SettingError> {
     let key = "files.policies";
     let own_dir = |index: usize| match index {
         0 => blobs.to_owned(),
@@ -239,7 +255,7 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
         return Ok((policies, stores));
     }
     if given.len() > POLICIES_MAX {
-        return Err(Bad::new(key, format!("more than {POLICIES_MAX}")));
+        return Err(SettingError::new(key, format!("more than {POLICIES_MAX}")));
     }
     let (mut seen, mut dirs) = (BTreeSet::new(), BTreeSet::new());
     let (mut policies, mut stores) = (Vec::new(), Vec::new());
@@ -248,14 +264,14 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
             let fits = !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
             if !fits {
-                return Err(Bad::new(key, format!("{name:?}: expected letters, digits, - and _")));
+                return Err(SettingError::new(key, format!("{name:?}: expected letters, digits, - and _")));
             }
             if !seen.insert(name.to_ascii_lowercase()) {
-                return Err(Bad::new(key, format!("{name:?} is used twice")));
+                return Err(SettingError::new(key, format!("{name:?} is used twice")));
             }
         }
         if index == 0 && policy.deprecated {
-            return Err(Bad::new(
+            return Err(SettingError::new(
                 key,
                 format!("{:?}: the first policy is the default and cannot be deprecated", policy.name),
             ));
@@ -265,7 +281,7 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
             Some(url) => blob_dir(key, url, &own_dir(index), data_dir)?,
         };
         if !dirs.insert(dir.clone()) {
-            return Err(Bad::new(key, format!("{}: used by two policies", dir.display())));
+            return Err(SettingError::new(key, format!("{}: used by two policies", dir.display())));
         }
         stores.push(dir);
         policies.push(Policy {
@@ -278,7 +294,7 @@ fn policies(given: Vec<PolicyKeys>, blobs: &Path, data_dir: &Path) -> Result<(Po
     Ok((Policies(policies), stores))
 }
 
-fn check_limits(limits: &Limits) -> Result<(), Bad> {
+fn check_limits(limits: &Limits) -> Result<(), SettingError> {
     let positive = [
         ("max_file_size", limits.max_file_size),
         ("max_header_size", limits.max_header_size as u64),
@@ -289,22 +305,23 @@ fn check_limits(limits: &Limits) -> Result<(), Bad> {
         ("container_listing_limit", limits.container_listing_limit as u64),
     ];
     match positive.into_iter().find(|(_, value)| *value == 0) {
-        Some((name, _)) => Err(Bad::new(&format!("files.limits.{name}"), "0: expected at least 1")),
+        Some((name, _)) => Err(SettingError::new(&format!("files.limits.{name}"), "0: expected at least 1")),
         None => Ok(()),
     }
 }
 
-fn realms(given: SyncKeys) -> Result<Realms, Bad> {
+fn realms(given: SyncKeys) -> Result<Realms, SettingError> {
     let mut realms = BTreeMap::new();
     for (name, keys) in given.realms {
         let key = format!("files.container_sync.realms.{name}");
         if keys.key.is_empty() {
-            return Err(Bad::new(&format!("{key}.key"), "missing"));
+            return Err(SettingError::new(&format!("{key}.key"), "missing"));
         }
         let mut clusters = BTreeMap::new();
         for (cluster, url) in keys.clusters {
             let endpoint = files::model::realms::Endpoint::parse(&url);
-            let endpoint = endpoint.map_err(|why| Bad::new(&format!("{key}.clusters.{cluster}"), why))?;
+            let endpoint =
+                endpoint.map_err(|why| SettingError::new(&format!("{key}.clusters.{cluster}"), why))?;
             clusters.insert(cluster.to_uppercase(), endpoint);
         }
         realms.insert(name.to_uppercase(), Realm { key: keys.key, key2: keys.key2, clusters });
@@ -319,14 +336,14 @@ fn realms(given: SyncKeys) -> Result<Realms, Bad> {
             });
             let unknown = || {
                 let why = format!("{text:?}: expected //REALM/CLUSTER, both listed in realms");
-                Bad::new("files.container_sync.current", why)
+                SettingError::new("files.container_sync.current", why)
             };
             Some(known.ok_or_else(unknown)?)
         }
     };
     let interval = given.interval.unwrap_or(5);
     if interval == 0 || interval > SECONDS_MAX {
-        return Err(Bad::new(
+        return Err(SettingError::new(
             "files.container_sync.interval",
             format!("{interval}: expected 1 or more seconds"),
         ));

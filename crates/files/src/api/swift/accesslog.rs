@@ -13,11 +13,11 @@ use super::conveyed::{Report, reporting};
 use crate::Files;
 use crate::model::access::Access;
 use crate::model::name::Target;
-use crate::service::Watch;
+use crate::service::ContainerObserver;
 
 /// A request that may have to be logged. Few are, so this only copies what is cheap to copy.
-pub(super) struct Visit {
-    watch: Arc<Watch>,
+pub(super) struct AccessRecord {
+    watch: Arc<ContainerObserver>,
     at: Time,
     client: Option<IpAddr>,
     method: Method,
@@ -27,13 +27,13 @@ pub(super) struct Visit {
     agent: Option<HeaderValue>,
 }
 
-impl Visit {
+impl AccessRecord {
     /// Records what is known of a request before it is handled; `None` if it concerns no container.
     pub(super) fn begin(files: &Files, asked: &mut Request, target: &Target) -> Option<Self> {
         let watch = match target {
             Target::Account(_) => return None,
             Target::Container(account, container) | Target::Object(account, container, _) => {
-                Arc::new(Watch::of(account, container))
+                Arc::new(ContainerObserver::of(account, container))
             }
         };
         asked.extensions_mut().insert(Arc::clone(&watch));
@@ -81,7 +81,7 @@ impl Visit {
 /// Logs a request when its response's body was sent or its reader went away.
 struct Logged {
     files: Files,
-    watch: Arc<Watch>,
+    watch: Arc<ContainerObserver>,
     access: Access,
 }
 

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::large::Deletions;
 use super::report::{Form, line};
 use super::unpack::{Coding, Unpacked};
-use super::unread::{Purpose, Unread};
+use super::unread::{Purpose, UnreadBody};
 use super::{Call, answer, headers, put};
 use crate::model::limits::Limits;
 use crate::model::name::Target;
@@ -21,7 +21,7 @@ impl Call<'_> {
         &self,
         target: &Target,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         let account = target.account();
         let body = body.open(self, (account, target.container()), Purpose::Delete).await?;

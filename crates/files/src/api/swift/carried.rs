@@ -39,9 +39,9 @@ pub(super) async fn pass(
         );
         signed_text(method, &path, stamp, nonce, key)
     };
-    let pass = files.pass_for_realm((account, container), realm, signature, text).await;
+    let pass = files.grant_for_realm((account, container), realm, signature, text).await;
     match (pass, at) {
-        (Ok(pass), Some(at)) if is_carried(&head.method) => Ok(Some((pass, at))),
+        (Ok(pass), Some(at)) if is_synchronised(&head.method) => Ok(Some((pass, at))),
         (Err(Error::Unauthenticated) | Ok(_), _) => Err(invalid(target)),
         (Err(other), _) => Err(other.into()),
     }
@@ -56,8 +56,8 @@ async fn with_key(
 ) -> Result<Option<(Pass, Time)>, Fault> {
     let (Target::Object(account, container, _), Some(at)) = (target, at) else { return Ok(None) };
     match headers::get(&head.headers, "x-container-sync-key") {
-        Some(key) if is_carried(&head.method) => {
-            let pass = files.pass_for_key((account, container), key).await?;
+        Some(key) if is_synchronised(&head.method) => {
+            let pass = files.grant_for_key((account, container), key).await?;
             Ok(pass.map(|pass| (pass, at)))
         }
         _ => Ok(None),
@@ -65,7 +65,7 @@ async fn with_key(
 }
 
 /// Returns whether container sync uses this method.
-fn is_carried(method: &Method) -> bool {
+fn is_synchronised(method: &Method) -> bool {
     matches!(*method, Method::HEAD | Method::PUT | Method::DELETE)
 }
 

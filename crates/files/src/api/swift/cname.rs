@@ -28,7 +28,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Wraps `router` with alias resolution: a request to a host that is not this cloud's, nor under one of `domains`, but an
 /// alias of a name under one, is handled as a request to that name.
-pub(super) fn looked_up(router: Router, lookup: &Lookup, domains: &[String]) -> Router {
+pub(super) fn with_aliases(router: Router, lookup: &Lookup, domains: &[String]) -> Router {
     let domains = domains.iter().map(|domain| format!(".{}", domain.trim_matches('.'))).collect();
     let aliases = Arc::new(Aliases { lookup: lookup.clone(), domains, remembered: Mutex::default() });
     let service = tower::service_fn(move |request: Request| {

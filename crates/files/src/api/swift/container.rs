@@ -8,7 +8,7 @@ use web::conditional::http_date;
 use super::answer::{self, set};
 use super::fault::Fault;
 use super::packing::packed;
-use super::unread::Unread;
+use super::unread::UnreadBody;
 use super::{Call, fault, headers, listing};
 use crate::Error;
 use crate::model::entry::{Container, Counts};
@@ -51,7 +51,7 @@ impl Call<'_> {
         match listing::query(self.query, self.files.limits().container_listing_limit) {
             Ok(query) => Ok(query),
             Err(fault) => {
-                self.files.would_list(self.context, account, name).await?;
+                self.files.check_list(self.context, account, name).await?;
                 Err(fault)
             }
         }
@@ -63,9 +63,9 @@ impl Call<'_> {
         match headers::changes("container", &request.headers, self.files.limits()) {
             Ok(changes) => Ok(changes),
             Err(fault) => {
-                self.files.would_make(self.context, account).await?;
+                self.files.check_create_container(self.context, account).await?;
                 if request.headers.contains_key(version::ENABLED) {
-                    self.files.could_keep_versions(account, name).await?;
+                    self.files.check_versioning(account, name).await?;
                 }
                 Err(fault)
             }
@@ -125,7 +125,7 @@ impl Call<'_> {
         account: &str,
         name: &str,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         if headers::is_form(&request.headers) {
             return self.receive_form(account, name, request, body).await;

@@ -19,7 +19,7 @@ use crate::model::entry::Object;
 use crate::model::metadata::titled;
 use crate::model::shape::Shape;
 use crate::model::{manifest, time};
-use crate::service::{CopyRequest, Found, Incoming, Look, ManifestPut, PutRequest, Stored};
+use crate::service::{CopyRequest, Found, Incoming, ManifestPut, PutRequest, ReadOptions, Stored};
 
 /// Attempts to copy before giving up, if the source is replaced during each.
 const ATTEMPTS: u32 = 4;
@@ -97,7 +97,7 @@ impl Call<'_> {
             Ok(copy) => copy,
             Err(fault) => {
                 self.source(source, look, given).await?;
-                let stored = self.files.would_store(self.context, account, container, name, 0).await;
+                let stored = self.files.check_store(self.context, account, container, name, 0).await;
                 stored.map_err(|error| Fault::from(error).of_account(account))?;
                 return Err(fault);
             }
@@ -143,15 +143,15 @@ impl Call<'_> {
     async fn source(
         &self,
         source: (&str, &str, &str),
-        look: Look,
+        look: ReadOptions,
         given: &HeaderMap,
     ) -> Result<Found, Fault> {
-        match self.files.look_to_copy(self.context, source, look).await {
+        match self.files.find_copy_source(self.context, source, look).await {
             Ok(found) => Ok(found),
             Err(Error::NotFound) if wants_any(given) => Err(Fault::html(StatusCode::PRECONDITION_FAILED, "")),
             Err(error) => {
                 let fault = Fault::from(error).of_account(source.0);
-                Err(self.of_no_version(fault, source.0, source.1).await)
+                Err(self.with_null_version(fault, source.0, source.1).await)
             }
         }
     }
@@ -172,7 +172,7 @@ impl Call<'_> {
             expires: headers::expiry(given, self.files.now())?,
             metadata: headers::of_object(given, self.files.limits())?,
             content_type: content_type.map(str::to_owned),
-            fresh: headers::says_yes(given, "x-fresh-metadata"),
+            fresh: headers::is_true_header(given, "x-fresh-metadata"),
             etag: etag(given),
             link_account: account_header(given, "x-symlink-target-account")?,
         };
@@ -234,7 +234,7 @@ async fn outcome_of(outcome: Result<Response, Fault>, source: &str) -> Report {
     }
 }
 
-fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: Look) -> Response {
+fn copied(source: (&str, &str, &str), found: &Found, stored: &Stored, look: ReadOptions) -> Response {
     let mut response = created(&stored.object, stored.quoted);
     let stored = &stored.object;
     let from = format!("{}/{}", source.1, source.2);

@@ -6,7 +6,7 @@ use http::{StatusCode, Uri};
 use tower::ServiceExt;
 use web::{Request, Response};
 
-use super::cname::looked_up;
+use super::cname::with_aliases;
 use super::fault::Fault;
 use super::{answer, headers};
 use crate::Settings;
@@ -33,7 +33,7 @@ pub fn remapped(router: Router, domains: &[String]) -> Router {
 pub fn hosted(router: Router, settings: &Settings) -> Router {
     let router = remapped(router, &settings.storage_domains);
     match &settings.cname {
-        Some(lookup) => looked_up(router, lookup, &settings.storage_domains),
+        Some(lookup) => with_aliases(router, lookup, &settings.storage_domains),
         None => router,
     }
 }

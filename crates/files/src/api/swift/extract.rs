@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::put::guessed_type;
 use super::report::{Form, Report, line};
 use super::unpack::{Coding, Unpacked};
-use super::unread::{Purpose, Unread};
+use super::unread::{Purpose, UnreadBody};
 use super::{Call, headers};
 
 use crate::model::metadata::{Changes, Metadata, text_of};
@@ -42,7 +42,7 @@ impl Call<'_> {
         &self,
         target: &Target,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         let body = body.open(self, (target.account(), target.container()), Purpose::Store).await?;
         let kind = self.query.text("extract-archive").unwrap_or_default();

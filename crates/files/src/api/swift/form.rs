@@ -23,7 +23,7 @@ use work::Time;
 use super::answer::{self, set};
 use super::fault::Fault;
 use super::report::line;
-use super::unread::Unread;
+use super::unread::UnreadBody;
 use super::{Call, put};
 use crate::model::metadata::Metadata;
 use crate::model::name::NOT_TEXT;
@@ -83,7 +83,7 @@ impl Call<'_> {
         account: &str,
         container: &str,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         self.receive((account, container, ""), request, body).await
     }
@@ -95,7 +95,7 @@ impl Call<'_> {
         container: &str,
         prefix: &str,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         self.receive((account, container, prefix), request, body).await
     }
@@ -106,7 +106,7 @@ impl Call<'_> {
         &self,
         (account, container, prefix): (&str, &str, &str),
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         let header =
             request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -167,7 +167,7 @@ impl Call<'_> {
             }
             let context = if signed {
                 let context = self.signed_form((account, container), request, &fields).await?;
-                web::sender_is_known();
+                web::mark_authenticated();
                 context
             } else {
                 self.context.clone()
@@ -304,7 +304,7 @@ impl Call<'_> {
             or_zero("expires")
         );
         let signed = Signed { digest, signature: bytes, texts: vec![text] };
-        let pass = self.files.pass_for(account, container, &signed).await;
+        let pass = self.files.grant_for(account, container, &signed).await;
         let pass = pass.map_err(|_| unsigned("invalid signature"))?;
         Ok(Context { pass: Some(pass), ..Context::default() })
     }

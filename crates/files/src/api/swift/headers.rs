@@ -50,7 +50,7 @@ pub(super) fn get<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// Returns whether a header has one of Swift's values for true.
-pub(super) fn says_yes(headers: &HeaderMap, name: &str) -> bool {
+pub(super) fn is_true_header(headers: &HeaderMap, name: &str) -> bool {
     get(headers, name).is_some_and(super::listing::is_true)
 }
 

@@ -167,7 +167,7 @@ impl Call<'_> {
             return Err(Fault::html(StatusCode::BAD_REQUEST, "No segments may be large objects."));
         }
         if let Some(segments_in) = containers.into_iter().next() {
-            self.files.delete_soon(self.context, account, &segments_in, names).await?;
+            self.files.expire_now(self.context, account, &segments_in, names).await?;
         }
         self.files.delete_object(self.context, account, container, name, Expected::default()).await?;
         Ok(answer::html(StatusCode::NO_CONTENT, String::new()))

@@ -15,7 +15,7 @@ use web::range::Selection;
 
 use super::answer::{self, set};
 use super::fault::{Fault, VERSION_ID};
-use super::ranges::{self, Several, body};
+use super::ranges::{self, MultiRange, body};
 use super::{Call, headers};
 use crate::Error;
 use crate::model::entry::Object;
@@ -23,7 +23,7 @@ use crate::model::etag::is_quoted;
 use crate::model::shape::Shape;
 use crate::model::version::{VersionId, is_versioned};
 use crate::model::{manifest, time};
-use crate::service::{Found, Look};
+use crate::service::{Found, ReadOptions};
 
 /// Attempts to read before giving up, if the object is replaced during each.
 const ATTEMPTS: u32 = 4;
@@ -37,14 +37,14 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         match self.show_found(account, container, name, request).await {
-            Err(fault) => Err(self.of_no_version(fault, account, container).await),
+            Err(fault) => Err(self.with_null_version(fault, account, container).await),
             shown => shown,
         }
     }
 
     /// Adds `X-Object-Version-Id: null` to a fault that refers to no version, if the container has versions (Swift, Object
     /// versioning). Unauthorised callers do not get it.
-    pub(super) async fn of_no_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
+    pub(super) async fn with_null_version(&self, fault: Fault, account: &str, container: &str) -> Fault {
         let is_plain = !fault.is_refusal() && !fault.is_withheld() && fault.code() != StatusCode::BAD_REQUEST;
         if !is_plain || fault.names(&VERSION_ID) {
             return fault;
@@ -52,7 +52,7 @@ impl Call<'_> {
         match self.version_id() {
             Ok(None) => {}
             Ok(Some(VersionId::At(_))) if fault.code() == StatusCode::NOT_FOUND => {
-                return self.of_no_container(fault, account, container).await;
+                return self.for_missing_container(fault, account, container).await;
             }
             _ => return fault,
         }
@@ -68,7 +68,7 @@ impl Call<'_> {
     }
 
     /// Rejects a version of an object in a missing container (Swift, Object versioning).
-    pub(super) async fn of_no_container(&self, fault: Fault, account: &str, container: &str) -> Fault {
+    pub(super) async fn for_missing_container(&self, fault: Fault, account: &str, container: &str) -> Fault {
         match self.files.container_settings(account, container).await {
             Ok(None) => Fault::unversioned(),
             _ => fault,
@@ -77,7 +77,7 @@ impl Call<'_> {
 
     /// Builds the 416 response: all headers of the object and its length. For a dynamic large object only the length (Swift,
     /// DLO).
-    pub(super) fn beyond(&self, found: &Found, look: Look) -> Response {
+    pub(super) fn beyond(&self, found: &Found, look: ReadOptions) -> Response {
         let status = StatusCode::RANGE_NOT_SATISFIABLE;
         let page = super::fault::page(status);
         let length = page.len();
@@ -101,7 +101,7 @@ impl Call<'_> {
         request: &Parts,
     ) -> Result<Response, Fault> {
         let segments = request.method == Method::GET || self.query.has("part-number");
-        let look = Look { segments, ..self.look()? };
+        let look = ReadOptions { segments, ..self.look()? };
         for _ in 0..ATTEMPTS {
             let found = self.files.look(self.context, account, container, name, look).await;
             let found = match found {
@@ -128,13 +128,13 @@ impl Call<'_> {
     }
 
     /// Returns the read options that the query selects.
-    pub(super) fn look(&self) -> Result<Look, Fault> {
+    pub(super) fn look(&self) -> Result<ReadOptions, Fault> {
         let is = |name: &str, value: &str| self.query.text(name).is_some_and(|text| text == value);
-        Ok(Look {
+        Ok(ReadOptions {
             link: is("symlink", "get"),
             manifest: is("multipart-manifest", "get"),
             version: self.version_id()?,
-            ..Look::default()
+            ..ReadOptions::default()
         })
     }
 
@@ -163,7 +163,7 @@ impl Call<'_> {
     async fn represent(
         &self,
         found: &Found,
-        look: Look,
+        look: ReadOptions,
         part: Option<usize>,
         request: &Parts,
     ) -> Result<Option<Response>, Fault> {
@@ -248,7 +248,7 @@ impl Call<'_> {
                 *response.body_mut() = body(content);
             }
         } else {
-            let several = Several::new(&found.object.content_type, found.size(), pieces);
+            let several = MultiRange::new(&found.object.content_type, found.size(), pieces);
             headers.insert(CONTENT_LENGTH, several.length.into());
             set(headers, "content-type", several.content_type());
             if !is_head {
@@ -271,7 +271,7 @@ impl Call<'_> {
         let validators =
             Validators { etag: Some(&etag), modified: Some(time::last_modified(found.changed())) };
         let mut response = answer::html(StatusCode::OK, String::new());
-        let look = Look { manifest: true, ..Look::default() };
+        let look = ReadOptions { manifest: true, ..ReadOptions::default() };
         self.describe(found, look, response.headers_mut());
         set(response.headers_mut(), "etag", &etag);
         if !raw {
@@ -324,7 +324,7 @@ impl Call<'_> {
         set(headers, "content-disposition", text);
     }
 
-    fn describe(&self, found: &Found, look: Look, headers: &mut HeaderMap) {
+    fn describe(&self, found: &Found, look: ReadOptions, headers: &mut HeaderMap) {
         let object = &found.object;
         set(headers, "content-type", &object.content_type);
         if found.is_large() || is_quoted(&found.container) {

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::fault::Fault;
 use crate::model::name::Target;
-use crate::service::{Pace, Paced};
+use crate::service::{Pace, RateDecision};
 use crate::{Context, Files};
 
 /// Delays a request or rejects it.
@@ -21,9 +21,9 @@ pub(super) async fn pace(
         _ => Pace::Free,
     };
     match files.pace(context, target.account(), what).await? {
-        Paced::Go => Ok(()),
-        Paced::TooLong => Err(refused(498, "Slow down")),
-        Paced::Blacklisted => Err(refused(497, "Your account has been blacklisted")),
+        RateDecision::Go => Ok(()),
+        RateDecision::TooLong => Err(refused(498, "Slow down")),
+        RateDecision::Blacklisted => Err(refused(497, "Your account has been blacklisted")),
     }
 }
 

@@ -9,14 +9,14 @@ use web::conditional::http_date;
 
 use super::answer::{self, set};
 use super::fault::{CURRENT_VERSION_ID, Fault, VERSION_ID};
-use super::unread::{Incoming, Purpose, Unread};
+use super::unread::{Incoming, Purpose, UnreadBody};
 use super::{Call, headers, object};
 use crate::Error;
 use crate::model::entry::Object;
 use crate::model::shape::{Link, Shape};
 use crate::model::time;
 use crate::model::version::{VersionId, is_versioned};
-use crate::service::{Deleted, Expected, Look, PostRequest, PutRequest};
+use crate::service::{Deleted, Expected, PostRequest, PutRequest, ReadOptions};
 
 impl Call<'_> {
     pub(super) async fn put_object(
@@ -25,7 +25,7 @@ impl Call<'_> {
         container: &str,
         name: &str,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         let is_manifest = self.query.text("multipart-manifest").is_some_and(|value| value == "put");
         if let Some(source) = request.headers.get("x-copy-from").filter(|source| !source.is_empty()) {
@@ -48,7 +48,7 @@ impl Call<'_> {
             let incoming =
                 Incoming::paced(body.open(self, (account, Some(container)), Purpose::Store).await?);
             // Check the quota against the manifest's own size before checking its segments, as Swift does.
-            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
+            self.files.check_room(self.context, account, container, length.unwrap_or(0)).await?;
             let only_new = only_new(&request.headers)?;
             let put = self.put_request(name, request, length, only_new)?;
             return self.put_manifest(place, request, put, incoming).await;
@@ -56,9 +56,9 @@ impl Call<'_> {
         let mut incoming = body.into_incoming();
         // Replicated objects keep the source's metadata unchanged.
         let from_elsewhere = self.context.carried.is_some();
-        let is_kept = from_elsewhere && headers::says_yes(&request.headers, "x-static-large-object");
+        let is_kept = from_elsewhere && headers::is_true_header(&request.headers, "x-static-large-object");
         if let Err(fault) = check_large(request, is_kept) {
-            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
+            self.files.check_room(self.context, account, container, length.unwrap_or(0)).await?;
             return Err(fault);
         }
         let linked =
@@ -66,7 +66,7 @@ impl Call<'_> {
         let (link, only_new) = match linked.and_then(|link| Ok((link, only_new(&request.headers)?))) {
             Ok(before) => before,
             Err(fault) => {
-                self.files.would_fit(self.context, account, container, name, length.unwrap_or(0)).await?;
+                self.files.check_fit(self.context, account, container, name, length.unwrap_or(0)).await?;
                 return Err(fault);
             }
         };
@@ -77,7 +77,7 @@ impl Call<'_> {
         let mut put = match put {
             Ok(put) => put,
             Err(fault) => {
-                self.files.would_store(self.context, account, container, name, length.unwrap_or(0)).await?;
+                self.files.check_store(self.context, account, container, name, length.unwrap_or(0)).await?;
                 return Err(fault);
             }
         };
@@ -85,7 +85,7 @@ impl Call<'_> {
             self.files.put_kept_manifest(self.context, place, put, &mut incoming).await
         } else if let Some(link) = link {
             // Storing the link checks the quota again. Swift checks it before the link's target.
-            self.files.is_room(self.context, account, container, length.unwrap_or(0)).await?;
+            self.files.check_room(self.context, account, container, length.unwrap_or(0)).await?;
             let typed = headers::get(&request.headers, "content-type").is_some_and(|value| !value.is_empty());
             put.etag = None;
             self.files.put_link(self.context, place, link, put, typed, &mut incoming).await
@@ -126,7 +126,7 @@ impl Call<'_> {
         (account, container, name): (&str, &str, &str),
         version: VersionId,
         length: Option<u64>,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         let is_empty = match length {
             Some(length) => length == 0,
@@ -147,7 +147,7 @@ impl Call<'_> {
         });
         match restored {
             Err(fault) if fault.code() == StatusCode::NOT_FOUND => {
-                Err(self.of_no_container(fault, account, container).await)
+                Err(self.for_missing_container(fault, account, container).await)
             }
             restored => Ok(created(&restored?, false)),
         }
@@ -159,7 +159,7 @@ impl Call<'_> {
         container: &str,
         name: &str,
         request: &Parts,
-        body: Unread,
+        body: UnreadBody,
     ) -> Result<Response, Fault> {
         if headers::is_form(&request.headers) {
             return self.receive_post(account, container, name, request, body).await;
@@ -174,7 +174,7 @@ impl Call<'_> {
         let post = match self.post_request(request) {
             Ok(post) => post,
             Err(fault) => {
-                self.files.would_change(self.context, account, container).await?;
+                self.files.check_update(self.context, account, container).await?;
                 return Err(fault);
             }
         };
@@ -207,7 +207,7 @@ impl Call<'_> {
             Ok(Some(settings)) if is_versioned(&settings) => {}
             _ => return fault,
         }
-        let look = Look { link: true, manifest: true, ..Look::default() };
+        let look = ReadOptions { link: true, manifest: true, ..ReadOptions::default() };
         let current = self.files.look(self.context, account, container, name, look).await;
         let current = current.ok().and_then(|found| found.version).unwrap_or(VersionId::Null);
         fault.with(VERSION_ID, object::id(version)).with(CURRENT_VERSION_ID, object::id(current))
@@ -375,7 +375,7 @@ pub(super) fn check_type(given: &HeaderMap) -> Result<(), Fault> {
 
 fn content_type(headers: &HeaderMap, name: &str) -> Result<String, Fault> {
     let given = headers.get(CONTENT_TYPE).map(|value| std::str::from_utf8(value.as_bytes()));
-    let detect = headers::says_yes(headers, "x-detect-content-type");
+    let detect = headers::is_true_header(headers, "x-detect-content-type");
     match given {
         Some(Err(_)) => Err(Error::Invalid("Invalid Content-Type".into()).into()),
         Some(Ok(given)) if !given.is_empty() && !detect => Ok(object::own_type(given).to_owned()),

@@ -79,14 +79,14 @@ fn stream(reader: Box<dyn crate::service::Body>) -> Body {
 }
 
 /// A `multipart/byteranges` response.
-pub(super) struct Several {
+pub(super) struct MultiRange {
     boundary: String,
     /// Length of the body, in bytes.
     pub(super) length: u64,
     parts: Vec<(String, std::ops::Range<u64>)>,
 }
 
-impl Several {
+impl MultiRange {
     pub(super) fn new(content_type: &str, size: u64, pieces: Vec<std::ops::Range<u64>>) -> Self {
         let mut random = [0u8; 16];
         // The boundary need not be random: clients read parts by length, so the content may contain it.

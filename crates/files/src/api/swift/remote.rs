@@ -16,7 +16,7 @@ use crate::model::metadata::bytes_of;
 use crate::model::realms::{sign, signed_text};
 use crate::model::shape::Shape;
 use crate::model::time;
-use crate::service::{Content, Parcel, Remote};
+use crate::service::{Content, Remote, SyncItem};
 
 /// Time limit for a request without a body.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -30,27 +30,27 @@ pub struct Clouds(Client);
 impl Clouds {
     async fn ask(
         &self,
-        parcel: &Parcel,
+        sync_item: &SyncItem,
         method: Method,
         at: Time,
         (query, mut headers, body): (&str, HeaderMap, Body),
         within: Duration,
     ) -> Result<http::Response<()>, String> {
-        let to = &parcel.destination.container;
-        let path = format!("{}/{}", to.path, web::query::encode(parcel.name.as_bytes(), true));
+        let to = &sync_item.destination.container;
+        let path = format!("{}/{}", to.path, web::query::encode(sync_item.name.as_bytes(), true));
         let timestamp = time::internal(at);
         set(&mut headers, HOST.as_str(), to.authority());
         set(&mut headers, USER_AGENT.as_str(), concat!("nephos/", env!("CARGO_PKG_VERSION")));
         set(&mut headers, "x-timestamp", &timestamp);
-        match &parcel.destination.realm {
+        match &sync_item.destination.realm {
             Some((realm, key)) => {
                 let mut nonce = [0u8; 16];
                 aws_lc_rs::rand::fill(&mut nonce).map_err(|_| "no random bytes".to_owned())?;
                 let nonce = hex::encode(nonce);
-                let text = signed_text(method.as_str(), &path, &timestamp, &nonce, &parcel.key);
+                let text = signed_text(method.as_str(), &path, &timestamp, &nonce, &sync_item.key);
                 set(&mut headers, "x-container-sync-auth", format!("{realm} {nonce} {}", sign(key, &text)));
             }
-            None => set(&mut headers, "x-container-sync-key", &parcel.key),
+            None => set(&mut headers, "x-container-sync-key", &sync_item.key),
         }
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -67,11 +67,11 @@ fn refused(status: StatusCode, method: &str) -> String {
 
 #[async_trait]
 impl Remote for Clouds {
-    async fn changed(&self, parcel: &Parcel) -> Result<Option<Time>, String> {
+    async fn changed(&self, sync_item: &SyncItem) -> Result<Option<Time>, String> {
         // Ask for a manifest or link itself, not for what it refers to.
         let query = "?multipart-manifest=get&symlink=get";
         let what = (query, HeaderMap::new(), Body::empty());
-        let answer = self.ask(parcel, Method::HEAD, Time(0), what, ANSWER_WITHIN).await?;
+        let answer = self.ask(sync_item, Method::HEAD, Time(0), what, ANSWER_WITHIN).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => {
@@ -82,16 +82,16 @@ impl Remote for Clouds {
         }
     }
 
-    async fn put(&self, parcel: &Parcel, object: &Object, content: Content) -> Result<(), String> {
+    async fn put(&self, sync_item: &SyncItem, object: &Object, content: Content) -> Result<(), String> {
         let what = ("", headers_of(object), ranges::body(content));
         let within = ANSWER_WITHIN + Duration::from_secs(object.size / SLOWEST);
-        let answer = self.ask(parcel, Method::PUT, object.changed, what, within).await?;
+        let answer = self.ask(sync_item, Method::PUT, object.changed, what, within).await?;
         if answer.status().is_success() { Ok(()) } else { Err(refused(answer.status(), "PUT")) }
     }
 
-    async fn delete(&self, parcel: &Parcel, since: Time) -> Result<(), String> {
+    async fn delete(&self, sync_item: &SyncItem, since: Time) -> Result<(), String> {
         let what = ("", HeaderMap::new(), Body::empty());
-        let answer = self.ask(parcel, Method::DELETE, since, what, ANSWER_WITHIN).await?;
+        let answer = self.ask(sync_item, Method::DELETE, since, what, ANSWER_WITHIN).await?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(()),
             status if status.is_success() => Ok(()),

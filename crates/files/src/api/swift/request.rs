@@ -12,7 +12,7 @@ use web::query::Query;
 use super::fault::Fault;
 use super::{Swift, Tokens, carried, headers, tempurl};
 use crate::model::name::Target;
-use crate::service::{Pass, Recheck, Watch};
+use crate::service::{ContainerObserver, Pass, Recheck};
 use crate::{Context, Error};
 
 /// Marks a request of this process's own CDN, which reads a published container for a visitor: an extension, which nothing
@@ -65,14 +65,14 @@ impl Parsed {
         if let Some(signed) = tempurl::Signed::of(&query) {
             let pass = signed?.check(&swift.files, head, target).await?;
             tempurl::clean(head)?;
-            web::sender_is_known();
-            let watch = head.extensions.get::<Arc<Watch>>().cloned();
+            web::mark_authenticated();
+            let watch = head.extensions.get::<Arc<ContainerObserver>>().cloned();
             let context = Context { pass: Some(pass), watch, ..Context::default() };
             return Ok(Self { context, query: tempurl::kept(&query) });
         }
-        let watch = head.extensions.get::<Arc<Watch>>().cloned();
+        let watch = head.extensions.get::<Arc<ContainerObserver>>().cloned();
         if let Some((pass, at)) = carried::pass(&swift.files, head, target).await? {
-            web::sender_is_known();
+            web::mark_authenticated();
             let context = Context { pass: Some(pass), carried: Some(at), watch, ..Context::default() };
             return Ok(Self { context, query });
         }
@@ -88,7 +88,7 @@ async fn context(swift: &Swift, headers: &HeaderMap) -> Result<Context, Fault> {
     let service = caller_of(swift, headers, "x-service-token").await;
     let referrer =
         headers.get(http::header::REFERER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let open_expired = headers::says_yes(headers, "x-open-expired");
+    let open_expired = headers::is_true_header(headers, "x-open-expired");
     let recheck = token_of(headers)?.map(|token| {
         Arc::new(Token { tokens: Arc::clone(&swift.tokens), token: token.to_owned() }) as Arc<dyn Recheck>
     });

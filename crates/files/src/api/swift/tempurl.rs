@@ -105,7 +105,7 @@ impl Signed {
         let texts =
             methods.iter().map(|method| format!("{range}{method}\n{}\n{path}", self.expires)).collect();
         let signed = service::Signed { digest: self.digest, signature: self.signature, texts };
-        files.pass_for(account, container, &signed).await.map_err(|_| invalid())
+        files.grant_for(account, container, &signed).await.map_err(|_| invalid())
     }
 }
 

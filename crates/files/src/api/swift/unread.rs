@@ -20,9 +20,9 @@ pub(super) enum Purpose {
 }
 
 /// A request's body, before the caller was authorised.
-pub(super) struct Unread(Body);
+pub(super) struct UnreadBody(Body);
 
-impl Unread {
+impl UnreadBody {
     pub(super) fn new(body: Body) -> Self {
         Self(body)
     }

@@ -50,14 +50,18 @@ impl Website {
 }
 
 /// Returns whether to treat a request as a website visitor's: it is anonymous or asks for the website explicitly.
-pub(super) fn may_answer(context: &Context, head: &Parts) -> bool {
+pub(super) fn is_website_request(context: &Context, head: &Parts) -> bool {
     matches!(head.method, Method::GET | Method::HEAD)
-        && (context.caller.is_none() || headers::says_yes(&head.headers, "x-web-mode"))
+        && (context.caller.is_none() || headers::is_true_header(&head.headers, "x-web-mode"))
 }
 
 impl Call<'_> {
     /// Responds to a visitor of a container; `None` if it is not a website and is to be handled as usual.
-    pub(super) async fn visit(&self, target: &Target, head: &Parts) -> Option<Result<Response, Fault>> {
+    pub(super) async fn serve_website(
+        &self,
+        target: &Target,
+        head: &Parts,
+    ) -> Option<Result<Response, Fault>> {
         let Target::Container(account, container) = target else { return None };
         let settings = self.files.container_settings(account, container).await.ok()??;
         let site = Website::of(&settings);
@@ -68,7 +72,7 @@ impl Call<'_> {
             return Some(self.with_error_page(place, &site, refused, head).await);
         }
         if !site.is_one() {
-            return headers::says_yes(&head.headers, "x-web-mode")
+            return headers::is_true_header(&head.headers, "x-web-mode")
                 .then(|| Err(Fault::status(StatusCode::NOT_FOUND)));
         }
         if !head.uri.path().ends_with('/') {
@@ -86,7 +90,7 @@ impl Call<'_> {
 
     /// Replaces the response to a visitor's request for an object where the website has something else: a directory's index or
     /// listing, or an error page.
-    pub(super) async fn revisit(
+    pub(super) async fn apply_website(
         &self,
         (account, container, name): (&str, &str, &str),
         head: &Parts,

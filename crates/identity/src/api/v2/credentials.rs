@@ -8,7 +8,7 @@ use web::xml::Element;
 use crate::api::access::Access;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, XMLNS};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::service::error::Error;
 use crate::service::users::ChangedUser;
 
@@ -35,7 +35,7 @@ fn key_xml(name: &str, key: &str) -> Element {
     Element::new("apiKeyCredentials").attr("xmlns", KSKEY).attr("username", name).attr("apiKey", key)
 }
 
-async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let (user, key) = identity.api_key(&access.session.caller, &id).await?;
     // The password cannot be shown: only its hash is stored.
     let mut json = vec![json!({"passwordCredentials": {"username": user.name}})];
@@ -47,7 +47,7 @@ async fn list(State(identity): State<Shared>, access: Access, Path(id): Path<Str
     Ok(Answer::list("credentials", json, xml, Vec::new()).in_format(access.format))
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let (user, key) = identity.api_key(&access.session.caller, &id).await?;
     let key = key.ok_or_else(|| Error::not_found("API key", &id))?;
     Ok(Answer::ok(key_json(&user.name, &key), key_xml(&user.name, &key)).in_format(access.format))
@@ -59,7 +59,7 @@ async fn set(
     access: Access,
     Path(id): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let fields = Fields::of(&body)?;
     if fields.has("apiKeyCredentials") {
         return store_key(&identity, &access, &id, &fields, StatusCode::CREATED).await;
@@ -85,7 +85,7 @@ async fn set_key(
     access: Access,
     Path(id): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     store_key(&identity, &access, &id, &Fields::of(&body)?, StatusCode::OK).await
 }
 
@@ -95,7 +95,7 @@ async fn store_key(
     id: &str,
     body: &Fields<'_>,
     status: StatusCode,
-) -> Answered {
+) -> HandlerResult {
     let given = body.object("apiKeyCredentials")?;
     let (name, key) = (given.text("username")?, given.text("apiKey")?);
     named_right(identity, access, id, &name).await?;
@@ -114,12 +114,12 @@ async fn named_right(identity: &Shared, access: &Access, id: &str, name: &str) -
     }
 }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     identity.delete_api_key(&access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn reset(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn reset(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let (user, key) = identity.set_api_key(&access.session.caller, &id, None).await?;
     Ok(Answer::ok(key_json(&user.name, &key), key_xml(&user.name, &key)).in_format(access.format))
 }

@@ -8,7 +8,7 @@ use web::xml::Element;
 use crate::api::access::Access;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, RAX_AUTH};
-use crate::api::{Answered, Need, Shared, Table};
+use crate::api::{HandlerResult, Need, Shared, Table};
 use crate::model::{Right, Tenant};
 use crate::service::tenants::ChangedTenant;
 
@@ -55,7 +55,7 @@ fn all(tenant: Option<(Tenant, String)>) -> Answer {
 }
 
 /// Lists the token's account.
-async fn list(State(identity): State<Shared>, access: Access) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access) -> HandlerResult {
     let caller = &access.session.caller;
     let own = match &caller.tenant {
         Some(tenant) => Some(identity.account(caller, &tenant.id).await?),
@@ -64,7 +64,7 @@ async fn list(State(identity): State<Shared>, access: Access) -> Answered {
     Ok(all(own).in_format(access.format))
 }
 
-async fn of_user(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn of_user(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let caller = &access.session.caller;
     let own = match identity.user(caller, &id).await?.tenant_id {
         Some(tenant) => Some(identity.account(caller, &tenant).await?),
@@ -73,7 +73,7 @@ async fn of_user(State(identity): State<Shared>, access: Access, Path(id): Path<
     Ok(all(own).in_format(access.format))
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let (tenant, timeout) = identity.account(&access.session.caller, &id).await?;
     Ok(one(&tenant, &timeout).in_format(access.format))
 }
@@ -83,16 +83,16 @@ async fn update(
     access: Access,
     Path(id): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "domain")?;
     let caller = &access.session.caller;
     let change = ChangedTenant {
-        name: given.text_if("name")?,
-        description: given.text_if("description")?,
-        enabled: given.flag_if("enabled")?,
+        name: given.optional_text("name")?,
+        description: given.optional_text("description")?,
+        enabled: given.optional_flag("enabled")?,
         ..ChangedTenant::default()
     };
-    let timeout = given.text_if("sessionInactivityTimeout")?;
+    let timeout = given.optional_text("sessionInactivityTimeout")?;
     if change != ChangedTenant::default() {
         identity.update_tenant(caller, &id, change).await?;
     }

@@ -7,7 +7,7 @@ use web::xml::Element;
 
 use crate::api::access::Origin;
 use crate::api::v2::Answer;
-use crate::api::{Answered, Need, Table};
+use crate::api::{HandlerResult, Need, Table};
 use crate::service::error::Error;
 
 const XMLNS: &str = "http://docs.openstack.org/common/api/v1.0";
@@ -71,14 +71,14 @@ impl Extension {
     }
 }
 
-async fn list(origin: Origin) -> Answered {
+async fn list(origin: Origin) -> HandlerResult {
     let json: Vec<Value> = EXTENSIONS.iter().map(Extension::json).collect();
     let xml = Element::new("extensions").attr("xmlns", XMLNS).children(EXTENSIONS.iter().map(Extension::xml));
     Ok(Answer::ok(json!({"extensions": {"values": json}, "extensions_links": []}), xml)
         .in_format(origin.format))
 }
 
-async fn show(origin: Origin, Path(alias): Path<String>) -> Answered {
+async fn show(origin: Origin, Path(alias): Path<String>) -> HandlerResult {
     let found = EXTENSIONS.iter().find(|extension| extension.alias == alias);
     let found = found.ok_or_else(|| Error::not_found("extension", &alias))?;
     let xml = found.xml().attr("xmlns", XMLNS);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::access::Access;
 use crate::api::fields::{Fields, JsonBody};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::{HandlerResult, Need, Shared, Table, empty, json as answer};
 use crate::model::{PasswordPolicy, Right};
 use crate::service::error::Error;
 
@@ -27,7 +27,7 @@ fn view(policy: &PasswordPolicy) -> Value {
     }})
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let policy = identity.password_policy(&access.session.caller, &id).await?;
     Ok(answer(StatusCode::OK, &view(&policy)))
 }
@@ -37,16 +37,16 @@ async fn set(
     access: Access,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "passwordPolicy")?;
-    let history = given.text_if("passwordHistoryRestriction")?;
+    let history = given.optional_text("passwordHistoryRestriction")?;
     let policy = PasswordPolicy::parse(&given.text("passwordDuration")?, history.as_deref())
         .map_err(|e| Error::invalid(e.to_string()))?;
     identity.set_password_policy(&access.session.caller, &id, policy.clone()).await?;
     Ok(answer(StatusCode::OK, &view(&policy)))
 }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     identity.delete_password_policy(&access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

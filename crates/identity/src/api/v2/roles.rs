@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, RAX_AUTH, XMLNS, limit, links, users};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Right, Role, Scope};
 use crate::service::error::Error;
 use crate::service::roles::RoleQuery;
@@ -52,7 +52,7 @@ fn xml_of(role: &Role, tenant_id: Option<&str>) -> Element {
         .attr_if("tenantId", tenant_id)
 }
 
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access, asked: QueryParameters) -> HandlerResult {
     let query = RoleQuery {
         name: asked.text("roleName"),
         marker: asked.text("marker"),
@@ -67,27 +67,27 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     Ok(Answer::list("roles", json, xml, links).in_format(access.format))
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let role = identity.role(&id).await?;
     let xml = xml_of(&role, None).attr("xmlns", XMLNS);
     Ok(Answer::ok(json!({"role": json_of(&role, None)}), xml).in_format(access.format))
 }
 
-async fn holders(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn holders(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let found = identity.holders_of(&access.session.caller, &id).await?;
     let json = found.iter().map(|user| users::json_of(&identity, user)).collect();
     let xml = found.iter().map(|user| users::xml_of(&identity, user, false)).collect();
     Ok(Answer::list("users", json, xml, Vec::new()).in_format(access.format))
 }
 
-async fn show_roles(identity: &Shared, access: &Access, user: &str, scope: Option<Scope>) -> Answered {
+async fn show_roles(identity: &Shared, access: &Access, user: &str, scope: Option<Scope>) -> HandlerResult {
     let held = identity.roles_of(&access.session.caller, user, scope.as_ref()).await?;
     let json = held.iter().map(|(role, scope)| json_of(role, scope.tenant())).collect();
     let xml = held.iter().map(|(role, scope)| xml_of(role, scope.tenant())).collect();
     Ok(Answer::list("roles", json, xml, Vec::new()).in_format(access.format))
 }
 
-async fn of_user(State(identity): State<Shared>, access: Access, Path(user): Path<String>) -> Answered {
+async fn of_user(State(identity): State<Shared>, access: Access, Path(user): Path<String>) -> HandlerResult {
     show_roles(&identity, &access, &user, None).await
 }
 
@@ -95,7 +95,7 @@ async fn on_tenant(
     State(identity): State<Shared>,
     access: Access,
     Path((tenant, user)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     show_roles(&identity, &access, &user, Some(Scope::Tenant(tenant))).await
 }
 
@@ -110,13 +110,13 @@ async fn give(
     State(identity): State<Shared>,
     access: Access,
     Path((user, role)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     let scope = own_account(&identity, &access, &user).await?;
     given(&identity, &access, &user, &role, scope).await
 }
 
-async fn given(identity: &Shared, access: &Access, user: &str, role: &str, scope: Scope) -> Answered {
-    let role = identity.give_role(&access.session.caller, user, role, &scope).await?;
+async fn given(identity: &Shared, access: &Access, user: &str, role: &str, scope: Scope) -> HandlerResult {
+    let role = identity.grant_role(&access.session.caller, user, role, &scope).await?;
     let xml = xml_of(&role, scope.tenant()).attr("xmlns", XMLNS);
     Ok(Answer::ok(json!({"role": json_of(&role, scope.tenant())}), xml).in_format(access.format))
 }
@@ -125,9 +125,9 @@ async fn take(
     State(identity): State<Shared>,
     access: Access,
     Path((user, role)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     let scope = own_account(&identity, &access, &user).await?;
-    identity.take_role(&access.session.caller, &user, &role, &scope).await?;
+    identity.revoke_role(&access.session.caller, &user, &role, &scope).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -135,7 +135,7 @@ async fn give_on_tenant(
     State(identity): State<Shared>,
     access: Access,
     Path((tenant, user, role)): Path<(String, String, String)>,
-) -> Answered {
+) -> HandlerResult {
     given(&identity, &access, &user, &role, Scope::Tenant(tenant)).await
 }
 
@@ -143,13 +143,17 @@ async fn take_on_tenant(
     State(identity): State<Shared>,
     access: Access,
     Path((tenant, user, role)): Path<(String, String, String)>,
-) -> Answered {
-    identity.take_role(&access.session.caller, &user, &role, &Scope::Tenant(tenant)).await?;
+) -> HandlerResult {
+    identity.revoke_role(&access.session.caller, &user, &role, &Scope::Tenant(tenant)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Lists roles, each with the tenants on which it applies (RAX-AUTH).
-async fn assignments(State(identity): State<Shared>, access: Access, Path(user): Path<String>) -> Answered {
+async fn assignments(
+    State(identity): State<Shared>,
+    access: Access,
+    Path(user): Path<String>,
+) -> HandlerResult {
     let held = identity.roles_of(&access.session.caller, &user, None).await?;
     let mut merged: Vec<(Role, Vec<String>)> = Vec::new();
     for (role, scope) in held {
@@ -181,16 +185,16 @@ async fn assign(
     access: Access,
     Path(user): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "roleAssignments")?;
     // XML wraps each assignment in an element.
-    let items = match given.object_if("tenantAssignments") {
+    let items = match given.optional_object("tenantAssignments") {
         Ok(Some(wrapper)) => wrapper.objects("tenantAssignment")?,
         _ => given.objects("tenantAssignments")?,
     };
     for item in items {
         let role = item.text("onRole")?;
-        let places = match item.text_if("forTenants") {
+        let places = match item.optional_text("forTenants") {
             Ok(Some(text)) => text.split_whitespace().map(str::to_owned).collect(),
             _ => item.texts("forTenants")?,
         };
@@ -199,7 +203,7 @@ async fn assign(
                 "*" => own_account(&identity, &access, &user).await?,
                 _ => Scope::Tenant(place),
             };
-            identity.give_role(&access.session.caller, &user, &role, &scope).await?;
+            identity.grant_role(&access.session.caller, &user, &role, &scope).await?;
         }
     }
     assignments(State(identity), access, Path(user)).await

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, XMLNS, limit, links, users};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Right, Tenant};
 use crate::service::tenants::{ChangedTenant, NewTenant, TenantQuery};
 use crate::service::users::UserQuery;
@@ -47,7 +47,7 @@ fn one(status: StatusCode, tenant: &Tenant) -> Answer {
 }
 
 /// Lists the tenants of the token's user; for an operator all of them, as on Keystone's admin port.
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access, asked: QueryParameters) -> HandlerResult {
     let caller = &access.session.caller;
     if let Some(name) = asked.text("name") {
         let tenant = identity.tenant_named(caller, &name).await?;
@@ -67,19 +67,19 @@ async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> A
     Ok(Answer::list("tenants", json, xml, links).in_format(access.format))
 }
 
-async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): AnyBody) -> Answered {
+async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): AnyBody) -> HandlerResult {
     let given = Fields::inside(&body, "tenant")?;
     let new = NewTenant {
         name: given.text("name")?,
-        description: given.text_if("description")?.unwrap_or_default(),
-        enabled: given.flag_if("enabled")?.unwrap_or(true),
+        description: given.optional_text("description")?.unwrap_or_default(),
+        enabled: given.optional_flag("enabled")?.unwrap_or(true),
         ..NewTenant::default()
     };
     let tenant = identity.create_tenant(&access.session.caller, new).await?;
     Ok(one(StatusCode::CREATED, &tenant).in_format(access.format))
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let tenant = identity.tenant(&access.session.caller, &id).await?;
     Ok(one(StatusCode::OK, &tenant).in_format(access.format))
 }
@@ -89,19 +89,19 @@ async fn update(
     access: Access,
     Path(id): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "tenant")?;
     let change = ChangedTenant {
-        name: given.text_if("name")?,
+        name: given.optional_text("name")?,
         description: given.nullable_text("description")?.map(Option::unwrap_or_default),
-        enabled: given.flag_if("enabled")?,
+        enabled: given.optional_flag("enabled")?,
         ..ChangedTenant::default()
     };
     let tenant = identity.update_tenant(&access.session.caller, &id, change).await?;
     Ok(one(StatusCode::OK, &tenant).in_format(access.format))
 }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     identity.delete_tenant(&access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -109,9 +109,9 @@ async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<S
 async fn list_users(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(id): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let query = UserQuery {
         marker: asked.text("marker"),
         limit: limit(&asked)?,

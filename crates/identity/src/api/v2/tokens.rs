@@ -11,9 +11,9 @@ use crate::api::access::{Access, Origin, header};
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::access::{Shown, endpoints, json_of, xml_of};
 use crate::api::v2::{Answer, XMLNS};
-use crate::api::{Answered, Failure, Need, Shared, Table, empty};
+use crate::api::{Failure, HandlerResult, Need, Shared, Table, empty};
 use crate::service::error::Error;
-use crate::service::signin::{Named, Proof, SignIn, TokenKind, Wanted};
+use crate::service::signin::{IdOrName, Proof, RequestedScope, SignIn, TokenKind};
 
 pub(crate) fn add(table: Table) -> Table {
     table
@@ -25,16 +25,16 @@ pub(crate) fn add(table: Table) -> Table {
 }
 
 /// Parses the credentials and the requested scope: `tenantId` or `tenantName`, not both.
-pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, Wanted), Error> {
-    let proof = if let Some(given) = auth.object_if("apiKeyCredentials")? {
-        Proof::ApiKey { user: Named::name(&given.text("username")?), key: given.text("apiKey")? }
-    } else if let Some(given) = auth.object_if("passwordCredentials")? {
-        let user = match given.text_if("username")? {
-            Some(name) => Named::name(&name),
-            None => Named::Id(given.text("userId")?),
+pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, RequestedScope), Error> {
+    let proof = if let Some(given) = auth.optional_object("apiKeyCredentials")? {
+        Proof::ApiKey { user: IdOrName::name(&given.text("username")?), key: given.text("apiKey")? }
+    } else if let Some(given) = auth.optional_object("passwordCredentials")? {
+        let user = match given.optional_text("username")? {
+            Some(name) => IdOrName::name(&name),
+            None => IdOrName::Id(given.text("userId")?),
         };
         Proof::Password { user, password: given.text("password")? }
-    } else if let Some(given) = auth.object_if("token")? {
+    } else if let Some(given) = auth.optional_object("token")? {
         Proof::Token { token: given.text("id")? }
     } else {
         return Err(Error::invalid(
@@ -42,12 +42,12 @@ pub(crate) fn request(auth: &Fields<'_>) -> Result<(Proof, Wanted), Error> {
         ));
     };
     // Clients send an empty name if the user configured none.
-    let given = |name: &str| Ok::<_, Error>(auth.text_if(name)?.filter(|text| !text.is_empty()));
+    let given = |name: &str| Ok::<_, Error>(auth.optional_text(name)?.filter(|text| !text.is_empty()));
     let wanted = match (given("tenantId")?, given("tenantName")?) {
         (Some(_), Some(_)) => return Err(Error::invalid("auth must have tenantId or tenantName, not both")),
-        (Some(id), None) => Wanted::Tenant(Named::Id(id)),
-        (None, Some(name)) => Wanted::Tenant(Named::name(&name)),
-        (None, None) => Wanted::Usual,
+        (Some(id), None) => RequestedScope::Tenant(IdOrName::Id(id)),
+        (None, Some(name)) => RequestedScope::Tenant(IdOrName::name(&name)),
+        (None, None) => RequestedScope::Usual,
     };
     Ok((proof, wanted))
 }
@@ -58,13 +58,13 @@ async fn sign_in(
     headers: HeaderMap,
     uri: http::Uri,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let auth = Fields::inside(&body, "auth")?;
     if auth.has("passcodeCredentials") || header(&headers, "x-sessionid").is_some() {
         return Err(Error::invalid("multi-factor sessions are not supported").into());
     }
     let (proof, wanted) = request(&auth)?;
-    let kind = TokenKind::Lasting;
+    let kind = TokenKind::Reissued;
     let signed_in = identity.sign_in(SignIn { proof, wanted, address: origin.address, kind }).await?;
     let query = Query::parse(uri.query());
     let catalog = match query.text("include_endpoints").as_deref() {
@@ -84,7 +84,7 @@ async fn validate(
     access: Access,
     uri: http::Uri,
     Path(token): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let session = identity.validate(&access.session, &token).await?;
     if let Some(tenant) = Query::parse(uri.query()).text("belongsTo")
         && session.token.scope.tenant() != Some(&*tenant)
@@ -96,12 +96,12 @@ async fn validate(
     Ok(varying(answer.in_format(access.format)))
 }
 
-async fn revoke(State(identity): State<Shared>, access: Access, Path(token): Path<String>) -> Answered {
+async fn revoke(State(identity): State<Shared>, access: Access, Path(token): Path<String>) -> HandlerResult {
     identity.revoke(&access.session, &token).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn revoke_own(State(identity): State<Shared>, access: Access, headers: HeaderMap) -> Answered {
+async fn revoke_own(State(identity): State<Shared>, access: Access, headers: HeaderMap) -> HandlerResult {
     let token = header(&headers, "x-auth-token").ok_or(Failure::from(Error::Token))?;
     identity.revoke(&access.session, token).await?;
     Ok(empty(StatusCode::NO_CONTENT))
@@ -111,7 +111,7 @@ async fn list_endpoints(
     State(identity): State<Shared>,
     access: Access,
     Path(token): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let session = identity.validate(&access.session, &token).await?;
     let catalog = identity.catalog().await?;
     let shown = endpoints(&catalog, &session);

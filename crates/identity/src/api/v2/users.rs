@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use web::xml::Element;
 
 use crate::api::access::{Access, Origin, header};
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{AnyBody, Fields};
 use crate::api::v2::{Answer, RAX_AUTH, XMLNS, header_answer, limit, links};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Right, User};
 use crate::service::error::Error;
-use crate::service::resets::NotReset;
+use crate::service::resets::ResetError;
 use crate::service::secrets::random_hex;
-use crate::service::signin::Named;
+use crate::service::signin::IdOrName;
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
 
 pub(crate) fn add(table: Table) -> Table {
@@ -68,7 +68,7 @@ fn one(identity: &Shared, status: StatusCode, user: &User) -> Answer {
 }
 
 /// Lists users. A query by name returns the user itself.
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access, asked: QueryParameters) -> HandlerResult {
     let caller = &access.session.caller;
     if let Some(name) = asked.text("name") {
         let user = identity.user_named(caller, &name).await?;
@@ -105,28 +105,28 @@ fn check(name: Option<&str>, password: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): AnyBody) -> Answered {
+async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): AnyBody) -> HandlerResult {
     let given = Fields::inside(&body, "user")?;
-    let name = match given.text_if("username")? {
+    let name = match given.optional_text("username")? {
         Some(name) => name,
         None => given.text("name")?,
     };
-    let password = given.text_if("password")?;
+    let password = given.optional_text("password")?;
     check(Some(&name), password.as_deref())?;
     let caller = &access.session.caller;
     let made_up = if password.is_none() { Some(format!("{}aA1", random_hex::<8>()?)) } else { None };
     // Keystone's own clients name the tenant. An account's owner creates users in the owner's account.
-    let tenant_id = match given.text_if("tenantId")? {
+    let tenant_id = match given.optional_text("tenantId")? {
         Some(id) => Some(id),
-        None => given.text_if("domainId")?,
+        None => given.optional_text("domainId")?,
     };
     let new = NewUser {
         name,
-        email: given.text_if("email")?,
-        enabled: given.flag_if("enabled")?.unwrap_or(true),
+        email: given.optional_text("email")?,
+        enabled: given.optional_flag("enabled")?.unwrap_or(true),
         tenant_id: tenant_id.or_else(|| caller.tenant.as_ref().map(|tenant| tenant.id.clone())),
         password: password.or_else(|| made_up.clone()),
-        region: given.text_if("defaultRegion")?,
+        region: given.optional_text("defaultRegion")?,
         roles: vec!["identity:default".to_owned()],
         ..NewUser::default()
     };
@@ -142,7 +142,7 @@ async fn create(State(identity): State<Shared>, access: Access, AnyBody(body): A
     Ok(answer.in_format(access.format))
 }
 
-async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn show(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let user = identity.user(&access.session.caller, &id).await?;
     Ok(one(&identity, StatusCode::OK, &user).in_format(access.format))
 }
@@ -152,18 +152,18 @@ async fn update(
     access: Access,
     Path(id): Path<String>,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "user")?;
-    let name = match given.text_if("username")? {
+    let name = match given.optional_text("username")? {
         Some(name) => Some(name),
-        None => given.text_if("name")?,
+        None => given.optional_text("name")?,
     };
-    let password = given.text_if("password")?;
+    let password = given.optional_text("password")?;
     check(name.as_deref(), password.as_deref())?;
     let change = ChangedUser {
         name,
         email: given.nullable_text("email")?,
-        enabled: given.flag_if("enabled")?,
+        enabled: given.optional_flag("enabled")?,
         password,
         region: given.nullable_text("defaultRegion")?,
         ..ChangedUser::default()
@@ -172,12 +172,12 @@ async fn update(
     Ok(one(&identity, StatusCode::OK, &user).in_format(access.format))
 }
 
-async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn delete(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     identity.delete_user(&access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn admins(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> Answered {
+async fn admins(State(identity): State<Shared>, access: Access, Path(id): Path<String>) -> HandlerResult {
     let admins = identity.admins_of(&access.session.caller, &id).await?;
     let json = admins.iter().map(|user| json_of(&identity, user)).collect();
     let xml = admins.iter().map(|user| xml_of(&identity, user, false)).collect();
@@ -185,20 +185,24 @@ async fn admins(State(identity): State<Shared>, access: Access, Path(id): Path<S
 }
 
 /// Changes a password. Needs no token, since the current password proves who the caller is.
-async fn change_password(State(identity): State<Shared>, origin: Origin, AnyBody(body): AnyBody) -> Answered {
+async fn change_password(
+    State(identity): State<Shared>,
+    origin: Origin,
+    AnyBody(body): AnyBody,
+) -> HandlerResult {
     let given = Fields::inside(&body, "changePasswordCredentials")?;
     let (name, old, new) = (given.text("username")?, given.text("password")?, given.text("newPassword")?);
     check(None, Some(&new))?;
     if old == new {
         return Err(Error::invalid("newPassword must differ from the present one").into());
     }
-    identity.change_password(&Named::name(&name), &old, &new, origin.address).await?;
+    identity.change_password(&IdOrName::name(&name), &old, &new, origin.address).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Always returns 204, so that the response does not reveal which users exist. `portal` is ignored, because there is no web
 /// portal.
-async fn forgot_password(State(identity): State<Shared>, AnyBody(body): AnyBody) -> Answered {
+async fn forgot_password(State(identity): State<Shared>, AnyBody(body): AnyBody) -> HandlerResult {
     let given = Fields::inside(&body, "forgotPasswordCredentials")?;
     let name = given.text("username")?;
     identity.forgot_password(&name);
@@ -210,16 +214,16 @@ async fn reset_password(
     State(identity): State<Shared>,
     headers: http::HeaderMap,
     AnyBody(body): AnyBody,
-) -> Answered {
+) -> HandlerResult {
     let token = header(&headers, "x-auth-token").ok_or(Error::Token)?;
     let password = Fields::inside(&body, "passwordReset")?.text("password")?;
     check(None, Some(&password))?;
     match identity.reset_password(token, &password).await {
         Ok(name) => Ok(header_answer(StatusCode::NO_CONTENT, "x-user-name", &name)),
-        Err(NotReset::NoToken) => Err(Error::Token.into()),
-        Err(NotReset::OtherToken) => {
+        Err(ResetError::NoToken) => Err(Error::Token.into()),
+        Err(ResetError::OtherToken) => {
             Err(Error::forbidden("The token was not made for resetting a password.").into())
         }
-        Err(NotReset::Error(error)) => Err(error.into()),
+        Err(ResetError::Error(error)) => Err(error.into()),
     }
 }

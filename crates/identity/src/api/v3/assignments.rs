@@ -5,9 +5,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::v3::{Resource, limit, links, listing};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Right, Scope};
 use crate::service::error::Error;
 use crate::service::roles::{AssignmentQuery, NamedAssignment};
@@ -40,7 +40,7 @@ pub(crate) fn add(table: Table) -> Table {
 type TwoIds = Path<(String, String)>;
 type ThreeIds = Path<(String, String, String)>;
 
-async fn list(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list(State(identity): State<Shared>, access: Access, asked: QueryParameters) -> HandlerResult {
     let scope = asked
         .text("scope.project.id")
         .map(Scope::Tenant)
@@ -99,16 +99,22 @@ fn view(identity: &Shared, named: &NamedAssignment, names: bool) -> Value {
 async fn roles_in(
     identity: &Shared,
     access: &Access,
-    asked: &Asked,
+    asked: &QueryParameters,
     user_id: &str,
     scope: Scope,
-) -> Answered {
+) -> HandlerResult {
     let held = identity.roles_of(&access.session.caller, user_id, Some(&scope)).await?;
     let items = held.iter().map(|(role, _)| role.view(identity)).collect();
     Ok(listing(identity, asked, "roles", items, None))
 }
 
-async fn check(identity: &Shared, access: &Access, user_id: &str, role_id: &str, scope: Scope) -> Answered {
+async fn check(
+    identity: &Shared,
+    access: &Access,
+    user_id: &str,
+    role_id: &str,
+    scope: Scope,
+) -> HandlerResult {
     let held = identity.roles_of(&access.session.caller, user_id, Some(&scope)).await?;
     if held.iter().any(|(role, _)| role.id == role_id) {
         return Ok(empty(StatusCode::NO_CONTENT));
@@ -116,22 +122,34 @@ async fn check(identity: &Shared, access: &Access, user_id: &str, role_id: &str,
     Err(Error::not_found("role assignment", role_id).into())
 }
 
-async fn give(identity: &Shared, access: &Access, user_id: &str, role_id: &str, scope: Scope) -> Answered {
-    identity.give_role(&access.session.caller, user_id, role_id, &scope).await?;
+async fn give(
+    identity: &Shared,
+    access: &Access,
+    user_id: &str,
+    role_id: &str,
+    scope: Scope,
+) -> HandlerResult {
+    identity.grant_role(&access.session.caller, user_id, role_id, &scope).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn take(identity: &Shared, access: &Access, user_id: &str, role_id: &str, scope: Scope) -> Answered {
-    identity.take_role(&access.session.caller, user_id, role_id, &scope).await?;
+async fn take(
+    identity: &Shared,
+    access: &Access,
+    user_id: &str,
+    role_id: &str,
+    scope: Scope,
+) -> HandlerResult {
+    identity.revoke_role(&access.session.caller, user_id, role_id, &scope).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 async fn on_project(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path((place, user)): TwoIds,
-) -> Answered {
+) -> HandlerResult {
     roles_in(&identity, &access, &asked, &user, Scope::Tenant(place)).await
 }
 
@@ -139,7 +157,7 @@ async fn check_on_project(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     check(&identity, &access, &user, &role, Scope::Tenant(place)).await
 }
 
@@ -147,7 +165,7 @@ async fn give_on_project(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     give(&identity, &access, &user, &role, Scope::Tenant(place)).await
 }
 
@@ -155,16 +173,16 @@ async fn take_on_project(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     take(&identity, &access, &user, &role, Scope::Tenant(place)).await
 }
 
 async fn on_domain(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path((place, user)): TwoIds,
-) -> Answered {
+) -> HandlerResult {
     roles_in(&identity, &access, &asked, &user, Scope::Domain(place)).await
 }
 
@@ -172,7 +190,7 @@ async fn check_on_domain(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     check(&identity, &access, &user, &role, Scope::Domain(place)).await
 }
 
@@ -180,7 +198,7 @@ async fn give_on_domain(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     give(&identity, &access, &user, &role, Scope::Domain(place)).await
 }
 
@@ -188,16 +206,16 @@ async fn take_on_domain(
     State(identity): State<Shared>,
     access: Access,
     Path((place, user, role)): ThreeIds,
-) -> Answered {
+) -> HandlerResult {
     take(&identity, &access, &user, &role, Scope::Domain(place)).await
 }
 
 async fn on_system(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(user): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     roles_in(&identity, &access, &asked, &user, Scope::Cloud).await
 }
 
@@ -205,7 +223,7 @@ async fn check_on_system(
     State(identity): State<Shared>,
     access: Access,
     Path((user, role)): TwoIds,
-) -> Answered {
+) -> HandlerResult {
     check(&identity, &access, &user, &role, Scope::Cloud).await
 }
 
@@ -213,7 +231,7 @@ async fn give_on_system(
     State(identity): State<Shared>,
     access: Access,
     Path((user, role)): TwoIds,
-) -> Answered {
+) -> HandlerResult {
     give(&identity, &access, &user, &role, Scope::Cloud).await
 }
 
@@ -221,6 +239,6 @@ async fn take_on_system(
     State(identity): State<Shared>,
     access: Access,
     Path((user, role)): TwoIds,
-) -> Answered {
+) -> HandlerResult {
     take(&identity, &access, &user, &role, Scope::Cloud).await
 }

@@ -6,14 +6,16 @@ use serde_json::json;
 use web::Response;
 
 use crate::api::access::{Access, Origin, header};
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::token::{body, catalog_of};
 use crate::api::v3::{Resource, limit, listing, page};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::{HandlerResult, Need, Shared, Table, empty, json as answer};
 use crate::model::Scope;
 use crate::service::error::Error;
-use crate::service::signin::{CredentialName, DomainName, Named, Proof, SignIn, TokenKind, Wanted};
+use crate::service::signin::{
+    CredentialName, DomainName, IdOrName, Proof, RequestedScope, SignIn, TokenKind,
+};
 use crate::service::tenants::TenantQuery;
 
 pub(crate) fn add(table: Table) -> Table {
@@ -30,9 +32,9 @@ pub(crate) fn add(table: Table) -> Table {
 async fn issue(
     State(identity): State<Shared>,
     origin: Origin,
-    asked: Asked,
+    asked: QueryParameters,
     JsonBody(request): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let auth = Fields::inside(&request, "auth")?;
     let proof = proof(&auth.object("identity")?)?;
     let wanted = wanted(&auth)?;
@@ -58,7 +60,7 @@ fn proof(identity: &Fields<'_>) -> Result<Proof, Error> {
         Some("token") => Ok(Proof::Token { token: identity.object("token")?.text("id")? }),
         Some("application_credential") => {
             let given = identity.object("application_credential")?;
-            let credential = match given.text_if("id")? {
+            let credential = match given.optional_text("id")? {
                 Some(id) => CredentialName::Id(id),
                 None => {
                     CredentialName::Of { user: named(&given.object("user")?)?, name: given.text("name")? }
@@ -70,42 +72,42 @@ fn proof(identity: &Fields<'_>) -> Result<Proof, Error> {
     }
 }
 
-fn wanted(auth: &Fields<'_>) -> Result<Wanted, Error> {
+fn wanted(auth: &Fields<'_>) -> Result<RequestedScope, Error> {
     if auth.is_text("scope", "unscoped") {
-        return Ok(Wanted::Unscoped);
+        return Ok(RequestedScope::Unscoped);
     }
-    let Some(scope) = auth.object_if("scope")? else { return Ok(Wanted::Usual) };
-    if let Some(project) = scope.object_if("project")? {
-        return Ok(Wanted::Tenant(named(&project)?));
+    let Some(scope) = auth.optional_object("scope")? else { return Ok(RequestedScope::Usual) };
+    if let Some(project) = scope.optional_object("project")? {
+        return Ok(RequestedScope::Tenant(named(&project)?));
     }
-    if let Some(domain) = scope.object_if("domain")? {
-        return Ok(Wanted::Domain(domain_name(&domain)?));
+    if let Some(domain) = scope.optional_object("domain")? {
+        return Ok(RequestedScope::Domain(domain_name(&domain)?));
     }
-    if let Some(system) = scope.object_if("system")? {
-        return match system.flag_if("all")? {
-            Some(true) => Ok(Wanted::Cloud),
+    if let Some(system) = scope.optional_object("system")? {
+        return match system.optional_flag("all")? {
+            Some(true) => Ok(RequestedScope::Cloud),
             _ => Err(Error::invalid("auth.scope.system.all must be true")),
         };
     }
     if scope.has("unscoped") {
-        return Ok(Wanted::Unscoped);
+        return Ok(RequestedScope::Unscoped);
     }
     Err(Error::invalid("auth.scope must have project, domain, system or unscoped"))
 }
 
-fn named(fields: &Fields<'_>) -> Result<Named, Error> {
-    if let Some(id) = fields.text_if("id")? {
-        return Ok(Named::Id(id));
+fn named(fields: &Fields<'_>) -> Result<IdOrName, Error> {
+    if let Some(id) = fields.optional_text("id")? {
+        return Ok(IdOrName::Id(id));
     }
-    let domain = match fields.object_if("domain")? {
+    let domain = match fields.optional_object("domain")? {
         Some(domain) => Some(domain_name(&domain)?),
         None => None,
     };
-    Ok(Named::Name { name: fields.text("name")?, domain })
+    Ok(IdOrName::Name { name: fields.text("name")?, domain })
 }
 
 fn domain_name(fields: &Fields<'_>) -> Result<DomainName, Error> {
-    Ok(match fields.text_if("id")? {
+    Ok(match fields.optional_text("id")? {
         Some(id) => DomainName::Id(id),
         None => DomainName::Name(fields.text("name")?),
     })
@@ -114,9 +116,9 @@ fn domain_name(fields: &Fields<'_>) -> Result<DomainName, Error> {
 async fn validate(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     headers: HeaderMap,
-) -> Answered {
+) -> HandlerResult {
     let subject = subject(&headers)?;
     let session = identity.validate(&access.session, subject).await?;
     let catalog = if asked.is_set("nocatalog") { None } else { Some(identity.catalog().await?) };
@@ -124,7 +126,7 @@ async fn validate(
     Ok(with_token(answer(StatusCode::OK, &shown), subject))
 }
 
-async fn revoke(State(identity): State<Shared>, access: Access, headers: HeaderMap) -> Answered {
+async fn revoke(State(identity): State<Shared>, access: Access, headers: HeaderMap) -> HandlerResult {
     identity.revoke(&access.session, subject(&headers)?).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -141,7 +143,7 @@ fn with_token(mut response: Response, token: &str) -> Response {
     response
 }
 
-async fn catalog(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn catalog(State(identity): State<Shared>, access: Access, asked: QueryParameters) -> HandlerResult {
     let catalog = identity.catalog().await?;
     let scope = &access.session.token.scope;
     if *scope == Scope::Unscoped {
@@ -150,7 +152,11 @@ async fn catalog(State(identity): State<Shared>, access: Access, asked: Asked) -
     Ok(listing(&identity, &asked, "catalog", catalog_of(&catalog, scope.tenant()), None))
 }
 
-async fn list_projects(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list_projects(
+    State(identity): State<Shared>,
+    access: Access,
+    asked: QueryParameters,
+) -> HandlerResult {
     let caller = &access.session.caller;
     let query = TenantQuery {
         of_user: Some(caller.user_id.clone()),
@@ -163,13 +169,21 @@ async fn list_projects(State(identity): State<Shared>, access: Access, asked: As
     Ok(page(&identity, &asked, &listed))
 }
 
-async fn list_domains(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list_domains(
+    State(identity): State<Shared>,
+    access: Access,
+    asked: QueryParameters,
+) -> HandlerResult {
     let found = identity.domains_to_scope(&access.session.caller).await?;
     let items = found.iter().filter(|domain| domain.enabled).map(|domain| domain.view(&identity)).collect();
     Ok(listing(&identity, &asked, "domains", items, None))
 }
 
-async fn list_system(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list_system(
+    State(identity): State<Shared>,
+    access: Access,
+    asked: QueryParameters,
+) -> HandlerResult {
     let caller = &access.session.caller;
     let held = identity.roles_of(caller, &caller.user_id, Some(&Scope::Cloud)).await?;
     let items = if held.is_empty() { Vec::new() } else { vec![json!({"all": true})] };

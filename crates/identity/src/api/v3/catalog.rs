@@ -8,7 +8,7 @@ use crate::api::access::Access;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::crud::{self, Collection, ListQuery};
 use crate::api::v3::{Resource, one};
-use crate::api::{Answered, Need, Shared, Table};
+use crate::api::{HandlerResult, Need, Shared, Table};
 use crate::model::{Caller, Endpoint, Extra, Interface, Region, ServiceRecord};
 use crate::service::Listed;
 use crate::service::error::Error;
@@ -117,9 +117,9 @@ impl Collection for ServiceRecord {
         let service = Self {
             id: new_id(),
             kind: given.text("type")?,
-            name: given.text_if("name")?.unwrap_or_default(),
-            description: given.text_if("description")?.unwrap_or_default(),
-            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            name: given.optional_text("name")?.unwrap_or_default(),
+            description: given.optional_text("description")?.unwrap_or_default(),
+            enabled: given.optional_flag("enabled")?.unwrap_or(true),
             extra,
         };
         identity.put_service(caller, service).await
@@ -133,10 +133,10 @@ impl Collection for ServiceRecord {
         extra: Extra,
     ) -> Result<Self, Error> {
         let mut service = identity.service(id).await?.service;
-        service.kind = given.text_if("type")?.unwrap_or(service.kind);
-        service.name = given.text_if("name")?.unwrap_or(service.name);
-        service.description = given.text_if("description")?.unwrap_or(service.description);
-        service.enabled = given.flag_if("enabled")?.unwrap_or(service.enabled);
+        service.kind = given.optional_text("type")?.unwrap_or(service.kind);
+        service.name = given.optional_text("name")?.unwrap_or(service.name);
+        service.description = given.optional_text("description")?.unwrap_or(service.description);
+        service.enabled = given.optional_flag("enabled")?.unwrap_or(service.enabled);
         service.extra.merge(&extra);
         identity.put_service(caller, service).await
     }
@@ -184,9 +184,9 @@ impl Collection for Endpoint {
             id: new_id(),
             service_id: given.text("service_id")?,
             interface: interface(&given.text("interface")?)?,
-            region: given.text_if("region_id")?.or(given.text_if("region")?),
+            region: given.optional_text("region_id")?.or(given.optional_text("region")?),
             url: given.text("url")?,
-            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            enabled: given.optional_flag("enabled")?.unwrap_or(true),
             extra,
         };
         identity.put_endpoint(caller, endpoint).await
@@ -201,13 +201,13 @@ impl Collection for Endpoint {
     ) -> Result<Self, Error> {
         let mut endpoint = identity.endpoint(id).await?;
         let region = given.nullable_text("region_id")?.or(given.nullable_text("region")?);
-        endpoint.service_id = given.text_if("service_id")?.unwrap_or(endpoint.service_id);
-        if let Some(name) = given.text_if("interface")? {
+        endpoint.service_id = given.optional_text("service_id")?.unwrap_or(endpoint.service_id);
+        if let Some(name) = given.optional_text("interface")? {
             endpoint.interface = interface(&name)?;
         }
         endpoint.region = region.unwrap_or(endpoint.region);
-        endpoint.url = given.text_if("url")?.unwrap_or(endpoint.url);
-        endpoint.enabled = given.flag_if("enabled")?.unwrap_or(endpoint.enabled);
+        endpoint.url = given.optional_text("url")?.unwrap_or(endpoint.url);
+        endpoint.enabled = given.optional_flag("enabled")?.unwrap_or(endpoint.enabled);
         endpoint.extra.merge(&extra);
         identity.put_endpoint(caller, endpoint).await
     }
@@ -239,9 +239,9 @@ impl Collection for Region {
         extra: Extra,
     ) -> Result<Self, Error> {
         let region = Self {
-            id: given.text_if("id")?.filter(|id| !id.is_empty()).unwrap_or_else(new_id),
-            parent_id: given.text_if("parent_region_id")?,
-            description: given.text_if("description")?.unwrap_or_default(),
+            id: given.optional_text("id")?.filter(|id| !id.is_empty()).unwrap_or_else(new_id),
+            parent_id: given.optional_text("parent_region_id")?,
+            description: given.optional_text("description")?.unwrap_or_default(),
             extra,
         };
         identity.put_region(caller, region, true).await
@@ -256,7 +256,7 @@ impl Collection for Region {
     ) -> Result<Self, Error> {
         let mut region = Self::show(identity, caller, id).await?;
         region.parent_id = given.nullable_text("parent_region_id")?.unwrap_or(region.parent_id);
-        region.description = given.text_if("description")?.unwrap_or(region.description);
+        region.description = given.optional_text("description")?.unwrap_or(region.description);
         region.extra.merge(&extra);
         identity.put_region(caller, region, false).await
     }
@@ -272,15 +272,15 @@ async fn create_region_named(
     access: Access,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let (given, extra) = crud::given::<Region>(&body)?;
-    if given.text_if("id")?.is_some_and(|other| other != id) {
+    if given.optional_text("id")?.is_some_and(|other| other != id) {
         return Err(Error::invalid("region.id must match the id in the path").into());
     }
     let region = Region {
         id,
-        parent_id: given.text_if("parent_region_id")?,
-        description: given.text_if("description")?.unwrap_or_default(),
+        parent_id: given.optional_text("parent_region_id")?,
+        description: given.optional_text("description")?.unwrap_or_default(),
         extra,
     };
     let made = identity.put_region(&access.session.caller, region, true).await?;

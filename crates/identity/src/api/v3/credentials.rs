@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use work::Time;
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::{limit, links, listing};
-use crate::api::{Answered, Need, Shared, Table, empty, json as answer};
+use crate::api::{HandlerResult, Need, Shared, Table, empty, json as answer};
 use crate::model::{ApplicationCredential, Ec2Credential};
 use crate::service::credentials::NewCredential;
 use crate::service::error::Error;
@@ -69,9 +69,9 @@ async fn view(
 async fn list(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(user): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let (name, marker) = (asked.text("name"), asked.text("marker"));
     let caller = &access.session.caller;
     let listed =
@@ -89,14 +89,14 @@ async fn create(
     access: Access,
     Path(user): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let given = Fields::inside(&body, "application_credential")?;
     if !given.objects("access_rules")?.is_empty() {
         return Err(Error::invalid("application_credential.access_rules are not supported").into());
     }
     let mut roles = Vec::new();
     for role in given.objects("roles")? {
-        match role.text_if("id")? {
+        match role.optional_text("id")? {
             Some(id) => roles.push(id),
             None => {
                 let name = role.text("name")?;
@@ -107,14 +107,14 @@ async fn create(
             }
         }
     }
-    let expires = given.text_if("expires_at")?.map(|text| instant(&text)).transpose()?;
+    let expires = given.optional_text("expires_at")?.map(|text| instant(&text)).transpose()?;
     let new = NewCredential {
         name: given.text("name")?,
-        description: given.text_if("description")?.unwrap_or_default(),
-        secret: given.text_if("secret")?,
+        description: given.optional_text("description")?.unwrap_or_default(),
+        secret: given.optional_text("secret")?,
         roles,
         expires,
-        unrestricted: given.flag_if("unrestricted")?.unwrap_or(false),
+        unrestricted: given.optional_flag("unrestricted")?.unwrap_or(false),
     };
     let (made, secret) = identity.create_credential(&access.session, &user, new).await?;
     let shown = view(&identity, &made, Some(&secret)).await?;
@@ -134,7 +134,7 @@ async fn show(
     State(identity): State<Shared>,
     access: Access,
     Path((user, id)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     let found = identity.credential(&access.session.caller, &user, &id).await?;
     let shown = view(&identity, &found, None).await?;
     Ok(answer(StatusCode::OK, &json!({"application_credential": shown})))
@@ -144,7 +144,7 @@ async fn delete(
     State(identity): State<Shared>,
     access: Access,
     Path((user, id)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     identity.delete_credential(&access.session, &user, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -165,9 +165,9 @@ fn ec2_view(identity: &Shared, pair: &Ec2Credential) -> Value {
 async fn list_ec2(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(user): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let marker = asked.text("marker");
     let listed = identity.ec2_credentials(&access.session, &user, marker.as_deref(), limit(&asked)?).await?;
     let next = listed.items.last().filter(|_| listed.more).map(|pair| pair.access.clone());
@@ -180,7 +180,7 @@ async fn create_ec2(
     access: Access,
     Path(user): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let tenant = Fields::of(&body)?.text("tenant_id")?;
     let pair = identity.create_ec2(&access.session, &user, &tenant).await?;
     Ok(answer(StatusCode::CREATED, &json!({"credential": ec2_view(&identity, &pair)})))
@@ -190,7 +190,7 @@ async fn show_ec2(
     State(identity): State<Shared>,
     access: Access,
     Path((user, id)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     let pair = identity.ec2_credential(&access.session, &user, &id).await?;
     Ok(answer(StatusCode::OK, &json!({"credential": ec2_view(&identity, &pair)})))
 }
@@ -199,7 +199,7 @@ async fn delete_ec2(
     State(identity): State<Shared>,
     access: Access,
     Path((user, id)): Path<(String, String)>,
-) -> Answered {
+) -> HandlerResult {
     identity.delete_ec2(&access.session, &user, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -8,11 +8,11 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::api::access::Access;
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::filters::Filters;
 use crate::api::v3::{Resource, limit, listing, one};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Caller, Extra};
 use crate::service::error::Error;
 use crate::service::{Listed, PAGE_MAX};
@@ -23,7 +23,7 @@ const SCANNED_MAX: usize = 20_000;
 
 /// The page requested of a resource's list.
 pub(crate) struct ListQuery<'a> {
-    pub(crate) asked: &'a Asked,
+    pub(crate) asked: &'a QueryParameters,
     pub(crate) marker: Option<String>,
     pub(crate) limit: Option<i64>,
 }
@@ -83,7 +83,11 @@ pub(crate) fn add<C: Collection>(table: Table) -> Table {
         .add(Method::DELETE, C::PATH_ONE, to_delete, delete::<C>)
 }
 
-async fn list<C: Collection>(State(identity): State<Shared>, access: Access, asked: Asked) -> Answered {
+async fn list<C: Collection>(
+    State(identity): State<Shared>,
+    access: Access,
+    asked: QueryParameters,
+) -> HandlerResult {
     let filters = Filters::of(&asked);
     let (wanted, mut marker) = (limit(&asked)?, asked.text("marker"));
     let most = usize::try_from(wanted.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).unwrap_or(1);
@@ -134,7 +138,7 @@ async fn create<C: Collection>(
     State(identity): State<Shared>,
     access: Access,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let (given, extra) = given::<C>(&body)?;
     let made = C::create(&identity, &access.session.caller, &given, extra).await?;
     Ok(one(&identity, StatusCode::CREATED, &made))
@@ -144,7 +148,7 @@ async fn show<C: Collection>(
     State(identity): State<Shared>,
     access: Access,
     Path(id): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let found = C::show(&identity, &access.session.caller, &id).await?;
     Ok(one(&identity, StatusCode::OK, &found))
 }
@@ -154,7 +158,7 @@ async fn update<C: Collection>(
     access: Access,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let (given, extra) = given::<C>(&body)?;
     if given.is_empty() {
         return Err(Error::invalid(format!("{} must have an attribute to change", C::ONE)).into());
@@ -167,7 +171,7 @@ async fn delete<C: Collection>(
     State(identity): State<Shared>,
     access: Access,
     Path(id): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     C::delete(&identity, &access.session.caller, &id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

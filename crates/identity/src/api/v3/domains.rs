@@ -67,8 +67,8 @@ impl Collection for Domain {
         given: &Fields<'_>,
         extra: Extra,
     ) -> Result<Self, Error> {
-        let description = given.text_if("description")?.unwrap_or_default();
-        let enabled = given.flag_if("enabled")?.unwrap_or(true);
+        let description = given.optional_text("description")?.unwrap_or_default();
+        let enabled = given.optional_flag("enabled")?.unwrap_or(true);
         identity.create_domain(caller, &given.text("name")?, &description, enabled, extra).await
     }
 
@@ -80,9 +80,9 @@ impl Collection for Domain {
         extra: Extra,
     ) -> Result<Self, Error> {
         let change = ChangedDomain {
-            name: given.text_if("name")?,
+            name: given.optional_text("name")?,
             description: given.nullable_text("description")?.map(Option::unwrap_or_default),
-            enabled: given.flag_if("enabled")?,
+            enabled: given.optional_flag("enabled")?,
             extra,
         };
         identity.update_domain(caller, id, change).await

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 
 /// Whether a text contains another where the comparator requires it.
 type Compare = fn(&str, &str) -> bool;
@@ -48,7 +48,7 @@ enum Filter {
 pub(crate) struct Filters(Vec<Filter>);
 
 impl Filters {
-    pub(crate) fn of(asked: &Asked) -> Self {
+    pub(crate) fn of(asked: &QueryParameters) -> Self {
         let mut filters = Vec::new();
         for (name, value) in asked.pairs() {
             let Some((attribute, comparator)) = name.rsplit_once("__") else { continue };

@@ -79,11 +79,11 @@ impl Collection for Tenant {
         given: &Fields<'_>,
         extra: Extra,
     ) -> Result<Self, Error> {
-        if given.flag_if("is_domain")? == Some(true) {
+        if given.optional_flag("is_domain")? == Some(true) {
             return Err(Error::invalid("project.is_domain: make domains by POST /v3/domains"));
         }
         // Projects cannot contain projects, so the parent is always the domain.
-        let (domain, parent) = (given.text_if("domain_id")?, given.text_if("parent_id")?);
+        let (domain, parent) = (given.optional_text("domain_id")?, given.optional_text("parent_id")?);
         let wrong = || Error::invalid("project.parent_id must be the project's domain");
         let domain = match (domain, parent) {
             (None, None) => DEFAULT_DOMAIN.to_owned(),
@@ -98,8 +98,8 @@ impl Collection for Tenant {
         };
         let new = NewTenant {
             name: given.text("name")?,
-            description: given.text_if("description")?.unwrap_or_default(),
-            enabled: given.flag_if("enabled")?.unwrap_or(true),
+            description: given.optional_text("description")?.unwrap_or_default(),
+            enabled: given.optional_flag("enabled")?.unwrap_or(true),
             domain_id: Some(domain),
             extra,
         };
@@ -117,21 +117,21 @@ impl Collection for Tenant {
         given: &Fields<'_>,
         extra: Extra,
     ) -> Result<Self, Error> {
-        let (domain, parent) = (given.text_if("domain_id")?, given.text_if("parent_id")?);
+        let (domain, parent) = (given.optional_text("domain_id")?, given.optional_text("parent_id")?);
         if domain.is_some() || parent.is_some() || given.has("is_domain") {
             let own = identity.tenant(caller, id).await?.domain_id;
             domain.map_or(Ok(()), |domain| same_domain(&domain, &own))?;
             if parent.is_some_and(|parent| parent != own) {
                 return Err(Error::forbidden("Update of `parent_id` is not allowed."));
             }
-            if given.flag_if("is_domain")? == Some(true) {
+            if given.optional_flag("is_domain")? == Some(true) {
                 return Err(Error::forbidden("Update of `is_domain` is not allowed."));
             }
         }
         let change = ChangedTenant {
-            name: given.text_if("name")?,
+            name: given.optional_text("name")?,
             description: given.nullable_text("description")?.map(Option::unwrap_or_default),
-            enabled: given.flag_if("enabled")?,
+            enabled: given.optional_flag("enabled")?,
             extra,
         };
         identity.update_tenant(caller, id, change).await

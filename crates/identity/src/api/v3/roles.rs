@@ -40,7 +40,7 @@ impl Resource for Role {
 
 /// Rejects roles that belong to one domain, which are not supported.
 fn of_no_domain(given: &Fields<'_>) -> Result<(), Error> {
-    match given.text_if("domain_id")? {
+    match given.optional_text("domain_id")? {
         Some(_) => Err(Error::invalid("role.domain_id: roles of one domain are not supported")),
         None => Ok(()),
     }
@@ -73,7 +73,7 @@ impl Collection for Role {
         extra: Extra,
     ) -> Result<Self, Error> {
         of_no_domain(given)?;
-        let description = given.text_if("description")?.unwrap_or_default();
+        let description = given.optional_text("description")?.unwrap_or_default();
         identity.create_role(caller, &given.text("name")?, &description, extra).await
     }
 
@@ -86,7 +86,7 @@ impl Collection for Role {
     ) -> Result<Self, Error> {
         of_no_domain(given)?;
         let change = ChangedRole {
-            name: given.text_if("name")?,
+            name: given.optional_text("name")?,
             description: given.nullable_text("description")?.map(Option::unwrap_or_default),
             extra,
         };

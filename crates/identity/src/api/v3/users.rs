@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use work::Time;
 
 use crate::api::access::{Access, Origin};
-use crate::api::asked::Asked;
+use crate::api::asked::QueryParameters;
 use crate::api::fields::{Fields, JsonBody};
 use crate::api::v3::crud::{self, Collection, ListQuery};
 use crate::api::v3::projects::same_domain;
 use crate::api::v3::{Resource, limit, listing, page};
-use crate::api::{Answered, Need, Shared, Table, empty};
+use crate::api::{HandlerResult, Need, Shared, Table, empty};
 use crate::model::{Caller, Extra, Right, User};
 use crate::service::Listed;
 use crate::service::error::Error;
-use crate::service::signin::Named;
+use crate::service::signin::IdOrName;
 use crate::service::tenants::TenantQuery;
 use crate::service::users::{ChangedUser, NewUser, UserQuery};
 
@@ -99,12 +99,12 @@ impl Collection for User {
     ) -> Result<Self, Error> {
         let new = NewUser {
             name: given.text("name")?,
-            email: given.text_if("email")?,
-            description: given.text_if("description")?.unwrap_or_default(),
-            enabled: given.flag_if("enabled")?.unwrap_or(true),
-            domain_id: given.text_if("domain_id")?,
-            tenant_id: given.text_if("default_project_id")?,
-            password: given.text_if("password")?,
+            email: given.optional_text("email")?,
+            description: given.optional_text("description")?.unwrap_or_default(),
+            enabled: given.optional_flag("enabled")?.unwrap_or(true),
+            domain_id: given.optional_text("domain_id")?,
+            tenant_id: given.optional_text("default_project_id")?,
+            password: given.optional_text("password")?,
             extra,
             ..NewUser::default()
         };
@@ -118,16 +118,16 @@ impl Collection for User {
         given: &Fields<'_>,
         extra: Extra,
     ) -> Result<Self, Error> {
-        if let Some(domain) = given.text_if("domain_id")? {
+        if let Some(domain) = given.optional_text("domain_id")? {
             same_domain(&domain, &identity.user(caller, id).await?.domain_id)?;
         }
         let change = ChangedUser {
-            name: given.text_if("name")?,
+            name: given.optional_text("name")?,
             email: given.nullable_text("email")?,
             description: given.nullable_text("description")?.map(Option::unwrap_or_default),
-            enabled: given.flag_if("enabled")?,
+            enabled: given.optional_flag("enabled")?,
             tenant_id: given.nullable_text("default_project_id")?,
-            password: given.text_if("password")?,
+            password: given.optional_text("password")?,
             region: None,
             extra,
         };
@@ -145,19 +145,19 @@ async fn change_password(
     origin: Origin,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
-) -> Answered {
+) -> HandlerResult {
     let user = Fields::inside(&body, "user")?;
     let (original, password) = (user.text("original_password")?, user.text("password")?);
-    identity.change_password(&Named::Id(id), &original, &password, origin.address).await?;
+    identity.change_password(&IdOrName::Id(id), &original, &password, origin.address).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 async fn list_projects(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(id): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     let query = TenantQuery {
         of_user: Some(id),
         name: asked.text("name"),
@@ -173,9 +173,9 @@ async fn list_projects(
 async fn list_groups(
     State(identity): State<Shared>,
     access: Access,
-    asked: Asked,
+    asked: QueryParameters,
     Path(id): Path<String>,
-) -> Answered {
+) -> HandlerResult {
     identity.user(&access.session.caller, &id).await?;
     Ok(listing(&identity, &asked, "groups", Vec::new(), None))
 }

@@ -20,7 +20,7 @@ use crate::model::metadata::Metadata;
 use crate::model::realms::Destination;
 use crate::model::version::is_versioned;
 use crate::store;
-use crate::store::carried::Due;
+use crate::store::carried::QueuedName;
 
 /// The setting with the container that changes are sent to.
 pub(super) const TO: &str = "x-container-sync-to";
@@ -30,17 +30,17 @@ pub(super) const KEY: &str = "x-container-sync-key";
 /// Number of names sent at the same time.
 const AT_ONCE: usize = 8;
 /// Number of existing names enqueued per step.
-const WALKED_AT_ONCE: usize = 256;
+const SCANNED_AT_ONCE: usize = 256;
 /// A name that was claimed for this long without being completed may be claimed by another process.
 const CLAIM: Duration = Duration::from_secs(600);
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Sorts after all names, since names are UTF-8.
-const BEHIND_ALL: [u8; 1] = [0xff];
+const AFTER_ALL_NAMES: [u8; 1] = [0xff];
 
 /// A name to send, and where to.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+pub struct SyncItem {
     /// The other container.
     pub destination: Destination,
     /// The key that both containers have in common.
@@ -53,22 +53,22 @@ pub struct Parcel {
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
     /// Returns when the other cloud's object was changed; `None` if it does not exist.
-    async fn changed(&self, parcel: &Parcel) -> std::result::Result<Option<Time>, String>;
+    async fn changed(&self, sync_item: &SyncItem) -> std::result::Result<Option<Time>, String>;
 
     /// Stores the object there.
     async fn put(
         &self,
-        parcel: &Parcel,
+        sync_item: &SyncItem,
         object: &Object,
         content: Content,
     ) -> std::result::Result<(), String>;
 
     /// Deletes the object there if it is older than `since`.
-    async fn delete(&self, parcel: &Parcel, since: Time) -> std::result::Result<(), String>;
+    async fn delete(&self, sync_item: &SyncItem, since: Time) -> std::result::Result<(), String>;
 }
 
 /// Returns whether a container's changes are synchronised.
-pub(super) fn is_carried(metadata: &Metadata) -> bool {
+pub(super) fn is_synchronised(metadata: &Metadata) -> bool {
     metadata.get(TO).is_some() && metadata.get(KEY).is_some() && !is_versioned(metadata)
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn note(
     name: &str,
     changed: Time,
 ) -> Result<()> {
-    if is_carried(&container.metadata) {
+    if is_synchronised(&container.metadata) {
         store::carried::want(tx, container.id, name, changed).await?;
     }
     Ok(())
@@ -102,7 +102,7 @@ impl Files {
     /// Wakes the sending task if the change was enqueued.
     pub(super) fn after_change(&self, carried: bool) {
         if carried {
-            self.0.carrying.notify_one();
+            self.0.container_sync.notify_one();
         }
     }
 
@@ -118,7 +118,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Unauthenticated`].
-    pub async fn pass_for_realm(
+    pub async fn grant_for_realm(
         &self,
         (account, container): (&str, &str),
         realm: &str,
@@ -137,7 +137,7 @@ impl Files {
     ///
     /// # Errors
     /// The database's.
-    pub async fn pass_for_key(&self, (account, container): (&str, &str), key: &str) -> Result<Option<Pass>> {
+    pub async fn grant_for_key(&self, (account, container): (&str, &str), key: &str) -> Result<Option<Pass>> {
         let settings = self.container_settings(account, container).await?;
         let known = settings.as_ref().and_then(|metadata| metadata.get(KEY));
         let same = known.is_some_and(|known| {
@@ -155,14 +155,14 @@ impl Files {
         let mut stop = self.0.stop.subscribe();
         let mut carried = JoinSet::new();
         loop {
-            match self.carry_some(&remote, &mut carried).await {
+            match self.send_next(&remote, &mut carried).await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "container sync: cannot read the queue; retrying"),
             }
             tokio::select! {
                 Some(_) = carried.join_next(), if !carried.is_empty() => {}
-                () = self.0.carrying.notified() => {}
+                () = self.0.container_sync.notified() => {}
                 () = tokio::time::sleep(self.settings().realms.interval) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -170,7 +170,7 @@ impl Files {
     }
 
     /// Performs one step; returns false if there is nothing to do now.
-    async fn carry_some(&self, remote: &Arc<dyn Remote>, carried: &mut JoinSet<()>) -> Result<bool> {
+    async fn send_next(&self, remote: &Arc<dyn Remote>, carried: &mut JoinSet<()>) -> Result<bool> {
         let walked = self.walk_on().await?;
         let free = AT_ONCE.saturating_sub(carried.len());
         if free == 0 {
@@ -198,18 +198,19 @@ impl Files {
             .write((container, after), |(id, after), tx| {
                 Box::pin(async move {
                     let found = store::containers::find_by_id(tx, *id).await?;
-                    if !found.is_some_and(|container| is_carried(&container.metadata)) {
+                    if !found.is_some_and(|container| is_synchronised(&container.metadata)) {
                         return Ok::<_, Error>(store::carried::walked(tx, *id, None).await?);
                     }
                     // The least name after a name is that name followed by NUL.
                     let lower =
                         if after.is_empty() { Vec::new() } else { [after.as_slice(), b"\0"].concat() };
                     let page =
-                        store::objects::range(tx, *id, &lower, &BEHIND_ALL, WALKED_AT_ONCE, false).await?;
+                        store::objects::range(tx, *id, &lower, &AFTER_ALL_NAMES, SCANNED_AT_ONCE, false)
+                            .await?;
                     for entry in &page {
                         store::carried::want(tx, *id, &entry.name, entry.changed).await?;
                     }
-                    let last = page.last().filter(|_| page.len() == WALKED_AT_ONCE);
+                    let last = page.last().filter(|_| page.len() == SCANNED_AT_ONCE);
                     Ok(store::carried::walked(tx, *id, last.map(|entry| entry.name.as_bytes())).await?)
                 })
             })
@@ -217,12 +218,12 @@ impl Files {
         Ok(true)
     }
 
-    async fn carry_one(&self, remote: &dyn Remote, due: Due) -> Result<()> {
-        let outcome = self.state_carried(remote, &due).await;
+    async fn carry_one(&self, remote: &dyn Remote, due: QueuedName) -> Result<()> {
+        let outcome = self.send_state(remote, &due).await;
         match outcome {
             Ok(()) => {
                 store::carried::done(&self.0.db, due).await?;
-                self.0.carrying.notify_one();
+                self.0.container_sync.notify_one();
             }
             Err(error) => {
                 let doublings = u32::try_from(due.attempts.min(20)).unwrap_or(20) - 1;
@@ -240,7 +241,7 @@ impl Files {
     }
 
     /// Sends a name's current state, or finds that there is nothing to send.
-    async fn state_carried(&self, remote: &dyn Remote, due: &Due) -> std::result::Result<(), String> {
+    async fn send_state(&self, remote: &dyn Remote, due: &QueuedName) -> std::result::Result<(), String> {
         let found = self.0.db.read((due.container, due.name.clone()), |(container, name), tx| {
             Box::pin(async move {
                 let Some(found) = store::containers::find_by_id(tx, *container).await? else {
@@ -257,24 +258,24 @@ impl Files {
             return Ok(());
         }
         let Some(destination) = self.settings().realms.destination(to)? else { return Ok(()) };
-        let parcel = Parcel { destination, key: key.to_owned(), name: due.name.clone() };
-        let Some(object) = object else { return remote.delete(&parcel, due.changed).await };
+        let sync_item = SyncItem { destination, key: key.to_owned(), name: due.name.clone() };
+        let Some(object) = object else { return remote.delete(&sync_item, due.changed).await };
         if object.is_expired(self.now()) {
             // The other cloud knows when the object expires.
             return Ok(());
         }
-        if remote.changed(&parcel).await?.is_some_and(|there| there >= object.changed) {
+        if remote.changed(&sync_item).await?.is_some_and(|there| there >= object.changed) {
             return Ok(());
         }
         let content = self.open_object(&object, 0..object.size).await.map_err(|e| e.to_string())?;
         let content = content.ok_or("it was replaced meanwhile")?;
-        remote.put(&parcel, &object, content).await
+        remote.put(&sync_item, &object, content).await
     }
 }
 
 impl Context {
     /// Returns the time of a replicated change at its source, or `now` for other changes.
-    pub(super) fn carried_or(&self, now: Time) -> Time {
+    pub(super) fn replicated_at_or(&self, now: Time) -> Time {
         self.carried.unwrap_or(now)
     }
 }

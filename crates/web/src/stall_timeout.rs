@@ -13,12 +13,12 @@ use tokio::time::{Instant, Sleep};
 const STALL_MAX: Duration = Duration::from_secs(120);
 
 /// Wraps a stream; writes without progress for `STALL_MAX` fail.
-pub(crate) struct Patient<S> {
+pub(crate) struct StallTimeout<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S> StallTimeout<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
@@ -36,7 +36,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
