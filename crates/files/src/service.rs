@@ -35,7 +35,7 @@ mod upload;
 mod versions;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blobs::{Blobs, PolicyStores};
@@ -43,6 +43,7 @@ use database::{Database, Location};
 use identity::{Caller, MasterKey};
 use meter::Meter;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use work::{Clock, Time};
 
 pub use crate::model::entry::Expected;
@@ -135,6 +136,9 @@ const RECHECK_AFTER: Duration = Duration::from_secs(10);
 
 /// Log objects are named after an hour.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How long [`Files::stop`] waits for background work to end.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -251,6 +255,8 @@ struct Inner {
     expiring: Notify,
     container_sync: Notify,
     stop: tokio::sync::watch::Sender<bool>,
+    /// What [`Files::start`] started.
+    background: Mutex<JoinSet<()>>,
 }
 
 /// The service. Clones share their state.
@@ -309,6 +315,7 @@ impl Files {
             expiring: Notify::new(),
             container_sync: Notify::new(),
             stop,
+            background: Mutex::new(JoinSet::new()),
         }));
         Ok(files)
     }
@@ -316,16 +323,25 @@ impl Files {
     /// Starts the background tasks, which delete what no row refers to. Call it once, when it is certain that the database and
     /// the blob stores belong together.
     pub fn start(&self) {
-        tokio::spawn(self.clone().sweep());
-        tokio::spawn(self.clone().scrub());
-        tokio::spawn(self.clone().watch_damage());
-        tokio::spawn(self.clone().sweep_expired());
-        tokio::spawn(self.clone().deliver_logs_periodically());
+        let mut tasks = self.0.background.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(self.clone().sweep());
+        tasks.spawn(self.clone().scrub());
+        tasks.spawn(self.clone().watch_damage());
+        tasks.spawn(self.clone().sweep_expired());
+        tasks.spawn(self.clone().deliver_logs_periodically());
     }
 
-    /// Stops background work and delivers the pending access logs.
+    /// Stops background work, waits until it has ended, and delivers the pending access logs.
+    ///
+    /// A task that is still busy after [`STOP_WITHIN`] is cancelled. It is then interrupted as by a crash, which loses nothing.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
+        let mut tasks =
+            std::mem::take(&mut *self.0.background.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
+            tracing::warn!("background work of Cloud Files did not end in time; cancelling it");
+        }
         self.deliver_logs().await;
     }
 

@@ -56,12 +56,11 @@ impl Files {
             tokio::select! {
                 () = again => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => {
-                    setting_aside.abort();
-                    return;
-                }
+                _ = stop.wait_for(|stop| *stop) => break,
             }
         }
+        setting_aside.abort();
+        let _ = setting_aside.await;
     }
 
     async fn remove_garbage(&self) -> Result<usize> {
