@@ -160,7 +160,8 @@ fn micros(duration: Duration) -> i64 {
 
 /// Releases a job; it can be claimed again from `due` on.
 pub(crate) async fn release(db: &Database, job: &Job, due: Time) -> Result<(), Error> {
-    let sql = "UPDATE jobs SET due = $3, lease_until = 0 WHERE id = $1 AND fence = $2 RETURNING id";
+    // The fence increases, so that a renewal that was dropped while it was being sent finds nothing to renew.
+    let sql = "UPDATE jobs SET due = $3, lease_until = 0, fence = fence + 1 WHERE id = $1 AND fence = $2 RETURNING id";
     db.write_rows(sql, params![job.id, job.fence, due.0]).await.map(|_| ())
 }
 
@@ -204,4 +205,32 @@ pub(crate) async fn next_due(db: &Database) -> Result<Option<Time>, Error> {
 /// The database's.
 pub async fn release_all(db: &Database) -> Result<u64, Error> {
     db.execute("UPDATE jobs SET lease_until = 0 WHERE lease_until > 0", &[]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use database::{Location, Migration, on_each_engine};
+
+    use super::*;
+
+    on_each_engine! {
+        async fn a_renewal_that_arrives_after_the_release_changes_nothing(location: &Location) {
+            let tables: &[Migration] = &[Migration { version: 1, sql: crate::TABLES }];
+            let db = Database::open(location, "late", tables).await.unwrap();
+            let now = Time::from_seconds(1000);
+            db.write((), move |(), tx| {
+                Box::pin(async move {
+                    let (due, deadline) = (now, Time(i64::MAX));
+                    enqueue(tx, now, &NewJob { kind: "k", subject: "s", payload: String::new(), due, deadline }).await
+                })
+            })
+            .await
+            .unwrap();
+            let lease = Duration::from_secs(3600);
+            let claimed = claim(&db, "one", now, lease, 1).await.unwrap();
+            release(&db, &claimed[0], now).await.unwrap();
+            assert_eq!(renew(&db, &claimed[0], lease).await.unwrap(), Renewal::LeaseLost);
+            assert_eq!(claim(&db, "two", now, lease, 1).await.unwrap().len(), 1, "it can be claimed at once");
+        }
+    }
 }
