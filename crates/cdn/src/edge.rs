@@ -113,6 +113,9 @@ impl Edge {
             None => self.origin.site(hash).await.map_err(|error| negative::unavailable(&error))?,
         };
         let site = site.ok_or_else(negative::not_found)?;
+        if !self.origin.is_open(&site).await.map_err(|error| negative::unavailable(&error))? {
+            return Err(negative::not_found());
+        }
         let mut outcome = match path::object_of(request.uri().path()) {
             Ok(path) => self.serve_object(Arc::clone(&site), path, request).await,
             Err(page) => Err(page),

@@ -51,8 +51,8 @@ impl BoundEdge {
     /// Serves until `stop` resolves, and until requests under way have ended.
     pub async fn serve(self, config: &Config, cloud: &Cloud, limits: Limits, stop: impl Future<Output = ()>) {
         let tokens = Arc::new(IdentityTokens(Arc::clone(&cloud.identity)));
-        let storage = files::api::swift::router(cloud.files.clone(), tokens);
-        let origin = Arc::new(LocalOrigin::new(cloud.cdn.clone(), storage));
+        let storage = files::api::swift::router(cloud.files.clone(), tokens.clone());
+        let origin = Arc::new(LocalOrigin::new(cloud.cdn.clone(), storage).with_tenants(tokens));
         let disk = (config.edge.disk > 0).then(|| (config.data_dir.join(CACHE), config.edge.disk));
         let cache = CacheSettings { memory: config.edge.memory, disk };
         let (names, clock) = (cloud.cdn.names().clone(), cloud.clock.clone());

@@ -260,13 +260,14 @@ impl Edge {
         };
         let (head, sent) = match (fetched, cached) {
             (Fetched::New(head, sent), _) => (head, sent),
-            (Fetched::Unchanged, Some(cached)) => {
-                let (stamp, fetched) = (site.generation, self.seconds());
-                let head = Arc::new(Head { stamp, fetched, held_until: 0, ..(*cached).clone() });
-                put(Arc::clone(&head));
-                return drop(landed.send_replace(Some(Ok(Filled::of(head)))));
+            (Fetched::Unchanged { headers, expires }, Some(cached)) => {
+                let head = cached.confirmed(headers, expires, site.generation, self.seconds());
+                let confirmed = head.map(Arc::new).inspect(|head| put(Arc::clone(head))).map(Filled::of);
+                let other =
+                    || OriginError("the origin confirmed another entity tag than it was asked for".into());
+                return drop(landed.send_replace(Some(confirmed.ok_or_else(other))));
             }
-            (Fetched::Unchanged | Fetched::Beyond(_), _) => {
+            (Fetched::Unchanged { .. } | Fetched::Beyond(_), _) => {
                 let error = OriginError("the origin answered what it was not asked".into());
                 return drop(landed.send_replace(Some(Err(error))));
             }
@@ -347,7 +348,7 @@ impl Edge {
                     }
                     return Ok((Fetched::New(head, sent), response.into_body()));
                 }
-                Fetched::Unchanged => return Ok((Fetched::Unchanged, Body::empty())),
+                unchanged @ Fetched::Unchanged { .. } => return Ok((unchanged, Body::empty())),
             }
         }
         Err(OriginError("the origin refuses every range of an object".into()))

@@ -64,8 +64,13 @@ pub(super) struct Head {
 /// How a response of the origin is to be kept.
 #[derive(Debug)]
 pub(super) enum Fetched {
-    /// The copy is still good.
-    Unchanged,
+    /// The body has not changed. The headers may have: the entity tag says nothing about them.
+    Unchanged {
+        /// What is kept of the headers, as they are now.
+        headers: HeaderMap,
+        /// When the object ends, in seconds since 1970.
+        expires: Option<i64>,
+    },
     /// A new representation, and the range of it that follows as a body.
     New(Head, Range<u64>),
     /// The range asked for is beyond the end, which is here.
@@ -109,7 +114,7 @@ impl Head {
     pub(super) fn is_fresh(&self, now: i64, ttl: u32) -> bool {
         let age = now - self.fetched;
         let is_young = age >= 0 && age < i64::from(self.ttl(ttl));
-        (is_young && self.expires.is_none_or(|expires| now < expires)) || now < self.held_until
+        (is_young || now < self.held_until) && self.expires.is_none_or(|expires| now < expires)
     }
 
     /// A page of the edge's own that stands for an object beyond what is served.
@@ -131,6 +136,23 @@ impl Head {
         Self { stamp, fetched: now, held_until: 0, expires: None, status, headers, length, body }
     }
 
+    /// The copy after the origin has confirmed its body; `None` if it confirmed another one.
+    pub(super) fn confirmed(
+        &self,
+        headers: HeaderMap,
+        expires: Option<i64>,
+        stamp: u64,
+        now: i64,
+    ) -> Option<Self> {
+        if headers.get(ETAG).is_some_and(|tag| Some(tag) != self.headers.get(ETAG)) {
+            return None;
+        }
+        // A 304 that describes nothing but the tag (RFC 9110, 15.4.5) leaves the headers as they were.
+        let described = headers.contains_key(http::header::CONTENT_TYPE);
+        let headers = if described { headers } else { self.headers.clone() };
+        Some(Self { stamp, fetched: now, held_until: 0, expires, headers, ..self.clone() })
+    }
+
     /// Reads the origin's response to a request for the bytes from `start` on.
     ///
     /// # Errors
@@ -144,13 +166,15 @@ impl Head {
         let status = response.status();
         let headers = response.headers();
         let range = headers.get(CONTENT_RANGE).and_then(|value| content_range(value.to_str().ok()?));
+        let expires = headers.get("x-delete-at").and_then(|value| value.to_str().ok()?.parse().ok());
         let head = |status: StatusCode, length: u64| {
-            let expires = headers.get("x-delete-at").and_then(|value| value.to_str().ok()?.parse().ok());
             let headers = kept(headers, status);
             Self { stamp, fetched: now, held_until: 0, expires, status, headers, length, body: None }
         };
         match status {
-            StatusCode::NOT_MODIFIED => Ok(Fetched::Unchanged),
+            StatusCode::NOT_MODIFIED => {
+                Ok(Fetched::Unchanged { headers: kept(headers, StatusCode::OK), expires })
+            }
             StatusCode::PARTIAL_CONTENT => match range {
                 Some((Some(sent), total)) if sent.start == start && sent.end <= total => {
                     Ok(Fetched::New(head(StatusCode::OK, total), sent))

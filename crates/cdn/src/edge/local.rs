@@ -1,11 +1,14 @@
 //! The origin in the same process: the CDN's service, and the storage's Swift dialect with a right of the CDN's own.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use files::api::swift::Published;
+use files::{TenantState, Tenants};
 use http::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
 use http::{Request, Response};
 use tower::ServiceExt;
@@ -18,13 +21,27 @@ use crate::service::Cdn;
 pub struct LocalOrigin {
     cdn: Cdn,
     storage: Router,
+    tenants: Option<Arc<dyn Tenants>>,
+    /// Tenants that were enabled, and when they were last looked up.
+    enabled: Mutex<HashMap<String, Instant>>,
 }
+
+/// How long a tenant counts as enabled after it was looked up. A disabled tenant's objects are closed within this time.
+const TENANT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Tenants kept in memory at most.
+const TENANTS_MAX: usize = 10_000;
 
 impl LocalOrigin {
     /// An origin over the CDN's service and the storage's router.
     #[must_use]
     pub fn new(cdn: Cdn, storage: Router) -> Self {
-        Self { cdn, storage }
+        Self { cdn, storage, tenants: None, enabled: Mutex::default() }
+    }
+
+    /// The same origin, which closes the sites of tenants that this directory does not call enabled.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Arc<dyn Tenants>) -> Self {
+        Self { tenants: Some(tenants), ..self }
     }
 }
 
@@ -36,6 +53,24 @@ impl Origin for LocalOrigin {
 
     async fn site(&self, hash: Hash) -> Result<Option<Arc<Site>>, OriginError> {
         self.cdn.site(hash).await.map_err(|error| OriginError(error.to_string()))
+    }
+
+    async fn is_open(&self, site: &Site) -> Result<bool, OriginError> {
+        let Some(tenants) = &self.tenants else { return Ok(true) };
+        let enabled = || self.enabled.lock().unwrap_or_else(PoisonError::into_inner);
+        if enabled().get(&site.tenant).is_some_and(|at| at.elapsed() < TENANT_CHECK_INTERVAL) {
+            return Ok(true);
+        }
+        let now = Instant::now();
+        let is_open = tenants.state(&site.tenant).await.map_err(OriginError)? == TenantState::Enabled;
+        let mut enabled = enabled();
+        if enabled.len() >= TENANTS_MAX || !is_open {
+            enabled.retain(|tenant, at| *tenant != site.tenant && at.elapsed() < TENANT_CHECK_INTERVAL);
+        }
+        if is_open {
+            enabled.insert(site.tenant.clone(), now);
+        }
+        Ok(is_open)
     }
 
     async fn fetch(&self, site: &Site, ask: &Ask) -> Result<Response<Body>, OriginError> {

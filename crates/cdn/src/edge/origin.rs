@@ -36,6 +36,11 @@ pub trait Origin: Send + Sync + 'static {
     /// The site of a hash; `None` for a container that is not published.
     async fn site(&self, hash: Hash) -> Result<Option<Arc<Site>>, OriginError>;
 
+    /// Whether the site's tenant is enabled. Asked with every request, so it answers from memory in most cases.
+    async fn is_open(&self, _site: &Site) -> Result<bool, OriginError> {
+        Ok(true)
+    }
+
     /// An object or a page of a site, as the storage answers a visitor who may read the container.
     async fn fetch(&self, site: &Site, ask: &Ask) -> Result<Response<Body>, OriginError>;
 }

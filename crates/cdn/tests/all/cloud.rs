@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -31,6 +32,7 @@ pub struct Cloud {
     pub edge: Arc<Edge>,
     pub log: Arc<Spool>,
     pub dir: tempfile::TempDir,
+    pub directory: Arc<Directory>,
 }
 
 pub struct Answer {
@@ -95,6 +97,20 @@ fn tokens() -> Arc<Fixed> {
     ])))
 }
 
+/// A directory in which all tenants are enabled, or none is.
+#[derive(Default)]
+pub struct Directory {
+    pub is_disabled: AtomicBool,
+}
+
+#[async_trait]
+impl files::Tenants for Directory {
+    async fn state(&self, _tenant: &str) -> Result<files::TenantState, String> {
+        let disabled = self.is_disabled.load(Ordering::SeqCst);
+        Ok(if disabled { files::TenantState::Disabled } else { files::TenantState::Enabled })
+    }
+}
+
 pub async fn cloud(location: &Location) -> Cloud {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::frozen_at(Time::from_seconds(START));
@@ -103,13 +119,15 @@ pub async fn cloud(location: &Location) -> Cloud {
     let files = Files::open(location, store, clock.clone(), meter, files::Settings::default()).await.unwrap();
     let cdn = open(location, &clock).await;
     let router = files::api::swift::router(files.clone(), tokens());
-    let origin = Arc::new(LocalOrigin::new(cdn.clone(), router.clone()));
+    let directory = Arc::new(Directory::default());
+    let origin = LocalOrigin::new(cdn.clone(), router.clone()).with_tenants(Arc::clone(&directory) as _);
+    let origin = Arc::new(origin);
     let log = Spool::open(&dir.path().join("logs")).unwrap();
     let memory = crate::edge::memory();
     let edge = Edge::open(origin, cdn.names().clone(), clock.clone(), &memory, Some(Arc::clone(&log))).await;
     let router = cdn::api::management::on_storage_host(router, cdn.clone(), tokens());
     let router = router.merge(cdn::api::management::router(cdn.clone(), tokens()));
-    Cloud { router, clock, files, cdn, edge, log, dir }
+    Cloud { router, clock, files, cdn, edge, log, directory, dir }
 }
 
 /// The CDN of a process that starts on what an earlier one left.

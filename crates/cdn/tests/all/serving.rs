@@ -349,3 +349,34 @@ async fn hosts_that_contradict_each_other_are_refused() {
     let long = format!("{}.{own}", "a".repeat(300));
     assert_eq!(cloud.visit("GET", &long, "/o", &[]).await.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_renews_the_headers_of_an_object_whose_bytes_stayed() {
+    let scratch = database::testing::TestLocation::sqlite();
+    let cloud = cloud(&scratch.location).await;
+    let first = [("content-type", "text/html"), ("x-object-meta-access-control-allow-origin", "*")];
+    cloud.store("/c/o", &first, b"hello").await;
+    let own = cloud.publish("c", &[]).await;
+    assert_eq!(cloud.visit("GET", &own, "/o", &[]).await.header("content-type"), "text/html");
+    cloud.store("/c/o", &[("content-type", "text/plain"), ("x-delete-after", "100")], b"hello").await;
+    assert_eq!(cloud.owner("DELETE", "/c/o", &[]).await.status, 204);
+    let renewed = cloud.visit("GET", &own, "/o", &[("origin", "http://example.com")]).await;
+    assert_eq!((renewed.text(), renewed.header("content-type")), ("hello", "text/plain"));
+    assert_eq!(renewed.header("access-control-allow-origin"), "");
+    cloud.clock.advance(Duration::from_secs(101));
+    assert_eq!(cloud.visit("GET", &own, "/o", &[]).await.status, 404, "the new X-Delete-At counts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_objects_of_a_disabled_tenant_are_closed_although_they_are_cached() {
+    let scratch = database::testing::TestLocation::sqlite();
+    let cloud = cloud(&scratch.location).await;
+    cloud.store("/c/o", &[], b"hello").await;
+    let own = cloud.publish("c", &[]).await;
+    assert_eq!(cloud.visit("GET", &own, "/o", &[]).await.status, 200);
+    for (is_disabled, status) in [(true, 404), (false, 200)] {
+        cloud.directory.is_disabled.store(is_disabled, std::sync::atomic::Ordering::SeqCst);
+        let became = async { while cloud.visit("GET", &own, "/o", &[]).await.status != status {} };
+        tokio::time::timeout(Duration::from_secs(60), became).await.expect("the change takes effect");
+    }
+}
