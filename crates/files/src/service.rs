@@ -388,10 +388,11 @@ impl Files {
 /// Permission to read the body of a bulk request.
 pub struct BulkShare(#[expect(dead_code, reason = "held for its drop")] budget::Share);
 
-/// Returns a key for a new row: ordered by time, with a thousand values per microsecond.
+/// Returns an id to try for a new row: ordered by time, with a thousand values per microsecond. It may be taken: see `free_id`
+/// of the stores.
 fn new_row_id(now: Time) -> i64 {
     let mut random = [0u8; 2];
-    // Without randomness, two rows of one microsecond collide; the second transaction then fails and the client retries.
+    // Rows that processes create in one microsecond rarely try the same id.
     let _ = aws_lc_rs::rand::fill(&mut random);
     (now.0 << 10) | i64::from(u16::from_le_bytes(random) & 0x3ff)
 }

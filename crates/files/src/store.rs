@@ -51,6 +51,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
               WHERE NOT EXISTS (
                   SELECT 1 FROM container_counts n WHERE n.container = c.id AND n.slot = s.slot);",
     },
+    // Accounts with one id would share their containers. Those of containers are unique by their counters.
+    Migration { version: 5, sql: "CREATE UNIQUE INDEX accounts_by_id ON accounts (id);" },
 ];
 
 const TABLES: &str = "CREATE TABLE accounts (

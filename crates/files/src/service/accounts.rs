@@ -227,7 +227,8 @@ async fn delete_some(tx: &mut Tx, name: &str) -> Result<Deleted> {
 
 /// Within a transaction: creates an account's row.
 pub(super) async fn make(tx: &mut Tx, name: &str, now: Time) -> Result<Account> {
-    let account = Account { id: new_row_id(now), created: now, metadata: Metadata::default() };
+    let id = store::accounts::free_id(tx, new_row_id(now)).await?;
+    let account = Account { id, created: now, metadata: Metadata::default() };
     store::accounts::insert(tx, name, &account).await?;
     Ok(account)
 }

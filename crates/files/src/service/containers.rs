@@ -153,7 +153,8 @@ impl Files {
                         walk(tx, &found, changes).await?;
                         return Ok(ContainerPut::Updated);
                     }
-                    let (id, now) = (new_row_id(*now), *now);
+                    let now = *now;
+                    let id = store::containers::free_id(tx, new_row_id(now)).await?;
                     let mut made = Container {
                         id,
                         account: account.id,

@@ -21,6 +21,15 @@ pub(crate) async fn metadata(db: &Database, name: &str) -> Result<Stored, Error>
     Ok(Stored(row.map(|row| row.get::<String>(0)).transpose()?.unwrap_or_default()))
 }
 
+/// Returns `wanted`, or the next id after it that no account has.
+pub(crate) async fn free_id(tx: &mut Tx, wanted: i64) -> Result<i64, Error> {
+    let mut id = wanted;
+    while tx.row("SELECT 1 FROM accounts WHERE id = $1", params![id]).await?.is_some() {
+        id += 1;
+    }
+    Ok(id)
+}
+
 pub(crate) async fn insert(tx: &mut Tx, name: &str, account: &Account) -> Result<(), Error> {
     tx.execute(
         "INSERT INTO accounts (name, id, created, meta) VALUES ($1, $2, $3, $4)",

@@ -64,6 +64,15 @@ pub(crate) async fn find_by_id(tx: &mut Tx, id: i64) -> Result<Option<Container>
     row.map(|row| container(row.get(5)?, String::new(), row)).transpose()
 }
 
+/// Returns `wanted`, or the next id after it that no container has.
+pub(crate) async fn free_id(tx: &mut Tx, wanted: i64) -> Result<i64, Error> {
+    let mut id = wanted;
+    while tx.row("SELECT 1 FROM containers WHERE id = $1", params![id]).await?.is_some() {
+        id += 1;
+    }
+    Ok(id)
+}
+
 pub(crate) async fn insert(tx: &mut Tx, name: &str, container: &Container) -> Result<(), Error> {
     tx.execute(
         "INSERT INTO containers (account, name, id, created, changed, meta, policy)

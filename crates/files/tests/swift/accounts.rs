@@ -131,3 +131,19 @@ on_each_engine! {
         }
     }
 }
+
+on_each_engine! {
+    async fn accounts_and_containers_of_one_instant_have_ids_of_their_own(location: &Location) {
+        // The clock stands still, so all of them try one of 1,024 ids.
+        let cloud = cloud(location).await;
+        let empty = [("content-length", "0")];
+        for tenant in 1..=120 {
+            let path = format!("/v1/AUTH_{tenant}/c{tenant}");
+            assert_eq!(cloud.call("operator", "PUT", &path, &empty, "").await.status, 201, "{path}");
+        }
+        for tenant in 1..=120 {
+            let listed = cloud.call("operator", "GET", &format!("/v1/AUTH_{tenant}"), &[], "").await;
+            assert_eq!(listed.text(), format!("c{tenant}\n"));
+        }
+    }
+}
