@@ -209,7 +209,7 @@ pub async fn release_all(db: &Database) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use database::{Location, Migration, on_each_engine};
+    use database::{Migration, on_each_engine};
 
     use super::*;
 
