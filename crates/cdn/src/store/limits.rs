@@ -14,16 +14,19 @@ pub(crate) async fn set_purges(tx: &mut Tx, tenant: &str, purges: Option<i64>) -
     tx.execute(sql, params![tenant, purges]).await.map(|_| ())
 }
 
-/// Counts a purge and returns how many there were on that day, in days since 1970. Only the last day is kept.
+/// Counts a purge on a day, in days since 1970, and returns how many there were. Only the last day is kept. An earlier day
+/// counts as the last one: a clock that was set back gives no purges anew.
 pub(crate) async fn count_purge(tx: &mut Tx, tenant: &str, day: i64) -> Result<i64, Error> {
     let sql = "INSERT INTO purge_counts (tenant, day, purges) VALUES ($1, $2, 1)
-               ON CONFLICT (tenant) DO UPDATE SET day = excluded.day,
-                   purges = CASE WHEN purge_counts.day = excluded.day THEN purge_counts.purges + 1 ELSE 1 END
+               ON CONFLICT (tenant) DO UPDATE SET
+                   day = CASE WHEN excluded.day > purge_counts.day THEN excluded.day ELSE purge_counts.day END,
+                   purges = CASE WHEN excluded.day > purge_counts.day THEN 1 ELSE purge_counts.purges + 1 END
                RETURNING purges";
     tx.row(sql, params![tenant, day]).await?.map_or(Ok(1), |row| row.get(0))
 }
 
+/// How many purges count on a day.
 pub(crate) async fn purges_on(tx: &mut Tx, tenant: &str, day: i64) -> Result<i64, Error> {
-    let sql = "SELECT purges FROM purge_counts WHERE tenant = $1 AND day = $2";
+    let sql = "SELECT purges FROM purge_counts WHERE tenant = $1 AND day >= $2";
     tx.row(sql, params![tenant, day]).await?.map_or(Ok(0), |row| row.get(0))
 }

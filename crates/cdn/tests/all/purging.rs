@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use cdn::Cdn;
 use cdn::service::Context;
 use database::on_each_engine;
+use work::{Clock, Time};
 
 use crate::cloud::{START, cloud, open};
 
@@ -40,6 +42,28 @@ on_each_engine! {
         cloud.cdn.set_purge_limit("1", None).await.unwrap();
         assert_eq!(cloud.cdn.limits("1").await.unwrap().purges_left, 23);
         assert!(cloud.cdn.set_purge_limit("1", Some(-1)).await.is_err());
+    }
+}
+
+on_each_engine! {
+    async fn a_clock_that_goes_back_a_day_gives_no_new_purges(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/c", &[]).await;
+        cloud.cdn.set_purge_limit("1", Some(3)).await.unwrap();
+        let clock_at = |seconds: i64| Clock::frozen_at(Time::from_seconds(seconds));
+        let earlier = open(location, &clock_at(START - 86_400)).await;
+        let purge = async |cdn: &Cdn| cdn.purge_object(&Context::internal(), "1", "c", "o").await;
+        assert_eq!(purge(&cloud.cdn).await, Ok(()));
+        assert_eq!(purge(&earlier).await, Ok(()));
+        assert_eq!(earlier.limits("1").await.unwrap().purges_left, 1);
+        assert_eq!(cloud.cdn.limits("1").await.unwrap().purges_left, 1);
+        assert_eq!(purge(&cloud.cdn).await, Ok(()));
+        for cdn in [&earlier, &cloud.cdn] {
+            assert_eq!(purge(cdn).await, Err(cdn::Error::PurgesUsedUp(3)));
+        }
+        let later = open(location, &clock_at(START + 86_400)).await;
+        assert_eq!(purge(&later).await, Ok(()));
+        assert_eq!(later.limits("1").await.unwrap().purges_left, 2);
     }
 }
 
