@@ -50,7 +50,7 @@ async fn dispatch(State(management): State<Management>, request: Request) -> Res
 impl Management {
     async fn handle(&self, head: &Parts) -> Result<Response, Fault> {
         let context = Context { caller: request::caller(&*self.tokens, &head.headers).await? };
-        let target = request::target_of(head.uri.path())?;
+        let target = request::target_of(&head.method, head.uri.path())?;
         let call = Call { cdn: &self.cdn, context: &context, head };
         match (head.method.as_str(), &target) {
             ("GET" | "HEAD", Target::Account(tenant)) => call.list(tenant).await,

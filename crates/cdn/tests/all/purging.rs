@@ -131,3 +131,20 @@ on_each_engine! {
         assert_eq!(purged().await, 1001);
     }
 }
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 400);
+    }
+}
+
+on_each_engine! {
+    async fn a_path_without_an_object_s_name_purges_nothing(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/c", &[]).await;
+        for path in ["/c/", "/c%2F"] {
+            for headers in [&[][..], &[("x-remove-cdn-container", "t")]] {
+                assert_eq!(cloud.owner("DELETE", path, headers).await.status, 404, "{path} {headers:?}");
+            }
+        }
+        let found = cloud.cdn.publication(&Context::internal(), "1", "c").await.unwrap();
+        assert_eq!((found.generation, found.purged), (0, 0));
+        assert_eq!(cloud.cdn.limits("1").await.unwrap().purges_left, 25);
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 204, "the hour's purge is still there");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use files::api::swift::Tokens;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use identity::Caller;
 use percent_encoding::percent_decode_str;
 
@@ -31,8 +31,9 @@ impl Target {
     }
 }
 
-/// Reads `/cdn/v1/AUTH_{tenant}[/{container}[/{object}]]`.
-pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
+/// Reads `/cdn/v1/AUTH_{tenant}[/{container}[/{object}]]`. A slash may end it, except to delete: an object whose name got
+/// lost must not become its whole container.
+pub(super) fn target_of(method: &Method, path: &str) -> Result<Target, Fault> {
     let rest = path.strip_prefix("/cdn/v1/").ok_or_else(Fault::no_such_path)?;
     // Decoded before it is split, as the Swift dialect does: an encoded slash separates too.
     let bytes: Vec<u8> = percent_decode_str(rest).collect();
@@ -43,10 +44,13 @@ pub(super) fn target_of(path: &str) -> Result<Target, Fault> {
     let tenant = segments.next().and_then(|account| account.strip_prefix("AUTH_"));
     let tenant = tenant.filter(|tenant| !tenant.is_empty()).ok_or_else(Fault::no_such_path)?.to_owned();
     let container = segments.next().unwrap_or_default().to_owned();
-    let object = segments.next().unwrap_or_default().to_owned();
+    let object = segments.next();
+    let lacks_name = object == Some("") && *method == Method::DELETE;
+    let object = object.unwrap_or_default().to_owned();
     match (container.is_empty(), object.is_empty()) {
         (true, true) => Ok(Target::Account(tenant)),
         (true, false) => Err(Fault::no_such_path()),
+        (false, true) if lacks_name => Err(Fault::no_such_path()),
         (false, true) => Ok(Target::Container(tenant, container)),
         (false, false) => Ok(Target::Object(tenant, container, object)),
     }
@@ -65,12 +69,15 @@ mod tests {
 
     #[test]
     fn paths_name_accounts_containers_and_objects() {
-        let of = |path: &str| target_of(path).map_err(|fault| fault.status().as_u16());
+        let by = |method, path: &str| target_of(&method, path).map_err(|fault| fault.status().as_u16());
+        let of = |path: &str| by(Method::PUT, path);
         let container = || Ok(Target::Container("1".into(), "a b".into()));
         assert_eq!(of("/cdn/v1/AUTH_1"), Ok(Target::Account("1".into())));
         assert_eq!(of("/cdn/v1/AUTH_1/"), Ok(Target::Account("1".into())));
         assert_eq!(of("/cdn/v1/AUTH_1/a%20b"), container());
         assert_eq!(of("/cdn/v1/AUTH_1/a%20b/"), container());
+        assert_eq!(by(Method::DELETE, "/cdn/v1/AUTH_1/a%20b"), container());
+        assert_eq!(by(Method::DELETE, "/cdn/v1/AUTH_1/a%20b/"), Err(404));
         let object = Ok(Target::Object("1".into(), "c".into(), "d/e".into()));
         assert_eq!(of("/cdn/v1/AUTH_1/c/d/e"), object);
         assert_eq!(of("/cdn/v1/AUTH_1%2Fc%2Fd%2Fe"), object);

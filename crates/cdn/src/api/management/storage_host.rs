@@ -25,7 +25,7 @@ async fn publish(State(management): State<Management>, request: Request, next: N
     if !is_change || !request.headers().contains_key("x-cdn-enabled") {
         return next.run(request).await;
     }
-    let target = request::target_of(&format!("/cdn{}", request.uri().path()));
+    let target = request::target_of(request.method(), &format!("/cdn{}", request.uri().path()));
     let Ok(Target::Container(tenant, container)) = target else { return next.run(request).await };
     let asked = request.headers().clone();
     // What the storage makes of a token that is no good is its own affair.
