@@ -1,5 +1,6 @@
 //! What can be done with publications. Every operation authorises its caller first.
 
+mod container_purge;
 mod limits;
 mod publishing;
 mod purging;

@@ -2,7 +2,7 @@
 
 use identity::Right;
 
-use super::{Cdn, Context};
+use super::{Cdn, Context, container_purge};
 use crate::error::{Error, Result};
 use crate::model::{Change, Publication};
 use crate::store;
@@ -55,11 +55,11 @@ impl Cdn {
                 let found = store::find(tx, &new.tenant, &new.container).await?;
                 let is_new = found.as_ref().is_none_or(|found| found.removed);
                 let mut publication = match found {
-                    // What was removed keeps its names and counts on, so that no edge takes its old copies for new.
+                    // What was removed keeps its names and its purges: those copies stay purged, and no further ones.
                     Some(found) if found.removed => Publication {
                         hash: found.hash,
-                        generation: found.generation + 1,
-                        purged: found.generation + 1,
+                        generation: found.generation,
+                        purged: found.purged,
                         ..new.clone()
                     },
                     Some(found) => found,
@@ -131,16 +131,20 @@ impl Cdn {
             .await
     }
 
-    /// Takes a container off the list and from the edges. Its host names stay reserved for it.
+    /// Takes a container off the list and from the edges. Its host names stay reserved for it. This purges the container too,
+    /// unless it was purged within the last hour: who removes and publishes it again gets no more purges than others.
     ///
     /// # Errors
     /// [`Error::NotPublished`], [`Error::Forbidden`].
     pub async fn remove(&self, context: &Context, tenant: &str, container: &str) -> Result<()> {
         context.authorise(tenant, Right::Administer)?;
-        let input = (tenant.to_owned(), container.to_owned());
-        self.change((tenant, container), input, |(tenant, container), tx| {
+        let input = (tenant.to_owned(), container.to_owned(), self.0.clock.now());
+        self.change((tenant, container), input, |(tenant, container, now), tx| {
             Box::pin(async move {
-                let publication = listed(store::find(tx, tenant, container).await?)?;
+                let mut publication = listed(store::find(tx, tenant, container).await?)?;
+                if container_purge::is_due(tx, &publication, *now).await? {
+                    publication = container_purge::purge(tx, publication, *now).await?;
+                }
                 store::put(tx, &Publication { enabled: false, removed: true, ..publication }).await?;
                 Ok::<_, Error>(())
             })

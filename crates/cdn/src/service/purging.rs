@@ -1,23 +1,19 @@
 //! Purging: a purge advances a generation, and edges revalidate what they cached before it. Its cost does not depend on
 //! how much is cached.
 
-use std::time::Duration;
-
 use identity::Right;
 
 use super::limits::{DAY, PURGES_PER_DAY};
 use super::publishing::listed;
-use super::{Cdn, Context};
+use super::{Cdn, Context, container_purge};
 use crate::error::{Error, Result};
-use crate::model::Publication;
 use crate::store;
 
-/// A whole container may be purged once in this time.
-const CONTAINER_PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Purged objects that are remembered by name, in one container; beyond that the whole container is purged.
 const PURGED_OBJECTS_MAX: i64 = 1000;
 /// Bytes of an object's name at most (Cloud Files guide).
 const NAME_MAX: usize = 1024;
+
 impl Cdn {
     /// Purges one object of a published container: what edges have of it is revalidated before it is served again. The
     /// object need not exist.
@@ -70,17 +66,12 @@ impl Cdn {
         self.change((tenant, container), input, |(tenant, container, now), tx| {
             Box::pin(async move {
                 let publication = listed(store::find(tx, tenant, container).await?)?;
-                let due = store::last_container_purge(tx, publication.hash).await?;
-                if due.is_some_and(|last| last.after(CONTAINER_PURGE_INTERVAL) > *now) {
+                if !container_purge::is_due(tx, &publication, *now).await? {
                     let reason = "A container can be purged once in 3600 seconds";
                     return Err(Error::PurgeRefused(reason.into()));
                 }
-                let generation = publication.generation + 1;
-                store::put(tx, &Publication { generation, purged: generation, ..publication.clone() })
-                    .await?;
-                store::set_container_purge(tx, publication.hash, *now).await?;
-                // Each of them is older than this purge.
-                Ok(store::purges::clear(tx, publication.hash).await?)
+                let purged = container_purge::purge(tx, publication, *now).await?;
+                Ok(store::put(tx, &purged).await?)
             })
         })
         .await

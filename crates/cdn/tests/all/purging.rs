@@ -109,10 +109,60 @@ on_each_engine! {
         cloud.clock.advance(Duration::from_secs(3600));
         assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 204);
         assert_eq!(generation().await, (3, 3));
-        // What is removed and published again is no longer what edges may have cached.
-        cloud.owner("DELETE", "/c", &[("x-remove-cdn-container", "True")]).await;
+    }
+}
+
+on_each_engine! {
+    async fn a_removal_is_a_container_purge(location: &Location) {
+        let cloud = cloud(location).await;
+        let generation = async || {
+            let found = cloud.cdn.publication(&Context::internal(), "1", "c").await.unwrap();
+            (found.generation, found.purged)
+        };
+        let again = async || {
+            let removal = [("x-remove-cdn-container", "True")];
+            assert_eq!(cloud.owner("DELETE", "/c", &removal).await.status, 204, "allowed at any time");
+            assert_eq!(cloud.owner("PUT", "/c", &[]).await.status, 201);
+        };
         cloud.owner("PUT", "/c", &[]).await;
+        assert_eq!(cloud.owner("DELETE", "/c/o", &[]).await.status, 204);
+        assert_eq!(generation().await, (1, 0));
+        // What is removed and published again is no longer what edges may have cached.
+        again().await;
+        assert_eq!(generation().await, (2, 2));
+        // Within the hour it is no second purge, and no other is allowed.
+        again().await;
+        assert_eq!(generation().await, (2, 2));
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 400);
+        cloud.clock.advance(Duration::from_secs(3599));
+        again().await;
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 400);
+        assert_eq!(generation().await, (2, 2));
+        cloud.clock.advance(Duration::from_secs(1));
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 204);
+        assert_eq!(generation().await, (3, 3));
+        again().await;
+        assert_eq!(generation().await, (3, 3));
+        cloud.clock.advance(Duration::from_secs(3600));
+        again().await;
         assert_eq!(generation().await, (4, 4));
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 400);
+    }
+}
+
+on_each_engine! {
+    async fn a_path_without_an_object_s_name_purges_nothing(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.owner("PUT", "/c", &[]).await;
+        for path in ["/c/", "/c%2F"] {
+            for headers in [&[][..], &[("x-remove-cdn-container", "t")]] {
+                assert_eq!(cloud.owner("DELETE", path, headers).await.status, 404, "{path} {headers:?}");
+            }
+        }
+        let found = cloud.cdn.publication(&Context::internal(), "1", "c").await.unwrap();
+        assert_eq!((found.generation, found.purged), (0, 0));
+        assert_eq!(cloud.cdn.limits("1").await.unwrap().purges_left, 25);
+        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 204, "the hour's purge is still there");
     }
 }
 
@@ -131,20 +181,3 @@ on_each_engine! {
         assert_eq!(purged().await, 1001);
     }
 }
-        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 400);
-    }
-}
-
-on_each_engine! {
-    async fn a_path_without_an_object_s_name_purges_nothing(location: &Location) {
-        let cloud = cloud(location).await;
-        cloud.owner("PUT", "/c", &[]).await;
-        for path in ["/c/", "/c%2F"] {
-            for headers in [&[][..], &[("x-remove-cdn-container", "t")]] {
-                assert_eq!(cloud.owner("DELETE", path, headers).await.status, 404, "{path} {headers:?}");
-            }
-        }
-        let found = cloud.cdn.publication(&Context::internal(), "1", "c").await.unwrap();
-        assert_eq!((found.generation, found.purged), (0, 0));
-        assert_eq!(cloud.cdn.limits("1").await.unwrap().purges_left, 25);
-        assert_eq!(cloud.owner("DELETE", "/c", &[]).await.status, 204, "the hour's purge is still there");
