@@ -16,6 +16,10 @@ use work::Time;
 use super::spool::Spool;
 use crate::model::Site;
 
+/// Bytes of a path, a referrer and an agent at most that are logged, before they are escaped: a visitor decides how long they
+/// are, and the account pays for its logs.
+const TEXT_MAX: usize = 2048;
+
 /// Marks a response to be logged for this site.
 #[derive(Clone)]
 pub(super) struct Logged(pub(super) Arc<Site>);
@@ -30,20 +34,25 @@ pub(super) fn access<B>(
 ) -> Access {
     let text = |name: HeaderName| {
         let value = request.headers().get(name)?;
-        std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned)
+        std::str::from_utf8(value.as_bytes()).ok().map(|text| cut(text).to_owned())
     };
     let host = host.split(':').next().unwrap_or_default();
     Access {
         at,
         client: client.to_string(),
         method: request.method().to_string(),
-        path: format!("/{host}{}", request.uri().path()),
+        path: cut(&format!("/{host}{}", request.uri().path())).to_owned(),
         version: format!("{:?}", request.version()),
         status: status.as_u16(),
         bytes: 0,
         referrer: text(REFERER),
         agent: text(USER_AGENT),
     }
+}
+
+/// The beginning of a text that is not too long to be logged.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_MAX)]
 }
 
 /// A response's body that is logged when it is dropped.

@@ -67,6 +67,27 @@ on_each_engine! {
     }
 }
 
+on_each_engine! {
+    async fn long_values_are_cut(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.store("/c/o", &[], b"hello").await;
+        let own = cloud.publish("c", &[("x-log-retention", "True")]).await;
+        let path = format!("/{}", "p".repeat(5000));
+        let agent = "a".repeat(5000);
+        // A cut never splits a character, here of two bytes.
+        let referrer = format!("r{}", "\u{e9}".repeat(2500));
+        visit(&cloud, "GET", &own, &path, &[("user-agent", &agent), ("referer", &referrer)]).await;
+        cloud.log.deliver(&cloud.files).await;
+        let (_, lines) = delivered(&cloud).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        let quoted: Vec<&str> = line.split('"').collect();
+        let host = own.split(':').next().unwrap();
+        let path = format!("/{host}{path}");
+        assert_eq!(quoted[1], format!("GET {} HTTP/1.1", &path[..2048]));
+        assert_eq!((quoted[3], quoted[5]), (&referrer[..2047], &agent[..2048]));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_left_is_delivered_once() {
     let scratch = database::testing::TestLocation::sqlite();
