@@ -88,6 +88,26 @@ on_each_engine! {
     }
 }
 
+on_each_engine! {
+    async fn no_quota_of_a_container_binds_the_delivery(location: &Location) {
+        let cloud = cloud(location).await;
+        cloud.store("/c/o", &[], b"hello").await;
+        let own = cloud.publish("c", &[("x-log-retention", "True")]).await;
+        let quotas = [
+            ("x-container-meta-quota-bytes", "0"), ("x-container-meta-quota-count", "0"), ("content-length", "0"),
+        ];
+        let made = cloud.call("owner", "PUT", "/v1/AUTH_1/.CDN_ACCESS_LOGS", &quotas).await;
+        assert_eq!(made.status, 201);
+        visit(&cloud, "GET", &own, "/o", &[]).await;
+        cloud.log.deliver(&cloud.files).await;
+        assert_eq!(delivered(&cloud).await.1.len(), 1);
+        // They still bind the account's owner.
+        let path = "/v1/AUTH_1/.CDN_ACCESS_LOGS/o";
+        let refused = cloud.send("owner", "PUT", path, &[("content-length", "1")], "x").await;
+        assert_eq!(refused.status, 413);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_left_is_delivered_once() {
     let scratch = database::testing::TestLocation::sqlite();
