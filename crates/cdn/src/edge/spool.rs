@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub const CDN_LOGS: &str = ".CDN_ACCESS_LOGS";
 const FILE_BYTES: u64 = 16 << 20;
 /// Bytes that may wait for delivery; lines beyond them are dropped.
 const WAITING_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of one tenant that may wait, so that a tenant whose account takes no deliveries leaves room for the others.
+const TENANT_WAITING_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a file's first line at most.
+const PLACE_MAX: u64 = 4096;
 /// Files that are open at once.
 const OPEN_MAX: usize = 256;
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -36,8 +40,43 @@ const CLOSED: &str = "closed";
 struct State {
     /// By site and hour.
     open: HashMap<(Hash, i64), (File, u64)>,
-    waiting: u64,
+    waiting: Waiting,
     dropped: u64,
+}
+
+/// Bytes that wait for delivery, in all and by account.
+#[derive(Default)]
+struct Waiting {
+    all: u64,
+    accounts: HashMap<String, u64>,
+}
+
+impl Waiting {
+    fn check(&self, account: &str) -> io::Result<()> {
+        let own = self.accounts.get(account).copied().unwrap_or_default();
+        if self.all >= WAITING_BYTES_MAX || own >= TENANT_WAITING_BYTES_MAX {
+            return Err(io::Error::other("too many lines wait for delivery"));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, account: &str, bytes: u64) {
+        self.all += bytes;
+        match self.accounts.get_mut(account) {
+            Some(own) => *own += bytes,
+            None => drop(self.accounts.insert(account.to_owned(), bytes)),
+        }
+    }
+
+    fn subtract(&mut self, account: &str, bytes: u64) {
+        self.all = self.all.saturating_sub(bytes);
+        if let Entry::Occupied(mut own) = self.accounts.entry(account.to_owned()) {
+            *own.get_mut() = own.get().saturating_sub(bytes);
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
 }
 
 /// Lines that wait for delivery.
@@ -55,9 +94,11 @@ impl Spool {
     /// When the directory cannot be made or read.
     pub fn open(dir: &Path) -> io::Result<Arc<Self>> {
         fs::create_dir_all(dir)?;
-        let mut waiting = 0;
+        let mut waiting = Waiting::default();
         for entry in fs::read_dir(dir)? {
-            waiting += entry?.metadata()?.len();
+            let path = entry?.path();
+            // What cannot be read is nobody's; delivering it warns.
+            waiting.add(&account_of(&path).unwrap_or_default(), fs::metadata(&path)?.len());
         }
         let state = Mutex::new(State { waiting, ..State::default() });
         Ok(Arc::new(Self {
@@ -76,15 +117,15 @@ impl Spool {
         if let Err(error) = self.write(&mut state, site, hour, line.as_bytes()) {
             state.dropped += 1;
             if state.dropped.is_power_of_two() {
-                tracing::warn!(%error, dropped = state.dropped, "lines of the CDN's access log were dropped");
+                let (tenant, dropped) = (&site.tenant, state.dropped);
+                tracing::warn!(%error, tenant, dropped, "lines of the CDN's access log were dropped");
             }
         }
     }
 
     fn write(&self, state: &mut State, site: &Site, hour: i64, line: &[u8]) -> io::Result<()> {
-        if state.waiting >= WAITING_BYTES_MAX {
-            return Err(io::Error::other("too many lines wait for delivery"));
-        }
+        let account = account(site);
+        state.waiting.check(&account)?;
         let key = (site.hash, hour);
         let path = self.dir.join(format!("{}.{hour}.{OPEN}", site.hash));
         if state.open.len() >= OPEN_MAX {
@@ -92,12 +133,16 @@ impl Spool {
         }
         let (file, length) = match state.open.entry(key) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(opened(&path, site, hour)?),
+            Entry::Vacant(vacant) => {
+                let (file, length, added) = opened(&path, &account, site, hour)?;
+                state.waiting.add(&account, added);
+                vacant.insert((file, length))
+            }
         };
         file.write_all(line)?;
         *length += line.len() as u64;
         let is_full = *length >= FILE_BYTES;
-        state.waiting += line.len() as u64;
+        state.waiting.add(&account, line.len() as u64);
         if is_full {
             state.open.remove(&key);
             close(&path)?;
@@ -136,9 +181,9 @@ impl Spool {
         for path in closed {
             let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             match deliver_file(files, &path).await {
-                Ok(()) => {
+                Ok(account) => {
                     let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                    state.waiting = state.waiting.saturating_sub(length);
+                    state.waiting.subtract(&account, length);
                 }
                 Err(error) => {
                     tracing::warn!(error, path = %path.display(), "cannot deliver an access log of the CDN; retrying later");
@@ -164,17 +209,38 @@ impl Spool {
     }
 }
 
-/// Opens a file to add lines to, and its length. Its first line says where its lines belong.
-fn opened(path: &Path, site: &Site, hour: i64) -> io::Result<(File, u64)> {
+fn account(site: &Site) -> String {
+    format!("AUTH_{}", site.tenant)
+}
+
+/// The account that a file's first line names; empty if that line was cut off within the name.
+fn account_of(path: &Path) -> io::Result<String> {
+    let mut place = Vec::new();
+    BufReader::new(File::open(path)?.take(PLACE_MAX)).read_until(b'\n', &mut place)?;
+    Ok(parts(&place).0.to_owned())
+}
+
+/// The account, the container and the hour of a file's first line.
+fn parts(place: &[u8]) -> (&str, &str, &str) {
+    let mut parts = std::str::from_utf8(place).unwrap_or_default().trim_end().split('\t');
+    let mut next = || parts.next().unwrap_or_default();
+    (next(), next(), next())
+}
+
+/// Opens a file to add lines to. Returns its length too, and how much of that was added: its first line says where its lines
+/// belong.
+fn opened(path: &Path, account: &str, site: &Site, hour: i64) -> io::Result<(File, u64, u64)> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut length = file.metadata()?.len();
+    let mut added = 0;
     if length == 0 {
         let container = web::query::encode(site.container.as_bytes(), false);
-        let place = format!("AUTH_{}\t{container}\t{hour}\n", site.tenant);
+        let place = format!("{account}\t{container}\t{hour}\n");
         file.write_all(place.as_bytes())?;
-        length = place.len() as u64;
+        added = place.len() as u64;
+        length = added;
     }
-    Ok((file, length))
+    Ok((file, length, added))
 }
 
 /// Renames a file such that no line is added to it any more.
@@ -184,16 +250,15 @@ fn close(path: &Path) -> io::Result<PathBuf> {
     Ok(closed)
 }
 
-async fn deliver_file(files: &Files, path: &Path) -> Result<(), String> {
+/// Delivers a file's lines and deletes it. Returns the account that they were for.
+async fn deliver_file(files: &Files, path: &Path) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let bytes = fs::read(path).map_err(|error| text(&error))?;
     let first = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
     let (place, lines) = bytes.split_at(first);
-    let place = std::str::from_utf8(place).unwrap_or_default().trim_end();
-    let mut parts = place.split('\t');
-    let (account, container) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (account, container, hour) = parts(place);
     let container = web::query::decoded(container);
-    match parts.next().and_then(|hour| hour.parse().ok()) {
+    match hour.parse().ok() {
         Some(hour) if !lines.is_empty() => {
             let delivered = files.deliver_log(CDN_LOGS, account, &container, hour, lines.to_vec()).await;
             delivered.map_err(|error| text(&error))?;
@@ -201,5 +266,6 @@ async fn deliver_file(files: &Files, path: &Path) -> Result<(), String> {
         // A file that was cut off within its first line has no lines.
         _ => {}
     }
-    fs::remove_file(path).map_err(|error| text(&error))
+    fs::remove_file(path).map_err(|error| text(&error))?;
+    Ok(account.to_owned())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cdn::edge::Spool;
 use database::on_each_engine;
+use files::model::access::Access;
 use http_body_util::BodyExt;
 
 use crate::cloud::{Cloud, cloud};
@@ -106,6 +107,48 @@ on_each_engine! {
         let refused = cloud.send("owner", "PUT", path, &[("content-length", "1")], "x").await;
         assert_eq!(refused.status, 413);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_one_tenant_do_not_keep_those_of_others_out() {
+    let scratch = database::testing::TestLocation::sqlite();
+    let cloud = cloud(&scratch.location).await;
+    let mut sites = Vec::new();
+    for tenant in ["1", "2"] {
+        let context = cdn::service::Context::internal();
+        let published = cloud.cdn.publish(&context, tenant, "c", cdn::model::Change::default()).await;
+        let hash = published.unwrap().publication.hash;
+        sites.push(cloud.cdn.site(hash).await.unwrap().unwrap());
+    }
+    let access = Access {
+        at: cloud.clock.now(),
+        client: "192.0.2.7".into(),
+        method: "GET".into(),
+        path: "/host/o".into(),
+        version: "HTTP/1.1".into(),
+        status: 200,
+        bytes: 5,
+        referrer: None,
+        agent: None,
+    };
+    let logs = tempfile::tempdir().unwrap();
+    // What could not be delivered before this process started: 32 MiB of an hour, twice.
+    for hour in [1, 2] {
+        let path = logs.path().join(format!("{}.{hour}.log", sites[0].hash));
+        std::fs::write(&path, format!("AUTH_1\tc\t{hour}\n")).unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(32 << 20).unwrap();
+    }
+    let spool = Spool::open(logs.path()).unwrap();
+    let files = || std::fs::read_dir(logs.path()).unwrap().count();
+    spool.record(&sites[0], &access);
+    assert_eq!(files(), 2, "the tenant has used up its share");
+    spool.record(&sites[1], &access);
+    assert_eq!(files(), 3, "another one has not");
+    // Neither account exists, so the lines need not be stored anywhere.
+    spool.deliver(&cloud.files).await;
+    assert_eq!(files(), 0);
+    spool.record(&sites[0], &access);
+    assert_eq!(files(), 1, "what was delivered no longer counts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
