@@ -172,7 +172,7 @@ fn storage_policies_keep_their_directories_and_their_order() {
     assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
     // A policy with objects is removed, the last one or another.
     let _ = policies(&cloud, &[one]);
-    assert_refused(&cloud, &[], &["files.policies: ", "more than these 1"]);
+    assert_refused(&cloud, &[], &["files.policies: ", "than the 1 configured"]);
     let _ = policies(&cloud, &[two]);
     assert_refused(&cloud, &[], &["blobs: ", "another storage policy than number 0"]);
     // A policy is added, and removed before anything is stored in it.
@@ -190,7 +190,7 @@ fn storage_policies_keep_their_directories_and_their_order() {
     put_in(&mut client(&cloud), "three");
     cloud.stop();
     let _ = policies(&cloud, &[one, two]);
-    assert_refused(&cloud, &[], &["files.policies: ", "more than these 2"]);
+    assert_refused(&cloud, &[], &["files.policies: ", "than the 2 configured"]);
     let _ = policies(&cloud, &[one, two, three]);
     cloud.launch();
     for policy in ["one", "two", "three"] {
