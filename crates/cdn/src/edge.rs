@@ -27,6 +27,7 @@ use axum::body::Body;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use web::direct::{Call, Handler};
+use web::observed::observed;
 use work::Clock;
 
 pub use cache::CacheSettings;
@@ -100,7 +101,8 @@ impl Edge {
             (Some(log), Some(visits::Logged(site))) => {
                 let host = host_of(request.headers(), request.uri()).unwrap_or_default();
                 let access = visits::access(request, host, client, response.status(), self.clock.now());
-                response.map(|body| Body::new(visits::Visited::new(body, Arc::clone(log), site, access)))
+                let log = Arc::clone(log);
+                response.map(|body| observed(body, visits::Visit { log, site, access }))
             }
             _ => response,
         }

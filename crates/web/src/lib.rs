@@ -19,6 +19,7 @@ mod linger;
 pub mod listener;
 mod load;
 pub mod metrics;
+pub mod observed;
 pub mod probe;
 pub mod query;
 pub mod range;

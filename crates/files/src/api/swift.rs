@@ -7,7 +7,6 @@ mod bulk;
 mod carried;
 mod cname;
 mod container;
-mod conveyed;
 mod copy;
 mod cors;
 mod domain;
@@ -29,6 +28,7 @@ mod remote;
 mod report;
 mod request;
 mod tempurl;
+mod traffic;
 mod unpack;
 mod unread;
 mod website;
@@ -172,7 +172,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     let costs = matches!(method, "PUT" | "POST" | "COPY")
         || (method == "GET" && !matches!(target, Target::Object(..)));
     pacing::pace(&swift.files, &context, target, method).await?;
-    let (body, received) = conveyed::counting(body);
+    let (body, received) = traffic::counting(body);
     let call = Call { files: &swift.files, context: &context, query: &query };
     let mut outcome = call.answer(target, head, UnreadBody::new(body)).await;
     if let Ok(response) = &mut outcome
@@ -193,7 +193,7 @@ async fn authorised(swift: &Swift, target: &Target, head: &mut Parts, body: Body
     if outcome.as_ref().is_err_and(|fault| fault.is_refusal() || !is_own) {
         return outcome;
     }
-    conveyed::meter(swift.files.meter().clone(), tenant, received, costs, outcome)
+    traffic::meter(swift.files.meter().clone(), tenant, received, costs, outcome)
 }
 
 /// The service, caller and query of one request.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Uri, Version};
 use web::listener::Peer;
+use web::observed::{ByteObserver, observed};
 use web::{Request, Response};
 use work::Time;
 
-use super::conveyed::{Report, reporting};
 use crate::Files;
 use crate::model::access::Access;
 use crate::model::name::Target;
@@ -74,7 +74,7 @@ impl AccessRecord {
             agent: text(self.agent.as_ref()),
         };
         let logged = Logged { files: files.clone(), watch: self.watch, access };
-        response.map(|inner| reporting(inner, logged))
+        response.map(|inner| observed(inner, logged))
     }
 }
 
@@ -85,8 +85,8 @@ struct Logged {
     access: Access,
 }
 
-impl Report for Logged {
-    fn conveyed(&mut self, bytes: u64) {
+impl ByteObserver for Logged {
+    fn on_bytes(&mut self, bytes: u64) {
         self.access.bytes += bytes;
     }
 }
