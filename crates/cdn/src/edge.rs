@@ -1,10 +1,9 @@
 //! The edge: serves published containers to everyone, from a cache in memory and on disk.
 //!
-//! A request names its container by its host and its object by its path. Both are brought into one form before anything
-//! is looked up, and nothing else of a request decides what is fetched or kept: no header and no query. So no request can
-//! make the edge keep for others what it got.
+//! A request names its container by its host and its object by its path. Both are normalised before any look-up. No header and
+//! no query influences what is fetched or cached, so that no request can poison the cache for others.
 //!
-//! [`Origin`] is all that the edge knows of the cloud behind it.
+//! The edge knows the cloud behind it only as an [`Origin`].
 
 mod body;
 mod cache;
@@ -47,15 +46,15 @@ pub struct Edge {
     clock: Clock,
     cache: Cache,
     fills: Fills,
-    /// Where accesses are logged, if they are.
+    /// The access log, if there is one.
     log: Option<Arc<Spool>>,
-    /// Hosts that were read before: an HMAC for each request would cost more than all else.
+    /// Hosts already verified. An HMAC per request would cost more than everything else.
     hosts: quick_cache::sync::Cache<String, Hash>,
 }
 
-/// Hosts remembered at most.
+/// Maximum number of remembered hosts.
 const HOSTS_MAX: usize = 10_000;
-/// Bytes of a host name at most (RFC 1035, 2.3.4), with a port.
+/// Maximum length in bytes of a host name (RFC 1035, 2.3.4) with a port.
 const HOST_MAX: usize = 260;
 
 impl Edge {
@@ -72,12 +71,12 @@ impl Edge {
         Arc::new(Self { origin, names, clock, cache, fills, log, hosts })
     }
 
-    /// Writes what is still to be written to the disk.
+    /// Writes pending cache entries to disk.
     pub async fn close(&self) {
         self.cache.close().await;
     }
 
-    /// Answers a request; `B` is its body, which is not read.
+    /// Responds to a request. Its body, of type `B`, is not read.
     pub async fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
             return *negative::method();
@@ -94,7 +93,7 @@ impl Edge {
         }
     }
 
-    /// Answers a request from an address, and logs it once its response was sent if its container wants that.
+    /// Responds to a request from an address. It is logged once its response was sent, if its container has logs enabled.
     pub async fn answer_from<B>(self: &Arc<Self>, request: &Request<B>, client: IpAddr) -> Response<Body> {
         let mut response = self.answer(request).await;
         match (&self.log, response.extensions_mut().remove::<visits::Logged>()) {
@@ -157,8 +156,8 @@ impl Handler for Edge {
     }
 }
 
-/// The host that a request is for: one `Host` header, or the authority of HTTP/2 and of an absolute URI, which must not
-/// contradict each other.
+/// Returns the host that a request is for: one `Host` header, or the authority of HTTP/2 or of an absolute URI. They must not
+/// differ.
 fn host_of<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     let mut lines = headers.get_all(HOST).iter();
     let line = lines.next().map(|line| line.to_str().ok());

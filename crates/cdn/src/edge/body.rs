@@ -1,4 +1,4 @@
-//! Bodies of responses: parts of objects, from the cache or on their way from the origin.
+//! Bodies of responses: ranges of objects, from the cache or while they are fetched from the origin.
 
 use std::io;
 use std::ops::Range;
@@ -22,11 +22,12 @@ struct Reader {
     path: Arc<str>,
     filled: Filled,
     left: Range<u64>,
-    /// What is on its way: the number of its next piece, and where in the object that begins.
+    /// The body being fetched: the number of its next piece, and the offset of that piece in the object.
     coming: Option<(Arc<Growing>, usize, u64)>,
 }
 
-/// The bytes of a range of what was filled. A failure ends the connection, so that no visitor takes a part for the whole.
+/// Returns a range of what was filled as a body. A failure closes the connection, so that no visitor mistakes a part for the
+/// whole.
 pub(super) fn of_range(
     edge: Arc<Edge>,
     site: Arc<Site>,
@@ -63,7 +64,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Begins with what has the next byte.
+    /// Opens the piece that holds the next byte.
     async fn begin(&mut self) -> io::Result<Option<Bytes>> {
         let head = Arc::clone(&self.filled.head);
         if let Some(body) = &head.body {
@@ -90,13 +91,13 @@ impl Reader {
         if next < self.left.end
             && self.edge.cache.in_memory(&chunk_key(&self.site, &self.path, &head, number + 1)).is_none()
         {
-            // What one visitor reads on for comes while this piece is sent.
+            // Prefetch the next piece while this one is sent.
             fill(number + 1);
         }
         Ok(None)
     }
 
-    /// What of a piece that begins at `begins` is wanted next.
+    /// Returns the wanted part of a piece that begins at the offset `begins`.
     fn take(&mut self, piece: &Bytes, begins: u64) -> Option<Bytes> {
         let from = self.left.start.max(begins);
         let to = self.left.end.min(begins + piece.len() as u64);

@@ -1,7 +1,6 @@
 //! The cache: heads and pieces of bodies, in memory and on disk.
 //!
-//! Each entry on the disk carries a checksum over its key and value, which is verified when it is read. Whatever cannot be
-//! read is a miss.
+//! Each entry on disk has a checksum of its key and value, which is verified when it is read. An unreadable entry is a miss.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -16,23 +15,23 @@ use foyer::{
 use super::head::{CHUNK, Head};
 use crate::model::Hash;
 
-/// How much an edge keeps, and where.
+/// Sizes and location of an edge's cache.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
     /// Bytes in memory.
     pub memory: usize,
-    /// The directory of the cache on disk, and its bytes; `None` for memory alone.
+    /// The directory and size in bytes of the cache on disk; `None` for a cache in memory only.
     pub disk: Option<(PathBuf, usize)>,
 }
 
-/// Bytes that wait to be written to the disk; more are not kept there.
+/// Maximum number of bytes that wait to be written to disk. Further entries are not written.
 const WRITE_BUFFER: usize = 16 << 20;
-/// The disk's cache is given up in blocks of so many bytes. An entry fits into one.
+/// Size in bytes of the blocks in which the cache on disk is evicted. An entry fits into one block.
 const BLOCK: usize = 16 << 20;
-/// Bytes of a name at most, on the disk.
+/// Maximum length of a name in bytes, on disk.
 const NAME_MAX: u32 = 4096;
 
-/// Names an entry.
+/// Key of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) site: Hash,
@@ -40,11 +39,11 @@ pub(super) struct Key {
     pub(super) part: Part,
 }
 
-/// What of an object an entry is.
+/// The part of an object that an entry holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Part {
     Head,
-    /// The piece of this number, of the representation with this tag.
+    /// The piece with this number, of the representation with this tag.
     Chunk(u32, Arc<str>),
 }
 
@@ -164,10 +163,10 @@ impl Code for Value {
 pub(super) struct Cache(HybridCache<Key, Value>);
 
 impl Cache {
-    /// Opens it, with what an earlier process left on the disk. A disk that cannot be used is done without.
+    /// Opens the cache with the entries that an earlier process left on disk. If the disk cannot be used, it works in memory only.
     pub(super) async fn open(settings: &CacheSettings) -> Self {
         if let Some((dir, bytes)) = &settings.disk {
-            // In a task of its own: some failures of the library are panics.
+            // In its own task, because the library panics on some failures.
             let (memory, place, bytes) = (settings.memory, dir.clone(), *bytes);
             let opened = tokio::spawn(async move { on_disk(memory, &place, bytes).await }).await;
             let reason = match opened {
@@ -187,12 +186,12 @@ impl Cache {
         }
     }
 
-    /// An entry that is in memory.
+    /// Returns an entry that is in memory.
     pub(super) fn in_memory(&self, key: &Key) -> Option<Value> {
         self.0.memory().get(key).map(|entry| entry.value().clone())
     }
 
-    /// An entry, from the disk if need be.
+    /// Returns an entry from memory or disk.
     pub(super) async fn get(&self, key: &Key) -> Option<Value> {
         if let Some(value) = self.in_memory(key) {
             return Some(value);

@@ -1,7 +1,7 @@
-//! Filling the cache: one request to the origin for everyone who waits for the same thing, and few at once.
+//! Fills the cache: one request to the origin serves everyone who waits for the same object, and their number is limited.
 //!
-//! A fill runs as a task of its own, so that a visitor who goes away does not end it for the others. What the origin sends
-//! is kept only when all of it has come.
+//! A fill runs in its own task, so that a visitor who disconnects does not end it for the others. A body is cached only after
+//! all of it has arrived.
 
 use std::collections::HashMap;
 use std::hash::Hash as StdHash;
@@ -22,18 +22,18 @@ use super::head::{CHUNK, Fetched, Head, OBJECT_MAX};
 use super::{Ask, Edge, OriginError};
 use crate::model::{Hash, Site};
 
-/// Requests to the origin at once, and for one site.
+/// Maximum number of concurrent requests to the origin, in total and for one site.
 const FILLS_MAX: usize = 256;
 const SITE_FILLS_MAX: usize = 32;
-/// A fill waits this long for its turn, and for the origin to begin its response.
+/// Time limit for a fill to be admitted, and for the origin to begin its response.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 const RESPONSE_WITHIN: Duration = Duration::from_secs(20);
-/// The origin may pause this long within a body.
+/// Time limit for the origin to send the next bytes of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(20);
-/// After the origin failed, what is stale is served this long before it is asked again.
+/// How long a stale copy is served after the origin failed, before the origin is asked again.
 const HOLD_SECONDS: i64 = 5;
 
-/// A head, and the part of its body that is on its way: by its number, or the whole of what is not kept in pieces.
+/// A head and the part of its body that is being fetched: a numbered piece, or the whole body if it is not stored in pieces.
 #[derive(Clone)]
 pub(super) struct Filled {
     pub(super) head: Arc<Head>,
@@ -45,7 +45,7 @@ impl Filled {
         Self { head, growing: None }
     }
 
-    /// Whether its body did not fail on its way.
+    /// Returns whether its body can still be read.
     fn may_be_joined(&self) -> bool {
         self.growing.as_ref().is_none_or(|(_, growing)| !growing.has_failed())
     }
@@ -55,15 +55,15 @@ type Outcome = Result<Filled, OriginError>;
 
 /// A request to the origin that others may wait for.
 struct Flight {
-    /// Tells it from another one of the same key.
+    /// Distinguishes it from other fills of the same key.
     number: u64,
     stamp: u64,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
 impl Flight {
-    /// Whether what it brings, or has brought, is what a request of this time wants: it left after the last purge, and it has
-    /// not failed, nor has its outcome grown too old since.
+    /// Returns whether a request may use this fill: it began after the last purge, has not failed, and its outcome is still
+    /// fresh.
     fn may_be_joined(&self, site: &Site, now: i64) -> bool {
         self.stamp >= site.generation
             && match &*self.outcome.borrow() {
@@ -74,7 +74,7 @@ impl Flight {
     }
 }
 
-/// The fills under way.
+/// The fills in progress.
 pub(super) struct Fills {
     heads: Mutex<HashMap<Key, Flight>>,
     chunks: Mutex<HashMap<Key, Arc<Growing>>>,
@@ -101,11 +101,11 @@ fn locked<K: StdHash + Eq, V>(map: &Mutex<HashMap<K, V>>) -> MutexGuard<'_, Hash
 }
 
 impl Fills {
-    /// Waits for a turn: first among the site's own fills, so that one site cannot take the place of all others.
+    /// Waits for admission, first among the site's own fills, so that one site cannot use up the limit for all.
     async fn turn(&self, site: Hash) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), OriginError> {
         let own = {
             let mut sites = locked(&self.sites);
-            // Whoever waits or fills holds the semaphore too.
+            // Every waiting and every admitted fill holds a reference to the semaphore.
             sites.retain(|_, own| Arc::strong_count(own) > 1);
             Arc::clone(sites.entry(site).or_insert_with(|| Arc::new(Semaphore::new(SITE_FILLS_MAX))))
         };
@@ -120,7 +120,7 @@ impl Fills {
     }
 }
 
-/// Takes a fill off the list when it has ended, however it did.
+/// Removes a fill from the list when dropped, whether it succeeded or not.
 struct HeadListed(Arc<Edge>, Key, u64);
 
 impl HeadListed {
@@ -150,7 +150,7 @@ impl Drop for ChunkListed {
     }
 }
 
-/// A body that fails unless it is said to be complete.
+/// Fails a growing body when dropped, unless it was completed.
 struct Unfinished(Arc<Growing>);
 
 impl Drop for Unfinished {
@@ -164,8 +164,8 @@ impl Edge {
         self.clock.now().seconds()
     }
 
-    /// The head of what is served under a path now: from the cache while it is fresh, otherwise from the origin. If that
-    /// cannot be asked, a copy that is too old but was not purged will do.
+    /// Returns the head to serve for a path: from the cache while it is fresh, otherwise from the origin. If the origin fails, a
+    /// stale copy that was not purged is returned.
     pub(super) async fn head_of(
         self: &Arc<Self>,
         site: &Arc<Site>,
@@ -199,7 +199,7 @@ impl Edge {
         }
     }
 
-    /// Asks the origin, or waits with others who asked since the last purge.
+    /// Asks the origin, or joins a request to it that began after the last purge.
     async fn ask_for_head(
         self: &Arc<Self>,
         site: &Arc<Site>,
@@ -212,7 +212,7 @@ impl Edge {
             match heads.get(&key) {
                 Some(flight) if flight.may_be_joined(site, self.seconds()) => flight.outcome.clone(),
                 _ => {
-                    // A fill may have ended since the cache was looked at. It is kept before it leaves the list.
+                    // A fill may have ended since the cache was read. Its result is cached before it leaves the list.
                     if let Some(Value::Head(head)) = self.cache.in_memory(&key)
                         && head.stamp >= site.required(&key.path, head.is_object())
                         && head.is_fresh(self.seconds(), site.ttl.seconds())
@@ -282,7 +282,7 @@ impl Edge {
         let number =
             if head.is_chunked() { u32::try_from(sent.start / CHUNK).unwrap_or(u32::MAX) } else { 0 };
         let head = Arc::new(head);
-        // Others who want this piece find it on its way.
+        // Let other requests for this piece join.
         let _listed_chunk = head.is_chunked().then(|| {
             let key = chunk_key(site, &listed.1.path, &head, number);
             locked(&self.fills.chunks).insert(key.clone(), Arc::clone(&growing));
@@ -322,7 +322,7 @@ impl Edge {
             if_none_match: tag,
             if_match: None,
         };
-        // Three forms of the question: for the bytes that are wanted, for the first ones, and, of what is empty, for all.
+        // Up to three requests: for the wanted range, for the first range, and, if the object is empty, without a range.
         for _ in 0..3 {
             let now = self.seconds();
             let response = self.fetch(site, &ask).await?;
@@ -359,7 +359,7 @@ impl Edge {
         fetched.unwrap_or_else(|_| Err(OriginError("the origin does not respond".into())))
     }
 
-    /// A piece of a large object on its way from the origin.
+    /// Returns a piece of a large object that is being fetched, and fetches it if nobody does.
     pub(super) fn fill_chunk(
         self: &Arc<Self>,
         site: &Arc<Site>,
@@ -373,7 +373,7 @@ impl Edge {
             return Arc::clone(growing);
         }
         let growing = Growing::new();
-        // A fill may have ended since the cache was looked at.
+        // A fill may have ended since the cache was read.
         if let Some(Value::Chunk(chunk)) = self.cache.in_memory(&key) {
             growing.complete(chunk);
             return growing;
@@ -420,7 +420,7 @@ impl Edge {
                 Ok(())
             }
             _ => {
-                // The object was replaced: the next request finds the new one.
+                // The object was replaced. The next request will find the new one.
                 let key = Key { site: site.hash, path: Arc::clone(path), part: Part::Head };
                 self.cache.remove(&key);
                 Err(OriginError("the object was replaced".into()))
@@ -433,14 +433,14 @@ impl Edge {
     }
 }
 
-/// Names a piece of an object, in this representation.
+/// Returns the cache key of a piece of this representation of an object.
 pub(super) fn chunk_key(site: &Site, path: &Arc<str>, head: &Head, number: u32) -> Key {
     let tag = head.etag().unwrap_or_default().into();
     Key { site: site.hash, path: Arc::clone(path), part: Part::Chunk(number, tag) }
 }
 
-/// Passes a body on as it comes, but for its last piece, which it returns: nobody gets all of a body before all of it has
-/// come and is kept. `None` unless all of it came, and no more.
+/// Passes a body on as it arrives, except its last piece, which is returned: no reader gets a whole body before it is complete
+/// and cached. Returns `None` if the body is shorter or longer than announced.
 async fn pump(mut body: Body, expected: u64, growing: &Growing) -> Option<Bytes> {
     let mut received = 0;
     let mut last = Bytes::new();

@@ -1,4 +1,4 @@
-//! Bytes on their way from the origin, read by everyone who waits for them.
+//! A body that is being fetched from the origin, with any number of readers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,9 +20,9 @@ struct Progress {
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All bytes are there.
+    /// All bytes have arrived.
     Complete,
-    /// The origin broke off, or sent something else than it announced.
+    /// The origin stopped early, or sent something other than announced.
     Failed,
 }
 
@@ -48,7 +48,7 @@ impl Growing {
         self.progress.borrow().end == Some(End::Failed)
     }
 
-    /// All bytes, with a last piece that nobody has been given yet.
+    /// Returns all bytes, including a last piece that no reader has been given yet.
     pub(super) fn joined(&self, last: &Bytes) -> Bytes {
         let pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         if pieces.is_empty() {
@@ -60,13 +60,13 @@ impl Growing {
         all.into()
     }
 
-    /// Gives out the last piece.
+    /// Completes the body with its last piece.
     pub(super) fn complete(&self, last: Bytes) {
         self.push(last);
         self.end(End::Complete);
     }
 
-    /// The piece of this number, once it is there; `None` behind the last one.
+    /// Returns the piece with this number once it has arrived, and `None` after the last one.
     ///
     /// # Errors
     /// [`End::Failed`].

@@ -1,4 +1,4 @@
-//! What is kept of a response of the origin.
+//! The cached part of a response of the origin that is not body.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -10,21 +10,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::negative::NEGATIVE_TTL;
 
-/// Large objects are kept in pieces of so many bytes. It is part of the format on the disk.
+/// Size in bytes of the pieces in which large objects are cached. Part of the format on disk.
 pub(super) const CHUNK: u64 = 1 << 20;
-/// A page that the origin makes, such as a directory's, may have so many bytes. Objects may have more: they are fetched in
-/// ranges.
+/// Maximum size in bytes of a page that the origin generates, such as a listing. Objects may be larger, since they are fetched
+/// in ranges.
 pub(super) const PAGE_MAX: u64 = 8 << 20;
-/// Bytes of an object at most (Cloud Files guide: the CDN serves files up to 10 GB).
+/// Maximum size of an object in bytes (Cloud Files guide: the CDN serves files up to 10 GB).
 pub(super) const OBJECT_MAX: u64 = 10 << 30;
-/// The format on the disk.
+/// Version of the format on disk.
 const FORMAT: u8 = 1;
-/// Headers of a response at most, and bytes of one.
+/// Maximum number of cached headers of a response, and maximum length of one in bytes.
 const HEADERS_MAX: u16 = 256;
 const HEADER_MAX: u32 = 64 << 10;
 
-/// Headers that are kept and served, beside the object's own metadata. `Cache-Control` and `Expires` are not: the
-/// container's TTL decides.
+/// Headers that are cached and served, in addition to the object's metadata. `Cache-Control` and `Expires` are not among them,
+/// since the container's TTL decides.
 const KEPT: [&str; 12] = [
     "content-type",
     "content-encoding",
@@ -41,44 +41,44 @@ const KEPT: [&str; 12] = [
 ];
 const METADATA: &str = "x-object-meta-";
 
-/// What is kept of a response.
+/// Status, headers and validity of a cached response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Head {
-    /// The site's generation when the origin was asked.
+    /// The site's generation when the request was sent to the origin.
     pub(super) stamp: u64,
     /// When the origin confirmed it last, in seconds since 1970.
     pub(super) fetched: i64,
-    /// Until when it is served without asking again, since the origin could not be asked; not kept on the disk.
+    /// Until when it is served without asking the origin again, because the origin failed. Not stored on disk.
     pub(super) held_until: i64,
     /// When the object is deleted, if that is known.
     pub(super) expires: Option<i64>,
     /// 200, 301 or 404.
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Of the whole body.
+    /// Length of the whole body in bytes.
     pub(super) length: u64,
-    /// The whole body, unless it is kept in pieces or still on its way.
+    /// The whole body, unless it is stored in pieces or still being fetched.
     pub(super) body: Option<Bytes>,
 }
 
-/// How a response of the origin is to be kept.
+/// Outcome of a request to the origin.
 #[derive(Debug)]
 pub(super) enum Fetched {
     /// The body has not changed. The headers may have: the entity tag says nothing about them.
     Unchanged {
-        /// What is kept of the headers, as they are now.
+        /// The current headers, as they are to be cached.
         headers: HeaderMap,
-        /// When the object ends, in seconds since 1970.
+        /// When the object expires, in seconds since 1970.
         expires: Option<i64>,
     },
-    /// A new representation, and the range of it that follows as a body.
+    /// A new representation, and the range of it in the response's body.
     New(Head, Range<u64>),
-    /// The range asked for is beyond the end, which is here.
+    /// The requested range is beyond the end of the object, whose length this is.
     Beyond(u64),
 }
 
 impl Head {
-    /// Whether it is an object itself, not something that was made of objects.
+    /// Returns whether it is an object itself, and not a page generated from objects.
     pub(super) fn is_object(&self) -> bool {
         self.status == StatusCode::OK && self.etag().is_some()
     }
@@ -95,35 +95,35 @@ impl Head {
         i64::try_from(since.as_secs()).ok()
     }
 
-    /// Whether it says that there is nothing to serve.
+    /// Returns whether it is an error response.
     pub(super) fn is_negative(&self) -> bool {
         self.status.is_client_error()
     }
 
-    /// Whether the body is kept in pieces.
+    /// Returns whether the body is stored in pieces.
     pub(super) fn is_chunked(&self) -> bool {
         self.is_object() && self.length > CHUNK
     }
 
-    /// For how many seconds it may be kept, in a site of this TTL.
+    /// Returns for how many seconds it is fresh, given the site's TTL.
     pub(super) fn ttl(&self, site: u32) -> u32 {
         if self.is_negative() { NEGATIVE_TTL } else { site }
     }
 
-    /// Whether it may be served at this time, without asking the origin.
+    /// Returns whether it may be served at this time without asking the origin.
     pub(super) fn is_fresh(&self, now: i64, ttl: u32) -> bool {
         let age = now - self.fetched;
         let is_young = age >= 0 && age < i64::from(self.ttl(ttl));
         (is_young || now < self.held_until) && self.expires.is_none_or(|expires| now < expires)
     }
 
-    /// A page of the edge's own that stands for an object beyond what is served.
+    /// The edge's own page for an object that is too large.
     pub(super) fn too_large(stamp: u64, now: i64) -> Self {
         const PAGE: &str = "<html><h1>Bad Request</h1><p>The object is larger than 10 GiB.</p></html>";
         Self::page(stamp, now, StatusCode::BAD_REQUEST, PAGE)
     }
 
-    /// A page of the edge's own that stands for a refusal of the origin.
+    /// The edge's own page for a request that the origin rejected.
     pub(super) fn missing(stamp: u64, now: i64) -> Self {
         const PAGE: &str = "<html><h1>Not Found</h1><p>The resource could not be found.</p></html>";
         Self::page(stamp, now, StatusCode::NOT_FOUND, PAGE)
@@ -136,7 +136,8 @@ impl Head {
         Self { stamp, fetched: now, held_until: 0, expires: None, status, headers, length, body }
     }
 
-    /// The copy after the origin has confirmed its body; `None` if it confirmed another one.
+    /// Returns the copy with renewed headers after the origin confirmed its body, and `None` if the origin confirmed another
+    /// entity tag.
     pub(super) fn confirmed(
         &self,
         headers: HeaderMap,
@@ -147,7 +148,7 @@ impl Head {
         if headers.get(ETAG).is_some_and(|tag| Some(tag) != self.headers.get(ETAG)) {
             return None;
         }
-        // A 304 that describes nothing but the tag (RFC 9110, 15.4.5) leaves the headers as they were.
+        // A 304 without a description (RFC 9110, 15.4.5) leaves the headers unchanged.
         let described = headers.contains_key(http::header::CONTENT_TYPE);
         let headers = if described { headers } else { self.headers.clone() };
         Some(Self { stamp, fetched: now, held_until: 0, expires, headers, ..self.clone() })
@@ -156,7 +157,7 @@ impl Head {
     /// Reads the origin's response to a request for the bytes from `start` on.
     ///
     /// # Errors
-    /// Why it can be neither kept nor served: the origin failed, or does not say what it sends.
+    /// Why the response cannot be used: the origin failed, or does not say what it sends.
     pub(super) fn read(
         response: &Response<Body>,
         stamp: u64,
@@ -199,7 +200,7 @@ impl Head {
         }
     }
 
-    /// Writes it as the disk has it.
+    /// Writes the format on disk.
     pub(super) fn encode(&self, writer: &mut impl Write) -> io::Result<()> {
         writer.write_all(&[FORMAT])?;
         writer.write_all(&self.stamp.to_le_bytes())?;
@@ -250,7 +251,7 @@ impl Head {
         Ok(Self { stamp, fetched, held_until: 0, expires, status, headers, length, body })
     }
 
-    /// About how many bytes it takes.
+    /// Returns approximately how many bytes it occupies.
     pub(super) fn size(&self) -> usize {
         let headers: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
@@ -278,7 +279,7 @@ fn kept(all: &HeaderMap, status: StatusCode) -> HeaderMap {
     let is_error = status == StatusCode::NOT_FOUND;
     let wanted = |name: &HeaderName| {
         let name = name.as_str();
-        // An error page is an object elsewhere, whose tag and metadata say nothing about what is missing.
+        // An error page is another object. Its tag and metadata do not belong to the missing one.
         let is_kept = KEPT.contains(&name) || name.starts_with(METADATA);
         is_kept
             && (!is_error || name == "content-type" || name == "content-encoding")
@@ -289,7 +290,7 @@ fn kept(all: &HeaderMap, status: StatusCode) -> HeaderMap {
     {
         headers.append(name.clone(), value.clone());
     }
-    // A strong tag comes in quotes whatever the storage's users want.
+    // Quote the tag, whether or not the container is configured to (RFC 9110, 8.8.3).
     let bare = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| !tag.contains('"'));
     if let Some(Ok(quoted)) = bare.map(|bare| HeaderValue::from_str(&format!("\"{bare}\""))) {
         headers.insert(ETAG, quoted);
@@ -346,7 +347,7 @@ mod tests {
                 for bit in 0..8 {
                     let mut damaged = bytes.clone();
                     damaged[at] ^= 1 << bit;
-                    // It must not panic, nor allocate what the bytes are not there for.
+                    // It must neither panic nor allocate for bytes that do not exist.
                     let _ = Head::decode(&mut &damaged[..]);
                 }
             }

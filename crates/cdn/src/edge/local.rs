@@ -1,4 +1,4 @@
-//! The origin in the same process: the CDN's service, and the storage's Swift dialect with a right of the CDN's own.
+//! The origin in the same process: the CDN's service, and the storage's Swift dialect with a right that only the CDN has.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,13 +32,13 @@ const TENANT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const TENANTS_MAX: usize = 10_000;
 
 impl LocalOrigin {
-    /// An origin over the CDN's service and the storage's router.
+    /// Creates an origin from the CDN's service and the storage's router.
     #[must_use]
     pub fn new(cdn: Cdn, storage: Router) -> Self {
         Self { cdn, storage, tenants: None, enabled: Mutex::default() }
     }
 
-    /// The same origin, which closes the sites of tenants that this directory does not call enabled.
+    /// Closes the sites of tenants that are not enabled in this directory.
     #[must_use]
     pub fn with_tenants(self, tenants: Arc<dyn Tenants>) -> Self {
         Self { tenants: Some(tenants), ..self }
@@ -94,8 +94,8 @@ impl Origin for LocalOrigin {
     }
 }
 
-/// The path by which visitors ask for an object. A name that begins with a slash has it encoded: in a redirection two
-/// slashes would name another host.
+/// Returns the path under which visitors request an object. Leading slashes of a name are encoded, because a redirect to a path
+/// with two slashes leads to another host.
 fn visible(name: &str) -> String {
     let rest = name.trim_start_matches('/');
     format!("/{}{}", "%2F".repeat(name.len() - rest.len()), web::query::encode(rest.as_bytes(), true))

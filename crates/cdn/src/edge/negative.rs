@@ -1,4 +1,4 @@
-//! Responses that no object stands behind.
+//! Error responses.
 
 use axum::body::Body;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -6,26 +6,26 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::OriginError;
 
-/// The methods that an edge has.
+/// The methods that an edge accepts.
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
 /// Seconds that a negative response may be kept.
 pub(super) const NEGATIVE_TTL: u32 = 30;
 
-/// How long others may keep a response.
+/// How long clients and proxies may cache a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lasting {
     /// Not at all.
     Not,
     /// 30 seconds.
     Briefly,
-    /// A day: it says something that does not change.
+    /// A day, for what does not change.
     Day,
 }
 
-/// A response that refuses; boxed, since most results are none.
+/// An error response. Boxed, because most results are not errors.
 pub(super) type Page = Box<Response<Body>>;
 
-/// A refusal with a sentence without a stop.
+/// Creates an error page from a sentence without a full stop.
 pub(super) fn refusal(status: StatusCode, sentence: &str, lasting: Lasting) -> Page {
     let title = status.canonical_reason().unwrap_or("Refused");
     let page = format!("<html><h1>{title}</h1><p>{sentence}.</p></html>");
@@ -46,7 +46,7 @@ pub(super) fn refusal(status: StatusCode, sentence: &str, lasting: Lasting) -> P
     Box::new(response)
 }
 
-/// A response as a request of its method has it: HEAD has no body.
+/// Removes the body of a response to HEAD.
 pub(super) fn for_method(page: Response<Body>, is_head: bool) -> Response<Body> {
     if is_head { page.map(|_| Body::empty()) } else { page }
 }
@@ -62,7 +62,7 @@ pub(super) fn method() -> Page {
     response
 }
 
-/// The origin cannot be asked, and nothing may be served without asking it.
+/// The response when the origin fails and no copy may be served.
 pub(super) fn unavailable(error: &OriginError) -> Page {
     tracing::warn!(%error, "the origin cannot be asked");
     let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -1,4 +1,4 @@
-//! The object that a path names.
+//! From a request's path to an object's name.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use percent_encoding::percent_decode_str;
 
 use super::negative::{self, Lasting, Page, refusal};
 
-/// Bytes of an object's name at most, and of a directory's slash.
+/// Maximum length in bytes of an object's name with a directory's slash.
 const NAME_MAX: usize = 1025;
 
-/// The object's name: the path decoded, without its first slash. All spellings of a name are one, and the decoded bytes
-/// decide: dots and repeated slashes are part of names.
+/// Returns the object's name: the path decoded, without its first slash. Differently encoded paths of one name are equal. Dots
+/// and repeated slashes are part of names.
 pub(super) fn object_of(path: &str) -> Result<Arc<str>, Page> {
     let raw = path.strip_prefix('/').unwrap_or(if path == "*" { "" } else { path });
-    // Three bytes of an encoded path are one of its name.
+    // One byte of a name takes up to three in the encoded path.
     if raw.len() > NAME_MAX * 3 {
         return Err(negative::not_found());
     }

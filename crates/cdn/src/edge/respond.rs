@@ -1,4 +1,4 @@
-//! Responses about what was found: conditions, ranges, and how long others may keep them.
+//! Responses with objects and pages: conditions, ranges and caching headers.
 
 use std::io;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use super::negative::NEGATIVE_TTL;
 use super::{Edge, body};
 use crate::model::Site;
 
-/// What of a request decides on the response.
+/// The parts of a request that determine the response.
 pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
     pub(super) is_head: bool,
@@ -28,7 +28,7 @@ pub(super) struct Asked<'r> {
     pub(super) now: i64,
 }
 
-/// What a response's body is made from.
+/// The source of a response's body.
 struct Source {
     edge: Arc<Edge>,
     site: Arc<Site>,
@@ -116,7 +116,7 @@ fn select_part(head: &Head, asked: &Asked<'_>) -> Part {
     match select(range.to_str().ok(), head.length) {
         Selection::Whole => Part::Whole,
         Selection::Unsatisfiable => Part::Status(StatusCode::RANGE_NOT_SATISFIABLE),
-        // Ranges that together are more than the whole are a way to make the edge send a lot (RFC 9110, 14.2).
+        // Ranges that add up to more than the object are an attack (RFC 9110, 14.2).
         Selection::Pieces(pieces)
             if pieces.iter().map(|piece| piece.end - piece.start).sum::<u64>() > head.length =>
         {
@@ -126,7 +126,7 @@ fn select_part(head: &Head, asked: &Asked<'_>) -> Part {
     }
 }
 
-/// How long others may keep it. What the object's owner said is overwritten: the container's TTL decides.
+/// Sets the caching headers. The container's TTL overrides the object's own headers.
 fn lasting(head: &Head, ttl: u32, now: i64, headers: &mut HeaderMap) {
     let ttl = head.ttl(ttl);
     let text = |text: &str| HeaderValue::from_str(text).ok();
@@ -142,12 +142,12 @@ fn lasting(head: &Head, ttl: u32, now: i64, headers: &mut HeaderMap) {
     }
 }
 
-/// 304, 412 and 416, which say nothing of a body.
+/// Builds a 304, 412 or 416.
 fn bare(mut response: Response<Body>, status: StatusCode, length: u64) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     if status == StatusCode::NOT_MODIFIED {
-        // What the copy that the client has does not lack is left out (RFC 9110, 15.4.5).
+        // Omit the headers that the client's copy already has (RFC 9110, 15.4.5).
         headers.remove(CONTENT_TYPE);
         return response;
     }

@@ -14,7 +14,7 @@ use super::negative::{Lasting, METHODS, Page, refusal, unavailable};
 use super::{Edge, respond};
 use crate::model::Site;
 
-/// Bytes of a list of headers that a browser asks about, at most.
+/// Maximum length in bytes of `Access-Control-Request-Headers`.
 const ASKED_HEADERS_MAX: usize = 1024;
 
 impl Edge {
@@ -34,8 +34,8 @@ impl Edge {
         Ok(respond::respond(self, site, path, filled, &asked))
     }
 
-    /// OPTIONS, a browser's enquiry for a page of another origin included: the object's own headers decide, since the
-    /// container's rules are the storage's.
+    /// Responds to OPTIONS, including CORS preflights. Only the object's own CORS headers count; the container's apply to the
+    /// storage.
     async fn options(
         self: &Arc<Self>,
         site: &Arc<Site>,
@@ -76,12 +76,12 @@ impl Edge {
     }
 }
 
-/// A list of names of headers.
+/// Returns whether a text is a list of header names.
 fn is_list(value: &HeaderValue) -> bool {
     value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_, ".contains(byte))
 }
 
-/// Where the first range that is asked for begins: that piece of a large object is fetched with its head. A guess is enough.
+/// Returns where the first requested range begins, since that piece of a large object is fetched with its head. It may be wrong.
 fn first_byte(headers: &HeaderMap) -> u64 {
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok()?.strip_prefix("bytes="));
     let first = range.and_then(|range| range.split(['-', ',']).next()?.trim().parse().ok());

@@ -1,7 +1,7 @@
-//! Access logs on their way into the customers' accounts: lines are written to files at once and delivered once an interval.
+//! Spools access logs: lines are written to files at once and delivered to the customers' accounts once per interval.
 //!
-//! A line survives kill -9 of the process from when its response was sent. A file is deleted after its lines were delivered;
-//! a process that is killed in between delivers them again under the same name, so that they are stored once.
+//! A line survives kill -9 once its response was sent. A file is deleted after its lines were delivered. If the process is killed
+//! in between, it delivers them again under the same name, so they are stored once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,18 +21,18 @@ use crate::model::{Hash, Site};
 
 /// The container of an account's logs of the CDN.
 pub const CDN_LOGS: &str = ".CDN_ACCESS_LOGS";
-/// A file of so many bytes is delivered at once.
+/// Size in bytes from which a file is delivered without waiting for the interval.
 const FILE_BYTES: u64 = 16 << 20;
-/// Bytes that may wait for delivery; lines beyond them are dropped.
+/// Maximum number of bytes that wait for delivery. Further lines are dropped.
 const WAITING_BYTES_MAX: u64 = 1 << 30;
-/// Bytes of one tenant that may wait, so that a tenant whose account takes no deliveries leaves room for the others.
+/// Maximum number of one tenant's bytes that wait, so that a tenant whose account rejects deliveries leaves room for others.
 const TENANT_WAITING_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of a file's first line at most.
+/// Maximum length of a file's first line in bytes.
 const PLACE_MAX: u64 = 4096;
-/// Files that are open at once.
+/// Maximum number of open files.
 const OPEN_MAX: usize = 256;
 const HOUR_MICROS: i64 = 3_600_000_000;
-/// Ends of the names of files that lines are added to, and of those that are to be delivered.
+/// File extensions: of files that are being written, and of those that are to be delivered.
 const OPEN: &str = "log";
 const CLOSED: &str = "closed";
 
@@ -88,16 +88,16 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the directory of files, with those that an earlier process left.
+    /// Opens the directory, including the files that an earlier process left.
     ///
     /// # Errors
-    /// When the directory cannot be made or read.
+    /// If the directory cannot be created or read.
     pub fn open(dir: &Path) -> io::Result<Arc<Self>> {
         fs::create_dir_all(dir)?;
         let mut waiting = Waiting::default();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            // What cannot be read is nobody's; delivering it warns.
+            // An unreadable file counts for no tenant. Its delivery logs a warning.
             waiting.add(&account_of(&path).unwrap_or_default(), fs::metadata(&path)?.len());
         }
         let state = Mutex::new(State { waiting, ..State::default() });
@@ -109,7 +109,7 @@ impl Spool {
         }))
     }
 
-    /// Writes a line for a site's log. One that cannot be written is dropped, with a warning.
+    /// Writes a line to a site's log. If it cannot be written, it is dropped with a warning.
     pub fn record(&self, site: &Site, access: &Access) {
         let hour = access.at.0.div_euclid(HOUR_MICROS);
         let line = access.line();
@@ -151,7 +151,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Delivers lines once an interval, counted from midnight, and at the end.
+    /// Delivers lines once per interval, counted from midnight UTC, and when `last` resolves.
     pub async fn deliver_on(
         &self,
         files: &Files,
@@ -171,7 +171,7 @@ impl Spool {
         }
     }
 
-    /// Delivers all lines that were written. Those that cannot be delivered are kept for the next time.
+    /// Delivers all written lines. Those that cannot be delivered are kept for the next interval.
     pub async fn deliver(&self, files: &Files) {
         let _one_at_a_time = self.delivering.lock().await;
         let closed = match self.close_all() {
@@ -213,7 +213,7 @@ fn account(site: &Site) -> String {
     format!("AUTH_{}", site.tenant)
 }
 
-/// The account that a file's first line names; empty if that line was cut off within the name.
+/// Returns the account in a file's first line; empty if the line is incomplete.
 fn account_of(path: &Path) -> io::Result<String> {
     let mut place = Vec::new();
     BufReader::new(File::open(path)?.take(PLACE_MAX)).read_until(b'\n', &mut place)?;
@@ -227,8 +227,8 @@ fn parts(place: &[u8]) -> (&str, &str, &str) {
     (next(), next(), next())
 }
 
-/// Opens a file to add lines to. Returns its length too, and how much of that was added: its first line says where its lines
-/// belong.
+/// Opens a file for appending. Also returns its length and how much was just written: a new file begins with a line that says
+/// where its lines belong.
 fn opened(path: &Path, account: &str, site: &Site, hour: i64) -> io::Result<(File, u64, u64)> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut length = file.metadata()?.len();
@@ -243,14 +243,14 @@ fn opened(path: &Path, account: &str, site: &Site, hour: i64) -> io::Result<(Fil
     Ok((file, length, added))
 }
 
-/// Renames a file such that no line is added to it any more.
+/// Renames a file, so that no more lines are added to it.
 fn close(path: &Path) -> io::Result<PathBuf> {
     let closed = path.with_extension(format!("{:016x}.{CLOSED}", fastrand::u64(..)));
     fs::rename(path, &closed)?;
     Ok(closed)
 }
 
-/// Delivers a file's lines and deletes it. Returns the account that they were for.
+/// Delivers a file's lines and deletes it. Returns their account.
 async fn deliver_file(files: &Files, path: &Path) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let bytes = fs::read(path).map_err(|error| text(&error))?;
@@ -263,7 +263,7 @@ async fn deliver_file(files: &Files, path: &Path) -> Result<String, String> {
             let delivered = files.deliver_log(CDN_LOGS, account, &container, hour, lines.to_vec()).await;
             delivered.map_err(|error| text(&error))?;
         }
-        // A file that was cut off within its first line has no lines.
+        // A file with an incomplete first line has no lines.
         _ => {}
     }
     fs::remove_file(path).map_err(|error| text(&error))?;

@@ -1,4 +1,4 @@
-//! The purge of a whole container, which its owner asks for or which comes with its removal. There is one in an hour.
+//! Purges of whole containers, at most one per hour: on request, or as part of a removal.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store;
 /// A whole container may be purged once in this time.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Whether a whole container may be purged again.
+/// Returns whether a whole container may be purged again.
 pub(super) async fn is_due(tx: &mut Tx, publication: &Publication, now: Time) -> Result<bool> {
     let last = store::last_container_purge(tx, publication.hash).await?;
     Ok(last.is_none_or(|last| last.after(INTERVAL) <= now))
@@ -21,7 +21,7 @@ pub(super) async fn is_due(tx: &mut Tx, publication: &Publication, now: Time) ->
 /// Purges a whole container, and returns its publication as it is to be stored.
 pub(super) async fn purge(tx: &mut Tx, publication: Publication, now: Time) -> Result<Publication> {
     store::set_container_purge(tx, publication.hash, now).await?;
-    // Each of them is older than this purge.
+    // The purges of single objects are older than this one.
     store::purges::clear(tx, publication.hash).await?;
     let generation = publication.generation + 1;
     Ok(Publication { generation, purged: generation, ..publication })

@@ -55,7 +55,7 @@ impl Cdn {
                 let found = store::find(tx, &new.tenant, &new.container).await?;
                 let is_new = found.as_ref().is_none_or(|found| found.removed);
                 let mut publication = match found {
-                    // What was removed keeps its names and its purges: those copies stay purged, and no further ones.
+                    // A removed publication keeps its names and its purges, so publishing it again purges nothing more.
                     Some(found) if found.removed => Publication {
                         hash: found.hash,
                         generation: found.generation,
@@ -131,8 +131,8 @@ impl Cdn {
             .await
     }
 
-    /// Takes a container off the list and from the edges. Its host names stay reserved for it. This purges the container too,
-    /// unless it was purged within the last hour: who removes and publishes it again gets no more purges than others.
+    /// Removes a container from the list and from the edges. Its host names stay reserved for it. This also purges the container,
+    /// unless it was purged within the last hour, so that removing and publishing is no way around the limit on purges.
     ///
     /// # Errors
     /// [`Error::NotPublished`], [`Error::Forbidden`].
@@ -166,7 +166,7 @@ impl Cdn {
     }
 }
 
-/// A publication that its owner sees.
+/// Finds a publication that was not removed.
 pub(super) fn listed(found: Option<Publication>) -> Result<Publication> {
     found.filter(|found| !found.removed).ok_or(Error::NotPublished)
 }

@@ -1,4 +1,4 @@
-//! Sites by their hashes, kept in memory: an edge asks for one with every request.
+//! Sites by hash, cached in memory, because an edge needs one for every request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,8 +11,8 @@ use crate::store;
 /// Sites kept in memory at most.
 const KEPT_MAX: usize = 10_000;
 
-/// What is known of hashes. A site that was read from the database is kept only if nothing changed meanwhile, so that no
-/// reader puts an old site back after a purge was acknowledged.
+/// Cached sites. A site that was read from the database is cached only if nothing has changed meanwhile, so that no reader
+/// restores an old site after a purge was acknowledged.
 #[derive(Default)]
 pub(super) struct Sites(RwLock<Kept>);
 
@@ -54,13 +54,13 @@ impl Sites {
 }
 
 impl Cdn {
-    /// A site that is in memory; the outer `None` means that it has to be looked up.
+    /// Returns a site that is in memory. The outer `None` means that [`Cdn::site`] must be called.
     #[must_use]
     pub fn known_site(&self, hash: Hash) -> Option<Option<Arc<Site>>> {
         self.0.sites.get(hash).0
     }
 
-    /// The site of a hash; `None` for a container that is not published.
+    /// Returns the site with this hash, or `None` if no published container has it.
     ///
     /// # Errors
     /// The database's.

@@ -1,4 +1,4 @@
-//! What tenants may do in a day, and what they did today.
+//! Tenants' limits per day, and their use of them today.
 
 use database::{Error, Tx, params};
 
@@ -14,8 +14,8 @@ pub(crate) async fn set_purges(tx: &mut Tx, tenant: &str, purges: Option<i64>) -
     tx.execute(sql, params![tenant, purges]).await.map(|_| ())
 }
 
-/// Counts a purge on a day, in days since 1970, and returns how many there were. Only the last day is kept. An earlier day
-/// counts as the last one: a clock that was set back gives no purges anew.
+/// Counts a purge on a day, in days since 1970, and returns how many there were. Only the last day is stored. An earlier day
+/// counts as the last one, so that a clock that was set back allows no more purges.
 pub(crate) async fn count_purge(tx: &mut Tx, tenant: &str, day: i64) -> Result<i64, Error> {
     let sql = "INSERT INTO purge_counts (tenant, day, purges) VALUES ($1, $2, 1)
                ON CONFLICT (tenant) DO UPDATE SET

@@ -1,4 +1,4 @@
-//! Refusals, as pages.
+//! Faults, as HTML pages.
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use crate::Error;
 /// The body of a 498.
 const USED_UP: &str = "You have exceeded your daily purge limit.\n";
 
-/// A refusal.
+/// A fault.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
@@ -20,7 +20,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// A refusal with a sentence without a stop.
+    /// Creates a fault from a sentence without a full stop.
     pub(super) fn page(status: StatusCode, sentence: &str) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
         let mut page = format!("<html><h1>{title}</h1><p>");
@@ -44,7 +44,7 @@ impl Fault {
         Self { header: Some((header::ALLOW, HeaderValue::from_static(allowed))), ..page }
     }
 
-    /// A purge that is refused, with the reason in a header of its own.
+    /// A rejected purge, with the reason in `X-Purge-Failed-Reason`.
     pub(super) fn purge_failed(reason: &str) -> Self {
         let header = HeaderValue::from_str(reason).ok();
         let name = HeaderName::from_static("x-purge-failed-reason");

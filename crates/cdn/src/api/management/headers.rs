@@ -6,7 +6,7 @@ use super::fault::Fault;
 use crate::model::{Change, Publication, Ttl};
 use crate::service::Cdn;
 
-/// Mail addresses in one request at most.
+/// Maximum number of mail addresses in a request.
 const EMAILS_MAX: usize = 20;
 
 /// What a request changes.
@@ -26,18 +26,18 @@ pub(super) fn change(headers: &HeaderMap) -> Result<Change, Fault> {
     })
 }
 
-/// Whether a header is there and says yes.
+/// Returns whether a header is present and true.
 pub(super) fn says_yes(headers: &HeaderMap, name: &str) -> bool {
     flag(headers, name) == Some(true)
 }
 
-/// A header's value as a boolean: one of six words means yes, anything else no.
+/// Returns a header's value as a boolean: six words mean true, anything else false.
 fn flag(headers: &HeaderMap, name: &str) -> Option<bool> {
     let value = headers.get(name)?;
     Some(value.to_str().is_ok_and(is_yes))
 }
 
-/// Whether a word means yes.
+/// Returns whether a word means true.
 pub(super) fn is_yes(word: &str) -> bool {
     matches!(word.trim().to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on" | "t" | "y")
 }
@@ -70,7 +70,7 @@ pub(super) fn check_emails(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::purge_failed("Invalid X-Purge-Email, must be a list of mail addresses"))
 }
 
-/// Adds all that is told of a publication.
+/// Adds the headers that describe a publication.
 pub(super) fn describe(cdn: &Cdn, publication: &Publication, headers: &mut HeaderMap) {
     let uris = cdn.uris(publication);
     let ttl = publication.ttl.seconds().to_string();
@@ -93,7 +93,7 @@ pub(super) fn describe(cdn: &Cdn, publication: &Publication, headers: &mut Heade
     }
 }
 
-/// A boolean as the service of the day wrote it.
+/// Writes a boolean as Rackspace's service did.
 pub(super) fn capitalised(flag: bool) -> &'static str {
     if flag { "True" } else { "False" }
 }

@@ -81,8 +81,8 @@ impl Asked {
     }
 }
 
-/// One container in JSON. The documentation of 2015 spells the URIs otherwise than what clients of 2013 read, so both are
-/// there.
+/// A container in JSON. The documentation of 2015 spells the URIs differently from what clients of 2013 read, so both are
+/// present.
 #[derive(Serialize)]
 struct Line<'p> {
     name: &'p str,

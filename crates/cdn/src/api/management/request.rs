@@ -1,4 +1,4 @@
-//! What every request begins with: who asks, and for what.
+//! The caller and the target of a request.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Target {
     }
 }
 
-/// Reads `/cdn/v1/AUTH_{tenant}[/{container}[/{object}]]`. A slash may end it, except to delete: an object whose name got
-/// lost must not become its whole container.
+/// Parses `/cdn/v1/AUTH_{tenant}[/{container}[/{object}]]`. A final slash is accepted except for DELETE, where an empty object
+/// name must not stand for the whole container.
 pub(super) fn target_of(method: &Method, path: &str) -> Result<Target, Fault> {
     let rest = path.strip_prefix("/cdn/v1/").ok_or_else(Fault::no_such_path)?;
     // Decoded before it is split, as the Swift dialect does: an encoded slash separates too.
@@ -56,7 +56,7 @@ pub(super) fn target_of(method: &Method, path: &str) -> Result<Target, Fault> {
     }
 }
 
-/// Whose token came along.
+/// Returns the caller of the request's token.
 pub(super) async fn caller(tokens: &dyn Tokens, headers: &HeaderMap) -> Result<Arc<Caller>, Fault> {
     let token = ["x-auth-token", "x-storage-token"].iter().find_map(|name| headers.get(*name));
     let token = token.and_then(|token| token.to_str().ok()).ok_or_else(Fault::unauthenticated)?;

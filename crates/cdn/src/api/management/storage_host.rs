@@ -14,8 +14,8 @@ use super::request::{self, Target};
 use super::{Management, empty, headers};
 use crate::service::{Cdn, Context};
 
-/// Puts publishing around the storage's routes: after its dialect has made or changed the container, the container is
-/// published, and the response is that of the management dialect.
+/// Wraps the storage's routes: after the Swift dialect created or changed the container, the container is published, and the
+/// management dialect's response is returned.
 pub fn on_storage_host(router: Router, cdn: Cdn, tokens: Arc<dyn Tokens>) -> Router {
     router.layer(from_fn_with_state(Management { cdn, tokens }, publish))
 }
@@ -28,7 +28,7 @@ async fn publish(State(management): State<Management>, request: Request, next: N
     let target = request::target_of(request.method(), &format!("/cdn{}", request.uri().path()));
     let Ok(Target::Container(tenant, container)) = target else { return next.run(request).await };
     let asked = request.headers().clone();
-    // What the storage makes of a token that is no good is its own affair.
+    // The storage rejects an invalid token itself.
     let Ok(caller) = request::caller(&*management.tokens, &asked).await else {
         return next.run(request).await;
     };
